@@ -1,0 +1,55 @@
+"""Dense neural networks at hardware speed inside numerical Python.
+
+A network is one flat array of parameters and a record per layer; compiled
+kernels run, differentiate and train it in place.
+
+    import flatprop as fp
+
+    net = fp.Network(4, [fp.Dense(32, "tanh"), fp.Dense(3, "softmax")], "cross_entropy")
+    history = net.fit(X, y, epochs=200)
+    probabilities = net.predict(X)
+"""
+
+from importlib.metadata import version as _version
+
+from flatprop import kernels
+from flatprop.explain import LayerTrace, Trace, check_gradients
+from flatprop.files import load
+from flatprop.formulas import losses, schedules
+from flatprop.formulas.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Optimizer,
+    RMSprop,
+    Rprop,
+)
+from flatprop.history import History
+from flatprop.network import Dense, Network
+from flatprop.training import Checkpoint, DivergenceWarning, Epoch
+
+__version__ = _version("flatprop")
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Checkpoint",
+    "Dense",
+    "DivergenceWarning",
+    "Epoch",
+    "History",
+    "LayerTrace",
+    "Network",
+    "Optimizer",
+    "RMSprop",
+    "Rprop",
+    "Trace",
+    "check_gradients",
+    "kernels",
+    "load",
+    "losses",
+    "schedules",
+]

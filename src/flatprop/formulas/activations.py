@@ -1,0 +1,148 @@
+"""Activation functions: z -> (a, da/dz).
+
+To add one, write its function here and decorate it with the initialisation that
+suits it: the table gives it a code, a loop in both passes and its name in
+`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.softmax`.
+"""
+
+from collections.abc import Callable
+from math import pi, sqrt
+from typing import NamedTuple, TypeAlias
+
+from flatprop.formulas import elementary
+from flatprop.formulas.lanes import Lanes, fma, maximum, minimum, where
+
+Formula: TypeAlias = Callable[[Lanes], tuple[Lanes, Lanes]]
+
+
+class Activation(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    code: int
+    """What the layer record holds."""
+    initialisation: str
+    """`"he"`, `"glorot"` or `"lecun"`: the variance of W that keeps signals alive."""
+    formula: Formula | None
+    """None for softmax, which is not elementwise."""
+
+
+ACTIVATIONS: dict[str, Activation] = {}
+
+
+def activation(initialisation: str) -> Callable[[Formula], Formula]:
+    """Enter a formula into the table under its own name."""
+
+    def register(formula: Formula) -> Formula:
+        name = formula.__name__
+        ACTIVATIONS[name] = Activation(name, len(ACTIVATIONS), initialisation, formula)
+        return formula
+
+    return register
+
+
+@activation("glorot")
+def identity(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z"""
+    return z, z.like(1.0)
+
+
+@activation("glorot")
+def sigmoid(z: Lanes) -> tuple[Lanes, Lanes]:
+    """1 / (1 + e^-z)"""
+    a = elementary.sigmoid(z)
+    return a, a * (1.0 - a)
+
+
+@activation("glorot")
+def tanh(z: Lanes) -> tuple[Lanes, Lanes]:
+    """tanh z"""
+    a = elementary.tanh(z)
+    return a, fma(-a, a, 1.0)
+
+
+@activation("he")
+def relu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """max(z, 0); the slope at 0 is 0"""
+    return maximum(z, 0.0), where(z > 0.0, z.like(1.0), 0.0)
+
+
+@activation("he")
+def leaky_relu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z where z > 0, 0.01 z elsewhere"""
+    slope = where(z > 0.0, z.like(1.0), 0.01)
+    return slope * z, slope
+
+
+@activation("he")
+def elu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z where z > 0, e^z - 1 elsewhere (Clevert et al. 2016)"""
+    e = elementary.expm1_of_negative(minimum(z, 0.0))
+    return where(z > 0.0, z, e), e + 1.0
+
+
+# Klambauer et al. 2017, equation 14: mean 0 and variance 1 are a fixed point
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+
+
+@activation("lecun")
+def selu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """λ z where z > 0, λ α (e^z - 1) elsewhere (Klambauer et al. 2017)"""
+    e = SELU_SCALE * SELU_ALPHA * elementary.expm1_of_negative(minimum(z, 0.0))
+    positive = z > 0.0
+    return (
+        where(positive, SELU_SCALE * z, e),
+        where(positive, z.like(SELU_SCALE), e + SELU_SCALE * SELU_ALPHA),
+    )
+
+
+@activation("he")
+def gelu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z Φ(z), Φ the normal distribution function (Hendrycks & Gimpel 2016)"""
+    phi = fma(elementary.erf(z * sqrt(0.5)), 0.5, 0.5)
+    density = elementary.exp_of_negative(-0.5 * z * z) * (1.0 / sqrt(2.0 * pi))
+    return z * phi, fma(z, density, phi)
+
+
+@activation("he")
+def silu(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z sigmoid(z) (Elfwing et al. 2018)"""
+    s = elementary.sigmoid(z)
+    a = z * s
+    return a, fma(a, 1.0 - s, s)
+
+
+@activation("he")
+def mish(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z tanh(log(1 + e^z)) (Misra 2019)"""
+    # tanh(log(1 + e)) = n / (n + 2) with n = e (e + 2); from z = 20 on it is 1
+    e = elementary.exp(minimum(z, 20.0))
+    n = e * (e + 2.0)
+    t = n / (n + 2.0)
+    return z * t, fma(z * (e / (e + 1.0)), fma(-t, t, 1.0), t)
+
+
+@activation("he")
+def softplus(z: Lanes) -> tuple[Lanes, Lanes]:
+    """log(1 + e^z)"""
+    e = elementary.exp_of_negative(-abs(z))
+    a = maximum(z, 0.0) + elementary.log1p_of_fraction(e)
+    return a, where(z < 0.0, e, 1.0) / (e + 1.0)
+
+
+@activation("glorot")
+def softsign(z: Lanes) -> tuple[Lanes, Lanes]:
+    """z / (1 + |z|)"""
+    q = 1.0 / (abs(z) + 1.0)
+    return z * q, q * q
+
+
+@activation("glorot")
+def exp(z: Lanes) -> tuple[Lanes, Lanes]:
+    """e^z"""
+    a = elementary.exp(z)
+    return a, a
+
+
+ACTIVATIONS["softmax"] = Activation("softmax", len(ACTIVATIONS), "glorot", None)

@@ -1,0 +1,298 @@
+"""Numbers side by side in one SIMD register, with Python's operators.
+
+A formula of this package is plain Python arithmetic. Called with `Lanes`, it
+does not compute: it writes the LLVM instructions that do, for one number or for
+a register full of them, in float32 or float64. That is how one source serves
+both dtypes and every loop, why no loop depends on what the compiler's
+vectoriser recognises, and why an element's result never depends on its
+neighbours or on its place in the array. Numba's type inference never sees the
+formulas, which keeps the first compilation short.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from llvmlite import ir
+
+REGISTER_BYTES = 64
+"""Bytes that a vector holds: one AVX-512 register. LLVM splits it into two of
+AVX2 or four of NEON, which then works like an unrolled loop."""
+
+Number: TypeAlias = "Lanes | float"
+T = TypeVar("T")
+
+_BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
+_MANTISSA = {32: 23, 64: 52}
+_BIAS = {32: 127, 64: 1023}
+
+
+def lane_count(element: ir.Type) -> int:
+    """How many numbers of the LLVM type `element` fill one vector."""
+    return REGISTER_BYTES * 8 // _BITS[type(element)]
+
+
+class Mask:
+    """The outcome of a comparison, one truth value per lane."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    def __and__(self, other: "Mask") -> "Mask":
+        return Mask(self.builder, self.builder.and_(self.value, other.value))
+
+
+class Integers:
+    """The bits of float lanes, read as signed integers of the same width."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    def _constant(self, number: int) -> ir.Constant:
+        return _splat_constant(self.value.type, number)
+
+    def __add__(self, other: "Integers") -> "Integers":
+        return Integers(self.builder, self.builder.add(self.value, other.value))
+
+    def __sub__(self, other: "Integers") -> "Integers":
+        return Integers(self.builder, self.builder.sub(self.value, other.value))
+
+    def __neg__(self) -> "Integers":
+        return Integers(self.builder, self.builder.neg(self.value))
+
+    def __rshift__(self, places: int) -> "Integers":
+        return Integers(self.builder, self.builder.ashr(self.value, self._constant(places)))
+
+    def __lshift__(self, places: int) -> "Integers":
+        return Integers(self.builder, self.builder.shl(self.value, self._constant(places)))
+
+    def plus(self, number: int) -> "Integers":
+        """Add one Python integer to every lane."""
+        return Integers(self.builder, self.builder.add(self.value, self._constant(number)))
+
+
+class Lanes:
+    """Floating-point numbers side by side, or a single one.
+
+    Parameters
+    ----------
+    builder
+        Where the instructions go.
+    value
+        The LLVM value: a float, a double, or a vector of them.
+    """
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    # ---- what kind of number this is
+
+    @property
+    def element(self) -> ir.Type:
+        """The LLVM type of one lane."""
+        kind = self.value.type
+        return kind.element if isinstance(kind, ir.VectorType) else kind
+
+    @property
+    def bits(self) -> int:
+        """The width of one lane: 32 or 64."""
+        return _BITS[type(self.element)]
+
+    def choose(self, float32: T, float64: T) -> T:
+        """Whichever belongs to this dtype: a constant, a table of coefficients."""
+        return float32 if self.bits == 32 else float64
+
+    def like(self, number: Number) -> "Lanes":
+        """`number` in every lane, in this dtype."""
+        if isinstance(number, Lanes):
+            return number
+        return Lanes(self.builder, _splat_constant(self.value.type, float(number)))
+
+    # ---- arithmetic
+
+    def _float(self, operation: str, left: Number, right: Number) -> "Lanes":
+        instruction = getattr(self.builder, operation)
+        return Lanes(self.builder, instruction(self.like(left).value, self.like(right).value))
+
+    def __add__(self, other: Number) -> "Lanes":
+        return self._float("fadd", self, other)
+
+    def __radd__(self, other: Number) -> "Lanes":
+        return self._float("fadd", other, self)
+
+    def __sub__(self, other: Number) -> "Lanes":
+        return self._float("fsub", self, other)
+
+    def __rsub__(self, other: Number) -> "Lanes":
+        return self._float("fsub", other, self)
+
+    def __mul__(self, other: Number) -> "Lanes":
+        return self._float("fmul", self, other)
+
+    def __rmul__(self, other: Number) -> "Lanes":
+        return self._float("fmul", other, self)
+
+    def __truediv__(self, other: Number) -> "Lanes":
+        return self._float("fdiv", self, other)
+
+    def __rtruediv__(self, other: Number) -> "Lanes":
+        return self._float("fdiv", other, self)
+
+    def __neg__(self) -> "Lanes":
+        return Lanes(self.builder, self.builder.fneg(self.value))
+
+    def __abs__(self) -> "Lanes":
+        return _intrinsic("fabs", self)
+
+    # ---- comparison: false where either side is NaN
+
+    def _compare(self, sign: str, other: Number) -> Mask:
+        return Mask(
+            self.builder, self.builder.fcmp_ordered(sign, self.value, self.like(other).value)
+        )
+
+    def __lt__(self, other: Number) -> Mask:
+        return self._compare("<", other)
+
+    def __le__(self, other: Number) -> Mask:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Number) -> Mask:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Number) -> Mask:
+        return self._compare(">=", other)
+
+    def equals(self, other: Number) -> Mask:
+        """Where both are the same number (`==` is left to Python objects)."""
+        return self._compare("==", other)
+
+    # ---- the bits behind the number
+
+    def as_integers(self) -> Integers:
+        """The bit pattern of every lane."""
+        return Integers(
+            self.builder, self.builder.bitcast(self.value, _shaped(self, ir.IntType(self.bits)))
+        )
+
+
+def where(mask: Mask, yes: Number, no: Number) -> Lanes:
+    """`yes` where `mask` holds, `no` elsewhere; at least one of them is `Lanes`."""
+    model = yes if isinstance(yes, Lanes) else no
+    assert isinstance(model, Lanes)
+    chosen = mask.builder.select(mask.value, model.like(yes).value, model.like(no).value)
+    return Lanes(mask.builder, chosen)
+
+
+def fma(a: Lanes, b: Number, c: Number) -> Lanes:
+    """a b + c, rounded once."""
+    return _intrinsic("fma", a, a.like(b), a.like(c))
+
+
+def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
+    """The polynomial Σ cᵢ xⁱ, by Horner's rule."""
+    result = x.like(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = fma(result, x, coefficient)
+    return result
+
+
+def sqrt(x: Lanes) -> Lanes:
+    """The square root, correctly rounded."""
+    return _intrinsic("sqrt", x)
+
+
+def copysign(magnitude: Number, sign: Lanes) -> Lanes:
+    """|magnitude| with the sign of `sign`, zeros included."""
+    return _intrinsic("copysign", sign.like(magnitude), sign)
+
+
+def power(x: Lanes, y: Lanes) -> Lanes:
+    """x to the y, by the C library: for one number per step, not for arrays."""
+    return _intrinsic("pow", x, y)
+
+
+def minimum(x: Lanes, bound: Number) -> Lanes:
+    """The smaller one; NaN stays NaN."""
+    return where(x > bound, bound, x)
+
+
+def maximum(x: Lanes, bound: Number) -> Lanes:
+    """The larger one; NaN stays NaN."""
+    return where(x < bound, bound, x)
+
+
+# ---- powers of two, made by writing the exponent field
+
+
+def nearest_integer(x: Lanes) -> tuple[Lanes, Integers]:
+    """The nearest integer to `x`, |x| < 2²², as a number and as an integer.
+
+    Adding 1.5 · 2^mantissa pushes the fraction out of the mantissa and leaves
+    the integer in its low bits. Unlike a conversion it is defined for NaN.
+    """
+    magic = x.like(1.5 * 2.0 ** _MANTISSA[x.bits])
+    shifted = x + magic
+    return shifted - magic, shifted.as_integers() - magic.as_integers()
+
+
+def power_of_two(k: Integers, like: Lanes) -> Lanes:
+    """2^k for exponents of normal numbers: the bits of k + bias, in their field."""
+    field = k.plus(_BIAS[like.bits]) << _MANTISSA[like.bits]
+    return Lanes(like.builder, like.builder.bitcast(field.value, like.value.type))
+
+
+def scale_by_power_of_two(x: Lanes, k: Integers) -> Lanes:
+    """x · 2^k over the whole range: in two steps, so that a result below the
+    normal numbers is rounded once and one above them becomes infinite.
+    """
+    half = k >> 1
+    return x * power_of_two(half, x) * power_of_two(k - half, x)
+
+
+def exponent(x: Lanes, lowest: float) -> Integers:
+    """The k that brings x · 2^-k into [lowest, 2 · lowest), for positive normal x."""
+    return (x.as_integers() - x.like(lowest).as_integers()) >> _MANTISSA[x.bits]
+
+
+def as_float(k: Integers, like: Lanes) -> Lanes:
+    """Integers converted to numbers."""
+    return Lanes(like.builder, like.builder.sitofp(k.value, like.value.type))
+
+
+# ---- LLVM's own names and shapes
+
+
+def _shaped(model: Lanes, element: ir.Type) -> ir.Type:
+    kind = model.value.type
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _splat_constant(kind: ir.Type, number: float) -> ir.Constant:
+    if not isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, _rounded(kind, number))
+    return ir.Constant(kind, [_rounded(kind.element, number)] * kind.count)
+
+
+def _rounded(element: ir.Type, number: float) -> float:
+    return float(np.float32(number)) if isinstance(element, ir.FloatType) else number
+
+
+def _intrinsic(name: str, *operands: Lanes) -> Lanes:
+    first = operands[0]
+    kind = first.value.type
+    count = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    signature = ir.FunctionType(kind, [kind] * len(operands))
+    symbol = f"llvm.{name}.{count}f{first.bits}"
+    module = first.builder.module
+    function = module.globals.get(symbol) or ir.Function(module, signature, symbol)
+    return Lanes(first.builder, first.builder.call(function, [x.value for x in operands]))

@@ -1,0 +1,241 @@
+"""Loss functions: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
+
+To add one, write its class here: the formula for one output, how the values are
+averaged, and its parameter if it has one. `name` is what `Network(loss=...)`
+takes.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from flatprop.formulas import elementary
+from flatprop.formulas.lanes import Lanes, copysign, where
+
+Slope: TypeAlias = tuple[Lanes, Lanes]
+
+OVER_SAMPLES_AND_OUTPUTS = "mean over samples and outputs"
+OVER_SAMPLES = "mean over samples"
+SUM = "sum"
+
+
+@dataclass(frozen=True)
+class Loss(ABC):
+    """What a network is trained to make small.
+
+    A loss of one sample and one output is `formula`; `reduction` says how they
+    become one number. With sample weights w a mean over samples is
+    Σ wᵢ ℓᵢ / Σ wᵢ and a sum is Σ wᵢ ℓᵢ.
+    """
+
+    name: ClassVar[str]
+    reduction: ClassVar[str] = OVER_SAMPLES_AND_OUTPUTS
+    activation: ClassVar[str | None] = None
+    """The activation that the last layer must have, where the loss is computed
+    from z (the logits) rather than from ŷ."""
+    domain: ClassVar[str] = "any"
+    """What y may be: any number, `"non-negative"` or `"fraction"`, 0 to 1."""
+
+    @property
+    def parameter(self) -> float:
+        """The one number that shapes the loss; 0 where there is none."""
+        return 0.0
+
+    @staticmethod
+    @abstractmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        """The value and its slope; `prediction` is z where `activation` is set."""
+
+
+LOSSES: dict[str, type[Loss]] = {}
+
+
+def named(name: str) -> Callable[[type[Loss]], type[Loss]]:
+    """Enter a class into the table; its place there is its code in the kernels."""
+
+    def register(loss: type[Loss]) -> type[Loss]:
+        loss.name = name
+        LOSSES[name] = loss
+        return loss
+
+    return register
+
+
+@named("mse")
+class MSE(Loss):
+    """Mean squared error: the mean over samples and outputs of (ŷ - y)²."""
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        return d * d, d + d
+
+
+@named("half_mse")
+class HalfMSE(Loss):
+    """The mean over samples of ½ Σₖ (ŷ - y)²."""
+
+    reduction = OVER_SAMPLES
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        return 0.5 * d * d, d
+
+
+@named("ssr")
+class SSR(Loss):
+    """Sum of squared residuals: Σ (y - ŷ)² over samples and outputs."""
+
+    reduction = SUM
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        return d * d, d + d
+
+
+@named("mae")
+class MAE(Loss):
+    """Mean absolute error; the slope at 0 is 0."""
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        return abs(d), where(abs(d) > 0.0, copysign(1.0, d), 0.0)
+
+
+@named("huber")
+@dataclass(frozen=True)
+class Huber(Loss):
+    """½ d² where |d| <= delta, delta (|d| - ½ delta) beyond (Huber 1964).
+
+    Parameters
+    ----------
+    delta
+        The residual, in units of y, from which on the loss grows linearly.
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.delta) and self.delta > 0):
+            raise ValueError(f"Huber's delta must be a positive number, got {self.delta!r}")
+
+    @property
+    def parameter(self) -> float:
+        return float(self.delta)
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        size = abs(d)
+        linear = size > parameter
+        value = where(linear, parameter * (size - 0.5 * parameter), 0.5 * d * d)
+        return value, where(linear, copysign(parameter, d), d)
+
+
+@named("log_cosh")
+class LogCosh(Loss):
+    """log cosh(ŷ - y): ½ d² near 0, |d| - log 2 far from it."""
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = prediction - y
+        size = abs(d)
+        slope = elementary.tanh(d)
+        # log cosh d = -½ log(1 - tanh² d) keeps its digits near 0, where the
+        # second form would cancel
+        near = -0.5 * elementary.log1p(-slope * slope)
+        far = (
+            size
+            - math.log(2.0)
+            + elementary.log1p_of_fraction(elementary.exp_of_negative(-2.0 * size))
+        )
+        return where(size < 1.0, near, far), slope
+
+
+@named("quantile")
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """Pinball loss: q d where d = y - ŷ >= 0, (q - 1) d below (Koenker & Bassett 1978).
+
+    Parameters
+    ----------
+    q
+        The quantile that the network learns, between 0 and 1.
+    """
+
+    q: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q < 1:
+            raise ValueError(f"Quantile's q must lie between 0 and 1, got {self.q!r}")
+
+    @property
+    def parameter(self) -> float:
+        return float(self.q)
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        d = y - prediction
+        factor = where(d >= 0.0, parameter, parameter - 1.0)
+        return factor * d, where(d.equals(0.0), d.like(0.0), -factor)
+
+
+@named("poisson")
+class Poisson(Loss):
+    """ŷ - y log ŷ, the Poisson likelihood of counts y up to a constant.
+
+    ŷ must be positive: give the last layer `"exp"` or `"softplus"`.
+    """
+
+    domain = "non-negative"
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        counted = y > 0.0
+        value = prediction - where(counted, y * elementary.log(prediction), 0.0)
+        return value, 1.0 - where(counted, y / prediction, 0.0)
+
+
+@named("binary_cross_entropy")
+class BinaryCrossEntropy(Loss):
+    """The mean over samples of -Σₖ [y log ŷ + (1 - y) log(1 - ŷ)], ŷ a sigmoid.
+
+    Computed from the logits z: softplus(z) - y z, with the slope sigmoid(z) - y.
+    """
+
+    reduction = OVER_SAMPLES
+    activation = "sigmoid"
+    domain = "fraction"
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        z = prediction
+        e = elementary.exp_of_negative(-abs(z))
+        # max(z, 0) - y z without cancellation, then log(1 + e^-|z|)
+        value = where(z > 0.0, (1.0 - y) * z, -y * z) + elementary.log1p_of_fraction(e)
+        return value, where(z < 0.0, e, 1.0) / (e + 1.0) - y
+
+
+@named("cross_entropy")
+class CrossEntropy(Loss):
+    """The mean over samples of -Σₖ y log ŷ, ŷ a softmax.
+
+    Computed from the logits z, where y is a class index or a row of
+    probabilities: `kernels.softmax.cross_entropy`. The formula here is the
+    definition, which `trace` shows.
+    """
+
+    reduction = OVER_SAMPLES
+    activation = "softmax"
+    domain = "classes"
+
+    @staticmethod
+    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+        counted = y > 0.0
+        value = where(counted, -y * elementary.log(prediction), 0.0)
+        return value, where(counted, -y / prediction, 0.0)

@@ -1,0 +1,454 @@
+"""Optimizers: one in-place update of θ from the gradient g, beside its settings.
+
+To add one, write its class here. `scalars` turns the settings, once per update,
+into the numbers that are the same for every parameter; `update` is the formula
+for one parameter and its state. Formulas and defaults are PyTorch's
+(`torch.optim`).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from flatprop.formulas.lanes import Lanes, copysign, maximum, minimum, power, sqrt, where
+from flatprop.formulas.schedules import Schedule, check_rate
+
+Scalars: TypeAlias = Mapping[str, Lanes]
+State: TypeAlias = Sequence[Lanes]
+Updated: TypeAlias = tuple[Lanes, ...]
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """A rule for changing the parameters, and its settings.
+
+    Every optimizer takes a `learning_rate`, a number or a schedule from
+    `fp.schedules`, and a `weight_decay` λ, which adds λ θ to the gradient
+    (`AdamW` takes lr λ θ off θ instead).
+    """
+
+    learning_rate: float | Schedule
+
+    name: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]]
+    """The numbers that `scalars` gets, beside `step`, the number of the update
+    from 1, and `learning_rate`, of its epoch."""
+    variants: ClassVar[tuple[int, ...]]
+    """The numbers of state arrays that `update` is compiled for, so that a
+    setting that is off costs neither memory nor time."""
+
+    @property
+    def slots(self) -> int:
+        """How many state arrays these settings need; one of `variants`."""
+        return self.variants[0]
+
+    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
+        """What each state array is filled with before the first update."""
+        return (0.0,) * self.slots
+
+    def values(self) -> tuple[float, ...]:
+        """The numbers behind `settings`."""
+        return tuple(float(getattr(self, name)) for name in self.settings)
+
+    @staticmethod
+    @abstractmethod
+    def scalars(s: Scalars) -> Scalars:
+        """Numbers of one update, in float64 whatever the dtype of θ."""
+
+    @staticmethod
+    @abstractmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        """The new θ, then the new state."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.learning_rate, Schedule):
+            check_rate(self.learning_rate)
+        self._check(weight_decay=(0, math.inf))
+
+    def _check(self, **bounds: tuple[float, float]) -> None:
+        """Each named setting must be a number in [low, high)."""
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(number, str) or not hasattr(number, "__float__"):
+                    raise TypeError(f"{name} must be a number, got {number!r}")
+                if not low <= float(number) < high:
+                    raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {number!r}")
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {}
+
+
+def named(name: str) -> Callable[[type[Optimizer]], type[Optimizer]]:
+    """Enter a class into the table of names that `fit(optimizer=...)` takes."""
+
+    def register(optimizer: type[Optimizer]) -> type[Optimizer]:
+        optimizer.name = name
+        OPTIMIZERS[name] = optimizer
+        return optimizer
+
+    return register
+
+
+@named("sgd")
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent, θ ← θ - lr g, with momentum where asked for.
+
+    With momentum μ and dampening τ: b ← μ b + (1 - τ) g (b ← g at first), and
+    θ ← θ - lr b, or θ - lr (g + μ b) with Nesterov's.
+
+    Parameters
+    ----------
+    learning_rate
+        A number or a schedule.
+    momentum
+        μ.
+    nesterov
+        Whether to look ahead (Sutskever et al. 2013); needs momentum.
+    weight_decay
+        λ, added to the gradient as λ θ.
+    dampening
+        τ.
+    """
+
+    learning_rate: float | Schedule
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    dampening: float = 0.0
+
+    settings = ("weight_decay", "momentum", "dampening", "nesterov")
+    variants = (0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(momentum=(0, math.inf), dampening=(0, math.inf))
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError("nesterov needs a momentum above 0 and no dampening")
+
+    @property
+    def slots(self) -> int:
+        return int(self.momentum != 0)
+
+    @staticmethod
+    def scalars(s: Scalars) -> Scalars:
+        first = s["step"] <= 1.0
+        return {
+            "rate": s["learning_rate"],
+            "decay": s["weight_decay"],
+            "momentum": s["momentum"],
+            "fresh": where(first, s["step"].like(1.0), 1.0 - s["dampening"]),
+            "ahead": s["nesterov"],
+            "beyond": where(s["nesterov"] > 0.0, s["momentum"], 1.0),
+        }
+
+    @staticmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        g = g + s["decay"] * theta
+        if not state:
+            return (theta - s["rate"] * g,)
+        b = s["momentum"] * state[0] + s["fresh"] * g
+        return theta - s["rate"] * (s["ahead"] * g + s["beyond"] * b), b
+
+
+@named("adam")
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015): steps scaled by running moments of the gradient.
+
+    m ← β₁ m + (1 - β₁) g, v ← β₂ v + (1 - β₂) g²,
+    θ ← θ - lr m̂ / (√v̂ + eps), with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ).
+
+    Parameters
+    ----------
+    learning_rate
+        A number or a schedule.
+    betas
+        β₁ and β₂, the memory of the two moments.
+    eps
+        Keeps the divisor away from 0.
+    weight_decay
+        λ, added to the gradient as λ θ.
+    amsgrad
+        Whether v̂ is taken from the largest v so far (Reddi et al. 2018).
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    amsgrad: bool = False
+
+    settings = ("weight_decay", "beta1", "beta2", "eps", "decoupled")
+    variants = (2, 3)
+    decoupled: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.betas, tuple | list) and len(self.betas) == 2):
+            raise ValueError(f"betas must be two numbers, got {self.betas!r}")
+        self._check(betas=(0, 1), eps=(0, math.inf))
+
+    beta1 = property(lambda self: self.betas[0])
+    beta2 = property(lambda self: self.betas[1])
+
+    @property
+    def slots(self) -> int:
+        return 3 if self.amsgrad else 2
+
+    @staticmethod
+    def scalars(s: Scalars) -> Scalars:
+        correction1 = 1.0 - power(s["beta1"], s["step"])
+        correction2 = 1.0 - power(s["beta2"], s["step"])
+        decoupled = s["decoupled"] > 0.0
+        decay = s["weight_decay"]
+        return {
+            "decay": where(decoupled, 0.0, decay),
+            "shrink": where(decoupled, 1.0 - s["learning_rate"] * decay, 1.0),
+            "fresh1": 1.0 - s["beta1"],
+            "beta2": s["beta2"],
+            "fresh2": 1.0 - s["beta2"],
+            "rate": s["learning_rate"] / correction1,
+            "root": 1.0 / sqrt(correction2),
+            "eps": s["eps"],
+        }
+
+    @staticmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        m, v, *largest = state
+        g = g + s["decay"] * theta
+        m = m + s["fresh1"] * (g - m)
+        v = s["beta2"] * v + s["fresh2"] * (g * g)
+        largest = [maximum(top, v) for top in largest]
+        divisor = sqrt(largest[0] if largest else v) * s["root"] + s["eps"]
+        return s["shrink"] * theta - s["rate"] * (m / divisor), m, v, *largest
+
+
+@named("adamw")
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): θ ← θ - lr λ θ first.
+
+    Parameters
+    ----------
+    learning_rate, betas, eps, amsgrad
+        As for `Adam`.
+    weight_decay
+        λ.
+    """
+
+    weight_decay: float = 1e-2
+
+    decoupled: ClassVar[bool] = True
+
+
+@named("rmsprop")
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012): steps scaled by the root mean square of g.
+
+    v ← α v + (1 - α) g², θ ← θ - lr g / (√v + eps).
+
+    Parameters
+    ----------
+    learning_rate
+        A number or a schedule.
+    alpha
+        α, the memory of the mean square.
+    eps
+        Keeps the divisor away from 0.
+    weight_decay
+        λ, added to the gradient as λ θ.
+    momentum
+        μ: with it b ← μ b + g / (√v + eps) and θ ← θ - lr b.
+    centered
+        Whether the square of the running mean of g is taken off v (Graves 2013).
+    """
+
+    learning_rate: float | Schedule = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False
+
+    settings = ("weight_decay", "alpha", "eps", "momentum", "centered")
+    variants = (1, 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(alpha=(0, 1), eps=(0, math.inf), momentum=(0, math.inf))
+
+    @property
+    def slots(self) -> int:
+        return 3 if self.momentum or self.centered else 1
+
+    @staticmethod
+    def scalars(s: Scalars) -> Scalars:
+        return {
+            "rate": s["learning_rate"],
+            "decay": s["weight_decay"],
+            "alpha": s["alpha"],
+            "fresh": 1.0 - s["alpha"],
+            "eps": s["eps"],
+            "momentum": s["momentum"],
+            "centered": s["centered"],
+        }
+
+    @staticmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        g = g + s["decay"] * theta
+        v = s["alpha"] * state[0] + s["fresh"] * (g * g)
+        if len(state) == 1:
+            return theta - s["rate"] * (g / (sqrt(v) + s["eps"])), v
+        mean = state[1] + s["fresh"] * (g - state[1])
+        spread = v - s["centered"] * (mean * mean)
+        b = s["momentum"] * state[2] + g / (sqrt(spread) + s["eps"])
+        return theta - s["rate"] * b, v, mean, b
+
+
+@named("adagrad")
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011): steps scaled by the sum of all g² so far.
+
+    v ← v + g², θ ← θ - lr / (1 + (t - 1) lr_decay) · g / (√v + eps).
+
+    Parameters
+    ----------
+    learning_rate
+        A number or a schedule.
+    lr_decay
+        How fast the rate falls with the number of updates t.
+    weight_decay
+        λ, added to the gradient as λ θ.
+    initial_accumulator_value
+        v before the first update.
+    eps
+        Keeps the divisor away from 0.
+    """
+
+    learning_rate: float | Schedule = 1e-2
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+
+    settings = ("weight_decay", "lr_decay", "eps")
+    variants = (1,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = (0, math.inf)
+        self._check(lr_decay=limits, initial_accumulator_value=limits, eps=limits)
+
+    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
+        return (float(self.initial_accumulator_value),)
+
+    @staticmethod
+    def scalars(s: Scalars) -> Scalars:
+        return {
+            "decay": s["weight_decay"],
+            "rate": s["learning_rate"] / (1.0 + (s["step"] - 1.0) * s["lr_decay"]),
+            "eps": s["eps"],
+        }
+
+    @staticmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        g = g + s["decay"] * theta
+        v = state[0] + g * g
+        return theta - s["rate"] * (g / (sqrt(v) + s["eps"])), v
+
+
+@named("rprop")
+@dataclass(frozen=True)
+class Rprop(Optimizer):
+    """Resilient backpropagation (Riedmiller & Braun 1993): only the sign of g counts.
+
+    A parameter's step grows by η⁺ while its g keeps its sign and shrinks by η⁻
+    when it changes, in which case the parameter rests. For full batches.
+
+    Parameters
+    ----------
+    learning_rate
+        The first step of every parameter; of a schedule, its first rate.
+    etas
+        η⁻ and η⁺.
+    step_sizes
+        The smallest and the largest step.
+    weight_decay
+        λ, added to the gradient as λ θ.
+    """
+
+    learning_rate: float | Schedule = 1e-2
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+    weight_decay: float = 0.0
+
+    settings = ("weight_decay", "eta_minus", "eta_plus", "smallest", "largest")
+    variants = (2,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("etas", "step_sizes"):
+            value = getattr(self, name)
+            if not (isinstance(value, tuple | list) and len(value) == 2):
+                raise ValueError(f"{name} must be two numbers, got {value!r}")
+        self._check(etas=(0, math.inf), step_sizes=(0, math.inf))
+        if not self.etas[0] < 1 < self.etas[1]:
+            raise ValueError(f"etas must be one below and one above 1, got {self.etas!r}")
+
+    eta_minus = property(lambda self: self.etas[0])
+    eta_plus = property(lambda self: self.etas[1])
+    smallest = property(lambda self: self.step_sizes[0])
+    largest = property(lambda self: self.step_sizes[1])
+
+    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
+        return (0.0, learning_rate)
+
+    @staticmethod
+    def scalars(s: Scalars) -> Scalars:
+        return {
+            "decay": s["weight_decay"],
+            "eta_minus": s["eta_minus"],
+            "eta_plus": s["eta_plus"],
+            "smallest": s["smallest"],
+            "largest": s["largest"],
+        }
+
+    @staticmethod
+    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
+        before, step = state
+        g = g + s["decay"] * theta
+        agreement = g * before
+        factor = where(agreement > 0.0, s["eta_plus"], 1.0)
+        factor = where(agreement < 0.0, s["eta_minus"], factor)
+        step = minimum(maximum(step * factor, s["smallest"]), s["largest"])
+        g = where(agreement < 0.0, 0.0, g)
+        moved = theta - where(abs(g) > 0.0, copysign(step, g), 0.0)
+        return moved, g, step
+
+
+class Rule(NamedTuple):
+    """An update as the kernel compiles it."""
+
+    optimizer: type[Optimizer]
+    slots: int
+
+
+RULES = tuple(
+    Rule(optimizer, slots)
+    for optimizer in OPTIMIZERS.values()
+    if "update" in vars(optimizer)
+    for slots in optimizer.variants
+)
+"""Every update there is; its place is its code. AdamW's is Adam's."""
+
+
+def rule_code(optimizer: Optimizer) -> int:
+    """The place in `RULES` of the update that `optimizer` uses."""
+    owner = next(base for base in type(optimizer).__mro__ if "update" in vars(base))
+    return RULES.index(Rule(owner, optimizer.slots))

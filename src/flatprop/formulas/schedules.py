@@ -1,0 +1,219 @@
+"""Learning-rate schedules: the rate of each epoch. Any optimizer takes one.
+
+Names and formulas follow `torch.optim.lr_scheduler`; epochs count from 0.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def check_rate(value: object, name: str = "learning_rate") -> None:
+    """Raise unless `value` is a positive, finite number."""
+    number = isinstance(value, (int, float)) or hasattr(value, "__float__")
+    if not number or isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"{name} must be a number or a schedule such as fp.schedules.Cosine(0.01), "
+            f"got {value!r}"
+        )
+    rate = float(value)  # type: ignore[arg-type]
+    if not (math.isfinite(rate) and rate >= 0):
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A learning rate that changes from epoch to epoch.
+
+    Parameters
+    ----------
+    learning_rate
+        The rate of the first epoch (after a warm-up).
+    """
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        check_rate(self.learning_rate)
+
+    @abstractmethod
+    def rate(self, epoch: int, epochs: int) -> float:
+        """The rate of `epoch` (from 0) in a training of `epochs`."""
+
+    def follow(self) -> Callable[[float], float] | None:
+        """For a rate that depends on the losses: a function from the loss of each
+        epoch, in turn, to the rate of the next.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same rate throughout; what a plain number means."""
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        return self.learning_rate
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """The rate times `gamma` after every `step_size` epochs."""
+
+    step_size: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.step_size, int) and self.step_size >= 1):
+            raise ValueError(f"step_size must be at least 1 epoch, got {self.step_size!r}")
+        check_rate(self.gamma, "gamma")
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        return self.learning_rate * self.gamma ** (epoch // self.step_size)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """The rate times `gamma` after every epoch."""
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(self.gamma, "gamma")
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        return self.learning_rate * self.gamma**epoch
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from the rate down to `eta_min` (Loshchilov & Hutter 2017).
+
+    η = η_min + ½ (η₀ - η_min) (1 + cos(π t / T_max)), and η_min from T_max on.
+
+    Parameters
+    ----------
+    learning_rate
+        η₀.
+    T_max
+        The length of the descent, in epochs; None takes the whole training.
+    eta_min
+        η_min.
+    """
+
+    T_max: int | None = None
+    eta_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(self.eta_min, "eta_min")
+        if self.T_max is not None and self.T_max < 1:
+            raise ValueError(f"T_max must be at least 1 epoch, got {self.T_max!r}")
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        length = epochs if self.T_max is None else self.T_max
+        angle = math.pi * min(epoch, length) / length
+        return self.eta_min + (self.learning_rate - self.eta_min) * (1 + math.cos(angle)) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """A linear rise over the first `epochs` epochs, then another schedule from its start.
+
+    Epoch t of the rise has the rate η₀ (t + 1) / (epochs + 1), where η₀ is the
+    first rate of what follows.
+
+    Parameters
+    ----------
+    learning_rate
+        What follows: a rate or a schedule.
+    epochs
+        The length of the rise.
+    """
+
+    learning_rate: "float | Schedule"  # type: ignore[assignment]
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.learning_rate, Schedule):
+            super().__post_init__()
+        elif self.learning_rate.follow() is not None:
+            raise TypeError(
+                f"WarmUp cannot be followed by {type(self.learning_rate).__name__}; "
+                "use one whose rate depends on the epoch alone, such as fp.schedules.Cosine"
+            )
+        if not (isinstance(self.epochs, int) and self.epochs >= 1):
+            raise ValueError(f"epochs must be at least 1, got {self.epochs!r}")
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        then = as_schedule(self.learning_rate)
+        length = max(epochs - self.epochs, 1)
+        if epoch >= self.epochs:
+            return then.rate(epoch - self.epochs, length)
+        return then.rate(0, length) * (epoch + 1) / (self.epochs + 1)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """The rate times `factor` once the loss has stopped falling.
+
+    The validation loss where there is one, the training loss otherwise.
+
+    Parameters
+    ----------
+    learning_rate
+        The first rate.
+    factor
+        What the rate is multiplied by.
+    patience
+        How many epochs without improvement are borne before that.
+    threshold
+        An improvement is a loss below best · (1 - threshold).
+    cooldown
+        How many epochs are not counted after a reduction.
+    min_lr
+        The rate is not reduced below this.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    cooldown: int = 0
+    min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, got {self.factor!r}")
+        for name in ("threshold", "min_lr"):
+            check_rate(getattr(self, name), name)
+        for name in ("patience", "cooldown"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}")
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        return self.learning_rate
+
+    def follow(self) -> Callable[[float], float]:
+        rate, best, bad, cool = float(self.learning_rate), math.inf, 0, 0
+
+        def after(loss: float) -> float:
+            nonlocal rate, best, bad, cool
+            if loss < best * (1 - self.threshold):
+                best, bad = loss, 0
+            else:
+                bad += 1
+            if cool > 0:
+                cool, bad = cool - 1, 0
+            if bad > self.patience:
+                rate, bad, cool = max(rate * self.factor, self.min_lr), 0, self.cooldown
+            return rate
+
+        return after
+
+
+def as_schedule(rate: "float | Schedule") -> Schedule:
+    """The schedule itself, or a constant one."""
+    return rate if isinstance(rate, Schedule) else Constant(float(rate))

@@ -1,0 +1,149 @@
+"""A whole data set, one block of rows at a time: what Python calls.
+
+Memory beyond the data and the results is that of one block, however many rows
+there are. Of a data set, `x` and `y` are flat and, like `weight`, may be
+read-only.
+"""
+
+from typing import Any, NamedTuple
+
+from flatprop.formulas.losses import OVER_SAMPLES_AND_OUTPUTS, SUM
+from flatprop.kernels import backprop
+from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope
+from flatprop.kernels.jit import entry_point, kernel
+from flatprop.kernels.layout import REDUCTIONS, SOFTMAX, matrix
+from flatprop.kernels.rows import softmax
+
+TOTAL = REDUCTIONS.index(SUM)
+OVER_OUTPUTS_TOO = REDUCTIONS.index(OVER_SAMPLES_AND_OUTPUTS)
+
+
+class Data(NamedTuple):
+    """Samples and their targets."""
+
+    x: Any
+    """(rows · inputs,)"""
+    y: Any
+    """(rows · columns,): a column per output, or one of class indices."""
+    weight: Any
+    """(rows,), or empty where every sample counts alike."""
+    rows: int
+
+
+class Block(NamedTuple):
+    """Scratch for one block of rows, owned by the caller."""
+
+    rows: int
+    """How many rows it has room for."""
+    weight: Any
+    """(rows · outputs,), filled with ones where every sample counts alike."""
+    workspace: Any
+    """2 · rows · (units of all layers + outputs)."""
+
+
+@kernel
+def normaliser(objective, outputs, weight):
+    """What Σ w ℓ is multiplied by, where the weights add up to `weight`."""
+    if objective.reduction == TOTAL:
+        return 1.0
+    if weight == 0:
+        return 0.0
+    if objective.reduction == OVER_OUTPUTS_TOO:
+        return 1.0 / (weight * outputs)
+    return 1.0 / weight
+
+
+@kernel
+def total_weight(data):
+    """The weights of all samples, added up in float64."""
+    if data.weight.size == 0:
+        return float(data.rows)
+    total = 0.0
+    for i in range(data.rows):
+        total += data.weight[i]
+    return total
+
+
+@kernel
+def block_weights(data, start, rows, outputs, block):
+    """Each sample's weight once per output, (rows, outputs)."""
+    if data.weight.size > 0:
+        for i in range(rows):
+            for j in range(outputs):
+                block.weight[i * outputs + j] = data.weight[start + i]
+    return matrix(block.weight, 0, rows, outputs)
+
+
+@entry_point
+def predict(layers, params, x, out, block_rows, workspace):
+    """out ← the outputs for every row of x; `workspace` as for `backprop.forward`."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    rows = out.size // outputs
+    for start in range(0, rows, block_rows):
+        count = min(block_rows, rows - start)
+        a = matrix(x, start * inputs, count, inputs)
+        backprop.forward(
+            layers, params, a, matrix(out, start * outputs, count, outputs), workspace, False
+        )
+
+
+@entry_point
+def loss(layers, objectives, params, data, block):
+    """The loss over all samples."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    objective = objectives[0]
+    total = 0.0
+    for start in range(0, data.rows, block.rows):
+        count = min(block.rows, data.rows - start)
+        size = count * outputs
+        prediction = matrix(block.workspace, 0, count, outputs)
+        slope = matrix(block.workspace, size, count, outputs)
+        x = matrix(data.x, start * inputs, count, inputs)
+        rest = block.workspace[2 * size :]
+        backprop.forward(layers, params, x, prediction, rest, objective.from_logits == 1)
+        y = matrix(data.y, start * columns, count, columns)
+        weight = block_weights(data, start, count, outputs, block)
+        total += backprop.output_loss(objective, prediction, y, weight, 0.0, slope)
+    return total * normaliser(objective, outputs, total_weight(data))
+
+
+@entry_point
+def loss_and_gradient(layers, objectives, params, data, gradient, block):
+    """The loss over all samples; overwrites `gradient` with its own."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    objective = objectives[0]
+    scale = normaliser(objective, outputs, total_weight(data))
+    total = 0.0
+    for start in range(0, data.rows, block.rows):
+        count = min(block.rows, data.rows - start)
+        total += backprop.loss_and_gradient(
+            layers,
+            objective,
+            params,
+            matrix(data.x, start * inputs, count, inputs),
+            matrix(data.y, start * columns, count, columns),
+            block_weights(data, start, count, outputs, block),
+            scale,
+            0.0 if start == 0 else 1.0,
+            gradient,
+            block.workspace,
+        )
+    return total * scale
+
+
+@entry_point
+def activation(code, z, slope):
+    """z ← its activation, slope ← da/dz; for softmax, which has none, slope is left alone."""
+    if code == SOFTMAX:
+        softmax(z)
+    else:
+        activate_with_slope(code, z, slope)
+
+
+@entry_point
+def slope_of_loss(objectives, scale, prediction, y, weight, slope):
+    """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
+    objective = objectives[0]
+    loss_with_slope(objective.loss, objective.parameter, scale, prediction, y, weight, slope)

@@ -1,0 +1,190 @@
+"""The loops around the formulas, as functions that other kernels call.
+
+Each is a Numba intrinsic. Those with a `code` are a switch over a table of
+formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
+equally long.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from flatprop.formulas import elementary
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.optimizers import RULES
+from flatprop.kernels.jit import intrinsic
+from flatprop.kernels.registers import (
+    DOUBLE,
+    INT64,
+    Array,
+    broadcast,
+    cases,
+    compiled,
+    registers,
+    sum_of,
+    wide,
+)
+
+ELEMENTARY = elementary.FUNCTIONS
+ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
+LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
+
+SETTINGS = ("step", "learning_rate", "gradient_scale")
+"""What every optimizer's settings begin with."""
+STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
+
+
+@intrinsic
+def apply(typing_context: Any, code: Any, x: Any, out: Any) -> Any:
+    """out ← the elementary function `code` of x; they may be one array."""
+
+    def emit(builder: ir.IRBuilder, code: ir.Value, x: Array, out: Array) -> None:
+        for function in cases(builder, code, ELEMENTARY):
+            for register in registers(x, out, written_only=1):
+                register.store(function(register[0]), 1)
+
+    return compiled(emit, types.void, types.int64, x, out)
+
+
+@intrinsic
+def multiply(typing_context: Any, factor: Any, out: Any) -> Any:
+    """out ← out · factor."""
+
+    def emit(builder: ir.IRBuilder, factor: Array, out: Array) -> None:
+        for register in registers(factor, out):
+            register.store(register[0] * register[1], 1)
+
+    return compiled(emit, types.void, factor, out)
+
+
+@intrinsic
+def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
+    """Σ x² over x[start:stop], in float64."""
+
+    def emit(builder: ir.IRBuilder, x: Array, start: ir.Value, stop: ir.Value) -> ir.Value:
+        total = sum_of(x)
+        for register in registers(x.part(start, builder.sub(stop, start))):
+            number = wide(register[0])
+            total.add(number * number)
+        return total.total().value
+
+    return compiled(emit, types.float64, x, types.int64, types.int64)
+
+
+@intrinsic
+def activate(typing_context: Any, code: Any, z: Any) -> Any:
+    """z ← its activation a."""
+
+    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array) -> None:
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z):
+                register.store(formula(register[0])[0], 0)
+
+    return compiled(emit, types.void, types.int64, z)
+
+
+@intrinsic
+def activate_with_slope(typing_context: Any, code: Any, z: Any, slope: Any) -> Any:
+    """z ← its activation a, slope ← da/dz."""
+
+    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array, slope: Array) -> None:
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z, slope, written_only=1):
+                a, derivative = formula(register[0])
+                register.store(a, 0)
+                register.store(derivative, 1)
+
+    return compiled(emit, types.void, types.int64, z, slope)
+
+
+@intrinsic
+def loss_with_slope(
+    typing_context: Any,
+    code: Any,
+    parameter: Any,
+    scale: Any,
+    prediction: Any,
+    y: Any,
+    weight: Any,
+    slope: Any,
+) -> Any:
+    """Σ w ℓ(ŷ, y) in float64; slope ← scale · w · ∂ℓ/∂ŷ.
+
+    `slope` may be the same array as `prediction`.
+    """
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        parameter: ir.Value,
+        scale: ir.Value,
+        prediction: Array,
+        y: Array,
+        weight: Array,
+        slope: Array,
+    ) -> ir.Value:
+        result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        shape = broadcast(Lanes(builder, parameter), prediction.element)
+        factor = broadcast(Lanes(builder, scale), prediction.element)
+        for formula in cases(builder, code, LOSS_FORMULAS):
+            total = sum_of(prediction)
+            for register in registers(prediction, y, weight, slope, written_only=1):
+                value, derivative = formula(register[0], register[1], shape)
+                total.add(wide(register.inside(register[2] * value)))
+                register.store(derivative * (register[2] * factor), 3)
+            builder.store(total.total().value, result)
+        return builder.load(result)
+
+    numbers = types.int64, types.float64, types.float64
+    return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
+
+
+@intrinsic
+def update(
+    typing_context: Any,
+    code: Any,
+    settings: Any,
+    params: Any,
+    gradient: Any,
+    state: Any,
+    start: Any,
+    stop: Any,
+) -> Any:
+    """One update of params[start:stop] and of the optimizer's state, in place.
+
+    `state` is (slots, parameters); `settings` are float64, `SETTINGS` first, then
+    the optimizer's own in their order.
+    """
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        settings: Array,
+        params: Array,
+        gradient: Array,
+        state: Array,
+        start: ir.Value,
+        stop: ir.Value,
+    ) -> None:
+        count = builder.sub(stop, start)
+        for rule in cases(builder, code, RULES):
+            names = (*SETTINGS, *rule.optimizer.settings)
+            numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
+            scalars = {
+                name: broadcast(number, params.element)
+                for name, number in rule.optimizer.scalars(numbers).items()
+            }
+            clip = broadcast(numbers["gradient_scale"], params.element)
+            slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
+            theta, g = params.part(start, count), gradient.part(start, count)
+            for register in registers(theta, g, *slots):
+                before = [register[2 + slot] for slot in range(rule.slots)]
+                after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
+                for place, lanes in zip((0, *range(2, 2 + rule.slots)), after, strict=True):
+                    register.store(lanes, place)
+
+    arrays = settings, params, gradient, state
+    return compiled(emit, types.void, types.int64, *arrays, types.int64, types.int64)

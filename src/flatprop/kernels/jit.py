@@ -1,0 +1,86 @@
+"""How this package compiles: one decorator, one cache that cannot go stale.
+
+Numba keys a cached function by its own source file. An entry point here pulls in
+code from many files, so its cache is keyed by the source of the whole package
+instead. Where no cache folder can be written, functions are compiled in memory.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba.extending
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+# error_model: a division by zero gives inf or NaN, as in NumPy, without a branch.
+# contract: a multiplication and an addition may become one fused instruction;
+# nothing here lets the compiler assume that NaN does not occur.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that other kernels call; it is cached with its callers."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function into each of its callers.
+
+    Numba optimises a callee once by itself and once more within each caller; for
+    the large ones that would double the time of the first call.
+    """
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def entry_point(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls; it is cached on disk where possible."""
+    dispatcher = numba.njit(**_OPTIONS)(function)
+    try:
+        dispatcher._cache = _PackageCache(dispatcher.py_func)
+    except (RuntimeError, OSError):
+        pass  # no folder to write to: Numba's own memory-only cache stays
+    return dispatcher
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """A function that writes its own LLVM instructions, called from compiled code."""
+    return numba.extending.intrinsic(function)
+
+
+class _PackageCache(FunctionCache):
+    """A disk cache keyed by the package's source, that never fails the caller."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, self._impl.filename_base, _package_fingerprint()
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            # Whatever is wrong with the file (truncated, another LLVM, no
+            # permission), compiling afresh gives the same function.
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            pass  # a full or read-only disk costs the next process a compilation
+
+
+@functools.cache
+def _package_fingerprint() -> str:
+    """A hash over every source file that compiled code may come from."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for folder in ("formulas", "kernels"):
+        for path in sorted((package / folder).glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

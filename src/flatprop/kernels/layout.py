@@ -1,0 +1,70 @@
+"""The network as data: what a layer record holds, and views into flat arrays.
+
+Kernels take a network as an array of these records, so that one compiled kernel
+per dtype serves every architecture. The records have the memory layout of a C
+struct of 64-bit integers.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
+
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, OVER_SAMPLES_AND_OUTPUTS, SUM
+from flatprop.kernels.jit import intrinsic
+
+LAYER = np.dtype(
+    [
+        ("inputs", np.int64),
+        ("units", np.int64),
+        ("weights", np.int64),  # where W, (inputs, units) row-major, begins in params
+        ("biases", np.int64),  # where b, (units,), begins in params
+        ("activation", np.int64),  # the code of formulas.activations
+        ("place", np.int64),  # how many units the layers before have
+    ]
+)
+"""One layer."""
+
+OBJECTIVE = np.dtype(
+    [
+        ("loss", np.int64),  # the code of formulas.losses
+        ("reduction", np.int64),  # its place in REDUCTIONS
+        ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
+        ("parameter", np.float64),  # Huber's delta, the quantile's q
+    ]
+)
+"""The loss; an array of one record."""
+
+REDUCTIONS = (OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM)
+SOFTMAX = ACTIVATIONS["softmax"].code
+CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
+
+
+@intrinsic
+def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) -> Any:
+    """A (rows, columns) view into a contiguous array, from element `start` on.
+
+    It holds no reference: the array must outlive it. Its type is writable even
+    where the array's is not, so that both can be bound to one name; a kernel
+    writes only to what its docstring says.
+    """
+    kind = types.Array(flat.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, arguments[0])
+        _, start, rows, columns = arguments
+        view = context.make_array(kind)(context, builder)
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        itemsize = context.get_constant(types.intp, size)
+        context.populate_array(
+            view,
+            data=builder.gep(source.data, [start]),
+            shape=cgutils.pack_array(builder, [rows, columns]),
+            strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return view._getvalue()
+
+    return kind(flat, types.intp, types.intp, types.intp), codegen

@@ -1,0 +1,189 @@
+"""What is done to matrices row by row: biases, sums over samples, softmax.
+
+Softmax shifts every exponent by the largest logit of its row, so nothing
+overflows; cross-entropy is computed from the logits.
+"""
+
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from flatprop.formulas import elementary
+from flatprop.formulas.lanes import Lanes, Mask, where
+from flatprop.kernels.jit import intrinsic
+from flatprop.kernels.registers import (
+    DOUBLE,
+    INT64,
+    Array,
+    Register,
+    broadcast,
+    compiled,
+    largest_of,
+    registers,
+    sum_of,
+    wide,
+)
+
+
+@intrinsic
+def fill_rows(typing_context: Any, row: Any, out: Any) -> Any:
+    """out ← the same row, (1, n), in every one of (m, n)."""
+
+    def emit(builder: ir.IRBuilder, row: Array, out: Array) -> None:
+        for i in _rows(out):
+            for register in registers(row, out.row(i), written_only=1):
+                register.store(register[0], 1)
+
+    return compiled(emit, types.void, row, out)
+
+
+@intrinsic
+def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -> Any:
+    """out ← rows order[start], order[start + 1], ... of `source`, which is flat."""
+
+    def emit(
+        builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
+    ) -> None:
+        for i in _rows(out):
+            row = builder.load(order.at(builder.add(start, i)))
+            columns = out.shape[1]
+            here = source.part(builder.mul(row, columns), columns)
+            for register in registers(here, out.row(i), written_only=1):
+                register.store(register[0], 1)
+
+    return compiled(emit, types.void, source, order, types.int64, out)
+
+
+@intrinsic
+def column_sums(typing_context: Any, a: Any, beta: Any, out: Any) -> Any:
+    """out ← the sum over the rows of A + beta out, (m, n) onto (1, n)."""
+
+    def emit(builder: ir.IRBuilder, a: Array, beta: ir.Value, out: Array) -> None:
+        fresh = builder.fcmp_ordered("==", beta, ir.Constant(DOUBLE, 0.0))
+        scale = broadcast(Lanes(builder, beta), out.element)
+        for register in registers(out):
+            kept = register[0] * scale
+            register.store(where(Mask(builder, fresh), kept.like(0.0), kept), 0)
+        for i in _rows(a):
+            for register in registers(a.row(i), out):
+                register.store(register[0] + register[1], 1)
+
+    return compiled(emit, types.void, a, types.float64, out)
+
+
+@intrinsic
+def softmax(typing_context: Any, z: Any) -> Any:
+    """z ← e^z / Σ e^z over each row."""
+
+    def emit(builder: ir.IRBuilder, z: Array) -> None:
+        for i in _rows(z):
+            row = z.row(i)
+            _, total = _exponentials(row, row)
+            scale = broadcast(1.0 / total, z.element)
+            for register in registers(row):
+                register.store(register[0] * scale, 0)
+
+    return compiled(emit, types.void, z)
+
+
+@intrinsic
+def softmax_backward(typing_context: Any, a: Any, delta: Any) -> Any:
+    """delta ← a (delta - Σ a delta): from ∂L/∂a to ∂L/∂z."""
+
+    def emit(builder: ir.IRBuilder, a: Array, delta: Array) -> None:
+        for i in _rows(a):
+            rows = a.row(i), delta.row(i)
+            product = sum_of(a)
+            for register in registers(*rows):
+                product.add(wide(register[0] * register[1]))
+            mean = broadcast(product.total(), a.element)
+            for register in registers(*rows):
+                register.store(register[0] * (register[1] - mean), 1)
+
+    return compiled(emit, types.void, a, delta)
+
+
+@intrinsic
+def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, slope: Any) -> Any:
+    """Σ w ℓ from the logits z; slope ← scale · w · ∂ℓ/∂z.
+
+    ℓ = Σₖ yₖ (log Σ e^z - zₖ) and ∂ℓ/∂z = softmax(z) Σₖ yₖ - y. y has one column
+    of class indices or one column per unit. `weight` is (rows, units), the same
+    along a row. z and slope are two arrays.
+    """
+
+    def emit(
+        builder: ir.IRBuilder, z: Array, y: Array, weight: Array, scale: ir.Value, slope: Array
+    ) -> ir.Value:
+        result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        units = z.shape[1]
+        indices = builder.icmp_signed("!=", y.shape[1], units)
+        for i in _rows(z):
+            logits, p = z.row(i), slope.row(i)
+            shift, total = _exponentials(logits, p)
+            log_total = broadcast(elementary.log(total), z.element)
+            share = broadcast(1.0 / total, z.element)
+            w = wide(weight.scalar(builder.mul(i, units)))
+            factor = broadcast(w * Lanes(builder, scale), z.element)
+
+            def finish(
+                target: Callable[[Register], Lanes],
+                mass: Lanes,
+                *arrays: Array,
+                p: Array = p,
+                logits: Array = logits,
+                shift: Lanes = shift,
+                log_total: Lanes = log_total,
+                share: Lanes = share,
+                factor: Lanes = factor,
+                w: Lanes = w,
+            ) -> None:
+                loss = sum_of(z)
+                for register in registers(p, logits, *arrays):
+                    y = target(register)
+                    value = where(y > 0.0, y * (log_total - (register[1] - shift)), 0.0)
+                    loss.add(wide(register.inside(value)))
+                    register.store(factor * (mass * share * register[0] - y), 0)
+                so_far = Lanes(builder, builder.load(result))
+                builder.store((so_far + w * loss.total()).value, result)
+
+            with builder.if_else(indices) as (one_index, one_per_unit):
+                with one_index:
+                    k = builder.fptosi(y.scalar(i).value, INT64)
+                    finish(lambda r, k=k: where(r.is_place(k), r[0].like(1.0), 0.0), share.like(1))
+                with one_per_unit:
+                    probabilities = y.row(i)
+                    mass = sum_of(z)
+                    for register in registers(probabilities):
+                        mass.add(wide(register[0]))
+                    finish(
+                        lambda register: register[2],
+                        broadcast(mass.total(), z.element),
+                        probabilities,
+                    )
+        return builder.load(result)
+
+    return compiled(emit, types.float64, z, y, weight, types.float64, slope)
+
+
+def _rows(matrix: Array) -> Iterator[ir.Value]:
+    """A loop over the rows of a matrix."""
+    with cgutils.for_range(matrix.builder, matrix.shape[0]) as loop:
+        yield loop.index
+
+
+def _exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:
+    """out ← e^(z - shift), shift the largest z; that, and the sum of out in float64."""
+    largest = largest_of(z)
+    for register in registers(z):
+        largest.add(register.inside(register[0], -inf))
+    shift = broadcast(largest.total(), z.element)
+    total = sum_of(z)
+    for register in registers(z, out, written_only=1):
+        e = elementary.exp_of_negative(register[0] - shift)
+        total.add(wide(register.inside(e)))
+        register.store(e, 1)
+    return shift, total.total()

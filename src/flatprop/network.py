@@ -1,0 +1,602 @@
+"""The network: its description, its one flat parameter vector, and views into it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from flatprop import checks
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES, Loss
+from flatprop.kernels import batches
+from flatprop.kernels.layout import LAYER, OBJECTIVE, REDUCTIONS
+
+if TYPE_CHECKING:
+    from flatprop.explain import Trace
+    from flatprop.training import Callback, History, Optimizer
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One fully connected layer: a = f(x W + b).
+
+    Parameters
+    ----------
+    units
+        How many outputs it has.
+    activation
+        The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
+        "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
+        in the last layer, "softmax".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `units` is not a positive whole number or the name is unknown.
+    """
+
+    units: int
+    activation: str = "identity"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", checks.count("units", self.units))
+        checks.choice("activation", self.activation, ACTIVATIONS)
+
+
+class Network:
+    """A dense neural network whose parameters are one flat array.
+
+    Parameters
+    ----------
+    inputs
+        The number of input features.
+    layers
+        The layers in order, the last one giving the outputs.
+    loss
+        A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
+        "mae", "huber", "log_cosh", "quantile", "poisson") or an object such as
+        ``fp.losses.Huber(delta=2.0)``.
+    dtype
+        "float32" or "float64", of the parameters and of all arithmetic.
+    rng
+        A seed or a `numpy.random.Generator` for the initial weights; `fit` draws
+        the order of the samples from it too, unless it is given its own. None
+        takes fresh entropy.
+
+    Attributes
+    ----------
+    layers : structured array
+        The network as the kernels see it, one record per layer; read-only.
+    dense : tuple of Dense
+        The layers as they were given.
+    loss_function : Loss
+        What `fit` makes small.
+
+    Notes
+    -----
+    Weights start with the variance that suits the activation that follows them,
+    biases at 0: He et al. 2015 (normal, 2 / inputs) for relu and its kin, Glorot
+    & Bengio 2010 (uniform, 2 / (inputs + units)) for sigmoid, tanh and
+    linear layers, LeCun et al. 1998 (normal, 1 / inputs) for selu.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size, a name or a combination of loss and last layer is not possible.
+
+    Examples
+    --------
+    >>> import flatprop as fp
+    >>> net = fp.Network(2, [fp.Dense(8, "tanh"), fp.Dense(1)], loss="mse", rng=0)
+    >>> net
+    Network(2 -> 8 tanh -> 1 identity; mse, float32, 33 parameters)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        layers: Sequence[Dense],
+        loss: str | Loss = "mse",
+        dtype: DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.inputs = checks.count("inputs", inputs)
+        self.dense = _checked_layers(layers)
+        self.loss_function = _checked_loss(loss, self.dense[-1])
+        self.dtype = _checked_dtype(dtype)
+        self.rng = checks.generator(rng)
+        self.layers, size = _layer_records(self.inputs, self.dense)
+        self._objectives = _objective_record(self.loss_function)
+        self._attach(aligned_empty(size, self.dtype))
+        self.reset()
+
+    # ---- parameters
+
+    def reset(self, rng: int | np.random.Generator | None = None) -> "Network":
+        """Draw new initial weights and set the biases to 0.
+
+        Parameters
+        ----------
+        rng
+            A seed or a generator; None goes on with the network's own.
+
+        Returns
+        -------
+        Network
+            The network itself.
+        """
+        source = self.rng if rng is None else checks.generator(rng)
+        for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
+            fan_in, fan_out = W.shape
+            match ACTIVATIONS[layer.activation].initialisation:
+                case "he":
+                    W[:] = source.normal(0, math.sqrt(2 / fan_in), W.shape)
+                case "lecun":
+                    W[:] = source.normal(0, math.sqrt(1 / fan_in), W.shape)
+                case _:
+                    limit = math.sqrt(6 / (fan_in + fan_out))
+                    W[:] = source.uniform(-limit, limit, W.shape)
+            b[:] = 0
+        return self
+
+    @property
+    def params(self) -> Array:
+        """Every parameter, flat: per layer W (inputs × units, row-major), then b.
+
+        Writing into it changes the network at once; assigning copies into it.
+        """
+        return self._params
+
+    @params.setter
+    def params(self, value: ArrayLike) -> None:
+        array = checks.numbers("params", value, self.dtype)
+        if array.shape != self._params.shape:
+            raise ValueError(
+                f"params must have shape {self._params.shape}, but it has {array.shape}"
+            )
+        self._params[:] = array
+
+    def _attach(self, params: Array) -> None:
+        self._params = params
+        records = self.layers
+        self.weights = Views(
+            "weights",
+            [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
+        )
+        self.biases = Views(
+            "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
+        )
+
+    # ---- what it computes
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self.dense[-1].units
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The outputs after the last activation.
+
+        Parameters
+        ----------
+        X
+            (n, inputs); (n,) where there is one input.
+
+        Returns
+        -------
+        ndarray
+            (n, outputs), of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X does not fit the network, is empty, or holds NaN or infinity.
+        """
+        x = checks.inputs(X, self.inputs, self.dtype)
+        rows = x.shape[0]
+        out = np.empty((rows, self.outputs), self.dtype)
+        block = min(rows, self._block_rows)
+        workspace = np.empty(2 * block * self._widest, self.dtype)
+        batches.predict(self.layers, self._params, read_only(x), out.reshape(-1), block, workspace)
+        return out
+
+    def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The loss.
+
+        Parameters
+        ----------
+        X
+            (n, inputs).
+        y
+            (n, outputs), or (n,) where there is one output. For "cross_entropy"
+            class indices (n,) or a row of probabilities per sample.
+        sample_weight
+            (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
+
+        Returns
+        -------
+        float
+            The loss as `loss_function` defines it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the data do not fit the network or each other.
+        """
+        data = self.data(X, y, sample_weight)
+        return float(
+            batches.loss(self.layers, self._objectives, self._params, data, self.block(data))
+        )
+
+    def loss_and_gradient(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, Array]:
+        """The loss and its gradient with respect to the parameters.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `loss`.
+
+        Returns
+        -------
+        loss : float
+            The loss.
+        gradient : ndarray
+            Laid out as `params`, of the same dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        data = self.data(X, y, sample_weight)
+        gradient = aligned_empty(self._params.size, self.dtype)
+        value = batches.loss_and_gradient(
+            self.layers, self._objectives, self._params, data, gradient, self.block(data)
+        )
+        return float(value), gradient
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        optimizer: "str | Optimizer" = "adam",
+        epochs: int = 100,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        trainable: ArrayLike | None = None,
+        tol: float | None = None,
+        patience: int | None = None,
+        clip_norm: float | None = None,
+        callbacks: "Sequence[Callback] | Callback" = (),
+        progress: bool = False,
+        rng: int | np.random.Generator | None = None,
+        resume: str | PathLike[str] | None = None,
+    ) -> "History":
+        """Train in place.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `loss`.
+        optimizer
+            A name ("sgd" needs a rate: ``fp.SGD(0.1)``; "adam", "adamw",
+            "rmsprop", "adagrad", "rprop") or an object. Its learning rate is a
+            number or a schedule.
+        epochs
+            How often to go through the data.
+        batch_size
+            Samples per update, the last ones fewer; None for all of them, one
+            update per epoch.
+        shuffle
+            Whether mini-batches are drawn in a new order every epoch.
+        validation_data
+            (X, y) or (X, y, sample_weight), measured after every epoch.
+        trainable
+            A boolean mask over `params`; the others stay as they are.
+        tol
+            Stop as "converged" once the training loss changes by no more than
+            this from one epoch to the next.
+        patience
+            Stop after so many epochs without a new lowest loss (of the
+            validation data if given, else of the training), and leave the
+            parameters of the best epoch, however the training ended.
+        clip_norm
+            The largest norm of the gradient of a batch; longer ones are scaled
+            to it.
+        callbacks
+            Called after every epoch with an `Epoch`; one that returns True stops
+            the training.
+        progress
+            Whether to show a progress bar.
+        rng
+            A seed or a generator for the order of the samples; None goes on with
+            the network's own. The same one gives bit-identical parameters.
+        resume
+            A file that `fp.Checkpoint` wrote, from which to go on: called as the
+            interrupted training was, the result is the same bit for bit.
+
+        Returns
+        -------
+        History
+            Losses by epoch, and which rule ended the training.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If anything given does not fit; the network is then unchanged.
+
+        Warns
+        -----
+        DivergenceWarning
+            If the loss became NaN or infinite. The last finite parameters stay.
+
+        Notes
+        -----
+        Ctrl-C stops within a fraction of a second and returns the history so far.
+        """
+        from flatprop.training import fit
+
+        return fit(
+            self,
+            X,
+            y,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            trainable=trainable,
+            tol=tol,
+            patience=patience,
+            clip_norm=clip_norm,
+            callbacks=callbacks,
+            progress=progress,
+            rng=rng,
+            resume=resume,
+        )
+
+    def trace(self, X: ArrayLike, y: ArrayLike) -> "Trace":
+        """Every quantity of one backpropagation, for a reader; see `Trace`."""
+        from flatprop.explain import trace
+
+        return trace(self, X, y)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to one file, exactly; `fp.load` reads it.
+
+        The file is in the safetensors format, with the description in its header.
+        """
+        from flatprop.files import save
+
+        save(self, path)
+
+    # ---- data as the kernels take them
+
+    def data(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> batches.Data:
+        """Samples and targets, checked, contiguous and of the network's dtype."""
+        x = checks.inputs(X, self.inputs, self.dtype)
+        rows = x.shape[0]
+        target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
+        weight = checks.sample_weights(sample_weight, rows, self.dtype)
+        return batches.Data(read_only(x), read_only(target), read_only(weight), rows)
+
+    def block(self, data: batches.Data) -> batches.Block:
+        """Scratch for going through `data` block by block."""
+        rows = min(data.rows, self._block_rows)
+        size = 2 * rows * (self._units + self.outputs)
+        weight = np.ones(rows * self.outputs, self.dtype)
+        return batches.Block(rows, weight, aligned_empty(size, self.dtype))
+
+    @property
+    def _units(self) -> int:
+        return sum(layer.units for layer in self.dense)
+
+    @property
+    def _widest(self) -> int:
+        return max(layer.units for layer in self.dense)
+
+    @property
+    def _block_rows(self) -> int:
+        """Rows that go through the network together.
+
+        Many, so that their products are large; few enough that what lies between
+        forward and backward pass stays near 1 MiB, and that one block takes no
+        longer than Ctrl-C may.
+        """
+        row_bytes = 2 * self._units * self.dtype.itemsize
+        in_cache = min(max(2**20 // row_bytes, 256), 4096)
+        in_time = max(6_400_000_000 // (self._params.size * self.dtype.itemsize), 32)
+        return min(in_cache, in_time)
+
+    # ---- as a Python object
+
+    def copy(self) -> "Network":
+        """An independent network with the same parameters and random state."""
+        from copy import deepcopy
+
+        return deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["weights"], state["biases"]  # views, made again
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.layers.flags.writeable = False
+        params = aligned_empty(self._params.size, self.dtype)
+        params[:] = self._params
+        self._attach(params)
+
+    def __repr__(self) -> str:
+        layers = " -> ".join(f"{layer.units} {layer.activation}" for layer in self.dense)
+        return (
+            f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
+            f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
+        )
+
+    def summary(self) -> "Summary":
+        """A table of the layers, for printing."""
+        rows = [("layer", "inputs", "units", "activation", "parameters", "in params")]
+        for number, (layer, record) in enumerate(
+            zip(self.dense, self.layers, strict=True), start=1
+        ):
+            start, stop = int(record["weights"]), int(record["biases"]) + layer.units
+            rows.append(
+                (
+                    str(number),
+                    f"{record['inputs']:,}",
+                    f"{layer.units:,}",
+                    layer.activation,
+                    f"{stop - start:,}",
+                    f"[{start}:{stop}]",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        size = self._params.nbytes
+        lines.append(
+            f"{self._params.size:,} parameters, {size:,} bytes, {self.dtype.name}; "
+            f"loss {self.loss_function.name}: {self.loss_function.reduction}"
+        )
+        return Summary("\n".join(lines))
+
+
+class Summary(str):
+    """A text that an interactive session shows as it is printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Views(Sequence[Array]):
+    """Writable views into `params`, one per layer; assigning one copies into it."""
+
+    def __init__(self, name: str, views: list[Array]) -> None:
+        self._name = name
+        self._views = views
+
+    def __getitem__(self, layer: Any) -> Any:
+        return self._views[layer]
+
+    def __setitem__(self, layer: int, value: ArrayLike) -> None:
+        view = self._views[layer]
+        array = checks.numbers(f"{self._name}[{layer}]", value, view.dtype)
+        if array.shape != view.shape:
+            raise ValueError(
+                f"{self._name}[{layer}] has shape {view.shape}, but the value has {array.shape}"
+            )
+        view[:] = array
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._views)
+
+    def __repr__(self) -> str:
+        return repr(self._views)
+
+
+def aligned_empty(size: int, dtype: np.dtype[Any]) -> Array:
+    """A flat array that begins at a cache line, so that no register straddles two."""
+    line = 64
+    raw = np.empty(size * dtype.itemsize + line, np.uint8)
+    start = -raw.ctypes.data % line
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def read_only(array: Array) -> Array:
+    """A flat view that cannot be written: one type for the kernels, whatever came in."""
+    view = array.reshape(-1).view()
+    view.flags.writeable = False
+    return view
+
+
+# ---- the description, checked
+
+
+def _checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
+    if isinstance(layers, Dense):
+        raise TypeError("layers must be a list; write [fp.Dense(...)]")
+    try:
+        dense = tuple(layers)
+    except TypeError:
+        raise TypeError(f"layers must be a list of fp.Dense, got {layers!r}") from None
+    if not dense:
+        raise ValueError("layers is empty; a network needs at least one, such as [fp.Dense(1)]")
+    for place, layer in enumerate(dense):
+        if not isinstance(layer, Dense):
+            raise TypeError(f"layers[{place}] must be a fp.Dense, got {layer!r}")
+        if layer.activation == "softmax" and place < len(dense) - 1:
+            raise ValueError(
+                f"layers[{place}] is a softmax, which only the last layer can be; "
+                'hidden layers take "relu", "tanh", ...'
+            )
+    return dense
+
+
+def _checked_loss(loss: str | Loss, last: Dense) -> Loss:
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        loss = loss()
+    if not isinstance(loss, Loss):
+        loss = LOSSES[checks.choice("loss", loss, LOSSES)]()
+    if loss.activation is not None and last.activation != loss.activation:
+        raise ValueError(
+            f'the loss "{loss.name}" needs a last layer with "{loss.activation}", but it has '
+            f'"{last.activation}"; write fp.Dense({last.units}, "{loss.activation}")'
+        )
+    return loss
+
+
+def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f'dtype must be "float32" or "float64", got {dtype!r}') from None
+    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}')
+    return kind
+
+
+def _layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
+    records = np.zeros(len(dense), LAYER)
+    offset = place = 0
+    for number, layer in enumerate(dense):
+        biases = offset + inputs * layer.units
+        code = ACTIVATIONS[layer.activation].code
+        records[number] = (inputs, layer.units, offset, biases, code, place)
+        offset = biases + layer.units
+        place += layer.units
+        inputs = layer.units
+    records.flags.writeable = False
+    return records, offset
+
+
+def _objective_record(loss: Loss) -> Array:
+    record = np.zeros(1, OBJECTIVE)
+    record[0] = (
+        list(LOSSES).index(loss.name),
+        REDUCTIONS.index(loss.reduction),
+        loss.activation is not None,
+        loss.parameter,
+    )
+    record.flags.writeable = False
+    return record
