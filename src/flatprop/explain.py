@@ -165,7 +165,11 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         start, middle = int(record["weights"]), int(record["biases"])
         dL_dW = gradient[start:middle].reshape(W.shape).copy()
         dL_db = gradient[middle : middle + b.size].copy()
-        if activation == "softmax":
+        if number == len(forward) - 1 and network.loss_function.activation is not None:
+            # as training does: no division by a ŷ that has underflowed
+            mass = target.sum(axis=1, keepdims=True) if activation == "softmax" else 1.0
+            dL_dz = (a * mass - target) * _scale(network, target)
+        elif activation == "softmax":
             dL_dz = a * (dL_da - (a * dL_da).sum(axis=1, keepdims=True))
         else:
             dL_dz = dL_da * slope
@@ -180,18 +184,23 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
 def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:
     """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
     function = network.loss_function
-    rows, outputs = y.shape
-    scale = {"sum": 1.0, "mean over samples": 1 / rows}.get(
-        function.reduction, 1 / (rows * outputs)
-    )
+    scale = _scale(network, y)
     if function.name == "binary_cross_entropy":
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (prediction - y) / (prediction * (1 - prediction)) * scale
+            ratio: Array = (prediction - y) / (prediction * (1 - prediction))
+        return np.asarray(ratio * scale)
     slope = np.empty_like(prediction)
     batches.slope_of_loss(
         network._objectives, scale, prediction, y, np.ones_like(prediction), slope
     )
     return slope
+
+
+def _scale(network: "Network", y: Array) -> float:
+    """What the sum of all values is multiplied by."""
+    rows, outputs = y.shape
+    by_name = {"sum": 1.0, "mean over samples": 1 / rows}
+    return float(by_name.get(network.loss_function.reduction, 1 / (rows * outputs)))
 
 
 def check_gradients(

@@ -145,8 +145,15 @@ def load_checkpoint(network: Network, path: PathOrName) -> TrainingState:
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
     return TrainingState(
-        **training,
-        **{name: tensors[name] for name in _ARRAYS},
+        settings=training["settings"],
+        epochs=training["epochs"],
+        seed=training["seed"],
+        cursor=tensors["cursor"],
+        losses=tensors["losses"],
+        val_losses=tensors["val_losses"],
+        rates=tensors["rates"],
+        optimizer_state=tensors["optimizer_state"],
+        best_epoch=training["best_epoch"],
         best_params=tensors.get("best_params"),
         params=tensors["params"],
         rng=saved.rng,

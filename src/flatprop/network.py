@@ -17,7 +17,9 @@ from flatprop.kernels.layout import LAYER, OBJECTIVE, REDUCTIONS
 
 if TYPE_CHECKING:
     from flatprop.explain import Trace
-    from flatprop.training import Callback, History, Optimizer
+    from flatprop.formulas.optimizers import Optimizer
+    from flatprop.history import History
+    from flatprop.training import Callback
 
 Array = NDArray[Any]
 

@@ -159,7 +159,8 @@ class Training:
         self._allocate(ranges, seed)
 
         self.val_losses: list[float] = []
-        self.best_loss, self.best_epoch = math.inf, None
+        self.best_loss = math.inf
+        self.best_epoch: int | None = None
         self.best_params: Array | None = None
         if resumed is not None:
             self._restore(resumed)
@@ -423,7 +424,7 @@ def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
-    return callbacks
+    return tuple(callbacks)
 
 
 def _checked_validation(

@@ -5,6 +5,7 @@ code from many files, so its cache is keyed by the source of the whole package
 instead. Where no cache folder can be written, functions are compiled in memory.
 """
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable
@@ -38,10 +39,9 @@ def inlined(function: Callable[..., Any]) -> Any:
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
     dispatcher = numba.njit(**_OPTIONS)(function)
-    try:
+    # Without a folder to write to, Numba's own memory-only cache stays.
+    with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = _PackageCache(dispatcher.py_func)
-    except (RuntimeError, OSError):
-        pass  # no folder to write to: Numba's own memory-only cache stays
     return dispatcher
 
 
@@ -68,10 +68,9 @@ class _PackageCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
+        # A full or read-only disk costs the next process a compilation, no more.
+        with contextlib.suppress(OSError):
             super().save_overload(sig, data)
-        except OSError:
-            pass  # a full or read-only disk costs the next process a compilation
 
 
 @functools.cache

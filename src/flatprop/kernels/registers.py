@@ -135,10 +135,11 @@ class Register:
                 pointer = self._pointer(self.arrays[place])
                 self._masked("store", ir.VoidType(), [lanes.value, pointer], [])
 
-        if self.arrays[0].masks:
-            return under_mask()
         builder = self.builder
         alignment = _alignment(self.arrays[0].element)
+        if self.arrays[0].masks:
+            under_mask()
+            return
         with builder.if_else(self.full) as (whole, part):
             with whole:
                 for lanes, place in self.stores:

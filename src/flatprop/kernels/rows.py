@@ -5,8 +5,9 @@ overflows; cross-entropy is computed from the logits.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -119,54 +120,70 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
         builder: ir.IRBuilder, z: Array, y: Array, weight: Array, scale: ir.Value, slope: Array
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+
+        def add(loss: Lanes) -> None:
+            so_far = Lanes(builder, builder.load(result))
+            builder.store((so_far + loss).value, result)
+
         units = z.shape[1]
         indices = builder.icmp_signed("!=", y.shape[1], units)
         for i in _rows(z):
             logits, p = z.row(i), slope.row(i)
             shift, total = _exponentials(logits, p)
-            log_total = broadcast(elementary.log(total), z.element)
-            share = broadcast(1.0 / total, z.element)
             w = wide(weight.scalar(builder.mul(i, units)))
-            factor = broadcast(w * Lanes(builder, scale), z.element)
-
-            def finish(
-                target: Callable[[Register], Lanes],
-                mass: Lanes,
-                *arrays: Array,
-                p: Array = p,
-                logits: Array = logits,
-                shift: Lanes = shift,
-                log_total: Lanes = log_total,
-                share: Lanes = share,
-                factor: Lanes = factor,
-                w: Lanes = w,
-            ) -> None:
-                loss = sum_of(z)
-                for register in registers(p, logits, *arrays):
-                    y = target(register)
-                    value = where(y > 0.0, y * (log_total - (register[1] - shift)), 0.0)
-                    loss.add(wide(register.inside(value)))
-                    register.store(factor * (mass * share * register[0] - y), 0)
-                so_far = Lanes(builder, builder.load(result))
-                builder.store((so_far + w * loss.total()).value, result)
-
+            row = _Row(
+                logits=logits,
+                p=p,
+                shift=shift,
+                log_total=broadcast(elementary.log(total), z.element),
+                share=broadcast(1.0 / total, z.element),
+                factor=broadcast(w * Lanes(builder, scale), z.element),
+            )
             with builder.if_else(indices) as (one_index, one_per_unit):
                 with one_index:
                     k = builder.fptosi(y.scalar(i).value, INT64)
-                    finish(lambda r, k=k: where(r.is_place(k), r[0].like(1.0), 0.0), share.like(1))
+                    one_hot = partial(_one_hot, k)
+                    add(w * row.finish(one_hot, row.share.like(1.0)))
                 with one_per_unit:
-                    probabilities = y.row(i)
                     mass = sum_of(z)
-                    for register in registers(probabilities):
+                    for register in registers(y.row(i)):
                         mass.add(wide(register[0]))
-                    finish(
-                        lambda register: register[2],
-                        broadcast(mass.total(), z.element),
-                        probabilities,
-                    )
+                    add(w * row.finish(_third, broadcast(mass.total(), z.element), y.row(i)))
         return builder.load(result)
 
     return compiled(emit, types.float64, z, y, weight, types.float64, slope)
+
+
+class _Row(NamedTuple):
+    """One sample's cross-entropy, its exponentials and their sum being known."""
+
+    logits: Array
+    p: Array
+    """e^(z - shift); overwritten with the slope."""
+    shift: Lanes
+    log_total: Lanes
+    share: Lanes
+    """1 / Σ e^(z - shift)."""
+    factor: Lanes
+    """scale · w."""
+
+    def finish(self, target: Callable[[Register], Lanes], mass: Lanes, *y: Array) -> Lanes:
+        """ℓ in float64; p ← the slope. `target` takes y from a register, `mass` is Σ y."""
+        loss = sum_of(self.p)
+        for register in registers(self.p, self.logits, *y):
+            share_of_y = target(register)
+            log_p = register[1] - self.shift - self.log_total
+            loss.add(wide(register.inside(where(share_of_y > 0.0, -share_of_y * log_p, 0.0))))
+            register.store(self.factor * (mass * self.share * register[0] - share_of_y), 0)
+        return loss.total()
+
+
+def _one_hot(k: ir.Value, register: Register) -> Lanes:
+    return where(register.is_place(k), register[0].like(1.0), 0.0)
+
+
+def _third(register: Register) -> Lanes:
+    return register[2]
 
 
 def _rows(matrix: Array) -> Iterator[ir.Value]:
