@@ -10,7 +10,7 @@ every array.
 """
 
 from flatprop.kernels.elementwise import activate, activate_with_slope, loss_with_slope, multiply
-from flatprop.kernels.jit import inlined
+from flatprop.kernels.jit import kernel
 from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, matrix
 from flatprop.kernels.matmul import (
     product,
@@ -26,7 +26,7 @@ from flatprop.kernels.rows import (
 )
 
 
-@inlined
+@kernel
 def forward(layers, params, x, out, workspace, logits):
     """out ← the network's outputs for x, or the last z where `logits`.
 
@@ -53,7 +53,7 @@ def forward(layers, params, x, out, workspace, logits):
         a = z
 
 
-@inlined
+@kernel
 def output_loss(objective, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
     if objective.loss == CROSS_ENTROPY:
@@ -63,7 +63,7 @@ def output_loss(objective, prediction, y, weight, scale, slope):
     )
 
 
-@inlined
+@kernel
 def loss_and_gradient(layers, objective, params, x, y, weight, scale, beta, gradient, workspace):
     """Σ w ℓ over the rows of x; gradient ← that of scale · Σ w ℓ + beta gradient.
 

@@ -19,7 +19,7 @@ from flatprop.kernels.elementwise import (
     squared_norm,
     update,
 )
-from flatprop.kernels.jit import entry_point, inlined, kernel
+from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import matrix
 from flatprop.kernels.rows import gather
 
@@ -95,7 +95,7 @@ class Buffers(NamedTuple):
     block_rows: int
 
 
-@inlined
+@kernel
 def mixed(counter):
     """64 random-looking bits for a counter: SplitMix64 (Steele et al. 2014)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
@@ -128,7 +128,7 @@ def batch_weight(weight, order, start, stop):
     return total
 
 
-@inlined
+@kernel
 def block_gradient(model, data, scale, start, rows, beta, buffers):
     """Σ w ℓ of the block that begins at `start`; gradient ← its part + beta gradient."""
     inputs, outputs = model.layers[0].inputs, model.layers[model.layers.size - 1].units
@@ -162,7 +162,7 @@ def block_gradient(model, data, scale, start, rows, beta, buffers):
     )
 
 
-@inlined
+@kernel
 def apply_update(rule, learning_rate, updates, params, gradient):
     """One update of the trained parameters and of the optimizer's state."""
     settings, ranges = rule.settings, rule.trainable
