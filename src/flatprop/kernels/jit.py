@@ -23,15 +23,10 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that other kernels call; it is cached with its callers."""
-    return numba.njit(**_OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function into each of its callers.
 
-    Numba optimises a callee once by itself and once more within each caller; for
-    the large ones that would double the time of the first call.
+    Numba would optimise a callee by itself and then once more within every
+    caller, level by level, which doubles the time of the first call.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)
 
