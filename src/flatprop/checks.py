@@ -43,10 +43,9 @@ def count(what: str, value: object, least: int = 1) -> int:
 
 def positive(what: str, value: object) -> float:
     """A positive, finite number."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{what} must be a number, got {value!r}") from None
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise TypeError(f"{what} must be a number, got {value!r}")
+    number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{what} must be positive and finite, got {value!r}")
     return number

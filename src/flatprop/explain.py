@@ -155,7 +155,7 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         forward.append((layer.activation, x, W.copy(), b.copy(), z, a, slope))
         x = a
 
-    target = data.y.reshape(data.rows, -1)
+    target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
     if target.shape[1] != network.outputs:  # class indices
         target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
     dL_da = _slope_of_loss(network, forward[-1][5], target)

@@ -228,9 +228,9 @@ def log1p(x: Lanes) -> Lanes:
     # 2^-k (1 + x) - 1, without rounding 1 + x
     t = fma(x * first, second, scale - 1.0)
     number = as_float(k, x)
-    value = _log_near_one(where(number.equals(0.0), x, t), number)
+    value = _log_near_one(t, number)
     value = where(x > -1.0, value, where(x.equals(-1.0), x.like(-inf), nan))
-    return where(x.equals(inf), x, value)
+    return where(x.equals(inf), x, where(x.equals(0.0), x, value))  # -0 stays -0
 
 
 def log1p_of_fraction(x: Lanes) -> Lanes:

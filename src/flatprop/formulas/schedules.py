@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 def check_rate(value: object, name: str = "learning_rate") -> None:
     """Raise unless `value` is a positive, finite number."""
-    number = isinstance(value, (int, float)) or hasattr(value, "__float__")
-    if not number or isinstance(value, (str, bytes)):
+    if isinstance(value, str) or not hasattr(value, "__float__"):
         raise TypeError(
             f"{name} must be a number or a schedule such as fp.schedules.Cosine(0.01), "
             f"got {value!r}"
         )
-    rate = float(value)  # type: ignore[arg-type]
+    rate = float(value)
     if not (math.isfinite(rate) and rate >= 0):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
 

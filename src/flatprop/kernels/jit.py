@@ -60,6 +60,8 @@ class _PackageCache(FunctionCache):
         except Exception:
             # Whatever is wrong with the file (truncated, another LLVM, no
             # permission), compiling afresh gives the same function.
+            with contextlib.suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -77,10 +77,6 @@ class Register:
         """`lanes`, with another number where the array has already ended."""
         return where(Mask(self.builder, self.mask), lanes, otherwise)
 
-    def aside(self, array: Array) -> Lanes:
-        """The same places of one more array, read now."""
-        return Lanes(self.builder, self._load([array])[0])
-
     def is_place(self, index: ir.Value) -> Mask:
         """True in the lane that holds element `index`, if this register does."""
         here = self.builder.trunc(self.builder.sub(index, self.start), INT32)

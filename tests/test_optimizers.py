@@ -1,0 +1,409 @@
+"""Trajectories of `fit`, held against `torch.optim` and against the NumPy twin."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+
+import flatprop as fp
+
+# Rates at which no rounding grows: larger ones make RMSprop bounce, and the path chaotic.
+OPTIMIZERS = [
+    fp.SGD(0.2),
+    fp.SGD(0.1, weight_decay=0.05),
+    fp.SGD(0.1, momentum=0.9),
+    fp.SGD(0.1, momentum=0.9, dampening=0.4),
+    fp.SGD(0.1, momentum=0.9, nesterov=True),
+    fp.SGD(0.1, momentum=0.8, dampening=0.1, weight_decay=0.02),
+    fp.SGD(0.1, momentum=0.8, nesterov=True, weight_decay=0.02),
+    fp.Adam(),
+    fp.Adam(0.02, betas=(0.8, 0.95), eps=1e-4),
+    fp.Adam(0.02, weight_decay=0.05),
+    fp.Adam(0.02, amsgrad=True, betas=(0.9, 0.9)),
+    fp.Adam(0.02, amsgrad=True, weight_decay=0.05),
+    fp.AdamW(),
+    fp.AdamW(0.02, weight_decay=0.3),
+    fp.AdamW(0.02, amsgrad=True, betas=(0.9, 0.9)),
+    fp.RMSprop(),
+    fp.RMSprop(0.002, alpha=0.9, eps=1e-5),
+    fp.RMSprop(0.01, centered=True),
+    fp.RMSprop(0.005, momentum=0.7),
+    fp.RMSprop(0.005, momentum=0.7, centered=True),
+    fp.RMSprop(0.005, momentum=0.7, centered=True, weight_decay=0.05),
+    fp.RMSprop(0.01, weight_decay=0.05),
+    fp.Adagrad(),
+    fp.Adagrad(0.1, lr_decay=0.1),
+    fp.Adagrad(0.1, initial_accumulator_value=0.3, eps=1e-6),
+    fp.Adagrad(0.1, lr_decay=0.01, weight_decay=0.05),
+    fp.Rprop(),
+    fp.Rprop(0.05, etas=(0.4, 1.3), step_sizes=(1e-4, 0.1)),
+    fp.Rprop(0.01, weight_decay=0.05),
+]
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+# One of each rule, with every term in it.
+KINDS = [
+    fp.SGD(0.05),
+    fp.SGD(0.01, momentum=0.8, nesterov=True, weight_decay=0.02),
+    fp.Adam(0.02, weight_decay=0.05),
+    fp.AdamW(0.02, weight_decay=0.3, amsgrad=True),
+    fp.RMSprop(0.005, weight_decay=0.05),
+    fp.RMSprop(0.005, momentum=0.7, centered=True, weight_decay=0.05),
+    fp.Adagrad(0.1, lr_decay=0.01, weight_decay=0.05),
+    fp.Rprop(0.01, weight_decay=0.05),
+]
+every_kind = pytest.mark.parametrize("optimizer", KINDS, ids=repr)
+FULL = {"batch_size": None, "shuffle": False}
+
+
+def options(optimizer):
+    """The settings of an optimizer but for its rate."""
+    return {name: value for name, value in vars(optimizer).items() if name != "learning_rate"}
+
+
+def network(dtype="float64", loss="mse"):
+    net = fp.Network(3, [fp.Dense(8, "tanh"), fp.Dense(2)], loss, dtype, rng=0)
+    rng = np.random.default_rng(1)
+    for b in net.biases:
+        b[:] = rng.uniform(-0.3, 0.3, b.size)
+    return net
+
+
+def samples(rows=30):
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(rows, 3))
+    y = np.column_stack([np.sin(2 * X[:, 0]) + X[:, 1], X[:, 0] * X[:, 2]])
+    return X, y, rng.uniform(0.2, 2, rows)
+
+
+def twin_fit(net, optimizer, X, y, rates, **how):
+    """The twin after the training that `net` is about to get, and its losses."""
+    twin = reference.Twin(net)
+    update = reference.updating(optimizer.name, **options(optimizer))
+    return twin, twin.fit(X, y, update, rates, **how)
+
+
+# ---- PyTorch
+
+
+def torch_fit(net, optimizer, X, y, epochs, clip_norm=None):
+    """Parameters after, and losses before, each of torch's updates of a tanh network."""
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
+    parts = [part for pair in zip(net.weights, net.biases, strict=True) for part in pair]
+    parameters = [torch.tensor(part, requires_grad=True) for part in parts]
+    X, y = torch.tensor(X), torch.tensor(y)
+    settings = options(optimizer)
+    decay_by_hand = settings.pop("weight_decay") if optimizer.name == "rprop" else 0
+    rule = getattr(torch.optim, type(optimizer).__name__)
+    rule = rule(parameters, lr=optimizer.learning_rate, **settings)
+    W1, b1, W2, b2 = parameters
+    losses = []
+    for _ in range(epochs):
+        rule.zero_grad()
+        loss = torch.nn.functional.mse_loss(torch.tanh(X @ W1 + b1) @ W2 + b2, y)
+        loss.backward()
+        losses.append(loss.item())
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        if decay_by_hand:
+            for parameter in parameters:
+                parameter.grad += decay_by_hand * parameter.detach()
+        rule.step()
+    return np.concatenate([part.detach().numpy().ravel() for part in parameters]), losses
+
+
+@every_optimizer
+def test_trajectory_is_that_of_pytorch(optimizer, record_property):
+    net = network()
+    X, y, _ = samples()
+    before = net.params.copy()
+    expected, losses = torch_fit(net, optimizer, X, y, epochs=100)
+    history = net.fit(X, y, optimizer=optimizer, epochs=100, **FULL)
+    record_property("error", np.abs(net.params - expected).max())
+    np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+    assert np.abs(net.params - before).max() > 0.01  # it went somewhere
+
+
+@pytest.mark.parametrize("clip_norm", [0.05, 0.5, 1e6])
+@pytest.mark.parametrize("optimizer", [fp.SGD(0.3), fp.SGD(0.1, 0.9, weight_decay=0.1)], ids=repr)
+def test_clipping_is_that_of_pytorch(optimizer, clip_norm):
+    net = network()
+    X, y, _ = samples()
+    expected, losses = torch_fit(net, optimizer, X, y, epochs=100, clip_norm=clip_norm)
+    history = net.fit(X, y, optimizer=optimizer, epochs=100, clip_norm=clip_norm, **FULL)
+    np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Adagrad", "Rprop"])
+def test_defaults_are_pytorchs(name):
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
+    optimizer = getattr(fp, name)()
+    defaults = getattr(torch.optim, name)([torch.zeros(1)]).defaults
+    assert optimizer.learning_rate == defaults["lr"]
+    for option, value in options(optimizer).items():
+        if (name, option) != ("Rprop", "weight_decay"):
+            assert value == defaults[option]
+
+
+# ---- the twin
+
+
+@every_optimizer
+def test_trajectory_is_the_twins(optimizer, record_property):
+    net = network()
+    X, y, w = samples()
+    twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 100, w=w)
+    history = net.fit(X, y, optimizer=optimizer, epochs=100, sample_weight=w, **FULL)
+    record_property("error", np.abs(net.params - twin.theta).max())
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+@every_kind
+def test_trajectory_in_float32(optimizer):
+    net = network("float32")
+    X, y, _ = (array.astype(np.float32) for array in samples())
+    rates = [optimizer.learning_rate] * 20
+    twin, losses = twin_fit(net, optimizer, X.astype(float), y.astype(float), rates)
+    history = net.fit(X, y, optimizer=optimizer, epochs=20, **FULL)
+    assert net.params.dtype == np.float32
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-4)
+
+
+def test_plain_gradient_descent_is_exactly_that():
+    net = network()
+    X, y, _ = samples()
+    for _ in range(5):
+        _, gradient = net.loss_and_gradient(X, y)
+        expected = net.params - 0.3 * gradient
+        net.fit(X, y, optimizer=fp.SGD(0.3), epochs=1, **FULL)
+        # to one rounding: multiplication and subtraction may be fused
+        np.testing.assert_allclose(net.params, expected, rtol=2.3e-16, atol=1e-17)
+
+
+BATCHES = [(30, 7), (30, 10), (30, 1), (30, 29), (30, 31), (1, 4)]
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), BATCHES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@every_kind
+def test_mini_batches_in_order(optimizer, weighted, rows, batch_size):
+    net = network()
+    X, y, w = samples(rows)
+    w = w if weighted else None
+    how = {"batch_size": batch_size}
+    twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 6, w=w, **how)
+    history = net.fit(X, y, optimizer=optimizer, epochs=6, shuffle=False, sample_weight=w, **how)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "ssr"])
+def test_mini_batches_and_the_three_ways_to_average(loss):
+    net = network(loss=loss)
+    X, y, w = samples()
+    optimizer = fp.SGD(0.002)
+    twin, losses = twin_fit(net, optimizer, X, y, [0.002] * 6, w=w, batch_size=8)
+    how = {"batch_size": 8, "shuffle": False, "sample_weight": w}
+    history = net.fit(X, y, optimizer=optimizer, epochs=6, **how)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [None, 20, 7])
+@pytest.mark.parametrize("block_rows", [1, 6, 7, 13])
+def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
+    net = network()
+    X, y, w = samples()
+    optimizer = fp.Adam(0.02)
+    how = {"batch_size": batch_size}
+    twin, losses = twin_fit(net, optimizer, X, y, [0.02] * 10, w=w, clip_norm=0.8, **how)
+    monkeypatch.setattr(fp.Network, "_block_rows", block_rows)
+    how |= {"shuffle": False, "sample_weight": w, "clip_norm": 0.8}
+    history = net.fit(X, y, optimizer=optimizer, epochs=10, **how)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-10)
+
+
+@pytest.mark.parametrize("block_rows", [3, 4096])
+def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows, monkeypatch):
+    # with a rate of 0 nothing moves, and the batches' sums add up to that of all rows
+    monkeypatch.setattr(fp.Network, "_block_rows", block_rows)
+    net = network(loss="ssr")
+    X, y, w = samples(30)
+    before = net.params.copy()
+    expected = net.loss(X, y, w) / 5
+    how = {"batch_size": 7, "sample_weight": w, "rng": 3}
+    history = net.fit(X, y, optimizer=fp.SGD(0.0), epochs=4, **how)
+    np.testing.assert_allclose(history.loss, expected, rtol=1e-12)
+    assert (net.params == before).all()
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_shuffled_batches_train_on_some_order_of_the_rows(epochs):
+    # three rows in batches of one: after each epoch one of the 6 orders explains the parameters
+    net = network()
+    X, y, w = samples(3)
+    twins = {}
+    for epoch in range(epochs):
+        start = twins or {(): reference.Twin(net).theta}
+        twins = {}
+        for path, theta in start.items():
+            for order in itertools.permutations(range(3)):
+                twin = reference.Twin(net)
+                twin.theta = theta.copy()
+                rows = list(order)
+                twin.fit(X[rows], y[rows], reference.updating("sgd"), [0.1], batch_size=1)
+                twins[*path, order] = twin.theta
+        assert len(twins) == 6 ** (epoch + 1)
+    net.fit(X, y, optimizer=fp.SGD(0.1), epochs=epochs, batch_size=1, sample_weight=w, rng=11)
+    distances = sorted(np.abs(theta - net.params).max() for theta in twins.values())
+    assert distances[0] < 1e-12
+    assert distances[1] > 1e-9
+
+
+# ---- masks
+
+
+def masks(size):
+    rng = np.random.default_rng(4)
+    first_layer = np.arange(size) < 32
+    return {
+        "all": np.ones(size, bool),
+        "first layer": first_layer,
+        "last layer": ~first_layer,
+        "scattered": rng.integers(0, 2, size).astype(bool),
+        "one": np.arange(size) == 17,
+        "all but one": np.arange(size) != 17,
+    }
+
+
+@pytest.mark.parametrize("mask", masks(1))
+@every_kind
+def test_frozen_parameters_stay_and_the_others_are_the_twins(optimizer, mask):
+    net = network()
+    trainable = masks(net.params.size)[mask]
+    X, y, w = samples()
+    before = net.params.copy()
+    how = {"trainable": trainable, "batch_size": 12}
+    twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 10, w=w, **how)
+    history = net.fit(X, y, optimizer=optimizer, epochs=10, shuffle=False, sample_weight=w, **how)
+    assert net.params[~trainable].tobytes() == before[~trainable].tobytes()
+    assert (net.params[trainable] != before[trainable]).all()
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("mask", ["last layer", "scattered", "one"])
+def test_frozen_gradients_do_not_count_in_the_norm(mask):
+    net = network()
+    trainable = masks(net.params.size)[mask]
+    X, y, _ = samples()
+    optimizer = fp.SGD(0.5, momentum=0.5)
+    how = {"trainable": trainable, "clip_norm": 0.02, "batch_size": None}
+    twin, _ = twin_fit(net, optimizer, X, y, [0.5] * 20, **how)
+    net.fit(X, y, optimizer=optimizer, epochs=20, shuffle=False, **how)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-10)
+
+
+# ---- learning rates
+
+
+def torch_rates(schedule, epochs, losses=None):
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
+    torch_schedules = torch.optim.lr_scheduler
+    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.learning_rate)
+    match schedule:
+        case fp.schedules.Step():
+            follow = torch_schedules.StepLR(rule, schedule.step_size, schedule.gamma)
+        case fp.schedules.Exponential():
+            follow = torch_schedules.ExponentialLR(rule, schedule.gamma)
+        case fp.schedules.Cosine():
+            length = schedule.T_max or epochs
+            follow = torch_schedules.CosineAnnealingLR(rule, length, schedule.eta_min)
+        case fp.schedules.WarmUp(epochs=n):
+            follow = torch_schedules.LinearLR(rule, 1 / (n + 1), 1, n)
+        case fp.schedules.ReduceOnPlateau():
+            names = "factor", "patience", "threshold", "cooldown", "min_lr"
+            settings = {name: getattr(schedule, name) for name in names}
+            follow = torch_schedules.ReduceLROnPlateau(rule, eps=0, **settings)
+    rates = []
+    for epoch in range(epochs):
+        rates.append(rule.param_groups[0]["lr"])
+        rule.step()
+        follow.step(*(() if losses is None else (losses[epoch],)))
+    return rates
+
+
+SCHEDULES = [
+    fp.schedules.Step(0.1, step_size=1),
+    fp.schedules.Step(0.1, step_size=7, gamma=0.5),
+    fp.schedules.Exponential(0.1, gamma=0.9),
+    fp.schedules.Exponential(0.01, gamma=1.02),
+    fp.schedules.Cosine(0.1),
+    fp.schedules.Cosine(0.1, eta_min=0.01),
+    fp.schedules.Cosine(0.1, T_max=40, eta_min=0.02),
+    fp.schedules.WarmUp(0.1, epochs=5),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_rates_are_pytorchs(schedule):
+    net = network()
+    X, y, _ = samples()
+    history = net.fit(X, y, optimizer=fp.SGD(schedule), epochs=30, batch_size=8, rng=0)
+    np.testing.assert_allclose(history.learning_rate, torch_rates(schedule, 30), rtol=1e-12)
+
+
+PLATEAUS = [
+    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=0),
+    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=2),
+    fp.schedules.ReduceOnPlateau(0.8, factor=0.3, patience=1, cooldown=3),
+    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=1, threshold=0.02, min_lr=0.1),
+]
+
+
+@pytest.mark.parametrize("validated", [False, True], ids=["training", "validation"])
+@pytest.mark.parametrize("schedule", PLATEAUS, ids=repr)
+def test_rates_on_a_plateau_are_pytorchs(schedule, validated):
+    net = network()
+    X, y, _ = samples()
+    rng = np.random.default_rng(5)
+    validation = (rng.normal(size=(20, 3)), rng.normal(size=(20, 2))) if validated else None
+    how = {"batch_size": 5, "rng": 0, "validation_data": validation}
+    history = net.fit(X, y, optimizer=fp.SGD(schedule), epochs=60, **how)
+    monitored = history.val_loss if validated else history.loss
+    expected = torch_rates(schedule, 60, monitored.tolist())
+    assert len(set(expected)) > 2  # it was reduced more than once
+    np.testing.assert_allclose(history.learning_rate, expected, rtol=1e-12)
+
+
+def test_cosine_stays_down_after_its_descent():
+    schedule = fp.schedules.Cosine(0.1, T_max=4, eta_min=0.01)
+    rates = [schedule.rate(epoch, 8) for epoch in range(8)]
+    half_way = 0.01 + 0.09 / 2
+    assert rates[2] == pytest.approx(half_way, rel=1e-14)
+    assert rates[4:] == pytest.approx([0.01] * 4, rel=1e-14)
+
+
+def test_warm_up_goes_on_from_the_start_of_what_follows():
+    schedule = fp.schedules.WarmUp(fp.schedules.Cosine(0.1), epochs=4)
+    rates = [schedule.rate(epoch, 14) for epoch in range(14)]
+    after = [0.05 * (1 + np.cos(np.pi * t / 10)) for t in range(10)]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, *after], rel=1e-14)
+
+
+@every_kind
+def test_each_epoch_is_trained_at_its_rate(optimizer):
+    schedule = fp.schedules.Exponential(optimizer.learning_rate, gamma=0.9)
+    rates = [optimizer.learning_rate * 0.9**epoch for epoch in range(12)]
+    net = network()
+    X, y, _ = samples()
+    twin, losses = twin_fit(net, optimizer, X, y, rates, batch_size=8)
+    scheduled = type(optimizer)(schedule, **options(optimizer))
+    history = net.fit(X, y, optimizer=scheduled, epochs=12, batch_size=8, shuffle=False)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
