@@ -13,6 +13,8 @@ kernels run, differentiate and train it in place.
 from importlib.metadata import version as _version
 
 from flatprop import kernels
+from flatprop.callbacks import Checkpoint, Epoch
+from flatprop.description import Dense
 from flatprop.explain import LayerTrace, Trace, check_gradients
 from flatprop.files import load
 from flatprop.formulas import losses, schedules
@@ -26,8 +28,8 @@ from flatprop.formulas.optimizers import (
     Rprop,
 )
 from flatprop.history import History
-from flatprop.network import Dense, Network
-from flatprop.training import Checkpoint, DivergenceWarning, Epoch
+from flatprop.network import Network
+from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
 

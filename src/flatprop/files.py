@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.description import Dense
 from flatprop.formulas.losses import LOSSES
-from flatprop.network import Dense, Network
+from flatprop.network import Network
 
 FORMAT = "flatprop 1"
 PathOrName = str | PathLike[str]

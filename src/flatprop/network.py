@@ -1,54 +1,34 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from flatprop import checks
+from flatprop.arrays import Array, Views, aligned_empty, read_only
+from flatprop.description import (
+    Dense,
+    Summary,
+    checked_dtype,
+    checked_layers,
+    checked_loss,
+    layer_records,
+    objective_record,
+    summary,
+)
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.losses import LOSSES, Loss
+from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
-from flatprop.kernels.layout import LAYER, OBJECTIVE, REDUCTIONS
 
 if TYPE_CHECKING:
+    from flatprop.callbacks import Callback
     from flatprop.explain import Trace
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.history import History
-    from flatprop.training import Callback
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Dense:
-    """One fully connected layer: a = f(x W + b).
-
-    Parameters
-    ----------
-    units
-        How many outputs it has.
-    activation
-        The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
-        "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
-        in the last layer, "softmax".
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `units` is not a positive whole number or the name is unknown.
-    """
-
-    units: int
-    activation: str = "identity"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", checks.count("units", self.units))
-        checks.choice("activation", self.activation, ACTIVATIONS)
 
 
 class Network:
@@ -109,12 +89,12 @@ class Network:
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.inputs = checks.count("inputs", inputs)
-        self.dense = _checked_layers(layers)
-        self.loss_function = _checked_loss(loss, self.dense[-1])
-        self.dtype = _checked_dtype(dtype)
+        self.dense = checked_layers(layers)
+        self.loss_function = checked_loss(loss, self.dense[-1])
+        self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
-        self.layers, size = _layer_records(self.inputs, self.dense)
-        self._objectives = _objective_record(self.loss_function)
+        self.layers, size = layer_records(self.inputs, self.dense)
+        self._objectives = objective_record(self.loss_function)
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -451,154 +431,6 @@ class Network:
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
         )
 
-    def summary(self) -> "Summary":
+    def summary(self) -> Summary:
         """A table of the layers, for printing."""
-        rows = [("layer", "inputs", "units", "activation", "parameters", "in params")]
-        for number, (layer, record) in enumerate(
-            zip(self.dense, self.layers, strict=True), start=1
-        ):
-            start, stop = int(record["weights"]), int(record["biases"]) + layer.units
-            rows.append(
-                (
-                    str(number),
-                    f"{record['inputs']:,}",
-                    f"{layer.units:,}",
-                    layer.activation,
-                    f"{stop - start:,}",
-                    f"[{start}:{stop}]",
-                )
-            )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        size = self._params.nbytes
-        lines.append(
-            f"{self._params.size:,} parameters, {size:,} bytes, {self.dtype.name}; "
-            f"loss {self.loss_function.name}: {self.loss_function.reduction}"
-        )
-        return Summary("\n".join(lines))
-
-
-class Summary(str):
-    """A text that an interactive session shows as it is printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Views(Sequence[Array]):
-    """Writable views into `params`, one per layer; assigning one copies into it."""
-
-    def __init__(self, name: str, views: list[Array]) -> None:
-        self._name = name
-        self._views = views
-
-    def __getitem__(self, layer: Any) -> Any:
-        return self._views[layer]
-
-    def __setitem__(self, layer: int, value: ArrayLike) -> None:
-        view = self._views[layer]
-        array = checks.numbers(f"{self._name}[{layer}]", value, view.dtype)
-        if array.shape != view.shape:
-            raise ValueError(
-                f"{self._name}[{layer}] has shape {view.shape}, but the value has {array.shape}"
-            )
-        view[:] = array
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __iter__(self) -> Iterator[Array]:
-        return iter(self._views)
-
-    def __repr__(self) -> str:
-        return repr(self._views)
-
-
-def aligned_empty(size: int, dtype: np.dtype[Any]) -> Array:
-    """A flat array that begins at a cache line, so that no register straddles two."""
-    line = 64
-    raw = np.empty(size * dtype.itemsize + line, np.uint8)
-    start = -raw.ctypes.data % line
-    return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
-def read_only(array: Array) -> Array:
-    """A flat view that cannot be written: one type for the kernels, whatever came in."""
-    view = array.reshape(-1).view()
-    view.flags.writeable = False
-    return view
-
-
-# ---- the description, checked
-
-
-def _checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
-    if isinstance(layers, Dense):
-        raise TypeError("layers must be a list; write [fp.Dense(...)]")
-    try:
-        dense = tuple(layers)
-    except TypeError:
-        raise TypeError(f"layers must be a list of fp.Dense, got {layers!r}") from None
-    if not dense:
-        raise ValueError("layers is empty; a network needs at least one, such as [fp.Dense(1)]")
-    for place, layer in enumerate(dense):
-        if not isinstance(layer, Dense):
-            raise TypeError(f"layers[{place}] must be a fp.Dense, got {layer!r}")
-        if layer.activation == "softmax" and place < len(dense) - 1:
-            raise ValueError(
-                f"layers[{place}] is a softmax, which only the last layer can be; "
-                'hidden layers take "relu", "tanh", ...'
-            )
-    return dense
-
-
-def _checked_loss(loss: str | Loss, last: Dense) -> Loss:
-    if isinstance(loss, type) and issubclass(loss, Loss):
-        loss = loss()
-    if not isinstance(loss, Loss):
-        loss = LOSSES[checks.choice("loss", loss, LOSSES)]()
-    if loss.activation is not None and last.activation != loss.activation:
-        raise ValueError(
-            f'the loss "{loss.name}" needs a last layer with "{loss.activation}", but it has '
-            f'"{last.activation}"; write fp.Dense({last.units}, "{loss.activation}")'
-        )
-    return loss
-
-
-def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f'dtype must be "float32" or "float64", got {dtype!r}') from None
-    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}')
-    return kind
-
-
-def _layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
-    records = np.zeros(len(dense), LAYER)
-    offset = place = 0
-    for number, layer in enumerate(dense):
-        biases = offset + inputs * layer.units
-        code = ACTIVATIONS[layer.activation].code
-        records[number] = (inputs, layer.units, offset, biases, code, place)
-        offset = biases + layer.units
-        place += layer.units
-        inputs = layer.units
-    records.flags.writeable = False
-    return records, offset
-
-
-def _objective_record(loss: Loss) -> Array:
-    record = np.zeros(1, OBJECTIVE)
-    record[0] = (
-        list(LOSSES).index(loss.name),
-        REDUCTIONS.index(loss.reduction),
-        loss.activation is not None,
-        loss.parameter,
-    )
-    record.flags.writeable = False
-    return record
+        return summary(self.dense, self.layers, self.loss_function, self.dtype)

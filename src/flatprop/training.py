@@ -7,23 +7,23 @@ callbacks, validation, early stopping, the progress bar and Ctrl-C.
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flatprop import checks, files
+from flatprop.arrays import Array, aligned_empty
+from flatprop.callbacks import Callback, Epoch
 from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Optimizer, rule_code
 from flatprop.formulas.schedules import as_schedule
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
-from flatprop.network import aligned_empty
 
 if TYPE_CHECKING:
-    from flatprop.network import Array, Network
+    from flatprop.network import Network
 
 CHUNK_SECONDS = 0.05
 """How long one call of the kernel should take: Ctrl-C and the progress bar wait for it."""
@@ -33,69 +33,6 @@ SNAPSHOT_SECONDS = 0.05
 
 class DivergenceWarning(RuntimeWarning):
     """The loss became NaN or infinite during training."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What a callback gets after every epoch.
-
-    Attributes
-    ----------
-    network : Network
-        The network as it is now; a callback may change its parameters.
-    epoch : int
-        The epoch that has just ended, from 0.
-    epochs : int
-        How many there are to be.
-    loss : float
-        The training loss of this epoch.
-    val_loss : float or None
-        The validation loss after it.
-    learning_rate : float
-        The learning rate of this epoch.
-    """
-
-    network: "Network"
-    epoch: int
-    epochs: int
-    loss: float
-    val_loss: float | None
-    learning_rate: float
-    _training: "Training"
-
-    def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Write the network and the state of the training, for `fit(resume=path)`."""
-        files.save_checkpoint(self.network, self._training.state(), path)
-
-
-Callback: TypeAlias = Callable[[Epoch], object]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A callback that writes a checkpoint: network, optimizer and random state.
-
-    The file is replaced in one step, so that an interruption leaves the one
-    before. `fp.load` reads the network out of it; ``fit(..., resume=path)`` goes
-    on with the training.
-
-    Parameters
-    ----------
-    path
-        Where to.
-    every
-        After how many epochs each.
-    """
-
-    path: str | PathLike[str]
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        checks.count("every", self.every)
-
-    def __call__(self, epoch: Epoch) -> None:
-        if (epoch.epoch + 1) % self.every == 0:
-            epoch.save_checkpoint(self.path)
 
 
 def fit(network: "Network", X: Any, y: Any, **options: Any) -> History:
@@ -314,7 +251,7 @@ class Training:
     def _mini_batches(self) -> bool:
         return self.batch_size < self.data.rows
 
-    def _after_epoch(self, before: "Array | None") -> str:
+    def _after_epoch(self, before: Array | None) -> str:
         """Validation, early stopping, schedule, callbacks; why to stop, if at all."""
         epoch = self.epochs_done - 1
         loss = float(self.losses[epoch])
@@ -407,7 +344,7 @@ class Training:
                     self.rates[epoch + 1] = rate
 
 
-def _finite(params: "Array") -> bool:
+def _finite(params: Array) -> bool:
     return math.isfinite(np.vdot(params, params)) or bool(np.isfinite(params).all())
 
 

@@ -1,0 +1,75 @@
+"""What happens after an epoch: the report that callbacks get, and `Checkpoint`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, TypeAlias
+
+from flatprop import checks, files
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+    from flatprop.training import Training
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a callback gets after every epoch.
+
+    Attributes
+    ----------
+    network : Network
+        The network as it is now; a callback may change its parameters.
+    epoch : int
+        The epoch that has just ended, from 0.
+    epochs : int
+        How many there are to be.
+    loss : float
+        The training loss of this epoch.
+    val_loss : float or None
+        The validation loss after it.
+    learning_rate : float
+        The learning rate of this epoch.
+    """
+
+    network: "Network"
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float | None
+    learning_rate: float
+    _training: "Training"
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, for `fit(resume=path)`."""
+        files.save_checkpoint(self.network, self._training.state(), path)
+
+
+Callback: TypeAlias = Callable[[Epoch], object]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A callback that writes a checkpoint: network, optimizer and random state.
+
+    The file is replaced in one step, so that an interruption leaves the one
+    before. `fp.load` reads the network out of it; ``fit(..., resume=path)`` goes
+    on with the training.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    every
+        After how many epochs each.
+    """
+
+    path: str | PathLike[str]
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        checks.count("every", self.every)
+
+    def __call__(self, epoch: Epoch) -> None:
+        if (epoch.epoch + 1) % self.every == 0:
+            epoch.save_checkpoint(self.path)

@@ -1,0 +1,144 @@
+"""What a network is: its layers and its loss, checked, and as the kernels read them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from flatprop import checks
+from flatprop.arrays import Array
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES, Loss
+from flatprop.kernels.layout import LAYER, OBJECTIVE, REDUCTIONS
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One fully connected layer: a = f(x W + b).
+
+    Parameters
+    ----------
+    units
+        How many outputs it has.
+    activation
+        The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
+        "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
+        in the last layer, "softmax".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `units` is not a positive whole number or the name is unknown.
+    """
+
+    units: int
+    activation: str = "identity"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", checks.count("units", self.units))
+        checks.choice("activation", self.activation, ACTIVATIONS)
+
+
+def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
+    if isinstance(layers, Dense):
+        raise TypeError("layers must be a list; write [fp.Dense(...)]")
+    try:
+        dense = tuple(layers)
+    except TypeError:
+        raise TypeError(f"layers must be a list of fp.Dense, got {layers!r}") from None
+    if not dense:
+        raise ValueError("layers is empty; a network needs at least one, such as [fp.Dense(1)]")
+    for place, layer in enumerate(dense):
+        if not isinstance(layer, Dense):
+            raise TypeError(f"layers[{place}] must be a fp.Dense, got {layer!r}")
+        if layer.activation == "softmax" and place < len(dense) - 1:
+            raise ValueError(
+                f"layers[{place}] is a softmax, which only the last layer can be; "
+                'hidden layers take "relu", "tanh", ...'
+            )
+    return dense
+
+
+def checked_loss(loss: str | Loss, last: Dense) -> Loss:
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        loss = loss()
+    if not isinstance(loss, Loss):
+        loss = LOSSES[checks.choice("loss", loss, LOSSES)]()
+    if loss.activation is not None and last.activation != loss.activation:
+        raise ValueError(
+            f'the loss "{loss.name}" needs a last layer with "{loss.activation}", but it has '
+            f'"{last.activation}"; write fp.Dense({last.units}, "{loss.activation}")'
+        )
+    return loss
+
+
+def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f'dtype must be "float32" or "float64", got {dtype!r}') from None
+    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}')
+    return kind
+
+
+def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
+    records = np.zeros(len(dense), LAYER)
+    offset = place = 0
+    for number, layer in enumerate(dense):
+        biases = offset + inputs * layer.units
+        code = ACTIVATIONS[layer.activation].code
+        records[number] = (inputs, layer.units, offset, biases, code, place)
+        offset = biases + layer.units
+        place += layer.units
+        inputs = layer.units
+    records.flags.writeable = False
+    return records, offset
+
+
+def objective_record(loss: Loss) -> Array:
+    record = np.zeros(1, OBJECTIVE)
+    record[0] = (
+        list(LOSSES).index(loss.name),
+        REDUCTIONS.index(loss.reduction),
+        loss.activation is not None,
+        loss.parameter,
+    )
+    record.flags.writeable = False
+    return record
+
+
+class Summary(str):
+    """A text that an interactive session shows as it is printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def summary(dense: Sequence[Dense], records: Array, loss: Loss, dtype: np.dtype[Any]) -> Summary:
+    """A table of the layers."""
+    rows = [("layer", "inputs", "units", "activation", "parameters", "in params")]
+    for number, (layer, record) in enumerate(zip(dense, records, strict=True), start=1):
+        start, stop = int(record["weights"]), int(record["biases"]) + layer.units
+        rows.append(
+            (
+                str(number),
+                f"{record['inputs']:,}",
+                f"{layer.units:,}",
+                layer.activation,
+                f"{stop - start:,}",
+                f"[{start}:{stop}]",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.append(
+        f"{stop:,} parameters, {stop * dtype.itemsize:,} bytes, {dtype.name}; "
+        f"loss {loss.name}: {loss.reduction}"
+    )
+    return Summary("\n".join(lines))
