@@ -4,7 +4,6 @@ import math
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
@@ -75,6 +74,14 @@ def test_validation_is_measured_after_the_epoch(data):
         X[:80], y[:80], epochs=1, validation_data=(X, y, np.r_[np.zeros(80), np.ones(21)])
     )
     assert weighted.val_loss == pytest.approx(history.val_loss[:1], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop"])
+def test_optimizers_by_name(data, name):
+    net = make()
+    before = net.loss(*data)
+    net.fit(*data, optimizer=name, epochs=5, batch_size=None if name == "rprop" else 32)
+    assert net.loss(*data) < before
 
 
 def test_same_rng_gives_the_same_bits(data):
@@ -316,8 +323,8 @@ def test_ctrl_c_stops_and_leaves_the_history(rows):
 # ---- checkpoints
 
 OPTIONS = {
-    "adam": 'optimizer=fp.Adam(fp.schedules.Cosine(0.01)), batch_size=16',
-    "momentum": 'optimizer=fp.SGD(0.01, momentum=0.9), batch_size=7, clip_norm=0.5',
+    "adam": "optimizer=fp.Adam(fp.schedules.Cosine(0.01)), batch_size=16",
+    "momentum": "optimizer=fp.SGD(0.01, momentum=0.9), batch_size=7, clip_norm=0.5",
     "plateau": (
         "optimizer=fp.RMSprop(fp.schedules.ReduceOnPlateau(0.05, patience=1)), "
         "validation_data=(X[:20], y[:20]), patience=30"
@@ -325,44 +332,44 @@ OPTIONS = {
     "full batch": "optimizer=fp.Rprop(), batch_size=None, patience=30",
 }
 
-SCRIPT = """
+SETTING = """
 import sys
 import numpy as np
 import flatprop as fp
+
 X = np.random.default_rng(0).normal(size=(101, 4))
 y = np.sin(X[:, :2])
-net = fp.Network(4, [fp.Dense(16, "tanh"), fp.Dense(2)], rng=0)
-net.rng.normal(size=3)
-for number, options in enumerate({options}):
-    path = sys.argv[1] + str(number)
-    history = eval(f"net.copy().fit(X, y, epochs=12, resume=path, {{options}})")
-    print(history.loss.tobytes().hex(), history.val_loss.tobytes().hex(), history.stopped_by)
-    other = net.copy()
-    eval(f"other.fit(X, y, epochs=12, resume=path, {{options}})")
-    print(other.params.tobytes().hex(), other.rng.bit_generator.state["state"])
+
+def trained(path, **options):
+    net = fp.Network(4, [fp.Dense(16, "tanh"), fp.Dense(2)], rng=0)
+    if path is not None:
+        net.rng.normal(size=3)  # the checkpoint's random state counts, not this one
+        options["resume"] = path
+    history = net.fit(X, y, epochs=12, **options)
+    return net, history
+
+def outcome(net, history):
+    numbers = [history.loss, history.val_loss, history.learning_rate, net.params]
+    state = net.rng.bit_generator.state["state"]
+    return " ".join([*(n.tobytes().hex() for n in numbers), history.stopped_by, str(state)])
 """
 
 
-def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path):
-    X = np.random.default_rng(0).normal(size=(101, 4))  # noqa: F841 (in the options)
-    y = np.sin(X[:, :2])
-    expected = []
-    for number, options in enumerate(OPTIONS.values()):
-        whole, stopped = make(), make()
-        history = eval(f"whole.fit(X, y, epochs=12, {options})")
-        path = tmp_path / f"checkpoint{number}"
-        halt = [fp.Checkpoint(path, every=5), lambda e: e.epoch == 6]
-        eval(f"stopped.fit(X, y, epochs=12, callbacks=halt, {options})")
-        assert not np.array_equal(stopped.params, whole.params)
-        expected.append(
-            f"{history.loss.tobytes().hex()} {history.val_loss.tobytes().hex()} "
-            f"{history.stopped_by}\n"
-            f"{whole.params.tobytes().hex()} {whole.rng.bit_generator.state['state']}"
-        )
-    script = textwrap.dedent(SCRIPT).format(options=list(OPTIONS.values()))
-    command = [sys.executable, "-c", script, str(tmp_path / "checkpoint")]
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_resumed_training_is_the_one_that_never_stopped(name, tmp_path):
+    options, path = OPTIONS[name], tmp_path / "run.ckpt"
+    session = {"path": path, "stop": lambda epoch: epoch.epoch == 6}
+    exec(SETTING, session)
+    exec(f"whole = trained(None, {options})", session)
+    halt = "callbacks=[fp.Checkpoint(path, every=5), stop]"
+    exec(f"stopped = trained(None, {halt}, {options})", session)
+    assert session["stopped"][1].epochs == 7
+    assert not np.array_equal(session["stopped"][0].params, session["whole"][0].params)
+
+    script = f"{SETTING}\nprint(outcome(*trained(sys.argv[1], {options})))"
+    command = [sys.executable, "-c", script, str(path)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "\n".join(expected)
+    assert run.stdout.strip() == session["outcome"](*session["whole"])
 
 
 def test_a_checkpoint_is_also_a_network(data, tmp_path):

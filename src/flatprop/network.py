@@ -272,9 +272,9 @@ class Network:
         X, y, sample_weight
             As for `loss`.
         optimizer
-            A name ("sgd" needs a rate: ``fp.SGD(0.1)``; "adam", "adamw",
-            "rmsprop", "adagrad", "rprop") or an object. Its learning rate is a
-            number or a schedule.
+            A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
+            PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
+            learning rate is a number or a schedule.
         epochs
             How often to go through the data.
         batch_size

@@ -16,7 +16,7 @@ import numpy as np
 from flatprop import checks, files
 from flatprop.arrays import Array, aligned_empty
 from flatprop.callbacks import Callback, Epoch
-from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Optimizer, rule_code
+from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, rule_code
 from flatprop.formulas.schedules import as_schedule
 from flatprop.history import History
 from flatprop.kernels import batches
@@ -353,10 +353,7 @@ def _checked_optimizer(optimizer: object) -> Optimizer:
         return optimizer
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         raise TypeError(f"optimizer is a class; write fp.{optimizer.__name__}(...)")
-    name = checks.choice("optimizer", optimizer, OPTIMIZERS)
-    if OPTIMIZERS[name] is SGD:
-        raise ValueError('the optimizer "sgd" has no default learning rate; write fp.SGD(0.1)')
-    return OPTIMIZERS[name]()  # type: ignore[call-arg]
+    return OPTIMIZERS[checks.choice("optimizer", optimizer, OPTIMIZERS)]()  # type: ignore[call-arg]
 
 
 def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:

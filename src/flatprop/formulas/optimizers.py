@@ -114,7 +114,7 @@ class SGD(Optimizer):
         τ.
     """
 
-    learning_rate: float | Schedule
+    learning_rate: float | Schedule = 1e-3
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0

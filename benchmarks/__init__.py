@@ -1,0 +1,30 @@
+"""The airspeed velocity suite; `asv.conf.json` says how it is run.
+
+asv imports this file before the others, so that what is set here is in force
+when SciPy and Numba start.
+"""
+
+import ctypes
+import hashlib
+import os
+from pathlib import Path
+
+# One thread, so that what is compared is the arithmetic.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+# asv measures the size of objects with Pympler, which has imported NumPy by now:
+# the OpenBLAS of its wheels must be told.
+from numpy._core import _multiarray_umath  # noqa: E402
+
+_blas = ctypes.CDLL(_multiarray_umath.__file__)
+for _prefix, _suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+    _name = f"{_prefix}openblas_set_num_threads{_suffix}"
+    if hasattr(_blas, _name):
+        getattr(_blas, _name)(1)
+
+# flatprop's cache is keyed by the source of flatprop; loops.py is compiled through
+# it, too, and is keyed here.
+_here = Path(__file__).parent
+_key = hashlib.sha256((_here / "loops.py").read_bytes()).hexdigest()[:12]
+os.environ["NUMBA_CACHE_DIR"] = str(_here.parent / ".asv" / "numba" / _key)

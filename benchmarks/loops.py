@@ -1,0 +1,81 @@
+"""Compiled loops around what only compiled code can call, and a stopwatch.
+
+asv times one call after every `setup`, and the intrinsics take microseconds, so
+each is repeated within the call.
+"""
+
+import statistics
+import time
+
+import numpy as np
+
+from flatprop.kernels import elementwise, matmul
+from flatprop.kernels.jit import entry_point
+
+
+@entry_point
+def apply(code, x, out, times):
+    for _ in range(times):
+        elementwise.apply(code, x, out)
+
+
+@entry_point
+def activate(code, sources, z, times):
+    """z is overwritten, and so made anew from one of two sources every time."""
+    for i in range(times):
+        source = sources[i & 1]
+        for j in range(z.size):
+            z[j] = source[j]
+        elementwise.activate(code, z)
+
+
+@entry_point
+def activate_with_slope(code, sources, z, slope, times):
+    for i in range(times):
+        source = sources[i & 1]
+        for j in range(z.size):
+            z[j] = source[j]
+        elementwise.activate_with_slope(code, z, slope)
+
+
+@entry_point
+def renew(sources, z, times):
+    """What the two above do besides."""
+    for i in range(times):
+        source = sources[i & 1]
+        for j in range(z.size):
+            z[j] = source[j]
+
+
+@entry_point
+def product(a, b, out, times):
+    for _ in range(times):
+        matmul.product(a, b, 0.0, out)
+
+
+@entry_point
+def product_transposed_left(a, b, out, times):
+    for _ in range(times):
+        matmul.product_transposed_left(a, b, 0.0, out)
+
+
+@entry_point
+def product_transposed_right(a, b, out, times):
+    for _ in range(times):
+        matmul.product_transposed_right(a, b, out)
+
+
+# With the launch method "forkserver" asv imports the suite once and forks a process for
+# every case; Numba's own start, a quarter of a second, belongs before that.
+renew(np.zeros((2, 1)), np.zeros(1), 0)
+
+
+def median_seconds(call, budget=0.06, at_least=5):
+    """The median duration of `call()`, repeated for `budget` seconds."""
+    durations = []
+    end = time.perf_counter() + budget
+    while len(durations) < at_least or time.perf_counter() < end:
+        began = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations)
