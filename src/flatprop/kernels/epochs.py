@@ -129,9 +129,8 @@ def batch_weight(weight, order, start, stop):
 
 
 @kernel
-def block_gradient(model, data, scale, start, rows, beta, buffers):
-    """Σ w ℓ of the block that begins at `start`; gradient ← its part + beta gradient."""
-    inputs, outputs = model.layers[0].inputs, model.layers[model.layers.size - 1].units
+def block_of(data, inputs, outputs, start, rows, buffers):
+    """x, y and weight of the block that begins at `start`, in the order of the epoch."""
     columns = data.y.size // data.rows
     order = buffers.order
     if order.size > 0:
@@ -148,18 +147,7 @@ def block_gradient(model, data, scale, start, rows, beta, buffers):
             w = data.weight[order[start + i] if order.size > 0 else start + i]
             for j in range(outputs):
                 weight[i, j] = w
-    return loss_and_gradient(
-        model.layers,
-        model.objectives[0],
-        model.params,
-        x,
-        y,
-        weight,
-        scale,
-        beta,
-        buffers.gradient,
-        buffers.workspace,
-    )
+    return x, y, weight
 
 
 @kernel
@@ -183,7 +171,8 @@ def apply_update(rule, learning_rate, updates, params, gradient):
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
     cursor, sums, losses = progress.cursor, progress.sums, progress.losses
-    outputs = model.layers[model.layers.size - 1].units
+    inputs, outputs = model.layers[0].inputs, model.layers[model.layers.size - 1].units
+    objective = model.objectives[0]
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
@@ -196,12 +185,21 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         stop = min(start + buffers.block_rows, last_row)
         first = start == first_row
         if first:
-            weight = batch_weight(data.weight, buffers.order, first_row, last_row)
-            sums[BATCH_SCALE] = normaliser(model.objectives[0], outputs, weight)
+            total = batch_weight(data.weight, buffers.order, first_row, last_row)
+            sums[BATCH_SCALE] = normaliser(objective, outputs, total)
             sums[BATCH_LOSS] = 0.0
-        beta = 0.0 if first else 1.0
-        sums[BATCH_LOSS] += block_gradient(
-            model, data, sums[BATCH_SCALE], start, stop - start, beta, buffers
+        x, y, weight = block_of(data, inputs, outputs, start, stop - start, buffers)
+        sums[BATCH_LOSS] += loss_and_gradient(
+            model.layers,
+            objective,
+            model.params,
+            x,
+            y,
+            weight,
+            sums[BATCH_SCALE],
+            0.0 if first else 1.0,
+            buffers.gradient,
+            buffers.workspace,
         )
         cursor[ROW] = stop
         if stop < last_row:

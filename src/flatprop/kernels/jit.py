@@ -33,7 +33,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
-    dispatcher = numba.njit(**_OPTIONS)(function)
+    dispatcher = numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
     # Without a folder to write to, Numba's own memory-only cache stays.
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = _PackageCache(dispatcher.py_func)
