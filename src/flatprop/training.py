@@ -86,7 +86,7 @@ class Training:
         self.batch_size = rows if batch_size is None else min(batch_size, rows)
         self.shuffle = bool(shuffle) and self.batch_size < rows
         schedule = as_schedule(self.optimizer.learning_rate)
-        self.rates = np.array([schedule.rate(e, self.epochs) for e in range(self.epochs)])
+        self.rates = schedule.rates(self.epochs)
         self.follow = schedule.follow()
         if resumed is not None:
             resumed.check(self.settings())

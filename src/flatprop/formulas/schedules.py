@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def check_rate(value: object, name: str = "learning_rate") -> None:
     """Raise unless `value` is a positive, finite number."""
@@ -40,6 +43,10 @@ class Schedule(ABC):
     def rate(self, epoch: int, epochs: int) -> float:
         """The rate of `epoch` (from 0) in a training of `epochs`."""
 
+    def rates(self, epochs: int) -> NDArray[np.float64]:
+        """The rates of all epochs."""
+        return np.array([self.rate(epoch, epochs) for epoch in range(epochs)])
+
     def follow(self) -> Callable[[float], float] | None:
         """For a rate that depends on the losses: a function from the loss of each
         epoch, in turn, to the rate of the next.
@@ -53,6 +60,9 @@ class Constant(Schedule):
 
     def rate(self, epoch: int, epochs: int) -> float:
         return self.learning_rate
+
+    def rates(self, epochs: int) -> NDArray[np.float64]:
+        return np.full(epochs, self.learning_rate)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.lanes import Lanes, where
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizers import RULES
 from flatprop.kernels.jit import intrinsic
@@ -183,8 +183,12 @@ def update(
             for register in registers(theta, g, *slots):
                 before = [register[2 + slot] for slot in range(rule.slots)]
                 after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
-                for place, lanes in zip((0, *range(2, 2 + rule.slots)), after, strict=True):
-                    register.store(lanes, place)
+                register.store(after[0], 0)
+                for place, lanes in enumerate(after[1:], start=2):
+                    # A gradient that stays 0, as of a dead relu, lets the state decay
+                    # into denormal numbers, which cost a hundred times as much.
+                    tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
+                    register.store(where(tiny, 0.0, lanes), place)
 
     arrays = settings, params, gradient, state
     return compiled(emit, types.void, types.int64, *arrays, types.int64, types.int64)

@@ -21,6 +21,10 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 # nothing here lets the compiler assume that NaN does not occur.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
+# Nothing that is called from Python allocates, so it needs no reference counting;
+# nor is it called from C.
+_CALLED_FROM_PYTHON: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": False}
+
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function into each of its callers.
@@ -33,7 +37,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
-    dispatcher = numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
+    dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
     # Without a folder to write to, Numba's own memory-only cache stays.
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = _PackageCache(dispatcher.py_func)

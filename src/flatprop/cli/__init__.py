@@ -1,0 +1,67 @@
+"""The command line: `python -m flatprop`.
+
+Everything heavy is imported where it is used, so that help and errors are quick.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from flatprop.cli import terminal
+from flatprop.cli.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        The words after the program's name; None takes those it was called with.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 2 for a mistake in the command or the data, told in one
+        line on standard error; 130 when interrupted; 1 otherwise.
+    """
+    terminal.prepare()
+    try:
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except UserError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        terminal.abandon_output()
+        return 1
+    except OSError as error:
+        return _fail(str(error), 1)
+    except MemoryError:
+        return _fail("not enough memory; try fewer rows or columns, or a smaller network", 1)
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    from flatprop.cli.arguments import parse
+
+    try:
+        options = parse(arguments)
+    except SystemExit as stop:  # --help and --version
+        return int(stop.code or 0)
+    if options.command == "train":
+        from flatprop.cli.train import train
+
+        return train(options)
+    if options.command == "predict":
+        from flatprop.cli.predict import predict
+
+        return predict(options)
+    from flatprop.cli.explain import explain
+
+    return explain(options.example)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"flatprop: error: {message}", file=sys.stderr)
+    return status

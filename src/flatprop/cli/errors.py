@@ -1,0 +1,22 @@
+"""What a user did wrong, said in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the command or in the data; the message says what to do."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """The question " Did you mean ...?" where one of `options` is close to `name`."""
+    by_lower = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names with commas between them; of many only the first."""
+    names = list(names)
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,327 @@
+"""A table -> numbers: what each column becomes, learnt from the training rows alone.
+
+A `Recipe` is what turns the next table into the numbers the network was trained
+on, and the network's outputs into labels or values. It is saved as plain JSON.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.cli.errors import UserError, listed, nearest
+from flatprop.cli.targets import Target, target_from_json
+
+Floats: TypeAlias = NDArray[np.float64]
+Mask: TypeAlias = NDArray[np.bool_]
+
+MOST_CATEGORIES = 50
+"""A text column gets no more columns of its own than this, for its most frequent values."""
+NEARLY_ALL = 0.9
+"""From this share of distinct values on, a text column names its rows."""
+
+_DAY = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[-/]\d{1,2}[-/]\d{2})"
+_TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+_DATE = re.compile(rf"{_DAY}([ T]{_TIME}.*)?|{_TIME}")
+_ROW_NAMES = re.compile(r"(?i:unnamed: 0|index|idx|id|nr|no|num|number|row|.*[ _]id)?|.*(Id|ID)")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A column of numbers: (value - mean) / scale, the median where one is missing.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    mean, scale
+        Mean and standard deviation of the training rows.
+    median
+        What stands for a missing number.
+    indicator
+        Whether a second input says, as 0 or 1, that the number is missing.
+    """
+
+    name: str
+    mean: float
+    scale: float
+    median: float
+    indicator: bool = False
+
+    kind = "number"
+
+    @property
+    def width(self) -> int:
+        """How many inputs of the network it becomes."""
+        return 1 + self.indicator
+
+    def encode(self, column: Any) -> Floats:
+        """The inputs, (rows, width), of a column of a data frame."""
+        value = numbers(self.name, column)
+        missing = np.isnan(value)
+        scaled = (np.where(missing, self.median, value) - self.mean) / self.scale
+        return np.stack([scaled, missing], axis=1)[:, : self.width]
+
+    def __str__(self) -> str:
+        return self.name + (" (and whether it is missing)" if self.indicator else "")
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of words: one input per word, 1 where it stands and 0 elsewhere.
+
+    A word that was not among the training rows, or none, is 0 everywhere.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    values
+        The words.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    kind = "category"
+
+    @property
+    def width(self) -> int:
+        """How many inputs of the network it becomes."""
+        return len(self.values)
+
+    def encode(self, column: Any) -> Floats:
+        """The inputs, (rows, width), of a column of a data frame."""
+        place = words(column).map({value: at for at, value in enumerate(self.values)})
+        at = place.fillna(-1).to_numpy(np.int64)
+        ones: Floats = (at[:, None] == np.arange(self.width)).astype(np.float64)
+        return ones
+
+    def __str__(self) -> str:
+        return f"{self.name} ({listed(self.values, 4)})"
+
+
+Column: TypeAlias = Number | Category
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What turns a table into a network's inputs, and its outputs into an answer.
+
+    Parameters
+    ----------
+    columns
+        The columns in the order of the inputs.
+    target
+        What the network predicts.
+    """
+
+    columns: tuple[Column, ...]
+    target: Target
+
+    @property
+    def width(self) -> int:
+        """The number of inputs of the network."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def texts(self) -> list[str]:
+        """The columns to be read as they are written."""
+        return [column.name for column in self.columns if isinstance(column, Category)]
+
+    def encode(self, frame: Any) -> Floats:
+        """The inputs of a table, (rows, width); order and further columns do not matter.
+
+        Raises
+        ------
+        UserError
+            If a column is missing, or holds text where there were numbers.
+        """
+        missing = [column.name for column in self.columns if column.name not in frame]
+        if missing:
+            hint = nearest(missing[0], map(str, frame.columns)) if len(missing) < 3 else ""
+            raise UserError(
+                f"the table lacks {'columns' if len(missing) > 1 else 'the column'} that the "
+                f"network was trained on: {listed(missing)}.{hint}"
+            )
+        return np.concatenate([c.encode(frame[c.name]) for c in self.columns], axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as what JSON can hold."""
+        columns = [{"kind": column.kind, **asdict(column)} for column in self.columns]
+        return {"columns": columns, "target": self.target.to_json()}
+
+    @classmethod
+    def from_json(cls, saved: Any) -> "Recipe":
+        """The recipe that `to_json` gave.
+
+        Raises
+        ------
+        UserError
+            If it is something else.
+        """
+        try:
+            columns = tuple(_column_from_json(dict(column)) for column in saved["columns"])
+            return cls(columns, target_from_json(dict(saved["target"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"the description of the columns in the file is damaged: {error!r}"
+            ) from None
+
+
+def _column_from_json(saved: dict[str, Any]) -> Column:
+    kind = saved.pop("kind")
+    if kind == Category.kind:
+        return Category(saved["name"], tuple(saved["values"]))
+    if kind == Number.kind:
+        return Number(**saved)
+    raise ValueError(f"a column of kind {kind!r}")
+
+
+def learn_columns(frame: Any, training: Mask) -> tuple[tuple[Column, ...], list[str]]:
+    """Decide what each column becomes.
+
+    Parameters
+    ----------
+    frame
+        The table without its target.
+    training
+        The rows that may be learnt from.
+
+    Returns
+    -------
+    columns : tuple of Number or Category
+        The columns that are kept, in the order of the table.
+    notices : list of str
+        Which were not, and why.
+
+    Raises
+    ------
+    UserError
+        If none is left.
+    """
+    columns: list[Column] = []
+    notices: list[str] = []
+    for name in frame.columns:
+        found = _learn(str(name), frame[name], training)
+        if isinstance(found, str):
+            notices.append(f"column {str(name)!r} left out: {found}")
+            continue
+        columns.append(found)
+        if isinstance(found, Category) and found.width == MOST_CATEGORIES:
+            distinct = words(frame[name][training]).nunique()
+            if distinct > MOST_CATEGORIES:
+                notices.append(
+                    f"column {str(name)!r} has {distinct} different values; the "
+                    f"{MOST_CATEGORIES} most frequent count, the others are as if missing"
+                )
+    if not columns:
+        reasons = "; ".join(notices) or "the target is the only one"
+        raise UserError(f"no column is left to predict from: {reasons}")
+    return tuple(columns), notices
+
+
+def _learn(name: str, column: Any, training: Mask) -> Column | str:
+    """What a column becomes, or why it is left out."""
+    from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
+
+    seen = column[training]
+    if column.isna().all() or seen.isna().all():
+        return "it is empty"
+    if is_datetime64_any_dtype(column):
+        return "it holds dates; numbers made of them, such as a year or an age, can be used"
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        return _learn_number(name, column, seen)
+    values = words(seen).dropna()
+    counts = values.value_counts()
+    if len(counts) == 1 and not seen.isna().any():
+        return f"it is {counts.index[0]!r} throughout"
+    if all(_DATE.fullmatch(value) for value in counts.index):
+        return "it holds dates; numbers made of them, such as a year or an age, can be used"
+    if len(counts) > max(NEARLY_ALL * len(values), 2):
+        return (
+            f"nearly every row has a text of its own, such as {counts.index[0]!r}; "
+            "that names rows and predicts nothing"
+        )
+    # By number, then by name: the same categories whatever the order of the rows.
+    ranked = sorted(counts.index, key=lambda value: (-counts[value], value))
+    return Category(name, tuple(sorted(ranked[:MOST_CATEGORIES])))
+
+
+def _learn_number(name: str, column: Any, seen: Any) -> Number | str:
+    value = numbers(name, seen)
+    present = value[~np.isnan(value)]
+    if present.size == 0:
+        return "it is empty"
+    indicator = bool(present.size < value.size)
+    mean, scale = float(present.mean()), float(present.std())
+    if present.min() == present.max():
+        if not indicator:
+            return f"it is {present[0]:g} throughout"
+        scale = 1.0
+    whole = numbers(name, column)
+    if _ROW_NAMES.fullmatch(name) and (np.diff(whole) == 1).all():
+        return "it only counts the rows"
+    if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
+        return "its numbers are too large or too close together to be told apart"
+    return Number(name, mean, scale, float(np.median(present)), indicator)
+
+
+def numbers(name: str, column: Any) -> Floats:
+    """A column as numbers, NaN where there is none (infinity counts as none).
+
+    Raises
+    ------
+    UserError
+        If it holds text.
+    """
+    import pandas as pd
+
+    try:
+        value = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        value = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        bad = np.flatnonzero(np.isnan(value) & column.notna().to_numpy())
+        if bad.size:
+            row = int(bad[0])
+            raise UserError(
+                f"column {name!r} must hold numbers, but row {row + 1} has "
+                f"{str(column.iloc[row])!r}; leave the field empty where a number is missing"
+            ) from None
+    return np.where(np.isfinite(value), value, np.nan)
+
+
+def words(column: Any) -> Any:
+    """A column as texts; missing ones stay missing.
+
+    The same text comes out whether pandas took the column for text, truth values
+    or whole numbers, which depends on the other rows of the file.
+    """
+    import pandas as pd
+
+    present = column.dropna()
+    texts = [_word(value) for value in present]
+    return pd.Series(texts, index=present.index, dtype=object).reindex(column.index)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return text.capitalize() if text.lower() in ("true", "false") else text
+
+
+def describe(columns: Sequence[Column]) -> list[str]:
+    """What the columns have become, for a reader."""
+    plain = [column.name for column in columns if isinstance(column, Number)]
+    gaps = [c.name for c in columns if isinstance(c, Number) and c.indicator]
+    lines = []
+    if plain:
+        lines.append(f"numbers: {listed(plain)}")
+    lines += [f"categories: {c}" for c in columns if isinstance(c, Category)]
+    if gaps:
+        lines.append(f"missing numbers are replaced by the median and marked, in: {listed(gaps)}")
+    return lines

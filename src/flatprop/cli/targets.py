@@ -1,0 +1,197 @@
+"""What is predicted: one of several classes, or a quantity."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.cli.errors import UserError, listed
+
+Label: TypeAlias = str | int | float | bool
+
+FEW = 20
+"""So many different whole numbers at most are taken for classes."""
+ROWS_PER_CLASS = 5
+"""So many rows on average there must be for each of them."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A target of labels; the network gives the probability of each.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    labels
+        The labels, as they were written, in the order of the network's outputs.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+
+    task = "classification"
+
+    def encode(self, texts: Any) -> NDArray[np.int64]:
+        """The class of each row, from 0; -1 for a label that is none of them."""
+        place = {str(label): index for index, label in enumerate(self.labels)}
+        return np.array([place.get(str(text).strip(), -1) for text in texts], np.int64)
+
+    def probabilities(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+        """(rows, classes), from the outputs of a softmax or of sigmoids."""
+        p = outputs.astype(np.float64)
+        if p.shape[1] == 1:
+            p = np.concatenate([1 - p, p], axis=1)
+        total = p.sum(axis=1, keepdims=True)
+        return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
+
+    def to_json(self) -> dict[str, Any]:
+        """The target as what JSON can hold."""
+        return {"task": self.task, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A target of numbers; the network gives (value - mean) / scale.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    mean, scale
+        Mean and standard deviation of the training rows.
+    """
+
+    name: str
+    mean: float = 0.0
+    scale: float = 1.0
+
+    task = "regression"
+
+    def encode(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the network is to give."""
+        return (value - self.mean) / self.scale
+
+    def decode(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+        """The values that the outputs stand for."""
+        values: NDArray[np.float64] = outputs[:, 0].astype(np.float64) * self.scale + self.mean
+        return values
+
+    def to_json(self) -> dict[str, Any]:
+        """The target as what JSON can hold."""
+        return {"task": self.task, **asdict(self)}
+
+
+Target: TypeAlias = Classes | Quantity
+
+
+def target_from_json(saved: dict[str, Any]) -> Target:
+    """The target that `to_json` gave."""
+    task = saved.pop("task")
+    if task == Classes.task:
+        return Classes(saved["name"], tuple(saved["labels"]))
+    if task == Quantity.task:
+        return Quantity(**saved)
+    raise ValueError(f"a task {task!r}")
+
+
+def guess_task(texts: Any) -> tuple[str, str]:
+    """Classification or regression, and why.
+
+    Parameters
+    ----------
+    texts
+        The target as it is written, without missing values.
+    """
+    value = as_numbers(texts)
+    if value is None:
+        return "classification", "it is text"
+    different = np.unique(value).size
+    if not np.isfinite(value).all() or (value != np.round(value)).any():
+        return "regression", "its numbers are not whole"
+    if different <= FEW and different * ROWS_PER_CLASS <= value.size:
+        return "classification", f"it holds {different} different whole numbers"
+    return "regression", f"it holds {different} different numbers"
+
+
+def learn_classes(name: str, texts: Any) -> Classes:
+    """The classes of a column.
+
+    Raises
+    ------
+    UserError
+        If there is only one, or nearly every row is a class of its own.
+    """
+    found = {str(text).strip() for text in texts}
+    if len(found) == 1:
+        raise UserError(
+            f"the target {name!r} is {found.pop()!r} in every row: there is nothing to learn"
+        )
+    if len(found) > max(len(texts) / 2, 2):
+        shown = listed(sorted(found)[:3])
+        other = ", or --task regression" if as_numbers(texts) is not None else ""
+        raise UserError(
+            f"the target {name!r} has {len(found)} different values in {len(texts)} rows "
+            f"({shown}, ...): too many for classes; choose another --target{other}"
+        )
+    return Classes(name, tuple(_labels(found)))
+
+
+def learn_quantity(
+    name: str, value: NDArray[np.float64], training: NDArray[np.bool_], centred: bool
+) -> Quantity:
+    """Mean and scale of the training rows of a column of numbers.
+
+    Not `centred`, 0 stays 0 and the mean becomes 1: for what cannot be negative.
+
+    Raises
+    ------
+    UserError
+        If they are all the same.
+    """
+    seen = value[training]
+    if seen.min() == seen.max():
+        raise UserError(
+            f"the target {name!r} is {seen[0]:g} in every row of the training part: there is "
+            "nothing to learn"
+        )
+    mean, scale = float(seen.mean()), float(seen.std())
+    return Quantity(name, mean, scale) if centred else Quantity(name, 0.0, abs(mean) or scale)
+
+
+def as_numbers(texts: Any) -> NDArray[np.float64] | None:
+    """Texts as numbers; None if one is not a number."""
+    import pandas as pd
+
+    try:
+        return np.asarray(pd.to_numeric(texts), np.float64)
+    except (TypeError, ValueError):
+        pass
+    try:  # 3,5 for 3.5
+        return np.asarray(pd.to_numeric(texts.astype(str).str.replace(",", ".")), np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _labels(texts: set[str]) -> list[Label]:
+    """Texts as the numbers or truth values they are, if they are written back the same."""
+    if texts <= {"True", "False"}:
+        return [text == "True" for text in sorted(texts)]
+    for kind in (int, float):
+        try:
+            labels: list[Label] = sorted(kind(text) for text in texts)
+        except ValueError:
+            continue
+        if {str(label) for label in labels} == texts and "nan" not in texts:
+            return labels
+    # As numbers also where they are written otherwise, such as 01 and 02.
+    return [text for _, text in sorted((_number(text), text) for text in texts)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf
