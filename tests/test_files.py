@@ -145,6 +145,7 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
         ("net", {}, "no training to resume"),
         ("run", {"batch_size": 5}, "batch_size = 32"),
         ("run", {"optimizer": "rmsprop"}, "optimizer = Adam"),
+        ("run", {"trainable": np.arange(33) > 3}, "trainable = a mask"),
     ):
         with pytest.raises(ValueError, match=message):
             net.fit(X[:, :2], y, resume=tmp_path / path, **options)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Training:
         self.progress = bool(progress)
         self.data = network.data(X, y, sample_weight)
         self.validation = _checked_validation(network, validation_data)
-        ranges = checks.trainable_ranges(trainable, network.params.size)
+        self.trainable = checks.trainable_ranges(trainable, network.params.size)
         resumed = None if resume is None else files.load_checkpoint(network, resume)
         source = network.rng if rng is None else checks.generator(rng)
         checks.finite("net.params", network.params)
@@ -93,7 +94,7 @@ class Training:
             seed = resumed.seed
         else:
             seed = int(source.integers(0, 2**64, dtype=np.uint64))
-        self._allocate(ranges, seed)
+        self._allocate(seed)
 
         self.val_losses: list[float] = []
         self.best_loss = math.inf
@@ -104,7 +105,7 @@ class Training:
 
     # ---- set-up
 
-    def _allocate(self, ranges: Any, seed: int) -> None:
+    def _allocate(self, seed: int) -> None:
         network, data = self.network, self.data
         size, dtype = network.params.size, network.dtype
         self.seed = seed
@@ -116,7 +117,7 @@ class Training:
             rule_code(self.optimizer),
             np.array([0.0, 0.0, 1.0, *self.optimizer.values()]),
             state,
-            ranges,
+            self.trainable,
             self.clip_norm or 0.0,
         )
         self.each_epoch = bool(
@@ -304,6 +305,7 @@ class Training:
             "shuffle": self.shuffle,
             "rows": self.data.rows,
             "clip_norm": self.clip_norm,
+            "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
             "validation": self.validation is not None,
         }
 
