@@ -2,11 +2,11 @@
 
 import tracemalloc
 
+import numba
 import numpy as np
 from numba.core.runtime import _nrt_python, rtsys
 
 import flatprop as fp
-from flatprop.kernels.jit import entry_point
 
 ROWS, INPUTS = 200_000, 50
 """40 MB in float32."""
@@ -74,7 +74,7 @@ class LargeData:
     track_predict.unit = "% of data"
 
 
-@entry_point
+@numba.njit(cache=True)
 def allocate(times):
     total = 0.0
     for i in range(times):
