@@ -60,7 +60,9 @@ class _PackageCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            # Not through Numba's own method, which would first load everything that
+            # compiling needs: a tenth of a second that finished code does without.
+            return self._load_overload(sig, target_context)
         except Exception:
             # Whatever is wrong with the file (truncated, another LLVM, no
             # permission), compiling afresh gives the same function.
