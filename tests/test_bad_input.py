@@ -61,7 +61,7 @@ CASES = {
     "no dtype": (lambda: fp.Network(3, DENSE, dtype="double precision"), "dtype must be"),
     "text for a seed": (lambda: fp.Network(3, DENSE, rng="seed"), "rng must be None, a seed"),
     "negative seed": (lambda: fp.Network(3, DENSE, rng=-1), "rng must be None, a seed"),
-    "Huber's delta": (lambda: fp.losses.Huber(0), "delta must be a positive number, got 0"),
+    "Huber's delta": (lambda: fp.losses.Huber(0), "delta must be positive and finite, got 0"),
     "a quantile of 1": (lambda: fp.losses.Quantile(1), "q must lie between 0 and 1, got 1"),
     # parameters
     "too few params": (lambda: setattr(network(), "params", np.ones(3)), r"shape \(26,\)"),
@@ -131,7 +131,7 @@ CASES = {
     "a mask of numbers": (fit(trainable=np.ones(26)), "boolean mask over net.params, got dtype"),
     "a mask too short": (fit(trainable=np.ones(3, bool)), r"trainable must have shape \(26,\)"),
     "nothing to train": (fit(trainable=np.zeros(26, bool)), "nothing would be trained"),
-    "a negative tol": (fit(tol=-1), "tol must be positive and finite"),
+    "a negative tol": (fit(tol=-1), "tol must be finite and not negative"),
     "no patience": (fit(patience=0), "patience must be at least 1"),
     "a norm of 0": (fit(clip_norm=0), "clip_norm must be positive"),
     "text as a norm": (fit(clip_norm="1"), "clip_norm must be a number"),

@@ -41,7 +41,12 @@ def test_a_second_architecture_compiles_nothing(dtype):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2, 50, 3))
     use_everything(fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(3)], dtype=dtype), X, y)
-    entry_points = [epochs.train, batches.predict, batches.loss, batches.loss_and_gradient]
+    entry_points = [
+        epochs.train,
+        batches.predict,
+        batches.sum_of_losses,
+        batches.loss_and_gradient,
+    ]
     before = [list(entry.signatures) for entry in entry_points]
     with event.install_recorder("numba:compile") as recorder:
         layers = [fp.Dense(70, "gelu"), fp.Dense(5, "relu"), fp.Dense(3, "softmax")]
@@ -59,6 +64,7 @@ def test_a_second_architecture_compiles_nothing(dtype):
                 clip_norm=1.0,
                 tol=1e-9,
             )
+        use_everything(other.copy(), rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
     assert not recorder.buffer
     assert [list(entry.signatures) for entry in entry_points] == before
 

@@ -61,6 +61,24 @@ def test_saving_replaces_in_one_step(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
 
+def test_links_and_permissions_survive(tmp_path):
+    net, path, link = make(), tmp_path / "net", tmp_path / "link"
+    net.save(path)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    net.params += 1
+    net.save(link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert np.array_equal(fp.load(path).params, net.params)
+
+
+def test_numpy_numbers_as_parameters_of_a_loss(tmp_path):
+    net = make(loss=fp.losses.Huber(np.float32(1.5)))
+    net.save(tmp_path / "net")
+    assert fp.load(tmp_path / "net").loss_function == fp.losses.Huber(1.5)
+
+
 def test_extra_information_is_kept(tmp_path):
     files.save(make(), tmp_path / "net", extra={"columns": ["a", "b"], "mean": [0.1, 2.5]})
     assert files.load_extra(tmp_path / "net") == {"columns": ["a", "b"], "mean": [0.1, 2.5]}
@@ -145,6 +163,7 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
         ("net", {}, "no training to resume"),
         ("run", {"batch_size": 5}, "batch_size = 32"),
         ("run", {"optimizer": "rmsprop"}, "optimizer = Adam"),
+        ("run", {"epochs": 1}, "has 2 epochs behind it, more than epochs=1"),
         ("run", {"trainable": np.arange(33) > 3}, "trainable = a mask"),
     ):
         with pytest.raises(ValueError, match=message):

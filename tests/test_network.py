@@ -120,6 +120,17 @@ def test_inputs_are_not_changed():
         assert (array == 1).all()
 
 
+def test_what_the_kernels_would_not_see_cannot_be_assigned():
+    net = make()
+    for name in ("weights", "biases", "loss_function"):
+        with pytest.raises(AttributeError):
+            setattr(net, name, None)
+    with pytest.raises(ValueError, match="read-only"):
+        net.layers["units"] = 7
+    with pytest.raises(TypeError, match="one layer at a time"):
+        net.weights[0:1] = [np.zeros((3, 5))]
+
+
 def test_repr_and_summary():
     net = make()
     assert repr(net) == (

@@ -203,6 +203,16 @@ def test_divergence_in_the_very_last_update_is_seen(data):
     assert np.isfinite(net.params).all()
 
 
+def test_a_validation_loss_that_is_not_finite_is_divergence(data):
+    X, y = data
+    far = (np.full((1, 4), 1e30), np.zeros((1, 2)))
+    net = fp.Network(4, [fp.Dense(2)], rng=0)
+    with pytest.warns(fp.DivergenceWarning):
+        history = net.fit(X, y, epochs=5, validation_data=far)
+    assert history.stopped_by == "diverged"
+    assert history.epochs == len(history.val_loss) == 1
+
+
 def test_clipping_saves_a_training_that_would_diverge(data):
     net = make()
     history = net.fit(*data, optimizer=fp.SGD(0.5), epochs=50, clip_norm=0.1)
@@ -291,6 +301,40 @@ def test_weights_of_zero_in_a_whole_batch(data):
 
 
 # ---- interruption
+
+
+def test_an_interruption_before_the_validation_undoes_the_epoch_s_entry(data, monkeypatch):
+    measured = fp.Network.loss_of
+    calls = []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return measured(self, *arguments)
+
+    monkeypatch.setattr(fp.Network, "loss_of", interrupted)
+    history = make().fit(*data, epochs=10, validation_data=data)
+    assert history.stopped_by == "interrupted"
+    assert len(history.loss) == len(history.val_loss) == len(history.learning_rate) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize("after", [0.05, 0.1, 0.25])
+def test_ctrl_c_during_the_first_call_of_a_process(after):
+    script = """
+import threading, signal, sys, time
+import numpy as np
+import flatprop as fp
+net = fp.Network(4, [fp.Dense(16, "tanh"), fp.Dense(2)], rng=0)
+before = net.params.copy()
+threading.Timer(float(sys.argv[1]), signal.raise_signal, [signal.SIGINT]).start()
+history = net.fit(np.ones((101, 4)), np.ones((101, 2)), epochs=10**7)
+print(history.stopped_by, np.isfinite(net.params).all())
+"""
+    command = [sys.executable, "-c", script, str(after)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.stdout.split() == ["interrupted", "True"], run.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to itself")

@@ -105,6 +105,22 @@ def test_trace_of_cross_entropy_starts_from_its_definition():
     assert t.layers[0].dL_dz[0] == pytest.approx(p - [0, 0, 1], abs=1e-12)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("z", "y", "expected"), [(50, 1, -1), (-50, 0, 1), (0, 1, -2)])
+def test_trace_of_a_saturated_sigmoid(z, y, expected):
+    net = fp.Network(1, [fp.Dense(1, "sigmoid")], "binary_cross_entropy")
+    net.params = [z, 0]
+    layer = net.trace([[1.0]], [y]).layers[0]
+    assert layer.dL_da == pytest.approx(np.array([[expected]]), rel=1e-6)
+    assert np.isfinite(layer.dL_dz).all()
+
+
+def test_check_gradients_does_not_pass_a_loss_that_is_nan():
+    net = fp.Network(1, [fp.Dense(1)], loss="poisson", dtype="float64")
+    net.params = [-1.0, 0.0]
+    assert math.isnan(fp.check_gradients(net, [[1.0], [2.0]], [1.0, 2.0]))
+
+
 def test_trace_reads_in_order(dosage):
     text = str(dosage.trace(DOSAGES, EFFECTIVENESS))
     order = ["FORWARD", "layer 1", "z", "softplus(z)", "layer 2", "loss: ssr", "BACKWARD"]

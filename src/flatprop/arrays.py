@@ -22,6 +22,8 @@ class Views(Sequence[Array]):
         return self._views[layer]
 
     def __setitem__(self, layer: int, value: ArrayLike) -> None:
+        if not isinstance(layer, int):
+            raise TypeError(f"assign {self._name} one layer at a time, {self._name}[0] = ...")
         view = self._views[layer]
         array = checks.numbers(f"{self._name}[{layer}]", value, view.dtype)
         if array.shape != view.shape:

@@ -41,13 +41,19 @@ def count(what: str, value: object, least: int = 1) -> int:
     return number
 
 
-def positive(what: str, value: object) -> float:
+def is_number(value: object) -> bool:
+    """Whether `value` is one number, and not text that looks like one."""
+    return hasattr(value, "__float__") and not isinstance(value, str) and np.ndim(value) == 0  # type: ignore[arg-type]
+
+
+def positive(what: str, value: object, or_zero: bool = False) -> float:
     """A positive, finite number."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if not is_number(value):
         raise TypeError(f"{what} must be a number, got {value!r}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{what} must be positive and finite, got {value!r}")
+    number = float(value)  # type: ignore[arg-type]
+    if not (math.isfinite(number) and (number > 0 or (or_zero and number == 0))):
+        wanted = "finite and not negative" if or_zero else "positive and finite"
+        raise ValueError(f"{what} must be {wanted}, got {value!r}")
     return number
 
 
@@ -94,6 +100,8 @@ def numbers(what: str, value: object, dtype: np.dtype[Any]) -> Array:
 def _from_objects(what: str, array: Array) -> Array:
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{what} holds a number that is too large for float64") from None
     except (TypeError, ValueError):
         for place, item in np.ndenumerate(array):
             try:

@@ -92,6 +92,8 @@ def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
         code = ACTIVATIONS[layer.activation].code
         records[number] = (inputs, layer.units, offset, biases, code, place)
         offset = biases + layer.units
+        if offset > 2**48:
+            raise ValueError(f"layers[{number}] would take the network to {offset:,} parameters")
         place += layer.units
         inputs = layer.units
     records.flags.writeable = False

@@ -1,5 +1,6 @@
 """One backpropagation laid open, and the check of a gradient by finite differences."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -149,14 +150,15 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     x = data.x.reshape(data.rows, network.inputs)
     forward = []
     for layer, W, b in zip(network.dense, network.weights, network.biases, strict=True):
-        z = x @ W + b
+        with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
+            z = x @ W + b
         a, slope = np.copy(z), np.empty_like(z)
         batches.activation(ACTIVATIONS[layer.activation].code, a, slope)
         forward.append((layer.activation, x, W.copy(), b.copy(), z, a, slope))
         x = a
 
     target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
-    if target.shape[1] != network.outputs:  # class indices
+    if network.loss_function.domain == "classes" and np.ndim(y) == 1:
         target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
     dL_da = _slope_of_loss(network, forward[-1][5], target)
     for number in range(len(forward) - 1, -1, -1):
@@ -168,7 +170,7 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         if number == len(forward) - 1 and network.loss_function.activation is not None:
             # as training does: no division by a ŷ that has underflowed
             mass = target.sum(axis=1, keepdims=True) if activation == "softmax" else 1.0
-            dL_dz = (a * mass - target) * _scale(network, target)
+            dL_dz = (a * mass - target) * network.loss_function.scale(network.outputs, data.rows)
         elif activation == "softmax":
             dL_dz = a * (dL_da - (a * dL_da).sum(axis=1, keepdims=True))
         else:
@@ -184,23 +186,17 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
 def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:
     """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
     function = network.loss_function
-    scale = _scale(network, y)
+    scale = function.scale(network.outputs, len(y))
     if function.name == "binary_cross_entropy":
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio: Array = (prediction - y) / (prediction * (1 - prediction))
-        return np.asarray(ratio * scale)
+            ones = np.where(y > 0, -y / prediction, 0)
+            zeros = np.where(y < 1, (1 - y) / (1 - prediction), 0)
+        return np.asarray((ones + zeros) * scale, prediction.dtype)
     slope = np.empty_like(prediction)
     batches.slope_of_loss(
-        network._objectives, scale, prediction, y, np.ones_like(prediction), slope
+        network.objectives, scale, prediction, y, np.ones_like(prediction), slope
     )
     return slope
-
-
-def _scale(network: "Network", y: Array) -> float:
-    """What the sum of all values is multiplied by."""
-    rows, outputs = y.shape
-    by_name = {"sum": 1.0, "mean over samples": 1 / rows}
-    return float(by_name.get(network.loss_function.reduction, 1 / (rows * outputs)))
 
 
 def check_gradients(
@@ -228,7 +224,7 @@ def check_gradients(
         The largest relative error, |g - d| / max(|g|, |d|, s), where s is a
         thousandth of the largest |g|: differences cannot resolve less. Where a
         kink of relu, mae or the like lies within the step, the smaller of two
-        steps counts.
+        steps counts. NaN where the loss or a gradient is not finite.
 
     Raises
     ------
@@ -244,7 +240,7 @@ def check_gradients(
 
     def loss_at(place: int, value: float) -> float:
         params[place] = value
-        return float(batches.loss(double.layers, double._objectives, params, data, block))
+        return double.loss_of(data, block)
 
     exact = gradient.astype(np.float64)
     floor = max(1e-3 * float(np.abs(exact).max()), 1e-300)
@@ -260,6 +256,8 @@ def check_gradients(
             scale = max(abs(slope), abs(difference), floor)
             errors.append(abs(slope - difference) / scale)
         params[place] = middle
+        if not math.isfinite(min(errors)):
+            return math.nan
         worst = max(worst, min(errors))
     return worst
 

@@ -4,13 +4,12 @@ No pickle: reading a file runs nothing. Parameters come back bit for bit.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +91,13 @@ class TrainingState:
     params: NDArray[Any] | None = None
     rng: np.random.Generator | None = None
 
-    def check(self, settings: dict[str, Any]) -> None:
+    def check(self, settings: dict[str, Any], epochs: int) -> None:
         """Raise unless the training that goes on is the one that was interrupted."""
+        done = len(self.losses)
+        if done > epochs:
+            raise ValueError(
+                f"the checkpoint has {done} epochs behind it, more than epochs={epochs}"
+            )
         for name, before in self.settings.items():
             if settings.get(name) != before:
                 raise ValueError(
@@ -233,23 +237,20 @@ def _write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: A
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     content = serialise(arrays, metadata={"flatprop": json.dumps(description)})
-    target = Path(path)
+    target = Path(path).resolve()  # of a link, the file behind it
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
     # Beside the target and then renamed: a reader never sees half a file.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:12]}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
+        temporary.replace(target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _read(path: PathOrName) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

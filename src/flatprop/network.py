@@ -55,10 +55,10 @@ class Network:
     ----------
     layers : structured array
         The network as the kernels see it, one record per layer; read-only.
+    objectives : structured array
+        The loss as the kernels see it, one record; read-only.
     dense : tuple of Dense
         The layers as they were given.
-    loss_function : Loss
-        What `fit` makes small.
 
     Notes
     -----
@@ -90,11 +90,11 @@ class Network:
     ) -> None:
         self.inputs = checks.count("inputs", inputs)
         self.dense = checked_layers(layers)
-        self.loss_function = checked_loss(loss, self.dense[-1])
+        self._loss_function = checked_loss(loss, self.dense[-1])
         self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
         self.layers, size = layer_records(self.inputs, self.dense)
-        self._objectives = objective_record(self.loss_function)
+        self.objectives = objective_record(self._loss_function)
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -144,14 +144,29 @@ class Network:
             )
         self._params[:] = array
 
+    @property
+    def weights(self) -> Views:
+        """Per layer W, (inputs, units): views of `params`; assigning one copies into it."""
+        return self._weights
+
+    @property
+    def biases(self) -> Views:
+        """Per layer b, (units,): views of `params`; assigning one copies into it."""
+        return self._biases
+
+    @property
+    def loss_function(self) -> Loss:
+        """What `fit` makes small; chosen when the network is made."""
+        return self._loss_function
+
     def _attach(self, params: Array) -> None:
         self._params = params
         records = self.layers
-        self.weights = Views(
+        self._weights = Views(
             "weights",
             [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
         )
-        self.biases = Views(
+        self._biases = Views(
             "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
         )
 
@@ -212,9 +227,7 @@ class Network:
             If the data do not fit the network or each other.
         """
         data = self.data(X, y, sample_weight)
-        return float(
-            batches.loss(self.layers, self._objectives, self._params, data, self.block(data))
-        )
+        return self.loss_of(data, self.block(data))
 
     def loss_and_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -241,7 +254,7 @@ class Network:
         data = self.data(X, y, sample_weight)
         gradient = aligned_empty(self._params.size, self.dtype)
         value = batches.loss_and_gradient(
-            self.layers, self._objectives, self._params, data, gradient, self.block(data)
+            self.layers, self.objectives, self._params, data, gradient, self.block(data)
         )
         return float(value), gradient
 
@@ -292,7 +305,9 @@ class Network:
         patience
             Stop after so many epochs without a new lowest loss (of the
             validation data if given, else of the training), and leave the
-            parameters of the best epoch, however the training ended.
+            parameters of the best epoch, however the training ended. With the
+            full batch and no validation data these are the ones before that epoch's
+            update, of which its loss is the loss.
         clip_norm
             The largest norm of the gradient of a batch; longer ones are scaled
             to it.
@@ -321,7 +336,8 @@ class Network:
         Warns
         -----
         DivergenceWarning
-            If the loss became NaN or infinite. The last finite parameters stay.
+            If the loss became NaN or infinite. The parameters are then the last that
+            are known to be finite.
 
         Notes
         -----
@@ -383,6 +399,18 @@ class Network:
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
+    def loss_of(self, data: batches.Data, block: batches.Block) -> float:
+        """The loss over data that `data` made; Ctrl-C waits for a part of it only."""
+        part = 16 * block.rows
+        total = 0.0
+        for start in range(0, data.rows, part):
+            stop = min(start + part, data.rows)
+            total += batches.sum_of_losses(
+                self.layers, self.objectives, self._params, data, start, stop, block
+            )
+        weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
+        return total * self.loss_function.scale(self.outputs, weight)
+
     @property
     def _units(self) -> int:
         return sum(layer.units for layer in self.dense)
@@ -414,12 +442,13 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["weights"], state["biases"]  # views, made again
+        del state["_weights"], state["_biases"]  # views, made again
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.layers.flags.writeable = False
+        for records in (self.layers, self.objectives):
+            records.flags.writeable = False  # which pickle does not keep
         params = aligned_empty(self._params.size, self.dtype)
         params[:] = self._params
         self._attach(params)

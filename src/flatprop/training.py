@@ -70,7 +70,7 @@ class Training:
         self.epochs = checks.count("epochs", epochs)
         if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
-        self.tol = None if tol is None else checks.positive("tol", tol)
+        self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
         self.callbacks = _checked_callbacks(callbacks)
@@ -90,7 +90,7 @@ class Training:
         self.rates = schedule.rates(self.epochs)
         self.follow = schedule.follow()
         if resumed is not None:
-            resumed.check(self.settings())
+            resumed.check(self.settings(), self.epochs)
             seed = resumed.seed
         else:
             seed = int(source.integers(0, 2**64, dtype=np.uint64))
@@ -102,6 +102,7 @@ class Training:
         self.best_params: Array | None = None
         if resumed is not None:
             self._restore(resumed)
+        self.safe = network.params.copy()
 
     # ---- set-up
 
@@ -148,7 +149,7 @@ class Training:
             aligned_empty(size, dtype),
             rows,
         )
-        self.model = loop.Model(network.layers, network._objectives, network.params)
+        self.model = loop.Model(network.layers, network.objectives, network.params)
 
     # ---- the run
 
@@ -161,6 +162,7 @@ class Training:
             stopped_by = self._loop(bar)
         except KeyboardInterrupt:
             stopped_by = "interrupted"
+            self._keep_finite()
         finally:
             if bar is not None:
                 bar.close()
@@ -168,10 +170,11 @@ class Training:
             message = self._divergence_message()
         if self.best_params is not None:
             self.network.params[:] = self.best_params
-        done = self.epochs_done
+        # An epoch counts once its validation is done, which an interruption may prevent.
+        done = self.epochs_done if self.validation is None else len(self.val_losses)
         history = History(
             self.losses[:done].copy(),
-            np.array(self.val_losses[:done]),
+            np.array(self.val_losses),
             self.rates[:done].copy(),
             stopped_by,
             self.best_epoch,
@@ -194,7 +197,7 @@ class Training:
 
     def _loop(self, bar: Any) -> str:
         params = self.network.params
-        safe, taken = params.copy(), time.perf_counter()
+        taken = time.perf_counter()
         blocks = self._first_blocks()
         if self.epochs_done >= self.epochs:
             return "epochs"
@@ -219,14 +222,13 @@ class Training:
 
             if status != loop.DIVERGED and now - taken > SNAPSHOT_SECONDS:
                 if _finite(params):
-                    safe[:], taken = params, now
+                    self.safe[:], taken = params, now
                 else:
                     status = loop.DIVERGED
             if status in (loop.FINISHED, loop.CONVERGED) and not _finite(params):
                 status = loop.DIVERGED
             if status == loop.DIVERGED:
-                if not _finite(params):
-                    params[:] = safe
+                self._keep_finite()
                 return "diverged"
             if bar is not None:
                 _show(bar, self)
@@ -239,6 +241,11 @@ class Training:
                 return reason
             if status == loop.FINISHED:
                 return "epochs"
+
+    def _keep_finite(self) -> None:
+        """Fall back on the last parameters known to be finite, where they no longer are."""
+        if not _finite(self.network.params):
+            self.network.params[:] = self.safe
 
     def _first_blocks(self) -> int:
         """How many blocks are sure to end in time, before anything was measured.
@@ -258,12 +265,10 @@ class Training:
         loss = float(self.losses[epoch])
         val_loss = None
         if self.validation is not None:
-            data, block = self.validation
-            network = self.network
-            val_loss = float(
-                batches.loss(network.layers, network._objectives, network.params, data, block)
-            )
+            val_loss = self.network.loss_of(*self.validation)
             self.val_losses.append(val_loss)
+            if not math.isfinite(val_loss):
+                return "diverged"
         monitored = loss if val_loss is None else val_loss
         rate = float(self.rates[epoch])
         if self.follow is not None and epoch + 1 < self.epochs:
@@ -290,8 +295,8 @@ class Training:
             advice += ", clip_norm=1.0"
         return (
             f"training diverged in epoch {self.epochs_done}, after {cursor[loop.UPDATES]} "
-            f"updates: the loss is no longer finite. The last finite parameters were kept. "
-            f"Try {advice}, inputs and targets scaled to about 1"
+            f"updates: the loss is no longer finite. The last parameters known to be finite "
+            f"were kept. Try {advice}, inputs and targets scaled to about 1"
             + (', or dtype="float64".' if self.network.dtype == np.float32 else ".")
         )
 

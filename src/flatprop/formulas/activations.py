@@ -2,7 +2,7 @@
 
 To add one, write its function here and decorate it with the initialisation that
 suits it: the table gives it a code, a loop in both passes and its name in
-`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.softmax`.
+`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.rows`.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from flatprop import checks
 from flatprop.formulas import elementary
 from flatprop.formulas.lanes import Lanes, copysign, where
 
@@ -42,6 +43,12 @@ class Loss(ABC):
     def parameter(self) -> float:
         """The one number that shapes the loss; 0 where there is none."""
         return 0.0
+
+    def scale(self, outputs: int, weight: float) -> float:
+        """What Σ w ℓ is multiplied by, where the weights add up to `weight`."""
+        if self.reduction == SUM:
+            return 1.0
+        return 1.0 / (weight * outputs if self.reduction == OVER_SAMPLES_AND_OUTPUTS else weight)
 
     @staticmethod
     @abstractmethod
@@ -121,12 +128,11 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.delta) and self.delta > 0):
-            raise ValueError(f"Huber's delta must be a positive number, got {self.delta!r}")
+        object.__setattr__(self, "delta", checks.positive("delta", self.delta))
 
     @property
     def parameter(self) -> float:
-        return float(self.delta)
+        return self.delta
 
     @staticmethod
     def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
@@ -171,12 +177,13 @@ class Quantile(Loss):
     q: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.q < 1:
-            raise ValueError(f"Quantile's q must lie between 0 and 1, got {self.q!r}")
+        object.__setattr__(self, "q", checks.positive("q", self.q))
+        if self.q >= 1:
+            raise ValueError(f"q must lie between 0 and 1, got {self.q!r}")
 
     @property
     def parameter(self) -> float:
-        return float(self.q)
+        return self.q
 
     @staticmethod
     def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
@@ -226,7 +233,7 @@ class CrossEntropy(Loss):
     """The mean over samples of -Σₖ y log ŷ, ŷ a softmax.
 
     Computed from the logits z, where y is a class index or a row of
-    probabilities: `kernels.softmax.cross_entropy`. The formula here is the
+    probabilities: `kernels.rows.cross_entropy`. The formula here is the
     definition, which `trace` shows.
     """
 

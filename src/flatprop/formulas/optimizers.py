@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
+from flatprop import checks
 from flatprop.formulas.lanes import Lanes, copysign, maximum, minimum, power, sqrt, where
 from flatprop.formulas.schedules import Schedule, check_rate
 
@@ -72,7 +73,7 @@ class Optimizer(ABC):
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             for number in value if isinstance(value, tuple | list) else (value,):
-                if isinstance(number, str) or not hasattr(number, "__float__"):
+                if not checks.is_number(number):
                     raise TypeError(f"{name} must be a number, got {number!r}")
                 if not low <= float(number) < high:
                     raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {number!r}")
@@ -400,6 +401,8 @@ class Rprop(Optimizer):
         self._check(etas=(0, math.inf), step_sizes=(0, math.inf))
         if not self.etas[0] < 1 < self.etas[1]:
             raise ValueError(f"etas must be one below and one above 1, got {self.etas!r}")
+        if self.step_sizes[0] > self.step_sizes[1]:
+            raise ValueError(f"step_sizes must be the smaller, then the larger; {self.step_sizes}")
 
     eta_minus = property(lambda self: self.etas[0])
     eta_plus = property(lambda self: self.etas[1])

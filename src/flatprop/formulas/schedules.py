@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop import checks
+
 
 def check_rate(value: object, name: str = "learning_rate") -> None:
-    """Raise unless `value` is a positive, finite number."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    """Raise unless `value` is a finite number, not below 0."""
+    if not checks.is_number(value):
         raise TypeError(
             f"{name} must be a number or a schedule such as fp.schedules.Cosine(0.01), "
             f"got {value!r}"
         )
-    rate = float(value)
+    rate = float(value)  # type: ignore[arg-type]
     if not (math.isfinite(rate) and rate >= 0):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
 
@@ -45,7 +47,12 @@ class Schedule(ABC):
 
     def rates(self, epochs: int) -> NDArray[np.float64]:
         """The rates of all epochs."""
-        return np.array([self.rate(epoch, epochs) for epoch in range(epochs)])
+        with np.errstate(over="ignore"):  # told below
+            rates = np.array([self.rate(epoch, epochs) for epoch in range(epochs)])
+        if not np.isfinite(rates).all():
+            first = int(np.argmin(np.isfinite(rates)))
+            raise ValueError(f"{self!r} gives epoch {first} no finite learning rate")
+        return rates
 
     def follow(self) -> Callable[[float], float] | None:
         """For a rate that depends on the losses: a function from the loss of each
@@ -74,8 +81,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.step_size, int) and self.step_size >= 1):
-            raise ValueError(f"step_size must be at least 1 epoch, got {self.step_size!r}")
+        checks.count("step_size", self.step_size)
         check_rate(self.gamma, "gamma")
 
     def rate(self, epoch: int, epochs: int) -> float:
@@ -93,7 +99,7 @@ class Exponential(Schedule):
         check_rate(self.gamma, "gamma")
 
     def rate(self, epoch: int, epochs: int) -> float:
-        return self.learning_rate * self.gamma**epoch
+        return float(self.learning_rate * np.float64(self.gamma) ** epoch)
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,8 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rate(self.eta_min, "eta_min")
-        if self.T_max is not None and self.T_max < 1:
-            raise ValueError(f"T_max must be at least 1 epoch, got {self.T_max!r}")
+        if self.T_max is not None:
+            checks.count("T_max", self.T_max)
 
     def rate(self, epoch: int, epochs: int) -> float:
         length = epochs if self.T_max is None else self.T_max
@@ -153,8 +159,7 @@ class WarmUp(Schedule):
                 f"WarmUp cannot be followed by {type(self.learning_rate).__name__}; "
                 "use one whose rate depends on the epoch alone, such as fp.schedules.Cosine"
             )
-        if not (isinstance(self.epochs, int) and self.epochs >= 1):
-            raise ValueError(f"epochs must be at least 1, got {self.epochs!r}")
+        checks.count("epochs", self.epochs)
 
     def rate(self, epoch: int, epochs: int) -> float:
         then = as_schedule(self.learning_rate)
@@ -199,8 +204,7 @@ class ReduceOnPlateau(Schedule):
         for name in ("threshold", "min_lr"):
             check_rate(getattr(self, name), name)
         for name in ("patience", "cooldown"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}")
+            checks.count(name, getattr(self, name), least=0)
 
     def rate(self, epoch: int, epochs: int) -> float:
         return self.learning_rate

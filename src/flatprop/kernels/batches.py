@@ -88,24 +88,24 @@ def predict(layers, params, x, out, block_rows, workspace):
 
 
 @entry_point
-def loss(layers, objectives, params, data, block):
-    """The loss over all samples."""
+def sum_of_losses(layers, objectives, params, data, start, stop, block):
+    """Σ w ℓ over rows start to stop."""
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     objective = objectives[0]
     total = 0.0
-    for start in range(0, data.rows, block.rows):
-        count = min(block.rows, data.rows - start)
+    for row in range(start, stop, block.rows):
+        count = min(block.rows, stop - row)
         size = count * outputs
         prediction = matrix(block.workspace, 0, count, outputs)
         slope = matrix(block.workspace, size, count, outputs)
-        x = matrix(data.x, start * inputs, count, inputs)
+        x = matrix(data.x, row * inputs, count, inputs)
         rest = block.workspace[2 * size :]
         backprop.forward(layers, params, x, prediction, rest, objective.from_logits == 1)
-        y = matrix(data.y, start * columns, count, columns)
-        weight = block_weights(data, start, count, outputs, block)
+        y = matrix(data.y, row * columns, count, columns)
+        weight = block_weights(data, row, count, outputs, block)
         total += backprop.output_loss(objective, prediction, y, weight, 0.0, slope)
-    return total * normaliser(objective, outputs, total_weight(data))
+    return total
 
 
 @entry_point
