@@ -241,6 +241,13 @@ def test_schedules(data, schedule, expected):
     assert history.learning_rate == pytest.approx(expected, rel=1e-12)
 
 
+def test_an_endless_training_needs_no_endless_memory(data):
+    history = make().fit(*data, epochs=10**9, batch_size=None, tol=1e-4)
+    assert history.stopped_by == "converged"
+    assert (history.learning_rate == 1e-3).all()
+    assert history.learning_rate.size == history.loss.size
+
+
 def test_a_schedule_is_obeyed(data):
     schedule = fp.schedules.Step(0.1, step_size=2, gamma=0.0)
     net, other = make(dtype="float64"), make(dtype="float64")

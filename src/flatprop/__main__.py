@@ -2,7 +2,12 @@
 
 import sys
 
-from flatprop.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from flatprop.cli import main
+
+        status = main()
+    except KeyboardInterrupt:  # before `main` could see to it
+        print("flatprop: error: interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)

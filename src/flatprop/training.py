@@ -134,7 +134,7 @@ class Training:
             -1.0 if self.tol is None else self.tol,
             self.each_epoch,
         )
-        losses = np.full(self.epochs, np.nan)
+        losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
         self.kernel_progress = loop.Progress(np.zeros(3, np.int64), np.zeros(3), losses)
         block = network.block(data)
         rows = min(block.rows, self.batch_size)
@@ -175,7 +175,7 @@ class Training:
         history = History(
             self.losses[:done].copy(),
             np.array(self.val_losses),
-            self.rates[:done].copy(),
+            self._rates_of(np.arange(done)),
             stopped_by,
             self.best_epoch,
             message,
@@ -192,8 +192,12 @@ class Training:
 
     @property
     def losses(self) -> Any:
-        """The training loss of each epoch; NaN from the current one on."""
+        """The training loss of each epoch; 0 from the current one on."""
         return self.kernel_progress.losses
+
+    def _rates_of(self, epochs: Any) -> Any:
+        """The learning rates of these epochs."""
+        return self.rates[np.minimum(epochs, self.rates.size - 1)]
 
     def _loop(self, bar: Any) -> str:
         params = self.network.params
@@ -270,7 +274,7 @@ class Training:
             if not math.isfinite(val_loss):
                 return "diverged"
         monitored = loss if val_loss is None else val_loss
-        rate = float(self.rates[epoch])
+        rate = float(self._rates_of(epoch))
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
         reason = ""
@@ -289,7 +293,7 @@ class Training:
 
     def _divergence_message(self) -> str:
         cursor = self.kernel_progress.cursor
-        rate = self.rates[min(self.epochs_done, self.epochs - 1)]
+        rate = self._rates_of(self.epochs_done)
         advice = f"a smaller learning rate (it was {rate:g})"
         if self.clip_norm is None:
             advice += ", clip_norm=1.0"
@@ -324,7 +328,7 @@ class Training:
             cursor=self.kernel_progress.cursor.copy(),
             losses=self.losses[:done].copy(),
             val_losses=np.array(self.val_losses, np.float64),
-            rates=self.rates[: done + 1].copy(),
+            rates=self._rates_of(np.arange(done + 1)),
             optimizer_state=self.rule.state,
             best_epoch=self.best_epoch,
             best_params=self.best_params,
@@ -343,8 +347,8 @@ class Training:
         self.best_epoch, self.best_params = state.best_epoch, state.best_params
         if self.patience is not None and state.best_epoch is not None:
             self.best_loss = float(monitored[state.best_epoch])
-        self.rates[: len(state.rates)] = state.rates[: self.epochs]
         if self.follow is not None:
+            self.rates[: len(state.rates)] = state.rates[: self.epochs]
             for epoch, loss in enumerate(monitored):
                 rate = self.follow(float(loss))
                 if epoch + 1 < self.epochs:
@@ -403,6 +407,6 @@ def _show(bar: Any, training: Training) -> None:
     figures = {"loss": f"{training.losses[done - 1]:.4g}"}
     if training.val_losses:
         figures["val_loss"] = f"{training.val_losses[-1]:.4g}"
-    figures["lr"] = f"{training.rates[done - 1]:.3g}"
+    figures["lr"] = f"{training._rates_of(done - 1):.3g}"
     bar.set_postfix(figures, refresh=False)
     bar.update(done - bar.n)

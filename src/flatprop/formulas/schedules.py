@@ -46,7 +46,7 @@ class Schedule(ABC):
         """The rate of `epoch` (from 0) in a training of `epochs`."""
 
     def rates(self, epochs: int) -> NDArray[np.float64]:
-        """The rates of all epochs."""
+        """The rates of the epochs in turn; the last one holds for any that follow."""
         with np.errstate(over="ignore"):  # told below
             rates = np.array([self.rate(epoch, epochs) for epoch in range(epochs)])
         if not np.isfinite(rates).all():
@@ -69,7 +69,7 @@ class Constant(Schedule):
         return self.learning_rate
 
     def rates(self, epochs: int) -> NDArray[np.float64]:
-        return np.full(epochs, self.learning_rate)
+        return np.array([self.learning_rate], np.float64)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Plan(NamedTuple):
     """What does not change during a training."""
 
     rates: Any
-    """(epochs,) float64, the learning rate of each."""
+    """float64, the learning rates of the epochs; the last holds for those that follow."""
     batch_size: int
     seed: Any
     """uint64; with the number of the epoch it decides the order of the samples."""
@@ -210,7 +210,8 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             return DIVERGED
         sums[EPOCH_LOSS] += batch_loss
         cursor[UPDATES] += 1
-        apply_update(rule, plan.rates[epoch], cursor[UPDATES], model.params, buffers.gradient)
+        rate = plan.rates[min(epoch, plan.rates.size - 1)]
+        apply_update(rule, rate, cursor[UPDATES], model.params, buffers.gradient)
         if stop < data.rows:
             continue
 
