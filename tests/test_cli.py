@@ -330,6 +330,24 @@ def test_a_mistake_is_one_line_that_says_what_to_do(folder, capsys, monkeypatch,
     assert MISTAKES[command] in err
 
 
+@pytest.mark.parametrize(
+    ("rows", "notice"),
+    [
+        (["950,{}", '"1,234",{}'], "thousands separator: 1,234 is 1234"),
+        (["1,234;{},5", "950;{},25"], "decimal comma: 1,234 is 1.234"),
+    ],
+)
+def test_how_commas_of_the_target_were_read_is_told(tmp_path, capsys, rows, notice):
+    path = tmp_path / "pay.csv"
+    header = "pay;years" if ";" in rows[0] else "pay,years"
+    lines = [header, *(rows[i % 2].format(i) for i in range(40))]
+    path.write_text("\n".join(lines))
+    command = ["train", str(path), "--target", "pay", "--task", "regression", "--epochs", "2"]
+    assert main(command) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"the comma in the target 'pay' was read as a {notice}" in out
+
+
 def test_missing_columns_are_named(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     assert main(["train", "flowers.csv", "--target", "label", "--quiet", "--save", "m.net"]) == 0
@@ -385,19 +403,69 @@ def test_a_reader_that_stops_reading():
     process.stderr.close()
 
 
+def shell(script, *arguments):
+    """One command in a process of its own, with its streams and signals set by a shell."""
+    command = [sys.executable, "-m", "flatprop", *map(str, arguments)]
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *command], capture_output=True, encoding="utf-8", timeout=120
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and signals of POSIX")
+@pytest.mark.parametrize(
+    ("script", "arguments", "status", "err"),
+    [
+        ('"$@" >&-', ["train", "digits", "--epochs", "1"], 0, ""),
+        ('"$@" >&- 2>&-', ["explain", "neuron"], 0, ""),
+        ('"$@" 2>&-', ["trian"], 2, ""),
+        ('"$@" <&-', ["train", "-", "--target", "a"], 2, "standard input is closed"),
+        ("trap '' INT; \"$@\"", ["train", "digits", "--epochs", "1", "--quiet"], 0, ""),
+    ],
+)
+def test_closed_streams_and_ignored_signals(script, arguments, status, err):
+    done = shell(script, *arguments)
+    assert done.returncode == status, done.stderr
+    assert err in done.stderr
+    assert done.stderr.count("\n") == bool(err)
+
+
+def test_interruption_before_main_is_reached():
+    # Python names the module __main__ only after the package itself has been imported.
+    code = (
+        "import runpy, sys, flatprop\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'flatprop.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "runpy.run_module('flatprop', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "flatprop: error: interrupted\n"
+
+
+# Catches SIGINT also where the tests run in the background of a shell, which ignores it.
+INTERRUPTIBLE = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.executable, [sys.executable, '-m', 'flatprop', *sys.argv[1:]])"
+)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and signals of POSIX")
 def test_interruption_reports_and_saves(folder, digits):
     # After `digits`, whose process has compiled the kernels: the training begins at once.
     command = ["train", "digits", "--epochs", "50000", "--save", "i.net"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flatprop", *command],
+        [sys.executable, "-c", INTERRUPTIBLE, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         cwd=folder,
     )
-    while not process.stdout.readline().startswith("network:"):
-        pass
+    assert any(line.startswith("network:") for line in iter(process.stdout.readline, ""))
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

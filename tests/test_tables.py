@@ -1,16 +1,25 @@
 """Tables, targets and splits of the command line, within the process."""
 
+import gzip
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from flatprop.cli.commas import style
 from flatprop.cli.errors import UserError
 from flatprop.cli.reading import read_table, sniff
 from flatprop.cli.splits import hold_back
 from flatprop.cli.tables import Category, Number, Recipe, learn_columns, numbers, words
-from flatprop.cli.targets import Classes, Quantity, guess_task, learn_classes, learn_quantity
+from flatprop.cli.targets import (
+    Classes,
+    Quantity,
+    as_numbers,
+    guess_task,
+    learn_classes,
+    learn_quantity,
+)
 from flatprop.data import digits_table, load_digits
 
 
@@ -115,6 +124,17 @@ def test_many_categories_are_cut():
     assert column.width == 50
     assert "common" in column.values
     assert "81 different" in notice
+
+
+def test_numbers_whose_squares_overflow():
+    columns, (notice,) = learnt(good=[1.5, 2.0, 3.0], a=[1e300, -1.7e308, 1.7e308])
+    assert [column.name for column in columns] == ["good"]
+    assert "too large" in notice
+    encoded = Number("a", 0.0, 1e-10, 0.0).encode(pd.Series([1e300, -1e300, 0]))
+    assert encoded[:, 0].tolist() == [1e30, -1e30, 0]
+    value = np.array([1.0, 2.0, 1e300])
+    with pytest.raises(UserError, match=r"holds 1e\+300: numbers above 1e\+150"):
+        learn_quantity("t", value, np.ones(3, bool), centred=True)
 
 
 def test_nothing_left_is_an_error():
@@ -228,6 +248,14 @@ def test_split_takes_the_share_of_every_class(share):
     assert (held == hold_back(y, share, np.random.default_rng(0))).all()
 
 
+def test_split_leaves_one_row_of_every_class():
+    y = np.repeat([0, 1, 2], [100, 99, 1])
+    held = hold_back(y, 0.99, np.random.default_rng(0))
+    assert [int((~held)[y == label].sum()) for label in (0, 1, 2)] == [1, 1, 1]
+    y = np.arange(200) % 2
+    assert hold_back(y, 0.999, np.random.default_rng(0)).sum() == 198
+
+
 # ---- reading
 
 
@@ -266,6 +294,104 @@ def test_compressed_table(tmp_path):
     path = tmp_path / "t.csv.gz"
     pd.DataFrame({"a": [1], "b": [2]}).to_csv(path, index=False)
     assert read_table(str(path))[0].to_dict("list") == {"a": [1], "b": [2]}
+
+
+def read(tmp_path, text, **options):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    return read_table(str(path), **options)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_decimal_points_beside_a_whole_target(tmp_path, delimiter):
+    text = '"fixed acidity";"pH";"quality"\n7.1;3.20;5\n6.9;3.00;6\n'.replace(";", delimiter)
+    frame, notices = read(tmp_path, text, as_text=["quality"])
+    assert frame.to_dict("list") == {
+        "fixed acidity": [7.1, 6.9],
+        "pH": [3.2, 3.0],
+        "quality": ["5", "6"],
+    }
+    assert not notices
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("a;b\n3,5;2.5\n4;1\n", [3.5, 4]),
+        ("a;b\n1,234;2.5\n3,5;1\n", [1.234, 3.5]),
+        ("a;b\n0,125;2.5\n1,250;1\n", [0.125, 1.25]),
+        ("a;b\n1,234;3,5\n950;1\n", [1.234, 950]),  # as in the other column
+        ("a;b\n1,234,567;3,5\n1,234;1\n", [1234567, 1234]),
+        ("a;b\n1,234;2.5\n950;1\n", [1234, 950]),
+        ('a,b\n"1,234",2.5\n950.5,1\n', [1234, 950.5]),
+        ('a,b\n"1,234.5",2.5\n,1\n', [1234.5, np.nan]),
+        ("a;b\n3,5;1\n2.5;1\n", ["3,5", "2.5"]),
+        ("a;b\n3,5;1\nx;1\n", ["3,5", "x"]),
+        ('a,b\n"3,5",1\n4,2\n', ["3,5", "4"]),
+    ],
+)
+def test_commas_in_numbers(tmp_path, text, column):
+    frame, notices = read(tmp_path, text)
+    np.testing.assert_array_equal(frame["a"].tolist(), column)
+    assert frame["b"].dtype.kind in "if"
+    thousands = frame.attrs["commas"].get("a") == "thousands"
+    assert any("thousands separator" in notice for notice in notices) == thousands
+
+
+def test_commas_mean_what_they_meant_in_the_training(tmp_path):
+    frame, _ = read(tmp_path, "a;b\n3,5;1,234\n4,25;950\n2;2,5\n")
+    columns, _ = learn_columns(frame, everything(frame), frame.attrs["commas"])
+    recipe = Recipe(columns, Quantity("t"))
+    recipe = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert recipe.commas == {"a": "decimal", "b": "decimal"}
+    for text in ("a;b\n1,234;2,345\n", 'a,b\n"1,234","2,345"\n'):
+        frame, notices = read(tmp_path, text, commas=recipe.commas)
+        assert frame.to_dict("list") == {"a": [1.234], "b": [2.345]}
+        assert not notices
+    frame, _ = read(tmp_path, "a;b\n1,234;x\n", commas={"a": "thousands", "b": "decimal"})
+    assert frame.to_dict("list") == {"a": [1234], "b": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "decimals", "value"),
+    [
+        (["950", "1,234"], False, [950, 1234]),
+        (["950", "1,234.5", None], False, [950, 1234.5, np.nan]),
+        (["1,234", "-1,234,567"], True, [1234, -1234567]),
+        (["950", "1,234"], True, [950, 1.234]),
+        (["1,234", "3,5"], False, [1.234, 3.5]),
+        (["0,125", "1,250"], False, [0.125, 1.25]),
+    ],
+)
+def test_commas_of_the_target(texts, decimals, value):
+    column = pd.Series(texts, dtype=object)
+    np.testing.assert_array_equal(as_numbers(column, style(column, decimals)), value)
+
+
+def test_text_with_commas_is_no_number():
+    assert as_numbers(pd.Series(["1,234", "x"])) is None
+    assert as_numbers(pd.Series(["3,5", "2.5"])) is None
+
+
+@pytest.mark.parametrize("cut", [30, 200])
+def test_damaged_gz(tmp_path, cut):
+    path = tmp_path / "t.csv.gz"
+    whole = gzip.compress(b"a,b\n" + np.random.default_rng(0).bytes(2000))
+    path.write_bytes(whole[:cut])
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        read_table(str(path))
+    path.write_bytes(whole[:10] + b"\xff" * 40)
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        read_table(str(path))
+    path.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(UserError, match="cannot be read: Not a gzipped file"):
+        read_table(str(path))
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "\r\n", " \n"])
+def test_a_table_below_much_that_is_blank(tmp_path, blank):
+    frame, _ = read(tmp_path, blank * 70_000 + "a;b\n1;2\n")
+    assert frame.to_dict("list") == {"a": [1], "b": [2]}
 
 
 def test_as_text_leaves_the_writing_alone(tmp_path):

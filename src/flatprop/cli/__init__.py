@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for a mistake in the command or the data, told in one
         line on standard error; 130 when interrupted; 1 otherwise.
     """
-    terminal.prepare()
     try:
+        terminal.prepare()
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:

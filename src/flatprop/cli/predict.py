@@ -83,7 +83,8 @@ def _predictions(path: str, table: Any, delimiter: str | None) -> tuple[Any, lis
         table = digits_table()
     elif not hasattr(table, "columns"):
         texts = recipe.texts if recipe else ()
-        table, notices = read_table(str(table), delimiter, texts)
+        commas = recipe.commas if recipe else None
+        table, notices = read_table(str(table), delimiter, texts, commas)
     X = recipe.encode(table) if recipe else _in_order(table, network)
     try:
         outputs = network.predict(X)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.cli import targets
+from flatprop.cli import commas, targets
 from flatprop.cli.arguments import given
 from flatprop.cli.errors import UserError, listed
 from flatprop.cli.reading import column_named, read_table
@@ -89,6 +89,7 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
             f"which column is to be predicted? Add --target COLUMN; there are: {names}"
         )
     frame, notices = read_table(path, options.delimiter, [options.target])
+    kinds: dict[str, commas.Style] = frame.attrs["commas"]
     column_named(options.target, frame.columns, path, "--target")
     for name in options.drop:
         column_named(name, frame.columns, path, "--drop")
@@ -101,9 +102,10 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
         frame = frame[known].reset_index(drop=True)
     _check_rows(len(frame), options)
     texts = frame[options.target]
+    style = commas.style(texts, "decimal" in kinds.values())
     task, guess = options.task, ""
     if task is None:
-        task, why = targets.guess_task(texts)
+        task, why = targets.guess_task(texts, style)
         other = "regression" if task == "classification" else "classification"
         doubt = "" if targets.as_numbers(texts) is None else f"; if that is wrong, --task {other}"
         guess = f" (guessed, since {why}{doubt})"
@@ -113,7 +115,9 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
         y: NDArray[Any] = target.encode(texts)
         held = hold_back(y, options.test_size, rng)
     else:
-        value = _quantities(options.target, texts)
+        value = _quantities(options.target, texts, style)
+        if style:
+            notices.append(commas.notice(f"the target {options.target!r}", texts, style))
         if options.loss == "poisson" and value.min() < 0:
             raise UserError(
                 f"the target {options.target!r} goes down to {value.min():g}; --loss poisson "
@@ -123,7 +127,7 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
         target = targets.learn_quantity(options.target, value, ~held, options.loss != "poisson")
         y = target.encode(value)
     frame = frame.drop(columns=[options.target, *options.drop])
-    columns, more = learn_columns(frame, ~held)
+    columns, more = learn_columns(frame, ~held, kinds)
     recipe = Recipe(columns, target)
     lines = [
         f"data: {path}, {len(frame):,} rows, {_parts(held)}",
@@ -161,8 +165,8 @@ def _check_rows(rows: int, options: Namespace) -> None:
         )
 
 
-def _quantities(name: str, texts: Any) -> NDArray[np.float64]:
-    value = targets.as_numbers(texts)
+def _quantities(name: str, texts: Any, style: commas.Style) -> NDArray[np.float64]:
+    value = targets.as_numbers(texts, style)
     if value is None:
         raise UserError(
             f"the target {name!r} holds text, such as {str(texts.iloc[0])!r}: that is a "

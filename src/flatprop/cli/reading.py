@@ -4,10 +4,11 @@ import csv
 import io
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from flatprop.cli.commas import Style, converted, notice, style
 from flatprop.cli.errors import UserError, nearest
 
 DELIMITERS = ",;\t|"
@@ -16,7 +17,10 @@ MISSING = ("?",)
 
 
 def read_table(
-    path: str, delimiter: str | None = None, as_text: Collection[str] = ()
+    path: str,
+    delimiter: str | None = None,
+    as_text: Collection[str] = (),
+    commas: Mapping[str, Style] | None = None,
 ) -> tuple[Any, list[str]]:
     """Read a table whose first line names its columns.
 
@@ -29,11 +33,13 @@ def read_table(
         What stands between two fields; None finds out.
     as_text
         Columns to be left as they are written, whatever they look like.
+    commas
+        What the commas of these columns are, as far as known; of others it is found out.
 
     Returns
     -------
     frame : pandas.DataFrame
-        The table.
+        The table. Its `attrs["commas"]` says what commas it has in which columns.
     notices : list of str
         What the reader should know about how it was read.
 
@@ -60,7 +66,7 @@ def read_table(
     frame = _parse(path, text, delimiter, as_text)
     if len(frame) == 0:
         raise UserError(f"{path} has column names but no rows")
-    return frame, notices
+    return frame, notices + _read_commas(frame, delimiter, as_text, commas or {})
 
 
 def column_named(name: str, columns: Collection[str], path: str, option: str) -> str:
@@ -81,7 +87,11 @@ def column_named(name: str, columns: Collection[str], path: str, option: str) ->
 
 def sniff(text: str) -> str:
     """The delimiter: that which cuts the names, and most of the first rows, into most parts."""
-    lines = [line for line in text[:65536].splitlines() if line.strip()][:20]
+    first = len(text) - len(text.lstrip())
+    begin = max(text.rfind("\n", 0, first) + 1, first - 1024)
+    lines = [line for line in text[begin : first + 65536].splitlines() if line.strip()][:20]
+    if not lines:
+        return ","
     best, most = ",", 1
     for delimiter in DELIMITERS:
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
@@ -96,8 +106,11 @@ def _content(path: str) -> bytes:
     import bz2
     import gzip
     import lzma
+    import zlib
 
     if path == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed")
         return sys.stdin.buffer.read()
     file = Path(path)
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -108,7 +121,9 @@ def _content(path: str) -> bytes:
         raise UserError(f"no such file: {path}.{_near_file(file)}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; name a CSV file in it") from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path} is damaged or incomplete: {error}") from None
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read: {reason}") from None
     return content
@@ -143,8 +158,6 @@ def _parse(path: str, text: str, delimiter: str, as_text: Collection[str]) -> An
                 "dtype": {name: str for name in names if name in as_text},
             }
             frame = pd.read_csv(io.StringIO(text), **options)
-            if delimiter != "," and any(_decimal_comma(frame[name]) for name in names):
-                frame = pd.read_csv(io.StringIO(text), decimal=",", **options)
     except pd.errors.ParserWarning:
         raise UserError(
             f"{path} has rows with more fields than its first line has column names"
@@ -162,12 +175,31 @@ def _names(columns: Any) -> list[str]:
     return stripped if len(set(stripped)) == len(stripped) else [str(name) for name in columns]
 
 
-def _decimal_comma(column: Any) -> bool:
-    """Whether a column is text only because of commas such as in 3,5."""
-    present = column.dropna()
-    if present.empty or not isinstance(present.iloc[0], str):
-        return False
-    return bool(present.astype(str).str.fullmatch(r"\s*[+-]?\d*,?\d+\s*").all())
+def _read_commas(
+    frame: Any, delimiter: str, as_text: Collection[str], known: Mapping[str, Style]
+) -> list[str]:
+    """Turn columns that are text only because of their commas into numbers."""
+    found = {name: known.get(name) or style(frame[name]) for name in frame.columns}
+    decimals = "decimal" in found.values() or "decimal" in known.values()
+    notices = []
+    commas: dict[str, Style] = {}
+    for name, kind in found.items():
+        column = frame[name]
+        if name in as_text:
+            continue
+        if kind and name not in known:
+            if delimiter != ",":
+                kind = style(column, decimals)
+            elif kind == "decimal":  # "1,5" in quotes: words, as far as a comma delimits
+                continue
+        if not kind:
+            continue
+        commas[name] = kind
+        frame[name] = converted(column, kind)
+        if kind == "thousands" and name not in known:
+            notices.append(notice(f"column {name!r}", column, kind))
+    frame.attrs["commas"] = commas
+    return notices
 
 
 def _is_number(text: str) -> bool:

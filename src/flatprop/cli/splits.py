@@ -21,7 +21,7 @@ def hold_back(groups: NDArray[Any], share: float, rng: np.random.Generator) -> N
     Returns
     -------
     ndarray
-        (rows,), True for what is held back. No group is held back as a whole.
+        (rows,), True for what is held back. Of every group, one row at least is not.
     """
     rows = groups.size
     order = np.lexsort((rng.random(rows), groups))
@@ -33,5 +33,5 @@ def hold_back(groups: NDArray[Any], share: float, rng: np.random.Generator) -> N
     for group in np.unique(groups):
         member = groups == group
         if held[member].all():
-            held[member] = False
+            held[order[member[order]][-1]] = False
     return held

@@ -5,13 +5,14 @@ on, and the network's outputs into labels or values. It is saved as plain JSON.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.cli.commas import Style
 from flatprop.cli.errors import UserError, listed, nearest
 from flatprop.cli.targets import Target, target_from_json
 
@@ -20,6 +21,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 MOST_CATEGORIES = 50
 """A text column gets no more columns of its own than this, for its most frequent values."""
+FARTHEST = 1e30
+"""A number farther than this from the mean, in standard deviations, is taken for as far."""
 NEARLY_ALL = 0.9
 """From this share of distinct values on, a text column names its rows."""
 
@@ -43,6 +46,8 @@ class Number:
         What stands for a missing number.
     indicator
         Whether a second input says, as 0 or 1, that the number is missing.
+    comma
+        What a comma in it was where it was learnt, and is in the next table.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Number:
     scale: float
     median: float
     indicator: bool = False
+    comma: Style = ""
 
     kind = "number"
 
@@ -62,7 +68,9 @@ class Number:
         """The inputs, (rows, width), of a column of a data frame."""
         value = numbers(self.name, column)
         missing = np.isnan(value)
-        scaled = (np.where(missing, self.median, value) - self.mean) / self.scale
+        with np.errstate(over="ignore"):
+            scaled = (np.where(missing, self.median, value) - self.mean) / self.scale
+        scaled = np.clip(scaled, -FARTHEST, FARTHEST)
         return np.stack([scaled, missing], axis=1)[:, : self.width]
 
     def __str__(self) -> str:
@@ -132,6 +140,12 @@ class Recipe:
         """The columns to be read as they are written."""
         return [column.name for column in self.columns if isinstance(column, Category)]
 
+    @property
+    def commas(self) -> dict[str, Style]:
+        """What the commas are of the columns that had any."""
+        numbers = [column for column in self.columns if isinstance(column, Number)]
+        return {column.name: column.comma for column in numbers if column.comma}
+
     def encode(self, frame: Any) -> Floats:
         """The inputs of a table, (rows, width); order and further columns do not matter.
 
@@ -181,7 +195,9 @@ def _column_from_json(saved: dict[str, Any]) -> Column:
     raise ValueError(f"a column of kind {kind!r}")
 
 
-def learn_columns(frame: Any, training: Mask) -> tuple[tuple[Column, ...], list[str]]:
+def learn_columns(
+    frame: Any, training: Mask, commas: Mapping[str, Style] | None = None
+) -> tuple[tuple[Column, ...], list[str]]:
     """Decide what each column becomes.
 
     Parameters
@@ -190,6 +206,8 @@ def learn_columns(frame: Any, training: Mask) -> tuple[tuple[Column, ...], list[
         The table without its target.
     training
         The rows that may be learnt from.
+    commas
+        What the commas were of the columns that had any.
 
     Returns
     -------
@@ -210,6 +228,8 @@ def learn_columns(frame: Any, training: Mask) -> tuple[tuple[Column, ...], list[
         if isinstance(found, str):
             notices.append(f"column {str(name)!r} left out: {found}")
             continue
+        if isinstance(found, Number) and commas and name in commas:
+            found = replace(found, comma=commas[name])
         columns.append(found)
         if isinstance(found, Category) and found.width == MOST_CATEGORIES:
             distinct = words(frame[name][training]).nunique()
@@ -257,17 +277,19 @@ def _learn_number(name: str, column: Any, seen: Any) -> Number | str:
     if present.size == 0:
         return "it is empty"
     indicator = bool(present.size < value.size)
-    mean, scale = float(present.mean()), float(present.std())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(present.mean()), float(present.std())
+        median = float(np.median(present))
+        steps = np.diff(numbers(name, column))
     if present.min() == present.max():
         if not indicator:
             return f"it is {present[0]:g} throughout"
         scale = 1.0
-    whole = numbers(name, column)
-    if _ROW_NAMES.fullmatch(name) and (np.diff(whole) == 1).all():
+    if _ROW_NAMES.fullmatch(name) and (steps == 1).all():
         return "it only counts the rows"
-    if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
+    if not (np.isfinite([mean, scale, median]).all() and scale > 0):
         return "its numbers are too large or too close together to be told apart"
-    return Number(name, mean, scale, float(np.median(present)), indicator)
+    return Number(name, mean, scale, median, indicator)
 
 
 def numbers(name: str, column: Any) -> Floats:

@@ -7,12 +7,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.cli import commas
 from flatprop.cli.errors import UserError, listed
 
 Label: TypeAlias = str | int | float | bool
 
 FEW = 20
 """So many different whole numbers at most are taken for classes."""
+LARGEST = 1e150
+"""The squares of larger numbers than this overflow."""
 ROWS_PER_CLASS = 5
 """So many rows on average there must be for each of them."""
 
@@ -97,15 +100,17 @@ def target_from_json(saved: dict[str, Any]) -> Target:
     raise ValueError(f"a task {task!r}")
 
 
-def guess_task(texts: Any) -> tuple[str, str]:
+def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
     """Classification or regression, and why.
 
     Parameters
     ----------
     texts
         The target as it is written, without missing values.
+    style
+        What its commas are, if it is known.
     """
-    value = as_numbers(texts)
+    value = as_numbers(texts, style)
     if value is None:
         return "classification", "it is text"
     different = np.unique(value).size
@@ -157,20 +162,28 @@ def learn_quantity(
             f"the target {name!r} is {seen[0]:g} in every row of the training part: there is "
             "nothing to learn"
         )
+    if np.abs(value).max() > LARGEST:
+        raise UserError(
+            f"the target {name!r} holds {value[np.abs(value).argmax()]:g}: numbers above "
+            f"{LARGEST:g} are too large to be learnt"
+        )
     mean, scale = float(seen.mean()), float(seen.std())
+    if scale == 0:
+        raise UserError(f"the numbers of the target {name!r} are too close together")
     return Quantity(name, mean, scale) if centred else Quantity(name, 0.0, abs(mean) or scale)
 
 
-def as_numbers(texts: Any) -> NDArray[np.float64] | None:
-    """Texts as numbers; None if one is not a number."""
+def as_numbers(texts: Any, style: commas.Style = "") -> NDArray[np.float64] | None:
+    """Texts as numbers; None if one is not a number. Without a style, it is found out."""
     import pandas as pd
 
     try:
         return np.asarray(pd.to_numeric(texts), np.float64)
     except (TypeError, ValueError):
         pass
-    try:  # 3,5 for 3.5
-        return np.asarray(pd.to_numeric(texts.astype(str).str.replace(",", ".")), np.float64)
+    try:  # 3,5 for 3.5, or 1,234 for 1234
+        plain = commas.converted(texts, style or commas.style(texts))
+        return np.asarray(pd.to_numeric(plain), np.float64)
     except (TypeError, ValueError):
         return None
 

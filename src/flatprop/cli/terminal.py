@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from pathlib import Path
+from typing import TextIO
 
 COLUMNS = 90
 PLAIN = {
@@ -19,11 +20,20 @@ PLAIN = {
 
 
 def prepare() -> None:
-    """Let no character that the encoding lacks stop the output."""
+    """Let no closed stream, and no character that the encoding lacks, stop the output."""
     codecs.register_error("flatprop.plain", _plain)
+    # A stream that was closed from the start is None; what is written to it is lost.
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="flatprop.plain")
+
+
+def _nowhere() -> TextIO:
+    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

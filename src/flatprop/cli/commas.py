@@ -1,0 +1,72 @@
+"""Commas inside numbers: 3,5 for 3.5, or 1,234 for 1234."""
+
+from typing import Any, Literal, TypeAlias
+
+Style: TypeAlias = Literal["", "decimal", "thousands"]
+"""What the commas of a column are; "" if it has none, or is no column of numbers."""
+
+DECIMAL = r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*"
+GROUPED = r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?\s*"
+SURELY_GROUPED = r".*(?:,.*,|\.).*"
+"""Among the grouped ones, those that are no decimal commas."""
+
+
+def style(column: Any, decimals: bool = False) -> Style:
+    """What the commas of a column of texts are.
+
+    Parameters
+    ----------
+    column
+        A column of a data frame.
+    decimals
+        Whether the rest of the file is known to have decimal commas: then 1,234
+        is read so too. Otherwise it is 1234, unless the column holds other decimals.
+    """
+    present = column.dropna()
+    if present.empty or not isinstance(present.iloc[0], str):
+        return ""
+    present = present.astype(str)
+    comma = present.str.contains(",", regex=False)
+    with_comma, without = present[comma], present[~comma]
+    if with_comma.empty or not _are_numbers(without):
+        return ""
+    point = without.str.contains(".", regex=False).any()
+    if with_comma.str.fullmatch(GROUPED).all():
+        sure = point or with_comma.str.fullmatch(SURELY_GROUPED).any()
+        return "decimal" if decimals and not sure else "thousands"
+    return "decimal" if with_comma.str.fullmatch(DECIMAL).all() and not point else ""
+
+
+def converted(column: Any, style: Style) -> Any:
+    """The column as numbers; as text, with what can be read so rewritten, if some cannot."""
+    import pandas as pd
+
+    if not style:
+        return column
+    pattern, replacement = (DECIMAL, ".") if style == "decimal" else (GROUPED, "")
+    text = column.astype(object)
+    match = text.map(lambda value: isinstance(value, str)) & text.notna()
+    match[match] = text[match].astype(str).str.fullmatch(pattern).astype(bool)
+    text[match] = text[match].astype(str).str.replace(",", replacement, regex=False)
+    try:
+        return pd.to_numeric(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def notice(what: str, column: Any, style: Style) -> str:
+    """How a column was read, with an example."""
+    example = next(str(value).strip() for value in column.dropna() if "," in str(value))
+    kind = "a decimal comma" if style == "decimal" else "a thousands separator"
+    plain = example.replace(",", "." if style == "decimal" else "")
+    return f"the comma in {what} was read as {kind}: {example} is {plain}"
+
+
+def _are_numbers(texts: Any) -> bool:
+    import pandas as pd
+
+    try:
+        pd.to_numeric(texts)
+    except (TypeError, ValueError):
+        return False
+    return True
