@@ -253,10 +253,11 @@ class Network:
         """
         data = self.data(X, y, sample_weight)
         gradient = aligned_empty(self._params.size, self.dtype)
-        value = batches.loss_and_gradient(
-            self.layers, self.objectives, self._params, data, gradient, self.block(data)
+        scale = self._scale(data)
+        total = batches.loss_and_gradient(
+            self.layers, self.objectives, self._params, data, scale, gradient, self.block(data)
         )
-        return float(value), gradient
+        return total * scale, gradient
 
     def fit(
         self,
@@ -283,7 +284,7 @@ class Network:
         Parameters
         ----------
         X, y, sample_weight
-            As for `loss`.
+            As for `loss`; mini-batches without any weight are passed over.
         optimizer
             A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
             PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
@@ -408,8 +409,12 @@ class Network:
             total += batches.sum_of_losses(
                 self.layers, self.objectives, self._params, data, start, stop, block
             )
+        return total * self._scale(data)
+
+    def _scale(self, data: batches.Data) -> float:
+        """What Σ w ℓ over data that `data` made is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
-        return total * self.loss_function.scale(self.outputs, weight)
+        return self.loss_function.scale(self.outputs, weight)
 
     @property
     def _units(self) -> int:

@@ -135,7 +135,7 @@ class Training:
             self.each_epoch,
         )
         losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
-        self.kernel_progress = loop.Progress(np.zeros(3, np.int64), np.zeros(3), losses)
+        self.kernel_progress = loop.Progress(np.zeros(3, np.int64), np.zeros(4), losses)
         block = network.block(data)
         rows = min(block.rows, self.batch_size)
         columns = data.y.size // data.rows

@@ -7,15 +7,11 @@ read-only.
 
 from typing import Any, NamedTuple
 
-from flatprop.formulas.losses import OVER_SAMPLES_AND_OUTPUTS, SUM
 from flatprop.kernels import backprop
 from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope
 from flatprop.kernels.jit import entry_point, kernel
-from flatprop.kernels.layout import REDUCTIONS, SOFTMAX, matrix
+from flatprop.kernels.layout import SOFTMAX, matrix
 from flatprop.kernels.rows import softmax
-
-TOTAL = REDUCTIONS.index(SUM)
-OVER_OUTPUTS_TOO = REDUCTIONS.index(OVER_SAMPLES_AND_OUTPUTS)
 
 
 class Data(NamedTuple):
@@ -39,29 +35,6 @@ class Block(NamedTuple):
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
     """2 · rows · (units of all layers + outputs)."""
-
-
-@kernel
-def normaliser(objective, outputs, weight):
-    """What Σ w ℓ is multiplied by, where the weights add up to `weight`."""
-    if objective.reduction == TOTAL:
-        return 1.0
-    if weight == 0:
-        return 0.0
-    if objective.reduction == OVER_OUTPUTS_TOO:
-        return 1.0 / (weight * outputs)
-    return 1.0 / weight
-
-
-@kernel
-def total_weight(data):
-    """The weights of all samples, added up in float64."""
-    if data.weight.size == 0:
-        return float(data.rows)
-    total = 0.0
-    for i in range(data.rows):
-        total += data.weight[i]
-    return total
 
 
 @kernel
@@ -109,12 +82,11 @@ def sum_of_losses(layers, objectives, params, data, start, stop, block):
 
 
 @entry_point
-def loss_and_gradient(layers, objectives, params, data, gradient, block):
-    """The loss over all samples; overwrites `gradient` with its own."""
+def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
+    """Σ w ℓ over all samples; gradient ← that of scale · Σ w ℓ."""
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     objective = objectives[0]
-    scale = normaliser(objective, outputs, total_weight(data))
     total = 0.0
     for start in range(0, data.rows, block.rows):
         count = min(block.rows, data.rows - start)
@@ -130,7 +102,7 @@ def loss_and_gradient(layers, objectives, params, data, gradient, block):
             gradient,
             block.workspace,
         )
-    return total * scale
+    return total
 
 
 @entry_point

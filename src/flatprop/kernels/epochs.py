@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flatprop.formulas.losses import OVER_SAMPLES_AND_OUTPUTS, SUM
 from flatprop.kernels.backprop import loss_and_gradient
-from flatprop.kernels.batches import normaliser
 from flatprop.kernels.elementwise import (
     GRADIENT_SCALE,
     LEARNING_RATE,
@@ -20,8 +20,11 @@ from flatprop.kernels.elementwise import (
     update,
 )
 from flatprop.kernels.jit import entry_point, kernel
-from flatprop.kernels.layout import matrix
+from flatprop.kernels.layout import REDUCTIONS, matrix
 from flatprop.kernels.rows import gather
+
+TOTAL = REDUCTIONS.index(SUM)
+OVER_OUTPUTS_TOO = REDUCTIONS.index(OVER_SAMPLES_AND_OUTPUTS)
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
@@ -29,7 +32,7 @@ RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
 # ... and of Progress.sums
-BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS = range(3)
+BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_BATCHES = range(4)
 
 
 class Model(NamedTuple):
@@ -74,7 +77,7 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses."""
+    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses and their number."""
     losses: Any
     """(epochs,) float64."""
 
@@ -129,6 +132,18 @@ def batch_weight(weight, order, start, stop):
 
 
 @kernel
+def normaliser(objective, outputs, weight):
+    """What a batch's Σ w ℓ is multiplied by; 0 where no sample of it counts."""
+    if weight == 0:
+        return 0.0
+    if objective.reduction == TOTAL:
+        return 1.0
+    if objective.reduction == OVER_OUTPUTS_TOO:
+        return 1.0 / (weight * outputs)
+    return 1.0 / weight
+
+
+@kernel
 def block_of(data, inputs, outputs, start, rows, buffers):
     """x, y and weight of the block that begins at `start`, in the order of the epoch."""
     columns = data.y.size // data.rows
@@ -176,7 +191,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
-            sums[EPOCH_LOSS] = 0.0
+            sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
             if buffers.order.size > 0:
                 shuffle(plan.seed, epoch, buffers.order)
 
@@ -208,15 +223,16 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         batch_loss = sums[BATCH_LOSS] * sums[BATCH_SCALE]
         if not math.isfinite(batch_loss):
             return DIVERGED
-        sums[EPOCH_LOSS] += batch_loss
-        cursor[UPDATES] += 1
-        rate = plan.rates[min(epoch, plan.rates.size - 1)]
-        apply_update(rule, rate, cursor[UPDATES], model.params, buffers.gradient)
+        if sums[BATCH_SCALE] > 0:
+            sums[EPOCH_LOSS] += batch_loss
+            sums[EPOCH_BATCHES] += 1
+            cursor[UPDATES] += 1
+            rate = plan.rates[min(epoch, plan.rates.size - 1)]
+            apply_update(rule, rate, cursor[UPDATES], model.params, buffers.gradient)
         if stop < data.rows:
             continue
 
-        batches = (data.rows + plan.batch_size - 1) // plan.batch_size
-        losses[epoch] = sums[EPOCH_LOSS] / batches
+        losses[epoch] = sums[EPOCH_LOSS] / sums[EPOCH_BATCHES]
         cursor[EPOCH] = epoch + 1
         cursor[ROW] = 0
         if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= plan.tol:
