@@ -1,5 +1,6 @@
 """Commas inside numbers: 3,5 for 3.5, or 1,234 for 1234."""
 
+import re
 from typing import Any, Literal, TypeAlias
 
 Style: TypeAlias = Literal["", "decimal", "thousands"]
@@ -44,10 +45,12 @@ def converted(column: Any, style: Style) -> Any:
     if not style:
         return column
     pattern, replacement = (DECIMAL, ".") if style == "decimal" else (GROUPED, "")
-    text = column.astype(object)
-    match = text.map(lambda value: isinstance(value, str)) & text.notna()
-    match[match] = text[match].astype(str).str.fullmatch(pattern).astype(bool)
-    text[match] = text[match].astype(str).str.replace(",", replacement, regex=False)
+
+    def rewritten(value: Any) -> Any:
+        number = isinstance(value, str) and re.fullmatch(pattern, value)
+        return value.replace(",", replacement) if number else value
+
+    text = column.astype(object).map(rewritten)
     try:
         return pd.to_numeric(text)
     except (TypeError, ValueError):
