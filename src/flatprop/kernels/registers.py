@@ -90,9 +90,11 @@ class Register:
         return ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
 
     def _mask(self, left: ir.Value) -> ir.Value:
+        # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
         most = self.builder.select(self.full, INT64(self.lanes), left)
-        ends = splat(self.builder, self.builder.trunc(most, INT32), self.lanes)
-        return self.builder.icmp_signed("<", self._places, ends)
+        power = self.builder.shl(INT32(1), self.builder.trunc(most, INT32))
+        bits = self.builder.trunc(self.builder.sub(power, INT32(1)), ir.IntType(self.lanes))
+        return self.builder.bitcast(bits, ir.VectorType(ir.IntType(1), self.lanes))
 
     def _pointer(self, array: Array) -> ir.Value:
         return self.builder.bitcast(array.at(self.start), self.vector.as_pointer())
