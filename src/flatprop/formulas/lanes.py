@@ -41,9 +41,6 @@ class Mask:
         self.builder = builder
         self.value = value
 
-    def __and__(self, other: "Mask") -> "Mask":
-        return Mask(self.builder, self.builder.and_(self.value, other.value))
-
 
 class Integers:
     """The bits of float lanes, read as signed integers of the same width."""
@@ -56,9 +53,6 @@ class Integers:
 
     def _constant(self, number: int) -> ir.Constant:
         return _splat_constant(self.value.type, number)
-
-    def __add__(self, other: "Integers") -> "Integers":
-        return Integers(self.builder, self.builder.add(self.value, other.value))
 
     def __sub__(self, other: "Integers") -> "Integers":
         return Integers(self.builder, self.builder.sub(self.value, other.value))

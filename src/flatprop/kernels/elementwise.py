@@ -186,7 +186,7 @@ def update(
                 register.store(after[0], 0)
                 for place, lanes in enumerate(after[1:], start=2):
                     # A gradient that stays 0, as of a dead relu, lets the state decay
-                    # into denormal numbers, which cost a hundred times as much.
+                    # into denormal numbers, which processors handle many times slower.
                     tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
                     register.store(where(tiny, 0.0, lanes), place)
 

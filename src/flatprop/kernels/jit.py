@@ -1,4 +1,4 @@
-"""How this package compiles: one decorator, one cache that cannot go stale.
+"""How this package compiles: entry points, what they are made of, and their cache.
 
 Numba keys a cached function by its own source file. An entry point here pulls in
 code from many files, so its cache is keyed by the source of the whole package
@@ -31,7 +31,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function into each of its callers.
 
     Numba would optimise a callee by itself and then once more within every
-    caller, level by level, which doubles the time of the first call.
+    caller, level by level, which makes the first call half as long again.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)
 
