@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from flatprop.kernels import elementwise, matmul
+from flatprop.kernels import elementwise, forward, matmul
 from flatprop.kernels.jit import entry_point
 
 
@@ -48,26 +48,46 @@ def renew(sources, z, times):
 
 
 @entry_point
-def product(a, b, out, times):
+def affine(x, W, b, out, scratch, times):
     for _ in range(times):
-        matmul.product(a, b, 0.0, out)
+        matmul.affine(x, W, b, out, scratch)
 
 
 @entry_point
-def product_transposed_left(a, b, out, times):
+def product_transposed_left(a, b, out, scratch, times):
     for _ in range(times):
-        matmul.product_transposed_left(a, b, 0.0, out)
+        matmul.product_transposed_left(a, b, 0, 1.0, False, out, scratch)
 
 
 @entry_point
-def product_transposed_right(a, b, out, times):
+def product_transposed_right(a, b, factor, out, scratch, times):
     for _ in range(times):
-        matmul.product_transposed_right(a, b, out)
+        matmul.product_transposed_right(a, b, factor, out, scratch)
+
+
+@entry_point
+def predict_one_by_one(layers, params, x, out, workspace, times):
+    """Each row but the first begins with what the last one gave: nothing can overlap."""
+    for _ in range(times):
+        forward(layers, params, x, out, workspace, False)
+        x[0, 0] = out[0, 0]
 
 
 # With the launch method "forkserver" asv imports the suite once and forks a process for
 # every case; Numba's own start, a quarter of a second, belongs before that.
 renew(np.zeros((2, 1)), np.zeros(1), 0)
+
+
+def sgemm_rate(dtype="float32", size=1536, rounds=3):
+    """What NumPy's BLAS reaches with large square matrices, in GFLOP/s."""
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
+    out = np.empty_like(a)
+    durations = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        np.matmul(a, a, out=out)
+        durations.append(time.perf_counter() - began)
+    return 2 * size**3 / min(durations) / 1e9
 
 
 def median_seconds(call, budget=0.06, at_least=5):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from flatprop.kernels import workspace_size
+
 from . import loops
 from .training import problem
 from .yardstick import NumPyNetwork
@@ -54,6 +56,35 @@ class Predict(Calls):
         return self.latency(self.numpy.predict, self.x)
 
     track_flatprop.unit = track_numpy.unit = "µs/call"
+
+
+class Embedded(Calls):
+    """One row after the other in jitted code, each waiting for the one before."""
+
+    params = (("8-64-64-2 tanh, 1 row", "16-64-64-4 relu, 1 row"),)
+    steps = 5_000
+
+    def check(self):
+        self.row, self.out = self.x.copy(), np.empty((1, self.net.outputs), "float32")
+        self.workspace = np.empty(workspace_size(self.net.layers, 1), "float32")
+        expected = self.x.copy()
+        for _ in range(3):
+            last = self.numpy.predict(expected)
+            expected[0, 0] = last[0, 0]
+        self.iterate(3)
+        np.testing.assert_allclose(self.out, last, rtol=1e-4, atol=1e-5)
+
+    def iterate(self, steps):
+        network = self.net.layers, self.net.params
+        loops.predict_one_by_one(*network, self.row, self.out, self.workspace, steps)
+
+    def time_5000_steps(self, case):
+        self.iterate(self.steps)
+
+    def track_step(self, case):
+        return loops.median_seconds(lambda: self.iterate(self.steps)) / self.steps * 1e6
+
+    track_step.unit = "µs/step"
 
 
 class LossAndGradient(Calls):

@@ -1,6 +1,8 @@
-"""The three matrix products of backpropagation beside NumPy's, at its shapes."""
+"""The three matrix products of backpropagation, and what follows, beside NumPy's."""
 
 import numpy as np
+
+from flatprop.kernels import matmul
 
 from . import loops
 
@@ -11,6 +13,7 @@ SHAPES = (
     "64·32·32",
     "32·784·128",
     "128·256·256",
+    "256·2048·2048",
 )
 """Rows · inputs · units."""
 WORK = 20_000_000
@@ -18,7 +21,7 @@ WORK = 20_000_000
 
 
 class Products:
-    """`forward` is x W, `weights` is xᵀ dL/dz, and `inputs` is dL/dz Wᵀ."""
+    """`forward` is x W + b, `weights` is xᵀ dL/dz, and `inputs` is slope · dL/dz Wᵀ."""
 
     params = (("forward", "weights", "inputs"), SHAPES, ("float32", "float64"))
     param_names = ("product", "shape", "dtype")
@@ -26,31 +29,51 @@ class Products:
     def setup(self, product, shape, dtype):
         rows, inputs, units = map(int, shape.split("·"))
         rng = np.random.default_rng(0)
-        x, W, dL_dz = (
-            rng.standard_normal(size).astype(dtype)
-            for size in ((rows, inputs), (inputs, units), (rows, units))
-        )
-        self.compiled, a, b, left, right, size = {
-            "forward": (loops.product, x, W, x, W, (rows, units)),
-            "weights": (loops.product_transposed_left, x, dL_dz, x.T, dL_dz, (inputs, units)),
-            "inputs": (loops.product_transposed_right, dL_dz, W, dL_dz, W.T, (rows, inputs)),
+
+        def draw(*size):
+            return rng.standard_normal(size).astype(dtype)
+
+        x, W, b, dL_dz = draw(rows, inputs), draw(inputs, units), draw(1, units), draw(rows, units)
+        slope = draw(rows, inputs)
+        # the kernel, its operands, and the same for NumPy: factors, and what comes after
+        self.compiled, self.operands, self.factors, finish, size = {
+            "forward": (loops.affine, (x, W, b), (x, W), np.add, (rows, units)),
+            "weights": (
+                loops.product_transposed_left,
+                (x, dL_dz),
+                (x.T, dL_dz),
+                None,
+                (inputs, units),
+            ),
+            "inputs": (
+                loops.product_transposed_right,
+                (dL_dz, W, slope),
+                (dL_dz, W.T),
+                np.multiply,
+                (rows, inputs),
+            ),
         }[product]
-        self.factors, self.operands = (a, b), (left, right)
         self.out = np.empty(size, dtype)
+        self.scratch = np.empty(matmul.scratch_size(rows, max(inputs, units)), dtype)
         self.flop = 2 * rows * inputs * units
         self.times = max(1, WORK // self.flop)
+        self.finish = finish and (lambda out: finish(out, self.operands[-1], out=out))
 
-        self.compiled(a, b, self.out, 1)
-        tolerance = 100 * np.finfo(dtype).eps
-        np.testing.assert_allclose(self.out, left @ right, rtol=tolerance, atol=10 * tolerance)
+        expected = np.matmul(*self.factors)
+        if self.finish:
+            self.finish(expected)
+        self.compiled(*self.operands, self.out, self.scratch, 1)
+        eps, terms = np.finfo(dtype).eps, self.factors[0].shape[1]
+        np.testing.assert_allclose(self.out, expected, rtol=100 * eps, atol=10 * terms * eps)
 
     def with_flatprop(self):
-        self.compiled(*self.factors, self.out, self.times)
+        self.compiled(*self.operands, self.out, self.scratch, self.times)
 
     def with_numpy(self):
-        left, right = self.operands
         for _ in range(self.times):
-            np.matmul(left, right, out=self.out)
+            np.matmul(*self.factors, out=self.out)
+            if self.finish:
+                self.finish(self.out)
 
     def rate(self, call):
         return self.flop * self.times / loops.median_seconds(call) / 1e9
@@ -61,14 +84,18 @@ class Products:
     def track_numpy(self, product, shape, dtype):
         return self.rate(self.with_numpy)
 
+    def track_share_of_gemm_peak(self, product, shape, dtype):
+        return 100 * self.rate(self.with_flatprop) / loops.sgemm_rate(dtype)
+
     track_flatprop.unit = track_numpy.unit = "GFLOP/s"
+    track_share_of_gemm_peak.unit = "%"
 
 
 class ProductTimes(Products):
     """As many products as make 20 MFLOP."""
 
     params = (*Products.params[:2], ("float32",))
-    track_flatprop = track_numpy = None
+    track_flatprop = track_numpy = track_share_of_gemm_peak = None
 
     def time_20_mflop(self, product, shape, dtype):
         self.with_flatprop()

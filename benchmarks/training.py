@@ -1,5 +1,7 @@
 """What one update costs, with Python's share spread over many of them."""
 
+from itertools import pairwise
+
 import numpy as np
 
 import flatprop as fp
@@ -15,7 +17,17 @@ CASES = {
     "4-32-16-4 relu, 10000 rows": ((4, 32, 16, 4), "relu", 10_000, 20),
     "784-128-10 relu, 32 rows, classes": ((784, 128, 10), "relu", 32, 100),
     "784-256-256-10 relu, 128 rows, classes": ((784, 256, 256, 10), "relu", 128, 10),
+    "100-512-512-1 relu, 128 rows": ((100, 512, 512, 1), "relu", 128, 10),
+    "1024-2048-2048-10 relu, 256 rows, classes": ((1024, 2048, 2048, 10), "relu", 256, 2),
 }
+
+
+def operations(units, rows):
+    """Floating-point operations of one update: three products a layer, two for the first."""
+    sizes = [inputs * outputs for inputs, outputs in pairwise(units)]
+    return 2 * rows * (3 * sum(sizes) - sizes[0])
+
+
 LEARNING_RATE = 1e-3
 OPTIMIZERS = {"sgd": fp.SGD(LEARNING_RATE), "adam": fp.Adam(LEARNING_RATE)}
 
@@ -74,8 +86,14 @@ class FullBatch:
     def track_times_faster_than_numpy(self, case, optimizer):
         return self.numpy_seconds() / self.step_seconds()
 
+    def track_share_of_gemm_peak(self, case, optimizer):
+        units, _, rows, _ = CASES[case]
+        rate = operations(units, rows) / self.step_seconds() / 1e9
+        return 100 * rate / loops.sgemm_rate(self.dtype)
+
     track_step.unit = "µs/step"
     track_times_faster_than_numpy.unit = "times"
+    track_share_of_gemm_peak.unit = "%"
 
 
 class FullBatchDouble(FullBatch):
@@ -89,7 +107,7 @@ class FullBatchDouble(FullBatch):
 class FullBatchTimes(FullBatch):
     """A whole call of fit: 10 to 20,000 epochs, see `CASES`."""
 
-    track_step = track_times_faster_than_numpy = None
+    track_step = track_times_faster_than_numpy = track_share_of_gemm_peak = None
 
     def time_fit(self, case, optimizer):
         self.fit(self.epochs)

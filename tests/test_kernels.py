@@ -12,7 +12,7 @@ import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizers import RULES, rule_code
-from flatprop.kernels import elementwise, epochs, layout, matmul, rows
+from flatprop.kernels import elementwise, layout, matmul, rows, samples
 from flatprop.kernels.jit import kernel
 
 DTYPES = [np.float32, np.float64]
@@ -22,33 +22,48 @@ LENGTHS = [*range(1, 41), 63, 64, 65, 200]
 
 
 @kernel
-def product(a, b, beta, out):
-    matmul.product(a, b, beta, out)
+def affine(x, W, b, z, scratch):
+    matmul.affine(x, W, b, z, scratch)
 
 
 @kernel
-def product_transposed_left(a, b, beta, out):
-    matmul.product_transposed_left(a, b, beta, out)
+def product_transposed_left(a, b, start, alpha, keep, out, scratch):
+    matmul.product_transposed_left(a, b, start, alpha, keep, out, scratch)
 
 
 @kernel
-def product_transposed_right(a, b, out):
-    matmul.product_transposed_right(a, b, out)
+def product_transposed_right(a, b, factor, out, scratch):
+    matmul.product_transposed_right(a, b, factor, out, scratch)
 
 
 @kernel
-def fill_rows(row, out):
-    rows.fill_rows(row, out)
+def fill(out, number):
+    rows.fill(out, number)
 
 
 @kernel
 def gather(source, order, start, out):
-    rows.gather(source, order, start, out)
+    samples.gather(source, order, start, out)
 
 
 @kernel
-def column_sums(a, beta, out):
-    rows.column_sums(a, beta, out)
+def column_sums(a, alpha, keep, out, scratch):
+    matmul.column_sums(a, alpha, keep, out, scratch)
+
+
+@kernel
+def shuffle(seed, epoch, order):
+    samples.shuffle(seed, epoch, order)
+
+
+@kernel
+def spread_weights(weight, order, start, out):
+    samples.spread_weights(weight, order, start, out)
+
+
+@kernel
+def sum_of_weights(weight, order, start, stop):
+    return samples.sum_of_weights(weight, order, start, stop)
 
 
 @kernel
@@ -92,8 +107,8 @@ def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
 
 
 @kernel
-def update(code, settings, params, gradient, state, start, stop):
-    elementwise.update(code, settings, params, gradient, state, start, stop)
+def update(code, settings, params, gradient, state, start, stop, first):
+    elementwise.update(code, settings, params, gradient, state, start, stop, first)
 
 
 @kernel
@@ -121,82 +136,139 @@ def assert_guards_intact(whole):
 # ---- matrix products
 
 
-def multiplied(name, a, b, beta, out):
-    if name == "product":
-        product(a, b, beta, out)
-        return a.astype(float) @ b
-    if name == "product_transposed_left":
-        product_transposed_left(a, b, beta, out)
-        return a.astype(float).T @ b
-    product_transposed_right(a, b, out)
-    return a.astype(float) @ b.T
+def guarded_scratch(rows, widest, dtype):
+    return guarded(np.full(matmul.scratch_size(rows, widest), np.nan, dtype))
 
 
-def operands(name, m, k, n, draw):
-    """A, B and the shape of the result, for m rows, k inputs and n units."""
-    if name == "product":
-        return draw((m, k)), draw((k, n)), (m, n)
-    if name == "product_transposed_left":
-        return draw((m, k)), draw((m, n)), (k, n)
-    return draw((m, n)), draw((k, n)), (m, k)
+def forward_product(x, W, b):
+    """x W + b in a guarded array."""
+    whole, z = guarded(np.full((x.shape[0], W.shape[1]), np.nan, x.dtype))
+    whole_scratch, scratch = guarded_scratch(x.shape[0], max(W.shape), x.dtype)
+    affine(x, W, b, z, scratch)
+    assert_guards_intact(whole)
+    assert_guards_intact(whole_scratch)
+    return z
 
 
-PRODUCTS = ["product", "product_transposed_left", "product_transposed_right"]
-# (m, k, n): long, flat and narrow ones, and larger ones
+def left_product(a, b, alpha=1.0, kept=None, start=0, stop=None):
+    """alpha Aᵀ B, or its rows start to stop, plus what is kept."""
+    stop = a.shape[1] if stop is None else stop
+    shape = stop - start, b.shape[1]
+    whole, out = guarded(np.full(shape, np.nan, a.dtype) if kept is None else kept)
+    whole_scratch, scratch = guarded_scratch(a.shape[0], max(a.shape[1], b.shape[1]), a.dtype)
+    product_transposed_left(a, b, start, alpha, kept is not None, out, scratch)
+    assert_guards_intact(whole)
+    assert_guards_intact(whole_scratch)
+    return out
+
+
+def right_product(a, b, factor, in_place=False):
+    """factor ⊙ A Bᵀ, in the place of the factor or not."""
+    whole, out = guarded(factor if in_place else np.full_like(factor, np.nan))
+    whole_scratch, scratch = guarded_scratch(a.shape[0], max(b.shape), a.dtype)
+    product_transposed_right(a, b, out if in_place else factor, out, scratch)
+    assert_guards_intact(whole)
+    assert_guards_intact(whole_scratch)
+    return out
+
+
+def sums_of_columns(a, alpha=1.0, kept=None):
+    """alpha times the sums over the rows of A, plus what is kept."""
+    whole, out = guarded(np.full((1, a.shape[1]), np.nan, a.dtype) if kept is None else kept)
+    whole_scratch, scratch = guarded_scratch(*a.shape, a.dtype)
+    column_sums(a, alpha, kept is not None, out, scratch)
+    assert_guards_intact(whole)
+    assert_guards_intact(whole_scratch)
+    return out
+
+
+# (m, k, n): where tiles, panels and vectors end, columns few enough for their own kernels,
+# numbers added up in several blocks, and matrices large enough to be packed
 EDGES = [
     *[(8, 8, 16), (8, 8, 17), (32, 32, 1), (1, 32, 32), (33, 32, 1), (3, 341, 1), (3, 1, 342)],
-    *[(3, 1, 341), (3, 342, 1), (1024, 1, 1), (1025, 1, 1), (5, 41, 5), (3, 18, 19)],
-    *[(2, 128, 128), (2, 128, 129), (1, 256, 128), (1, 257, 128), (1, 1, 32768), (1, 1, 32769)],
-    *[(1, 32769, 1), (2, 1, 16385), (2, 16385, 1), (3, 128, 128), (70, 33, 65), (64, 64, 64)],
+    *[(12, 5, 32), (13, 5, 33), (23, 5, 48), (24, 5, 49), (25, 33, 31), (11, 7, 63), (36, 9, 160)],
+    *[(1, 5, 127), (1, 5, 128), (1, 65, 129), (2, 64, 100), (1, 319, 9), (5, 320, 9), (5, 321, 9)],
+    *[(100, 33, 3), (31, 100, 7), (5, 641, 33), (321, 12, 13), (700, 6, 5), (50, 70, 130)],
+    *[(70, 33, 65), (64, 64, 64), (1, 1, 3000), (1, 3000, 1), (3000, 1, 1), (2, 3000, 2)],
+    *[(40, 1030, 260), (330, 1025, 257), (37, 300, 1100)],
 ]
 
 
 @both_dtypes
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_products_of_whole_numbers_are_exact(name, dtype):
+def test_products_of_whole_numbers_are_exact(dtype):
     rng = np.random.default_rng(0)
-    sizes = itertools.chain(itertools.product(SIZES, repeat=3), EDGES)
-    for m, k, n in sizes:
-        a, b, shape = operands(
-            name, m, k, n, lambda shape: rng.integers(-8, 9, shape).astype(dtype)
-        )
-        out = np.full(shape, np.nan, dtype)
-        expected = multiplied(name, a, b, 0.0, out)
-        assert (out == expected).all(), (m, k, n)
-        if name != "product_transposed_right":
-            out = rng.integers(-8, 9, shape).astype(dtype)
-            before = out.copy()
-            multiplied(name, a, b, 1.0, out)
-            assert (out == expected + before).all(), (m, k, n)
+
+    def draw(*shape):
+        return rng.integers(-8, 9, shape).astype(dtype)
+
+    for m, k, n in itertools.chain(itertools.product(SIZES, repeat=3), EDGES):
+        x, W, b, d = draw(m, k), draw(k, n), draw(1, n), draw(m, n)
+        assert (forward_product(x, W, b) == x @ W + b).all(), (m, k, n)
+        product = x.T @ d
+        assert (left_product(x, d) == product).all(), (m, k, n)
+        assert (left_product(x, d, -2.0, W) == W - 2 * product).all(), (m, k, n)
+        assert (right_product(d, W, x) == x * (d @ W.T)).all(), (m, k, n)
+        assert (right_product(d, W, x, in_place=True) == x * (d @ W.T)).all(), (m, k, n)
+        assert (sums_of_columns(d) == d.sum(axis=0)).all(), (m, k, n)
+        assert (sums_of_columns(d, 0.5, b) == b + d.sum(axis=0) / 2).all(), (m, k, n)
 
 
 @both_dtypes
-@pytest.mark.parametrize("name", PRODUCTS)
-@pytest.mark.parametrize(
-    "size", [(3, 7, 5), (9, 11, 10), (17, 9, 33), (2, 100, 100), (50, 60, 70)]
-)
-def test_products_round_as_sums_may(name, dtype, size):
+def test_some_rows_of_a_product(dtype):
     rng = np.random.default_rng(1)
-    a, b, shape = operands(name, *size, lambda shape: rng.normal(size=shape).astype(dtype))
-    whole, out = guarded(rng.normal(size=shape).astype(dtype))
-    kept = 0 if name == "product_transposed_right" else out.astype(float)
-    expected = multiplied(name, a, b, 1.0, out) + kept
-    bound = multiplied(name, np.abs(a), np.abs(b), 0.0, np.empty(shape, dtype)) + np.abs(kept)
-    terms = max(size)
-    assert (np.abs(out - expected) <= terms * np.finfo(dtype).eps * bound).all()
-    assert_guards_intact(whole)
+    for m, k, n in [(5, 40, 3), (5, 40, 20), (30, 700, 70), (40, 1100, 300)]:
+        a, b = (rng.integers(-8, 9, (m, size)).astype(dtype) for size in (k, n))
+        product = a.T @ b
+        for start, stop in [(0, 1), (0, k), (3, 17), (16, 32), (k - 1, k)]:
+            part = left_product(a, b, start=start, stop=stop)
+            assert (part == product[start:stop]).all(), (m, k, n)
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    "size",
+    [(3, 7, 5), (9, 11, 10), (17, 9, 33), (2, 100, 100), (50, 60, 70), (1, 90, 3), (40, 700, 2)],
+)
+def test_products_round_as_sums_may(size, dtype):
+    m, k, n = size
+    rng = np.random.default_rng(1)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    def assert_near(out, factor, a, b, added):
+        a, b = a.astype(float), b.astype(float)
+        bound = np.abs(factor) * (np.abs(a) @ np.abs(b)) + np.abs(added)
+        error = np.abs(out - (factor * (a @ b) + added))
+        assert (error <= max(size) * np.finfo(dtype).eps * bound).all()
+
+    x, W, b, d = draw(m, k), draw(k, n), draw(1, n), draw(m, n)
+    assert_near(forward_product(x, W, b), 1.0, x, W, b)
+    assert_near(left_product(x, d, 0.7, W), 0.7, x.T, d, W)
+    assert_near(right_product(d, W, x), x, d, W.T, 0)
+    assert_near(sums_of_columns(d, 0.7, b), 0.7, np.ones((1, m)), d, b)
+
+
+@both_dtypes
+def test_what_is_not_read_may_be_nan(dtype):
+    """A lane beyond the last column, or what `out` held, never reaches a result."""
+    for m, k, n in [(5, 3, 3), (5, 40, 3), (1, 40, 3), (13, 33, 33)]:
+        x, W, b = np.ones((m, k), dtype), np.ones((k, n), dtype), np.ones((1, n), dtype)
+        x[0, 0] = np.nan
+        z = forward_product(x, W, b)
+        assert np.isnan(z[0]).all()
+        assert (z[1:] == k + 1).all()
 
 
 # ---- rows
 
 
 @both_dtypes
-def test_fill_rows(dtype):
-    for m, n in itertools.product([1, 2, 5], LENGTHS):
-        row = np.arange(1, n + 1, dtype=dtype).reshape(1, n)
-        whole, out = guarded(np.full((m, n), np.nan, dtype))
-        fill_rows(row, out)
-        assert (out == row).all()
+def test_fill(dtype):
+    for n in LENGTHS:
+        whole, out = guarded(np.full((2, n), np.nan, dtype))
+        fill(out, 0.5)
+        assert (out == 0.5).all()
         assert_guards_intact(whole)
 
 
@@ -213,16 +285,22 @@ def test_gather(dtype):
 
 
 @both_dtypes
-def test_column_sums(dtype):
-    rng = np.random.default_rng(3)
-    for m, n in itertools.product([1, 2, 9, 70], LENGTHS):
-        a = rng.integers(-9, 10, (m, n)).astype(dtype)
-        whole, out = guarded(np.full((1, n), np.nan, dtype))
-        column_sums(a, 0.0, out)
-        assert (out == a.sum(axis=0)).all()
-        column_sums(a, 1.0, out)
-        assert (out == 2 * a.sum(axis=0)).all()
-        assert_guards_intact(whole)
+def test_weights_of_a_batch(dtype):
+    weight, nothing = np.arange(1, 8).astype(dtype), np.empty(0, dtype)
+    order, no_order = np.array([6, 0, 3, 1, 5, 2, 4]), np.empty(0, np.int64)
+    for given, expected in [(order, [4, 2, 6]), (no_order, [3, 4, 5])]:
+        assert sum_of_weights(weight, given, 2, 5) == sum(expected)
+        for n in (1, 3, 20):
+            whole, out = guarded(np.full((3, n), np.nan, dtype))
+            spread_weights(weight, given, 2, out)
+            assert (out == np.array(expected)[:, None]).all()
+            assert_guards_intact(whole)
+    out = np.full((3, 2), 9, dtype)
+    spread_weights(nothing, order, 2, out)
+    assert (out == 9).all()
+    assert sum_of_weights(nothing, order, 2, 5) == 3
+    spread_weights(weight, None, 2, out)
+    assert (out == [[3, 3], [4, 4], [5, 5]]).all()
 
 
 def logits(dtype, n):
@@ -489,20 +567,22 @@ def test_update_of_a_part(optimizer, dtype):
         params = rng.normal(size=size).astype(dtype)
         theta = params[start:stop].astype(float)
         before = params.copy()
-        state = np.empty((max(optimizer.slots, 1), size), dtype)
-        initial = optimizer.initial_state(0.1) or (0.0,)
-        state[:] = np.array(initial)[:, None]
+        state = np.empty((optimizer.slots, size), dtype)
+        state[:] = np.reshape(optimizer.initial_state(0.1), (-1, 1))
         memory = {}
         for t in range(1, 6):
             gradient = rng.normal(size=size).astype(dtype)
             settings = np.array([t, 0.1, 0.5, *optimizer.values()])
-            update(rule_code(optimizer), settings, params, gradient, state, start, stop)
+            first = start * (t % 2)  # the gradient of all parameters, or of this part alone
+            code, g = rule_code(optimizer), gradient[first:]
+            update(code, settings, params, g, state, start, stop, first)
             theta = twin(theta, 0.5 * gradient[start:stop].astype(float), memory, t, 0.1)
         tolerance = 1e-4 if dtype == np.float32 else 1e-12
         np.testing.assert_allclose(params[start:stop], theta, rtol=0, atol=tolerance)
         outside = np.r_[0:start, stop:size]
         assert (params[outside] == before[outside]).all()
-        assert (state[:, outside] == np.array(initial, dtype)[:, None]).all()
+        initial = np.array(optimizer.initial_state(0.1), dtype).reshape(-1, 1)
+        assert (state[:, outside] == initial).all()
 
 
 # ---- the order of the samples
@@ -513,10 +593,10 @@ def test_shuffle_gives_a_permutation_that_seed_and_epoch_decide(n):
     orders = {}
     for seed, epoch in itertools.product([0, 1, 2**63, 2**64 - 1], range(3)):
         order = np.full(n, -1)
-        epochs.shuffle(np.uint64(seed), epoch, order)
+        shuffle(np.uint64(seed), epoch, order)
         assert sorted(order) == list(range(n))
         again = np.arange(n)[::-1].copy()
-        epochs.shuffle(np.uint64(seed), epoch, again)
+        shuffle(np.uint64(seed), epoch, again)
         assert (order == again).all()
         orders[seed, epoch] = tuple(order)
     if n == 1000:
@@ -526,7 +606,7 @@ def test_shuffle_gives_a_permutation_that_seed_and_epoch_decide(n):
 def shuffles(n, seeds, epochs_each):
     result = np.empty((seeds * epochs_each, n), np.int64)
     for i, (seed, epoch) in enumerate(itertools.product(range(seeds), range(epochs_each))):
-        epochs.shuffle(np.uint64(seed), epoch, result[i])
+        shuffle(np.uint64(seed), epoch, result[i])
     return result
 
 

@@ -196,7 +196,7 @@ def test_gradient_is_descent():
 
 def test_kernels_embed_in_jitted_code():
     numba = pytest.importorskip("numba")
-    from flatprop.kernels import forward
+    from flatprop.kernels import forward, workspace_size
 
     @numba.njit
     def iterate(layers, params, x, out, workspace, steps):
@@ -205,7 +205,8 @@ def test_kernels_embed_in_jitted_code():
             x[:, :2] = out
 
     net = make(dtype="float64")
-    x, out, workspace = np.ones((2, 3)), np.empty((2, 2)), np.empty(2 * 2 * 5)
+    x, out = np.ones((2, 3)), np.empty((2, 2))
+    workspace = np.empty(workspace_size(net.layers, 2))
     iterate(net.layers, net.params, x, out, workspace, 3)
     expected = np.ones((2, 3))
     for _ in range(3):

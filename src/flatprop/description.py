@@ -11,7 +11,7 @@ from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.kernels.layout import LAYER, OBJECTIVE, REDUCTIONS
+from flatprop.kernels.layout import LAYER, OBJECTIVE
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
     return records, offset
 
 
-def objective_record(loss: Loss) -> Array:
+def objective_record(loss: Loss, outputs: int) -> Array:
     record = np.zeros(1, OBJECTIVE)
     record[0] = (
         list(LOSSES).index(loss.name),
-        REDUCTIONS.index(loss.reduction),
+        loss.divisor(outputs),
         loss.activation is not None,
         loss.parameter,
     )

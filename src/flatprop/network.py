@@ -23,6 +23,7 @@ from flatprop.description import (
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
+from flatprop.kernels.backprop import gradient_workspace_size, workspace_size
 
 if TYPE_CHECKING:
     from flatprop.callbacks import Callback
@@ -94,7 +95,7 @@ class Network:
         self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
         self.layers, size = layer_records(self.inputs, self.dense)
-        self.objectives = objective_record(self._loss_function)
+        self.objectives = objective_record(self._loss_function, self.dense[-1].units)
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -199,7 +200,7 @@ class Network:
         rows = x.shape[0]
         out = np.empty((rows, self.outputs), self.dtype)
         block = min(rows, self._block_rows)
-        workspace = np.empty(2 * block * self._widest, self.dtype)
+        workspace = np.empty(workspace_size(self.layers, block), self.dtype)
         batches.predict(self.layers, self._params, read_only(x), out.reshape(-1), block, workspace)
         return out
 
@@ -393,10 +394,16 @@ class Network:
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
         return batches.Data(read_only(x), read_only(target), read_only(weight), rows)
 
-    def block(self, data: batches.Data) -> batches.Block:
-        """Scratch for going through `data` block by block."""
-        rows = min(data.rows, self._block_rows)
-        size = 2 * rows * (self._units + self.outputs)
+    def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
+        """Scratch for going through `data`, or batches of it, block by block.
+
+        Its workspace is what this takes beside data and parameters; beyond `_block_rows`
+        it does not grow with the data.
+        """
+        rows = data.rows if batch_size is None else batch_size
+        rows = -(-rows // -(-rows // self._block_rows))  # all blocks about equally long
+        predictions = 2 * rows * self.outputs
+        size = gradient_workspace_size(self.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
@@ -417,24 +424,16 @@ class Network:
         return self.loss_function.scale(self.outputs, weight)
 
     @property
-    def _units(self) -> int:
-        return sum(layer.units for layer in self.dense)
-
-    @property
-    def _widest(self) -> int:
-        return max(layer.units for layer in self.dense)
-
-    @property
     def _block_rows(self) -> int:
-        """Rows that go through the network together.
+        """Rows that go through the network together at most.
 
-        Many, so that their products are large; few enough that what lies between
-        forward and backward pass stays near 1 MiB, and that one block takes no
-        longer than Ctrl-C may.
+        Few enough that what lies between forward and backward pass stays in the cache,
+        and that one block takes no longer than Ctrl-C may; many enough that a matrix
+        of weights, read once per block, is used often.
         """
-        row_bytes = 2 * self._units * self.dtype.itemsize
-        in_cache = min(max(2**20 // row_bytes, 256), 4096)
-        in_time = max(6_400_000_000 // (self._params.size * self.dtype.itemsize), 32)
+        row_bytes = 2 * sum(layer.units for layer in self.dense) * self.dtype.itemsize
+        in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
+        in_time = max(2**31 // self._params.size, 32)
         return min(in_cache, in_time)
 
     # ---- as a Python object

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 0.05
 """How long one call of the kernel should take: Ctrl-C and the progress bar wait for it."""
+PANEL_PARAMETERS = 2**17
+"""How many parameters' gradients exist at once, where they are used up by rows: what stays
+in the second cache."""
 SNAPSHOT_SECONDS = 0.05
-"""How old the parameters may be that a divergence falls back on."""
+"""How old the parameters should be that a divergence falls back on ..."""
+SNAPSHOT_SHARE = 0.01
+"""... unless keeping them took more than this part of the time."""
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -111,15 +116,23 @@ class Training:
         size, dtype = network.params.size, network.dtype
         self.seed = seed
         initial = self.optimizer.initial_state(float(self.rates[0]))
-        state = aligned_empty(max(len(initial), 1) * size, dtype).reshape(-1, size)
-        for slot, value in zip(state, initial or (0.0,), strict=True):
+        state = aligned_empty(len(initial) * size, dtype).reshape(-1, size)
+        for slot, value in zip(state, initial, strict=True):
             slot[:] = value
+        block = network.block(data, self.batch_size)
+        when = self._when(block.rows)
+        panel = {
+            loop.AFTERWARDS: size,
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.layers["units"].max())),
+            loop.AT_ONCE: 0,
+        }[when]
         self.rule = loop.Rule(
             rule_code(self.optimizer),
             np.array([0.0, 0.0, 1.0, *self.optimizer.values()]),
             state,
             self.trainable,
             self.clip_norm or 0.0,
+            when,
         )
         self.each_epoch = bool(
             self.callbacks
@@ -136,20 +149,28 @@ class Training:
         )
         losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
         self.kernel_progress = loop.Progress(np.zeros(3, np.int64), np.zeros(4), losses)
-        block = network.block(data)
-        rows = min(block.rows, self.batch_size)
         columns = data.y.size // data.rows
-        gathered = rows if self.shuffle else 0
+        gathered = block.rows if self.shuffle else 0
         self.buffers = loop.Buffers(
             np.empty(data.rows if self.shuffle else 0, np.int64),
             aligned_empty(gathered * network.inputs, dtype),
             aligned_empty(gathered * columns, dtype),
-            block.weight[: rows * network.outputs],
-            block.workspace[: 2 * rows * network._units],
-            aligned_empty(size, dtype),
-            rows,
+            block.weight,
+            block.workspace,
+            aligned_empty(panel, dtype),
+            block.rows,
         )
         self.model = loop.Model(network.layers, network.objectives, network.params)
+
+    def _when(self, block_rows: int) -> int:
+        """When the parameters change: as early as these settings allow."""
+        size = self.network.params.size
+        everything = self.trainable.tolist() == [[0, size]]
+        if block_rows < self.batch_size or self.clip_norm is not None or not everything:
+            return loop.AFTERWARDS
+        if self.optimizer.linear:
+            return loop.AT_ONCE
+        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
 
     # ---- the run
 
@@ -201,7 +222,7 @@ class Training:
 
     def _loop(self, bar: Any) -> str:
         params = self.network.params
-        taken = time.perf_counter()
+        next_snapshot = time.perf_counter() + SNAPSHOT_SECONDS
         blocks = self._first_blocks()
         if self.epochs_done >= self.epochs:
             return "epochs"
@@ -224,11 +245,13 @@ class Training:
             if status == loop.RUNNING:
                 blocks = max(1, int(blocks * min(ratio, 16)))
 
-            if status != loop.DIVERGED and now - taken > SNAPSHOT_SECONDS:
+            if status != loop.DIVERGED and now > next_snapshot:
                 if _finite(params):
-                    self.safe[:], taken = params, now
+                    self.safe[:] = params
                 else:
                     status = loop.DIVERGED
+                taken = time.perf_counter() - now
+                next_snapshot = now + max(SNAPSHOT_SECONDS, taken / SNAPSHOT_SHARE)
             if status in (loop.FINISHED, loop.CONVERGED) and not _finite(params):
                 status = loop.DIVERGED
             if status == loop.DIVERGED:

@@ -46,9 +46,12 @@ class Loss(ABC):
 
     def scale(self, outputs: int, weight: float) -> float:
         """What Σ w ℓ is multiplied by, where the weights add up to `weight`."""
-        if self.reduction == SUM:
-            return 1.0
-        return 1.0 / (weight * outputs if self.reduction == OVER_SAMPLES_AND_OUTPUTS else weight)
+        divisor = self.divisor(outputs)
+        return 1.0 / (weight * divisor) if divisor else 1.0
+
+    def divisor(self, outputs: int) -> int:
+        """How often a sample's weight counts in the mean; 0 for a sum."""
+        return {OVER_SAMPLES_AND_OUTPUTS: outputs, OVER_SAMPLES: 1, SUM: 0}[self.reduction]
 
     @staticmethod
     @abstractmethod

@@ -45,6 +45,13 @@ class Optimizer(ABC):
         """How many state arrays these settings need; one of `variants`."""
         return self.variants[0]
 
+    @property
+    def linear(self) -> bool:
+        """Whether the update is θ ← θ - lr g and no more, which the product that gives g
+        can do by itself.
+        """
+        return False
+
     def initial_state(self, learning_rate: float) -> tuple[float, ...]:
         """What each state array is filled with before the first update."""
         return (0.0,) * self.slots
@@ -133,6 +140,10 @@ class SGD(Optimizer):
     @property
     def slots(self) -> int:
         return int(self.momentum != 0)
+
+    @property
+    def linear(self) -> bool:
+        return self.momentum == 0 and self.weight_decay == 0
 
     @staticmethod
     def scalars(s: Scalars) -> Scalars:

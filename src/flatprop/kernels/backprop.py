@@ -9,41 +9,56 @@ and ∂L/∂x is ∂L/∂a of the layer before. Nothing is allocated: the caller
 every array.
 """
 
+from typing import Any
+
 from flatprop.kernels.elementwise import activate, activate_with_slope, loss_with_slope, multiply
 from flatprop.kernels.jit import kernel
 from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, matrix
 from flatprop.kernels.matmul import (
-    product,
+    affine,
+    column_sums,
     product_transposed_left,
     product_transposed_right,
+    scratch_size,
 )
-from flatprop.kernels.rows import (
-    column_sums,
-    cross_entropy,
-    fill_rows,
-    softmax,
-    softmax_backward,
-)
+from flatprop.kernels.rows import cross_entropy, fill, softmax, softmax_backward
+
+
+def workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `forward` needs for so many rows."""
+    return 2 * rows * int(layers["units"].max()) + _scratch_size(layers, rows)
+
+
+def gradient_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `loss_and_gradient` needs for so many rows."""
+    return 2 * rows * int(layers["units"].sum()) + _scratch_size(layers, rows)
+
+
+def _scratch_size(layers: Any, rows: int) -> int:
+    return scratch_size(rows, int(max(layers["inputs"].max(), layers["units"].max())))
 
 
 @kernel
 def forward(layers, params, x, out, workspace, logits):
     """out ← the network's outputs for x, or the last z where `logits`.
 
-    x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, which
-    holds 2 · rows · (units of the widest layer).
+    x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
+    `workspace_size` numbers.
     """
     rows = x.shape[0]
-    half = workspace.size // 2
+    widest = 0
+    for l in range(layers.size):
+        widest = max(widest, layers[l].units)
+    scratch = matrix(workspace, 2 * rows * widest, 1, 1)
     last = layers.size - 1
-    a = x
+    a = matrix(x, 0, rows, layers[0].inputs)
+    final = matrix(out, 0, rows, layers[last].units)
     for l in range(layers.size):
         layer = layers[l]
         W = matrix(params, layer.weights, layer.inputs, layer.units)
         b = matrix(params, layer.biases, 1, layer.units)
-        z = out if l == last else matrix(workspace, (l % 2) * half, rows, layer.units)
-        fill_rows(b, z)
-        product(a, W, 1.0, z)
+        z = final if l == last else matrix(workspace, (l % 2) * rows * widest, rows, layer.units)
+        affine(a, W, b, z, scratch)
         if l == last and logits:
             break
         if layer.activation == SOFTMAX:
@@ -64,60 +79,92 @@ def output_loss(objective, prediction, y, weight, scale, slope):
 
 
 @kernel
-def loss_and_gradient(layers, objective, params, x, y, weight, scale, beta, gradient, workspace):
-    """Σ w ℓ over the rows of x; gradient ← that of scale · Σ w ℓ + beta gradient.
+def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
+    """Σ w ℓ over the rows of x; on the way back, ∂(scale · Σ w ℓ)/∂z of the last layer.
 
     x is (rows, inputs), y (rows, outputs) or (rows, 1) for class indices, and
-    weight (rows, outputs), the same along a row. Overwrites `workspace`, which
-    holds 2 · rows · (units of all layers): afterwards every layer's ∂L/∂a, then
-    every layer's ∂L/∂z (without the last ∂L/∂a where the loss is computed from
-    the logits).
+    weight (rows, outputs), the same along a row. Overwrites `workspace`, where every
+    layer has a place for a, followed by one for da/dz, which the last layer has for
+    ∂L/∂z.
     """
     rows = x.shape[0]
     last = layers.size - 1
-    units = layers[last].place + layers[last].units
-    second_half = rows * units
-
-    # Forward: a of every layer in the first half, da/dz in the second.
-    a = x
+    scratch = matrix(workspace, 2 * rows * (layers[last].place + layers[last].units), 1, 1)
+    a = matrix(x, 0, rows, layers[0].inputs)
     for l in range(layers.size):
         layer = layers[l]
         W = matrix(params, layer.weights, layer.inputs, layer.units)
         b = matrix(params, layer.biases, 1, layer.units)
-        z = matrix(workspace, rows * layer.place, rows, layer.units)
-        slope = matrix(workspace, second_half + rows * layer.place, rows, layer.units)
-        fill_rows(b, z)
-        product(a, W, 1.0, z)
+        z = matrix(workspace, 2 * rows * layer.place, rows, layer.units)
+        slope = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
+        affine(a, W, b, z, scratch)
         a = z
         if l == last and objective.from_logits:
             break
         if layer.activation == SOFTMAX:
             softmax(z)
+            fill(slope, 1.0)  # softmax has no slope of its own: see `propagate`
         else:
             activate_with_slope(layer.activation, z, slope)
 
-    # The loss: ∂L/∂a in place of a, or, where z has no slope of its own, in place of that.
+    # ∂L/∂a in place of a, or, where z has no slope of its own, in place of that
     whole = objective.from_logits or layer.activation == SOFTMAX
-    dL = slope if whole else a
-    total = output_loss(objective, a, y, weight, scale, dL)
+    total = output_loss(objective, a, y, weight, scale, slope if whole else a)
+    if not whole:
+        multiply(a, slope)
+    elif not objective.from_logits:
+        softmax_backward(a, slope)
+    return total
 
-    # Backward: ∂L/∂a takes the place of a when a has served, ∂L/∂z that of the slope.
-    for l in range(last, -1, -1):
+
+@kernel
+def propagate(layers, l, params, rows, workspace):
+    """∂L/∂z of layer l - 1, in place of its slope, from that of layer l."""
+    last = layers[layers.size - 1]
+    scratch = matrix(workspace, 2 * rows * (last.place + last.units), 1, 1)
+    layer, before = layers[l], layers[l - 1]
+    W = matrix(params, layer.weights, layer.inputs, layer.units)
+    dL_dz = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
+    slope = matrix(workspace, rows * (2 * before.place + before.units), rows, before.units)
+    product_transposed_right(dL_dz, W, slope, slope, scratch)
+    if before.activation == SOFTMAX:
+        a = matrix(workspace, 2 * rows * before.place, rows, before.units)
+        softmax_backward(a, slope)
+
+
+@kernel
+def layer_gradient(layers, l, x, row, rows, alpha, keep, out, place, workspace):
+    """out[place:] ← alpha times the gradient of layer l, plus what it held where `keep`.
+
+    Of W and b, which is one more row of it, it takes `rows` from `row` on.
+    """
+    last = layers[layers.size - 1]
+    batch = x.shape[0]
+    scratch = matrix(workspace, 2 * batch * (last.place + last.units), 1, 1)
+    layer = layers[l]
+    a = x if l == 0 else matrix(workspace, 2 * batch * layers[l - 1].place, batch, layer.inputs)
+    dL_dz = matrix(workspace, batch * (2 * layer.place + layer.units), batch, layer.units)
+    of_W = min(rows, layer.inputs - row)
+    if of_W > 0:
+        dW = matrix(out, place, of_W, layer.units)
+        product_transposed_left(a, dL_dz, row, alpha, keep, dW, scratch)
+    if of_W < rows:
+        db = matrix(out, place + of_W * layer.units, 1, layer.units)
+        column_sums(dL_dz, alpha, keep, db, scratch)
+
+
+@kernel
+def loss_and_gradient(layers, objective, params, x, y, weight, scale, keep, gradient, workspace):
+    """Σ w ℓ over the rows of x; gradient ← that of scale · Σ w ℓ, added where `keep`.
+
+    Arguments as for `loss_and_slopes`; `workspace` holds
+    `gradient_workspace_size` numbers.
+    """
+    total = loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace)
+    for l in range(layers.size - 1, -1, -1):
         layer = layers[l]
-        dL_da = matrix(workspace, rows * layer.place, rows, layer.units)
-        dL_dz = matrix(workspace, second_half + rows * layer.place, rows, layer.units)
-        if l < last or not objective.from_logits:
-            if layer.activation == SOFTMAX:
-                softmax_backward(dL_da, dL_dz)  # of which one is still a, the other ∂L/∂a
-            else:
-                multiply(dL_da, dL_dz)
-
-        dW = matrix(gradient, layer.weights, layer.inputs, layer.units)
-        db = matrix(gradient, layer.biases, 1, layer.units)
-        a = x if l == 0 else matrix(workspace, rows * layers[l - 1].place, rows, layer.inputs)
-        product_transposed_left(a, dL_dz, beta, dW)
-        column_sums(dL_dz, beta, db)
+        rows = layer.inputs + 1
+        layer_gradient(layers, l, x, 0, rows, 1.0, keep, gradient, layer.weights, workspace)
         if l > 0:
-            W = matrix(params, layer.weights, layer.inputs, layer.units)
-            product_transposed_right(dL_dz, W, a)
+            propagate(layers, l, params, x.shape[0], workspace)
     return total

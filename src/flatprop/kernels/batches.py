@@ -12,6 +12,7 @@ from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
 from flatprop.kernels.rows import softmax
+from flatprop.kernels.samples import spread_weights
 
 
 class Data(NamedTuple):
@@ -40,11 +41,9 @@ class Block(NamedTuple):
 @kernel
 def block_weights(data, start, rows, outputs, block):
     """Each sample's weight once per output, (rows, outputs)."""
-    if data.weight.size > 0:
-        for i in range(rows):
-            for j in range(outputs):
-                block.weight[i * outputs + j] = data.weight[start + i]
-    return matrix(block.weight, 0, rows, outputs)
+    weight = matrix(block.weight, 0, rows, outputs)
+    spread_weights(data.weight, None, start, weight)
+    return weight
 
 
 @entry_point
@@ -73,7 +72,7 @@ def sum_of_losses(layers, objectives, params, data, start, stop, block):
         prediction = matrix(block.workspace, 0, count, outputs)
         slope = matrix(block.workspace, size, count, outputs)
         x = matrix(data.x, row * inputs, count, inputs)
-        rest = block.workspace[2 * size :]
+        rest = matrix(block.workspace, 2 * size, 1, 1)
         backprop.forward(layers, params, x, prediction, rest, objective.from_logits == 1)
         y = matrix(data.y, row * columns, count, columns)
         weight = block_weights(data, row, count, outputs, block)
@@ -98,7 +97,7 @@ def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
             matrix(data.y, start * columns, count, columns),
             block_weights(data, start, count, outputs, block),
             scale,
-            0.0 if start == 0 else 1.0,
+            start > 0,
             gradient,
             block.workspace,
         )

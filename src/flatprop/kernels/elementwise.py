@@ -152,11 +152,12 @@ def update(
     state: Any,
     start: Any,
     stop: Any,
+    first: Any,
 ) -> Any:
     """One update of params[start:stop] and of the optimizer's state, in place.
 
-    `state` is (slots, parameters); `settings` are float64, `SETTINGS` first, then
-    the optimizer's own in their order.
+    gradient[0] is that of params[first]. `state` is (slots, parameters); `settings`
+    are float64, `SETTINGS` first, then the optimizer's own in their order.
     """
 
     def emit(
@@ -168,6 +169,7 @@ def update(
         state: Array,
         start: ir.Value,
         stop: ir.Value,
+        first: ir.Value,
     ) -> None:
         count = builder.sub(stop, start)
         for rule in cases(builder, code, RULES):
@@ -179,7 +181,8 @@ def update(
             }
             clip = broadcast(numbers["gradient_scale"], params.element)
             slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
-            theta, g = params.part(start, count), gradient.part(start, count)
+            theta = params.part(start, count)
+            g = gradient.part(builder.sub(start, first), count)
             for register in registers(theta, g, *slots):
                 before = [register[2 + slot] for slot in range(rule.slots)]
                 after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
@@ -191,4 +194,4 @@ def update(
                     register.store(where(tiny, 0.0, lanes), place)
 
     arrays = settings, params, gradient, state
-    return compiled(emit, types.void, types.int64, *arrays, types.int64, types.int64)
+    return compiled(emit, types.void, types.int64, *arrays, *[types.int64] * 3)

@@ -8,10 +8,7 @@ needs is in the arrays of `Progress`.
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from flatprop.formulas.losses import OVER_SAMPLES_AND_OUTPUTS, SUM
-from flatprop.kernels.backprop import loss_and_gradient
+from flatprop.kernels.backprop import layer_gradient, loss_and_slopes, propagate
 from flatprop.kernels.elementwise import (
     GRADIENT_SCALE,
     LEARNING_RATE,
@@ -20,14 +17,15 @@ from flatprop.kernels.elementwise import (
     update,
 )
 from flatprop.kernels.jit import entry_point, kernel
-from flatprop.kernels.layout import REDUCTIONS, matrix
-from flatprop.kernels.rows import gather
-
-TOTAL = REDUCTIONS.index(SUM)
-OVER_OUTPUTS_TOO = REDUCTIONS.index(OVER_SAMPLES_AND_OUTPUTS)
+from flatprop.kernels.layout import matrix
+from flatprop.kernels.samples import gather, shuffle, spread_weights, sum_of_weights
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
+
+# When the parameters change: once the whole gradient is known; layer by layer, as soon as
+# some rows of a layer's gradient are; or in the very product that gives the gradient.
+AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
@@ -55,6 +53,9 @@ class Rule(NamedTuple):
     """(ranges, 2): where runs of trained parameters begin and end."""
     clip_norm: float
     """The gradient's largest norm; 0 for no limit."""
+    when: int
+    """AFTERWARDS; or, where all parameters are trained, without a limit, by batches of one
+    block, BY_ROWS, or, where `Optimizer.linear`, AT_ONCE."""
 
 
 class Plan(NamedTuple):
@@ -99,146 +100,105 @@ class Buffers(NamedTuple):
 
 
 @kernel
-def mixed(counter):
-    """64 random-looking bits for a counter: SplitMix64 (Steele et al. 2014)."""
-    z = counter * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@kernel
-def shuffle(seed, epoch, order):
-    """Overwrite `order` with a permutation that seed and epoch decide (Fisher-Yates)."""
-    for i in range(order.size):
-        order[i] = i
-    stream = mixed(seed ^ mixed(np.uint64(epoch) + np.uint64(1)))
-    for i in range(order.size - 1, 0, -1):
-        # the high half of a 32-bit draw times (i + 1): uniform below i + 1 to 2^-32
-        draw = mixed(stream + np.uint64(i)) >> np.uint64(32)
-        j = np.int64((draw * np.uint64(i + 1)) >> np.uint64(32))
-        order[i], order[j] = order[j], order[i]
-
-
-@kernel
-def batch_weight(weight, order, start, stop):
-    """The weights of a batch, added up in float64; `weight` and `order` may be empty."""
-    if weight.size == 0:
-        return float(stop - start)
-    total = 0.0
-    for place in range(start, stop):
-        total += weight[order[place] if order.size > 0 else place]
-    return total
-
-
-@kernel
-def normaliser(objective, outputs, weight):
-    """What a batch's Σ w ℓ is multiplied by; 0 where no sample of it counts."""
-    if weight == 0:
-        return 0.0
-    if objective.reduction == TOTAL:
-        return 1.0
-    if objective.reduction == OVER_OUTPUTS_TOO:
-        return 1.0 / (weight * outputs)
-    return 1.0 / weight
-
-
-@kernel
-def block_of(data, inputs, outputs, start, rows, buffers):
-    """x, y and weight of the block that begins at `start`, in the order of the epoch."""
-    columns = data.y.size // data.rows
-    order = buffers.order
-    if order.size > 0:
-        x = matrix(buffers.x, 0, rows, inputs)
-        y = matrix(buffers.y, 0, rows, columns)
-        gather(data.x, order, start, x)
-        gather(data.y, order, start, y)
-    else:
-        x = matrix(data.x, start * inputs, rows, inputs)
-        y = matrix(data.y, start * columns, rows, columns)
-    weight = matrix(buffers.weight, 0, rows, outputs)
-    if data.weight.size > 0:
-        for i in range(rows):
-            w = data.weight[order[start + i] if order.size > 0 else start + i]
-            for j in range(outputs):
-                weight[i, j] = w
-    return x, y, weight
-
-
-@kernel
-def apply_update(rule, learning_rate, updates, params, gradient):
+def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
     """One update of the trained parameters and of the optimizer's state."""
-    settings, ranges = rule.settings, rule.trainable
-    settings[STEP] = updates
-    settings[LEARNING_RATE] = learning_rate
-    settings[GRADIENT_SCALE] = 1.0
-    if rule.clip_norm > 0:
+    if clip_norm > 0:
         norm = 0.0
         for r in range(ranges.shape[0]):
             norm += squared_norm(gradient, ranges[r, 0], ranges[r, 1])
-        settings[GRADIENT_SCALE] = min(1.0, rule.clip_norm / (math.sqrt(norm) + 1e-6))
+        settings[GRADIENT_SCALE] = min(1.0, clip_norm / (math.sqrt(norm) + 1e-6))
     for r in range(ranges.shape[0]):
-        start, stop = ranges[r, 0], ranges[r, 1]
-        update(rule.code, settings, params, gradient, rule.state, start, stop)
+        update(code, settings, params, gradient, state, ranges[r, 0], ranges[r, 1], 0)
 
 
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
-    cursor, sums, losses = progress.cursor, progress.sums, progress.losses
-    inputs, outputs = model.layers[0].inputs, model.layers[model.layers.size - 1].units
-    objective = model.objectives[0]
+    # Taken apart once: compiled, every look into a tuple copies all of it.
+    layers, objectives, params = model
+    all_x, all_y, all_weights, samples = data
+    code, settings, state, trainable, clip_norm, when = rule
+    rates, batch_size, seed, tol, each_epoch = plan
+    cursor, sums, losses = progress
+    order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
+    objective = objectives[0]
+    last = layers.size - 1
+    inputs, outputs, columns = layers[0].inputs, layers[last].units, all_y.size // samples
+
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
-            if buffers.order.size > 0:
-                shuffle(plan.seed, epoch, buffers.order)
+            if order.size > 0:
+                shuffle(seed, epoch, order)
 
-        first_row = start - start % plan.batch_size
-        last_row = min(first_row + plan.batch_size, data.rows)
-        stop = min(start + buffers.block_rows, last_row)
+        first_row = start - start % batch_size
+        last_row = min(first_row + batch_size, samples)
+        stop = min(start + block_rows, last_row)
+        rows = stop - start
         first = start == first_row
         if first:
-            total = batch_weight(data.weight, buffers.order, first_row, last_row)
-            sums[BATCH_SCALE] = normaliser(objective, outputs, total)
+            total = sum_of_weights(all_weights, order, first_row, last_row)
+            count = total * objective.divisor if objective.divisor > 0 else 1.0
+            sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
             sums[BATCH_LOSS] = 0.0
-        x, y, weight = block_of(data, inputs, outputs, start, stop - start, buffers)
-        sums[BATCH_LOSS] += loss_and_gradient(
-            model.layers,
-            objective,
-            model.params,
-            x,
-            y,
-            weight,
-            sums[BATCH_SCALE],
-            0.0 if first else 1.0,
-            buffers.gradient,
-            buffers.workspace,
-        )
-        cursor[ROW] = stop
-        if stop < last_row:
-            continue
+        scale = sums[BATCH_SCALE]
+        rate = rates[min(epoch, rates.size - 1)]
+        if scale > 0:
+            x = matrix(all_x, start * inputs, rows, inputs)
+            y = matrix(all_y, start * columns, rows, columns)
+            if order.size > 0:
+                x = matrix(block_x, 0, rows, inputs)
+                y = matrix(block_y, 0, rows, columns)
+                gather(all_x, order, start, x)
+                gather(all_y, order, start, y)
+            weight = matrix(block_weights, 0, rows, outputs)
+            spread_weights(all_weights, order, start, weight)
+            sums[BATCH_LOSS] += loss_and_slopes(
+                layers, objective, params, x, y, weight, scale, workspace
+            )
+            if stop == last_row:
+                batch_loss = sums[BATCH_LOSS] * scale
+                if not math.isfinite(batch_loss):
+                    return DIVERGED
+                sums[EPOCH_LOSS] += batch_loss
+                sums[EPOCH_BATCHES] += 1
+                cursor[UPDATES] += 1
+                settings[STEP] = cursor[UPDATES]
+                settings[LEARNING_RATE] = rate
+                settings[GRADIENT_SCALE] = 1.0
 
-        batch_loss = sums[BATCH_LOSS] * sums[BATCH_SCALE]
-        if not math.isfinite(batch_loss):
-            return DIVERGED
-        if sums[BATCH_SCALE] > 0:
-            sums[EPOCH_LOSS] += batch_loss
-            sums[EPOCH_BATCHES] += 1
-            cursor[UPDATES] += 1
-            rate = plan.rates[min(epoch, plan.rates.size - 1)]
-            apply_update(rule, rate, cursor[UPDATES], model.params, buffers.gradient)
-        if stop < data.rows:
+            target, factor, keep = gradient, 1.0, not first
+            if when == AT_ONCE:
+                target, factor, keep = params, -rate, True
+            for l in range(last, -1, -1):
+                # ∂L/∂z of the layer before needs W as it was
+                if l > 0:
+                    propagate(layers, l, params, rows, workspace)
+                layer = layers[l]
+                whole = layer.inputs + 1  # b comes as one more row of W
+                some = gradient.size // layer.units if when == BY_ROWS else whole
+                for row in range(0, whole, some):
+                    part = min(some, whole - row)
+                    here = layer.weights + row * layer.units
+                    place = 0 if when == BY_ROWS else here
+                    layer_gradient(layers, l, x, row, part, factor, keep, target, place, workspace)
+                    if when == BY_ROWS:
+                        end = here + part * layer.units
+                        update(code, settings, params, gradient, state, here, end, here)
+            if stop == last_row and when == AFTERWARDS:
+                apply_update(code, settings, state, trainable, clip_norm, params, gradient)
+        cursor[ROW] = stop
+        if stop < samples:
             continue
 
         losses[epoch] = sums[EPOCH_LOSS] / sums[EPOCH_BATCHES]
         cursor[EPOCH] = epoch + 1
         cursor[ROW] = 0
-        if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= plan.tol:
+        if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:
             return CONVERGED
         if epoch + 1 == losses.size:
             return FINISHED
-        if plan.each_epoch:
+        if each_epoch:
             return EPOCH_ENDED
     return RUNNING

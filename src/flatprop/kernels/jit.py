@@ -8,7 +8,6 @@ instead. Where no cache folder can be written, functions are compiled in memory.
 import contextlib
 import functools
 import hashlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,10 +59,6 @@ class _PackageCache(FunctionCache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Compiled code would import BLAS at its first product, where an interruption
-        # could not be reported.
-        importlib.import_module("scipy.linalg.cython_blas")
-
         try:
             # Not through Numba's own method, which would first load everything that
             # compiling needs: a tenth of a second that finished code does without.

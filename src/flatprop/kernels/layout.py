@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, OVER_SAMPLES_AND_OUTPUTS, SUM
+from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.jit import intrinsic
 
 LAYER = np.dtype(
@@ -29,14 +29,13 @@ LAYER = np.dtype(
 OBJECTIVE = np.dtype(
     [
         ("loss", np.int64),  # the code of formulas.losses
-        ("reduction", np.int64),  # its place in REDUCTIONS
+        ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
         ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
         ("parameter", np.float64),  # Huber's delta, the quantile's q
     ]
 )
 """The loss; an array of one record."""
 
-REDUCTIONS = (OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM)
 SOFTMAX = ACTIVATIONS["softmax"].code
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 

@@ -1,80 +1,352 @@
-"""The three matrix products of backpropagation, by BLAS; all C-contiguous.
+"""The matrix products of backpropagation, without BLAS.
 
-SciPy's BLAS is reached through the symbol by which Numba itself reaches it, which
-costs some 40 ns a call and, unlike `np.dot`, adds to what is already there.
+The result is cut into panels of one or two vectors of columns, and those into tiles of rows:
+
+    for each panel of B: pack it, where it does not lie as the tiles read it
+        for each tile of rows of A: add up its products in registers
+
+Aᵀ costs no more than A, whose numbers are read one by one with strides of their own. B is
+read in whole vectors: a panel of Bᵀ, or one with fewer columns, is first copied ("packed")
+in the order in which it is read. How large products are cut so that what is read again is
+still in a cache follows Goto and van de Geijn (2008).
+
+They share one function for each dtype, whatever the sizes. A layer of one to four units, or
+a batch of one row, would leave most of a tile empty, and is computed otherwise.
+
+Every product takes `scratch`, of `scratch_size` numbers, and overwrites it.
 """
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from flatprop.formulas.lanes import REGISTER_BYTES, lane_count
 from flatprop.kernels.jit import intrinsic
-from flatprop.kernels.registers import DOUBLE, INT32, Array, compiled
+from flatprop.kernels.narrow import (
+    row_times_few_columns,
+    times_few_columns,
+    transposed_times_few_columns,
+)
+from flatprop.kernels.registers import (
+    DOUBLE,
+    INT64,
+    Array,
+    cases,
+    compiled,
+    splat,
+    subroutine,
+)
+from flatprop.kernels.tiles import POINTER, ZERO, Finish, Strided, Tiles
+
+# Kinds of products
+PLAIN, AFFINE, TRANSPOSED_LEFT, TRANSPOSED_RIGHT = range(4)
+
+FEW = 4
+"""Up to so many columns `narrow` has its own way."""
+WIDE = 4
+"""Vectors of a panel for a single row of A."""
+PANEL = 32
+"""Columns of a panel for more rows, at most."""
+BLOCK = 320
+"""Where B is not transposed: how many products are added up before the result is written."""
+
+# When packing pays, as measured. Rows of B that are far apart fall on few places of the cache,
+# and each on a page of its own; so do columns of A.
+B_FAR_BYTES, B_READERS = 512, 36
+"""Between the rows of B; rows of A that will read the copy."""
+A_FAR_BYTES, A_READERS = 4096, 256
+"""Between the columns of A; columns of B that will read the copy."""
+PACKED_ROWS = 240
+"""Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
+WIDEST_UNPACKED = 511
+"""Units or inputs from which on A may be packed, in float64."""
+
+
+def scratch_size(rows: int, widest: int) -> int:
+    """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
+    longest = max(min(rows, BLOCK), widest)
+    panel = (longest + 15) // 16 * 16 * PANEL
+    return panel + (PACKED_ROWS * BLOCK if widest > WIDEST_UNPACKED else 0)
 
 
 @intrinsic
-def product(typing_context: Any, a: Any, b: Any, beta: Any, out: Any) -> Any:
-    """out ← A B + beta out, (m, k) times (k, n): the forward pass."""
+def affine(typing_context: Any, x: Any, W: Any, b: Any, z: Any, scratch: Any) -> Any:
+    """z ← x W + b, (m, k) times (k, n) plus (1, n)."""
 
-    def emit(builder: ir.IRBuilder, a: Array, b: Array, beta: ir.Value, out: Array) -> None:
-        _gemm(a, False, b, False, beta, out)
+    def emit(
+        builder: ir.IRBuilder, x: Array, W: Array, b: Array, z: Array, scratch: Array
+    ) -> None:
+        matrices = _strided(x), _strided(W), _repeated(b), _strided(z)
+        _multiply(AFFINE, (*z.shape, x.shape[1]), *matrices, scratch)
 
-    return compiled(emit, types.void, a, b, types.float64, out)
-
-
-@intrinsic
-def product_transposed_left(typing_context: Any, a: Any, b: Any, beta: Any, out: Any) -> Any:
-    """out ← Aᵀ B + beta out, (m, k) and (m, n): the gradient of W."""
-
-    def emit(builder: ir.IRBuilder, a: Array, b: Array, beta: ir.Value, out: Array) -> None:
-        _gemm(a, True, b, False, beta, out)
-
-    return compiled(emit, types.void, a, b, types.float64, out)
+    return compiled(emit, types.void, x, W, b, z, scratch)
 
 
 @intrinsic
-def product_transposed_right(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
-    """out ← A Bᵀ, (m, n) and (k, n): the gradient of a layer's inputs."""
+def product_transposed_left(
+    typing_context: Any,
+    a: Any,
+    b: Any,
+    start: Any,
+    alpha: Any,
+    keep: Any,
+    out: Any,
+    scratch: Any,
+) -> Any:
+    """out ← alpha Aᵀ B, plus what it held where `keep`; (m, k) and (m, n).
 
-    def emit(builder: ir.IRBuilder, a: Array, b: Array, out: Array) -> None:
-        _gemm(a, False, b, True, ir.Constant(DOUBLE, 0.0), out)
+    Where `out` has fewer than k rows, it gets those of the product from `start` on.
+    """
 
-    return compiled(emit, types.void, a, b, out)
+    def emit(
+        builder: ir.IRBuilder,
+        a: Array,
+        b: Array,
+        start: ir.Value,
+        alpha: ir.Value,
+        keep: ir.Value,
+        out: Array,
+        scratch: Array,
+    ) -> None:
+        transposed = _strided(a).transposed().at(start, ZERO)
+        matrices = transposed, _strided(b), _kept(keep, out), _strided(out)
+        _multiply(TRANSPOSED_LEFT, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
+
+    return compiled(
+        emit, types.void, a, b, types.int64, types.float64, types.boolean, out, scratch
+    )
 
 
-def _gemm(
-    a: Array, transpose_a: bool, b: Array, transpose_b: bool, beta: ir.Value, out: Array
+@intrinsic
+def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, scratch: Any) -> Any:
+    """out ← alpha times the sum over A's rows, plus what it held where `keep`; (m, n), (1, n)."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        a: Array,
+        alpha: ir.Value,
+        keep: ir.Value,
+        out: Array,
+        scratch: Array,
+    ) -> None:
+        ones = _constant(builder, a.element, 1.0)
+        matrices = ones, _strided(a), _kept(keep, out), _strided(out)
+        _multiply(PLAIN, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
+
+    return compiled(emit, types.void, a, types.float64, types.boolean, out, scratch)
+
+
+@intrinsic
+def product_transposed_right(
+    typing_context: Any, a: Any, b: Any, factor: Any, out: Any, scratch: Any
+) -> Any:
+    """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`."""
+
+    def emit(
+        builder: ir.IRBuilder, a: Array, b: Array, factor: Array, out: Array, scratch: Array
+    ) -> None:
+        matrices = _strided(a), _strided(b), _strided(factor), _strided(out)
+        _multiply(TRANSPOSED_RIGHT, (*out.shape, a.shape[1]), *matrices, scratch)
+
+    return compiled(emit, types.void, a, b, factor, out, scratch)
+
+
+def _strided(array: Array) -> Strided:
+    builder = array.builder
+    column = INT64(8 if array.element == DOUBLE else 4)
+    row = builder.mul(array.shape[1], column)
+    return Strided(builder, builder.bitcast(array.data, POINTER), row, column)
+
+
+def _repeated(row: Array) -> Strided:
+    """A matrix that has the same row again and again."""
+    return _strided(row)._replace(row=ZERO)
+
+
+def _constant(builder: ir.IRBuilder, element: ir.Type, number: float) -> Strided:
+    """A matrix of one number, of which as many are stored as are read at once."""
+    count = FEW * lane_count(element)
+    numbers = ir.Constant(ir.ArrayType(element, count), [number] * count)
+    name = f"flatprop.{element}.{number:g}"
+    stored = builder.module.globals.get(name)
+    if stored is None:
+        stored = cgutils.global_constant(builder, name, numbers)
+    return Strided(builder, builder.bitcast(stored, POINTER), ZERO, ZERO)
+
+
+def _kept(keep: ir.Value, out: Array) -> Strided:
+    """`out`, or zeros."""
+    return _strided(out).or_else(keep, _constant(out.builder, out.element, 0.0))
+
+
+def _multiply(
+    kind: int,
+    shape: Sequence[ir.Value],
+    a: Strided,
+    b: Strided,
+    d: Strided,
+    out: Strided,
+    scratch: Array,
+    alpha: ir.Value | None = None,
 ) -> None:
-    """out ← op(A) op(B) + beta out, op the identity or the transpose."""
-    builder = a.builder
-    single = out.element != DOUBLE
-    m, n = out.shape
-    k = a.shape[0] if transpose_a else a.shape[1]
-    one = cgutils.alloca_once_value(builder, ir.Constant(out.element, 1.0))
-    kept = cgutils.alloca_once(builder, out.element)
-    builder.store(builder.fptrunc(beta, out.element) if single else beta, kept)
-    # BLAS reads a matrix by columns, which makes ours transposed: it is given
-    # outᵀ = op(B)ᵀ op(A)ᵀ.
-    letters = "s" if single else "d", "nt"[transpose_b], "nt"[transpose_a]
-    arguments = [
-        *(ir.Constant(ir.IntType(8), ord(letter)) for letter in letters),
-        n,
-        m,
-        k,
-        _address(one, builder),
-        _address(b.data, builder),
-        b.shape[1],
-        _address(a.data, builder),
-        a.shape[1],
-        _address(kept, builder),
-        _address(out.data, builder),
-        n,
-    ]
-    signature = ir.FunctionType(INT32, [argument.type for argument in arguments])
-    gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
-    builder.call(gemm, arguments)
+    """out ← D + alpha A B, or D ⊙ A Bᵀ where TRANSPOSED_RIGHT; (m, n), of k products each."""
+    builder, element = scratch.builder, scratch.element
+    if alpha is None:
+        alpha = ir.Constant(element, 1.0)
+    elif element != DOUBLE:
+        alpha = builder.fptrunc(alpha, element)
+    work = builder.bitcast(scratch.data, POINTER)
+    matrices = [value for matrix in (a, b, d, out) for value in matrix[1:]]
+
+    def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
+        kind, m, n, k, *numbers, alpha, work = given
+        a, b, d, out = (Strided(builder, *numbers[3 * i : 3 * i + 3]) for i in range(4))
+        tiles = Tiles(builder, element, scratch.masks)
+        multiplies = builder.icmp_signed("==", kind, INT64(TRANSPOSED_RIGHT))
+        finish = Finish(out, d, splat(builder, alpha, tiles.lanes), multiplies)
+        _special_cases(tiles, kind, (m, n, k), a, b, finish, work)
+        Product(tiles, a, b, finish, work).write(m, n, k)
+
+    operands = [INT64(kind), *shape, *matrices, alpha, work]
+    subroutine(builder, f"flatprop.product.{element}", emit, ir.VoidType(), operands)
 
 
-def _address(pointer: ir.Value, builder: ir.IRBuilder) -> ir.Value:
-    return builder.bitcast(pointer, cgutils.voidptr_t)
+def _special_cases(
+    tiles: Tiles,
+    kind: ir.Value,
+    shape: Sequence[ir.Value],
+    a: Strided,
+    b: Strided,
+    finish: Finish,
+    work: ir.Value,
+) -> None:
+    """A single row, and few columns; what is written here returns when it is done."""
+    builder = tiles.builder
+    m, n, k = shape
+    few = builder.icmp_signed("<=", n, INT64(FEW))
+    with builder.if_then(builder.icmp_signed("==", kind, INT64(AFFINE))):
+        with builder.if_then(builder.icmp_signed("==", m, INT64(1))):
+            with builder.if_then(few):
+                for count in cases(builder, n, range(FEW + 1)):
+                    if count:
+                        row_times_few_columns(tiles, count, k, a, b, finish)
+                builder.ret_void()
+            _one_row(tiles, n, k, a, b, finish)
+            builder.ret_void()
+        for count in (1, 2):
+            with builder.if_then(builder.icmp_signed("==", n, INT64(count))):
+                times_few_columns(tiles, count, m, k, a, b, finish, work)
+                builder.ret_void()
+    left = builder.icmp_signed("==", kind, INT64(TRANSPOSED_LEFT))
+    with builder.if_then(builder.and_(few, left)):
+        for count in cases(builder, n, range(FEW + 1)):
+            if count:
+                transposed_times_few_columns(tiles, count, k, m, a.transposed(), b, finish)
+        builder.ret_void()
+
+
+def _one_row(
+    tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish
+) -> None:
+    """out ← x W + b for one row: wide panels, since nothing of W is used twice."""
+    builder, lanes = tiles.builder, tiles.lanes
+    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
+        left = builder.sub(n, j)
+        here = finish.at(ZERO, j)
+        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
+            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
+            sums = tiles.sums(1, vectors, k, x, W.at(ZERO, j), masks)
+            for v, (total, mask) in enumerate(zip(sums, masks, strict=True)):
+                bias = tiles.load(tiles.vector_at(here.d.data, v), mask)
+                z = builder.fadd(total, bias)
+                tiles.store(z, tiles.vector_at(here.out.data, v), mask)
+
+
+class Product(NamedTuple):
+    """Writes a product by panels and tiles."""
+
+    tiles: Tiles
+    a: Strided
+    b: Strided
+    finish: Finish
+    work: ir.Value
+    """Room for a panel of B, and behind it for some rows of A."""
+
+    def write(self, m: ir.Value, n: ir.Value, k: ir.Value) -> None:
+        """Cut along k, so that a panel stays in the cache, and where A is packed along m."""
+        tiles, builder = self.tiles, self.tiles.builder
+        transposed = self.finish.multiplies  # a product once begun could not be added to
+        length = builder.select(transposed, k, INT64(BLOCK))
+        packs_a = builder.and_(
+            builder.icmp_signed(">=", self.a.column, INT64(A_FAR_BYTES)),
+            builder.icmp_signed(">=", n, INT64(A_READERS)),
+        )
+        height = builder.select(packs_a, INT64(PACKED_ROWS), m)
+        copy = builder.gep(self.work, [INT64(BLOCK * PANEL * tiles.itemsize)])
+        with _slices(builder, k, length) as (p, some):
+            first = builder.icmp_signed("==", p, ZERO)
+            finish = self.finish._replace(d=self.finish.d.or_else(first, self.finish.out))
+            with _slices(builder, m, height) as (i, rows):
+                a = self.a.at(i, p)
+                with builder.if_then(packs_a):
+                    tiles.pack_tiles(rows, some, a, copy)
+                a = a._replace(data=builder.select(packs_a, copy, a.data))
+                part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
+                part.by_panels(rows, n, some, packs_a)
+
+    def by_panels(self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value) -> None:
+        """All of it, panel by panel."""
+        tiles, builder = self.tiles, self.tiles.builder
+        width = INT64(tiles.vectors * tiles.lanes)
+        with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
+            left = builder.sub(n, j)
+            for vectors in _vectors_for(tiles, left, range(1, tiles.vectors + 1)):
+                panel = self.panel(vectors, m, left, k, j)
+                finish = self.finish.at(ZERO, j)
+                tiles.column_of_tiles(vectors, m, left, k, self.a, a_is_packed, panel, finish)
+
+    def panel(
+        self, vectors: int, m: ir.Value, columns: ir.Value, k: ir.Value, j: ir.Value
+    ) -> Strided:
+        """B's columns from j on, packed if need be."""
+        tiles, builder, b = self.tiles, self.tiles.builder, self.b
+        in_place = b.at(ZERO, j)
+        narrow = builder.icmp_signed("<", columns, INT64(vectors * tiles.lanes))
+        far = builder.icmp_signed(">=", b.row, INT64(B_FAR_BYTES))
+        often = builder.icmp_signed(">=", m, INT64(B_READERS))
+        transposed = self.finish.multiplies
+        packs = builder.or_(builder.or_(transposed, narrow), builder.and_(far, often))
+        with builder.if_then(packs), builder.if_else(transposed) as (yes, no):
+            with yes:
+                tiles.pack_transposed(vectors, columns, k, b.at(j, ZERO), self.work)
+            with no:
+                tiles.pack(vectors, columns, k, in_place, self.work)
+        copy = Strided(builder, self.work, INT64(vectors * REGISTER_BYTES), b.column)
+        return copy.or_else(packs, in_place)
+
+
+def _vectors_for(tiles: Tiles, columns: ir.Value, choices: Sequence[int]) -> Iterator[int]:
+    """A switch: what is written for a number of vectors runs where fewer do not suffice."""
+    builder = tiles.builder
+    fewer = 0
+    for vectors in choices:
+        wanted = builder.icmp_signed(">", columns, INT64(fewer * tiles.lanes))
+        if vectors < choices[-1]:
+            enough = builder.icmp_signed("<=", columns, INT64(vectors * tiles.lanes))
+            wanted = builder.and_(wanted, enough)
+        with builder.if_then(wanted):
+            yield vectors
+        fewer = vectors
+
+
+@contextmanager
+def _slices(
+    builder: ir.IRBuilder, stop: ir.Value, step: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """A loop over slices of `step` numbers, the last one shorter: its start and its length."""
+    with cgutils.for_range_slice(builder, ZERO, stop, step, INT64) as (start, _):
+        left = builder.sub(stop, start)
+        yield start, builder.select(builder.icmp_signed("<", left, step), left, step)

@@ -53,120 +53,130 @@ class Array(NamedTuple):
 class Register:
     """One step of a loop: a register full of elements of each array."""
 
-    def __init__(self, arrays: Sequence[Array], start: ir.Value, written_only: int) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: Sequence[Array], start: ir.Value, pointers: list[ir.Value]) -> None:
         self.builder = arrays[0].builder
         self.start = start
-        element = arrays[0].element
-        self.lanes = lane_count(element)
-        self.vector = ir.VectorType(element, self.lanes)
-        left = self.builder.sub(arrays[0].count, start)
-        self.full = self.builder.icmp_signed(">=", left, INT64(self.lanes))
-        self.mask = self._mask(left)
-        self.values = self._load(arrays[: len(arrays) - written_only])
-        self.stores: list[tuple[Lanes, int]] = []
+        self.pointers = pointers
+        self.lanes = lane_count(arrays[0].element)
+        self.left = self.builder.sub(arrays[0].count, start)
+        self.alignment = _alignment(arrays[0].element)
+        self.values: dict[int, ir.Value] = {}
+        self.stores: dict[int, Lanes] = {}
 
     def __getitem__(self, place: int) -> Lanes:
+        if place not in self.values:
+            pointer = self.pointers[place]
+            self.values[place] = self.builder.load(pointer, align=self.alignment)
         return Lanes(self.builder, self.values[place])
 
     def store(self, lanes: Lanes, place: int) -> None:
         """Write `lanes` to the array at `place` when the step ends."""
-        self.stores.append((lanes, place))
+        self.stores[place] = lanes
 
     def inside(self, lanes: Lanes, otherwise: float = 0.0) -> Lanes:
         """`lanes`, with another number where the array has already ended."""
-        return where(Mask(self.builder, self.mask), lanes, otherwise)
+        return where(
+            Mask(self.builder, mask_of(self.builder, self.left, self.lanes)), lanes, otherwise
+        )
 
     def is_place(self, index: ir.Value) -> Mask:
         """True in the lane that holds element `index`, if this register does."""
         here = self.builder.trunc(self.builder.sub(index, self.start), INT32)
+        places = ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
         return Mask(
             self.builder,
-            self.builder.icmp_signed("==", self._places, splat(self.builder, here, self.lanes)),
+            self.builder.icmp_signed("==", places, splat(self.builder, here, self.lanes)),
         )
-
-    @property
-    def _places(self) -> ir.Constant:
-        return ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
-
-    def _mask(self, left: ir.Value) -> ir.Value:
-        # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
-        most = self.builder.select(self.full, INT64(self.lanes), left)
-        power = self.builder.shl(INT32(1), self.builder.trunc(most, INT32))
-        bits = self.builder.trunc(self.builder.sub(power, INT32(1)), ir.IntType(self.lanes))
-        return self.builder.bitcast(bits, ir.VectorType(ir.IntType(1), self.lanes))
-
-    def _pointer(self, array: Array) -> ir.Value:
-        return self.builder.bitcast(array.at(self.start), self.vector.as_pointer())
-
-    def _load(self, arrays: Sequence[Array]) -> list[ir.Value]:
-        nothing = ir.Constant(self.vector, None)
-
-        def under_mask() -> list[ir.Value]:
-            pointers = [self._pointer(array) for array in arrays]
-            return [self._masked("load", self.vector, [at], [nothing]) for at in pointers]
-
-        if self.arrays[0].masks:
-            return under_mask()
-        builder = self.builder
-        alignment = _alignment(arrays[0].element)
-        with builder.if_else(self.full) as (whole, part):
-            with whole:
-                complete = [builder.load(self._pointer(a), align=alignment) for a in arrays]
-                from_whole = builder.block
-            with part:
-                partial = under_mask()
-                from_part = builder.block
-        merged = []
-        for one, other in zip(complete, partial, strict=True):
-            value = builder.phi(self.vector)
-            value.add_incoming(one, from_whole)
-            value.add_incoming(other, from_part)
-            merged.append(value)
-        return merged
 
     def end(self) -> None:
         """Carry out the stores."""
-
-        def under_mask() -> None:
-            for lanes, place in self.stores:
-                pointer = self._pointer(self.arrays[place])
-                self._masked("store", ir.VoidType(), [lanes.value, pointer], [])
-
-        builder = self.builder
-        alignment = _alignment(self.arrays[0].element)
-        if self.arrays[0].masks:
-            under_mask()
-            return
-        with builder.if_else(self.full) as (whole, part):
-            with whole:
-                for lanes, place in self.stores:
-                    pointer = self._pointer(self.arrays[place])
-                    builder.store(lanes.value, pointer, align=alignment)
-            with part:
-                under_mask()
-
-    def _masked(
-        self, name: str, result: ir.Type, first: list[ir.Value], last: list[ir.Value]
-    ) -> ir.Value:
-        builder = self.builder
-        align = ir.Constant(INT32, _alignment(self.arrays[0].element))
-        arguments = [*first, align, self.mask, *last]
-        kind = "f32" if isinstance(self.arrays[0].element, ir.FloatType) else "f64"
-        symbol = f"llvm.masked.{name}.v{self.lanes}{kind}.p0"
-        signature = ir.FunctionType(result, [value.type for value in arguments])
-        function = cgutils.get_or_insert_function(builder.module, signature, symbol)
-        return builder.call(function, arguments)
+        for place, lanes in self.stores.items():
+            self.builder.store(lanes.value, self.pointers[place], align=self.alignment)
 
 
 def registers(*arrays: Array, written_only: int = 0) -> Iterator[Register]:
-    """A loop over equally long arrays; the last `written_only` are not read."""
-    builder = arrays[0].builder
-    step = INT64(lane_count(arrays[0].element))
-    with cgutils.for_range_slice(builder, INT64(0), arrays[0].count, step, INT64) as (start, _):
-        register = Register(arrays, start, written_only)
+    """A loop over equally long arrays; the last `written_only` are not read.
+
+    Where the last register is not full it stands in a buffer during the loop, so that
+    the loop itself, which then knows whole registers only, needs no mask.
+    """
+    first = arrays[0]
+    builder, lanes = first.builder, lane_count(first.element)
+    vector = ir.VectorType(first.element, lanes)
+    whole = builder.and_(first.count, INT64(-lanes))
+    rest = builder.sub(first.count, whole)
+    mask = mask_of(builder, rest, lanes)
+    partial = builder.icmp_signed(">", rest, INT64(0))
+    buffers = [cgutils.alloca_once(builder, vector) for _ in arrays]
+    ends = []
+    for array, buffer in zip(arrays, buffers, strict=True):
+        # where nothing is left over, the buffer stands for itself
+        end = builder.bitcast(array.at(whole), vector.as_pointer())
+        ends.append(builder.select(partial, end, buffer))
+    for end, buffer in list(zip(ends, buffers, strict=True))[: len(arrays) - written_only]:
+        builder.store(masked_load(builder, end, mask), buffer)
+
+    with cgutils.for_range_slice(builder, INT64(0), first.count, INT64(lanes), INT64) as (
+        start,
+        _,
+    ):
+        full = builder.icmp_signed("<", start, whole)
+        pointers = []
+        for array, buffer in zip(arrays, buffers, strict=True):
+            here = builder.bitcast(array.at(start), vector.as_pointer())
+            pointers.append(builder.select(full, here, buffer))
+        register = Register(arrays, start, pointers)
         yield register
         register.end()
+
+    for place in register.stores:
+        masked_store(builder, builder.load(buffers[place]), ends[place], mask)
+
+
+def mask_of(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
+    """A mask of the first `count` lanes: none below 1, all from `lanes` on."""
+    for bound, sign in ((INT64(lanes), ">"), (INT64(0), "<")):
+        count = builder.select(builder.icmp_signed(sign, count, bound), bound, count)
+    # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
+    power = builder.shl(INT32(1), builder.trunc(count, INT32))
+    bits = builder.trunc(builder.sub(power, INT32(1)), ir.IntType(lanes))
+    return builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
+
+
+def masked_load(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir.Value:
+    """A vector from memory; lanes outside of the mask are not read, but 0."""
+    vector = pointer.type.pointee
+    nothing = ir.Constant(vector, None)
+    return _masked(builder, "load", vector, vector, [pointer], [mask, nothing])
+
+
+def masked_store(
+    builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value
+) -> None:
+    """A vector to memory; lanes outside of the mask are left alone."""
+    _masked(builder, "store", value.type, ir.VoidType(), [value, pointer], [mask])
+
+
+def _masked(
+    builder: ir.IRBuilder,
+    name: str,
+    vector: ir.VectorType,
+    result: ir.Type,
+    first: list[ir.Value],
+    last: list[ir.Value],
+) -> ir.Value:
+    arguments = [*first, INT32(_alignment(vector.element)), *last]
+    bits = 8 * _alignment(vector.element)
+    symbol = f"llvm.masked.{name}.v{vector.count}f{bits}.p0"
+    signature = ir.FunctionType(result, [value.type for value in arguments])
+    function = cgutils.get_or_insert_function(builder.module, signature, symbol)
+    return builder.call(function, arguments)
+
+
+def rows_of(matrix: Array) -> Iterator[ir.Value]:
+    """A loop over the rows of a matrix."""
+    with cgutils.for_range(matrix.builder, matrix.shape[0]) as loop:
+        yield loop.index
 
 
 class Fold:
@@ -265,7 +275,8 @@ def compiled(emit: Callable[..., Any], result: types.Type, *arguments: types.Typ
     """The signature and code generator that an intrinsic returns.
 
     `emit` gets a builder and the arguments, arrays as `Array`; what it returns,
-    if anything, is the result.
+    if anything, is the result. It writes a function of its own, once for every
+    module, however often the intrinsic is called there.
     """
     for kind in arguments:
         if isinstance(kind, types.Array) and kind.layout != "C":
@@ -276,10 +287,58 @@ def compiled(emit: Callable[..., Any], result: types.Type, *arguments: types.Typ
             _as_array(context, builder, kind, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, values, strict=True)
         ]
-        outcome = emit(builder, *operands)
-        return context.get_dummy_value() if outcome is None else outcome
+        kinds = ".".join(
+            f"{kind.dtype}.{kind.ndim}" if isinstance(kind, types.Array) else str(kind)
+            for kind in signature.args
+        )
+        name = f"flatprop.{emit.__qualname__.split('.')[0]}.{kinds}"
+        returned = ir.VoidType() if result == types.void else context.get_value_type(result)
+        outcome = subroutine(builder, name, emit, returned, operands)
+        return context.get_dummy_value() if result == types.void else outcome
 
     return result(*arguments), codegen
+
+
+def subroutine(
+    builder: ir.IRBuilder,
+    name: str,
+    emit: Callable[..., Any],
+    result: ir.Type,
+    operands: Sequence[Any],
+) -> ir.Value:
+    """Call the function that `emit` writes, unless the module has it already."""
+    passed = [value for operand in operands for value in _parts(operand)]
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(result, [value.type for value in passed])
+        function = ir.Function(builder.module, kind, name)
+        function.linkage = "internal"
+        # LLVM would copy it for every constant that it is called with.
+        function.attributes.add("noduplicate")
+        function.attributes.add("noinline")
+        function.attributes.add("optsize")
+        inner = ir.IRBuilder(function.append_basic_block("entry"))
+        given = iter(function.args)
+        outcome = emit(inner, *(_rebuilt(operand, inner, given) for operand in operands))
+        if outcome is None:
+            inner.ret_void()
+        else:
+            inner.ret(outcome)
+    return builder.call(function, passed)
+
+
+def _parts(operand: Any) -> list[ir.Value]:
+    if isinstance(operand, Array):
+        return [operand.data, operand.count, *operand.shape]
+    return [operand]
+
+
+def _rebuilt(operand: Any, builder: ir.IRBuilder, given: Iterator[ir.Value]) -> Any:
+    if not isinstance(operand, Array):
+        return next(given)
+    data, count = next(given), next(given)
+    shape = tuple(next(given) for _ in operand.shape)
+    return operand._replace(builder=builder, data=data, count=count, shape=shape)
 
 
 def _as_array(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> Array:

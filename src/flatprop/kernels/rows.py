@@ -4,7 +4,7 @@ Softmax shifts every exponent by the largest logit of its row, so nothing
 overflows; cross-entropy is computed from the logits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
-from flatprop.formulas.lanes import Lanes, Mask, where
+from flatprop.formulas.lanes import Lanes, where
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -24,55 +24,22 @@ from flatprop.kernels.registers import (
     compiled,
     largest_of,
     registers,
+    rows_of,
     sum_of,
     wide,
 )
 
 
 @intrinsic
-def fill_rows(typing_context: Any, row: Any, out: Any) -> Any:
-    """out ← the same row, (1, n), in every one of (m, n)."""
+def fill(typing_context: Any, out: Any, number: Any) -> Any:
+    """out ← a number, everywhere."""
 
-    def emit(builder: ir.IRBuilder, row: Array, out: Array) -> None:
-        for i in _rows(out):
-            for register in registers(row, out.row(i), written_only=1):
-                register.store(register[0], 1)
+    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
+        lanes = broadcast(Lanes(builder, number), out.element)
+        for register in registers(out, written_only=1):
+            register.store(lanes, 0)
 
-    return compiled(emit, types.void, row, out)
-
-
-@intrinsic
-def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -> Any:
-    """out ← rows order[start], order[start + 1], ... of `source`, which is flat."""
-
-    def emit(
-        builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
-    ) -> None:
-        for i in _rows(out):
-            row = builder.load(order.at(builder.add(start, i)))
-            columns = out.shape[1]
-            here = source.part(builder.mul(row, columns), columns)
-            for register in registers(here, out.row(i), written_only=1):
-                register.store(register[0], 1)
-
-    return compiled(emit, types.void, source, order, types.int64, out)
-
-
-@intrinsic
-def column_sums(typing_context: Any, a: Any, beta: Any, out: Any) -> Any:
-    """out ← the sum over the rows of A + beta out, (m, n) onto (1, n)."""
-
-    def emit(builder: ir.IRBuilder, a: Array, beta: ir.Value, out: Array) -> None:
-        fresh = builder.fcmp_ordered("==", beta, ir.Constant(DOUBLE, 0.0))
-        scale = broadcast(Lanes(builder, beta), out.element)
-        for register in registers(out):
-            kept = register[0] * scale
-            register.store(where(Mask(builder, fresh), kept.like(0.0), kept), 0)
-        for i in _rows(a):
-            for register in registers(a.row(i), out):
-                register.store(register[0] + register[1], 1)
-
-    return compiled(emit, types.void, a, types.float64, out)
+    return compiled(emit, types.void, out, types.float64)
 
 
 @intrinsic
@@ -80,7 +47,7 @@ def softmax(typing_context: Any, z: Any) -> Any:
     """z ← e^z / Σ e^z over each row."""
 
     def emit(builder: ir.IRBuilder, z: Array) -> None:
-        for i in _rows(z):
+        for i in rows_of(z):
             row = z.row(i)
             _, total = _exponentials(row, row)
             scale = broadcast(1.0 / total, z.element)
@@ -95,7 +62,7 @@ def softmax_backward(typing_context: Any, a: Any, delta: Any) -> Any:
     """delta ← a (delta - Σ a delta): from ∂L/∂a to ∂L/∂z."""
 
     def emit(builder: ir.IRBuilder, a: Array, delta: Array) -> None:
-        for i in _rows(a):
+        for i in rows_of(a):
             rows = a.row(i), delta.row(i)
             product = sum_of(a)
             for register in registers(*rows):
@@ -127,7 +94,7 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
 
         units = z.shape[1]
         indices = builder.icmp_signed("!=", y.shape[1], units)
-        for i in _rows(z):
+        for i in rows_of(z):
             logits, p = z.row(i), slope.row(i)
             shift, total = _exponentials(logits, p)
             w = wide(weight.scalar(builder.mul(i, units)))
@@ -184,12 +151,6 @@ def _one_hot(k: ir.Value, register: Register) -> Lanes:
 
 def _third(register: Register) -> Lanes:
     return register[2]
-
-
-def _rows(matrix: Array) -> Iterator[ir.Value]:
-    """A loop over the rows of a matrix."""
-    with cgutils.for_range(matrix.builder, matrix.shape[0]) as loop:
-        yield loop.index
 
 
 def _exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:

@@ -1,0 +1,424 @@
+"""What matrix products are made of: a tile of the result held in registers, and packing.
+
+A tile is a few rows by one or two vectors of the result. While p runs over the columns
+of A, each row's A[i, p], broadcast, times B's vectors at p is added to it: every
+number read of A and every vector read of B serve many multiplications.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from flatprop.formulas.lanes import REGISTER_BYTES, Lanes, fma, lane_count
+from flatprop.kernels.registers import (
+    INT32,
+    INT64,
+    mask_of,
+    masked_load,
+    masked_store,
+    splat,
+    subroutine,
+)
+
+POINTER = ir.IntType(8).as_pointer()
+ZERO = INT64(0)
+
+CHAINS = 8
+"""Sums that must be under way at once to keep the multipliers busy, of which there are two
+with a latency of 4 cycles: a single row's are split into as many."""
+
+
+class Strided(NamedTuple):
+    """A matrix in memory: its first number, and the bytes between neighbours."""
+
+    builder: ir.IRBuilder
+    data: ir.Value
+    row: ir.Value
+    column: ir.Value
+
+    def at(self, i: ir.Value, j: ir.Value) -> "Strided":
+        """What begins at row i, column j."""
+        down, right = self.builder.mul(i, self.row), self.builder.mul(j, self.column)
+        return self._replace(data=self.builder.gep(self.data, [self.builder.add(down, right)]))
+
+    def or_else(self, chosen: ir.Value, other: "Strided") -> "Strided":
+        """Itself where `chosen`, the other one elsewhere."""
+        pairs = zip(self[1:], other[1:], strict=True)
+        return Strided(self.builder, *(self.builder.select(chosen, *pair) for pair in pairs))
+
+    def transposed(self) -> "Strided":
+        """The same numbers, rows read as columns."""
+        return self._replace(row=self.column, column=self.row)
+
+
+class Finish(NamedTuple):
+    """What becomes of a product: out ← D + alpha A B, or out ← D ⊙ A B."""
+
+    out: Strided
+    d: Strided
+    alpha: ir.Value
+    multiplies: ir.Value
+    """1 for the second."""
+
+    def at(self, i: ir.Value, j: ir.Value) -> "Finish":
+        """What begins at row i, column j."""
+        return self._replace(out=self.out.at(i, j), d=self.d.at(i, j))
+
+
+Values: TypeAlias = list[ir.Value]
+Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
+
+
+class Tiles:
+    """Writes tiles and packing for one dtype into one function."""
+
+    def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: bool) -> None:
+        self.builder = builder
+        self.element = element
+        self.masks = masks
+        self.lanes = lane_count(element)
+        self.itemsize = REGISTER_BYTES // self.lanes
+        self.vector = ir.VectorType(element, self.lanes)
+        # AVX-512 has 32 registers for the sums, of 64 bytes; others have 16 of 32 or 32
+        # of 16, of which two or four make a vector here.
+        self.heights = (12, 4, 1) if masks else (6, 2, 1)
+        self.vectors = 2 if masks else 1
+
+    # ---- vectors in memory
+
+    def mask(self, count: ir.Value) -> ir.Value:
+        """The first `count` lanes: none below 1, all from `lanes` on."""
+        return mask_of(self.builder, count, self.lanes)
+
+    def broadcast(self, at: ir.Value) -> ir.Value:
+        """One number from memory, in every lane."""
+        pointer = self.builder.bitcast(at, self.element.as_pointer())
+        return splat(self.builder, self.builder.load(pointer), self.lanes)
+
+    def load(self, at: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """A vector from memory; lanes outside of the mask are not read, but 0."""
+        pointer = self.builder.bitcast(at, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.itemsize)
+        return masked_load(self.builder, pointer, mask)
+
+    def store(self, value: ir.Value, at: ir.Value, mask: ir.Value | None = None) -> None:
+        """A vector to memory; lanes outside of the mask are left alone."""
+        pointer = self.builder.bitcast(at, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.itemsize)
+        else:
+            masked_store(self.builder, value, pointer, mask)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a b + c, rounded once."""
+        lanes = (Lanes(self.builder, value) for value in (a, b, c))
+        return fma(*lanes).value
+
+    def prefetch(self, at: ir.Value) -> None:
+        """Ask for the line around one byte, which will be written."""
+        arguments = [at, INT32(1), INT32(3), INT32(1)]
+        signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+        module = self.builder.module
+        function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
+        self.builder.call(function, arguments)
+
+    def vector_at(self, pointer: ir.Value, j: int) -> ir.Value:
+        """Where the vector j places further begins."""
+        return self.builder.gep(pointer, [INT64(j * REGISTER_BYTES)])
+
+    # ---- a tile
+
+    def column_of_tiles(
+        self,
+        vectors: int,
+        m: ir.Value,
+        columns: ir.Value,
+        k: ir.Value,
+        a: Strided,
+        packed: ir.Value,
+        b: Strided,
+        finish: Finish,
+    ) -> None:
+        """All m rows of one panel, `columns` of whose `vectors` vectors are written.
+
+        B's panel is read in whole vectors; A is as `pack_tiles` leaves it where `packed`.
+        """
+        builder = self.builder
+        mask = self.mask(builder.sub(columns, INT64((vectors - 1) * self.lanes)))
+        itemsize = INT64(self.itemsize)
+        for height, i in self.rows_of_tiles(m):
+            start = builder.mul(builder.mul(i, k), itemsize)
+            copied = builder.gep(a.data, [start]), itemsize, INT64(height * self.itemsize)
+            rows = Strided(builder, *copied).or_else(packed, a.at(i, ZERO))
+            self._prefetch_result(height, vectors, k, finish.out.at(i, ZERO))
+            sums = self.sums(height, vectors, k, rows, b)
+            self._finish(height, vectors, sums, mask, finish.at(i, ZERO))
+
+    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value]]:
+        """A loop over m rows: what is written while a height and the first row are yielded
+        runs for every tile of that height.
+        """
+        builder = self.builder
+        done = cgutils.alloca_once_value(builder, ZERO)
+        builder.store(ZERO, done)
+        for height in self.heights:
+            head, body, after = (builder.append_basic_block(f"rows.{height}") for _ in range(3))
+            builder.branch(head)
+            builder.position_at_end(head)
+            i = builder.load(done)
+            further = builder.add(i, INT64(height))
+            builder.cbranch(builder.icmp_signed("<=", further, m), body, after)
+            builder.position_at_end(body)
+            yield height, i
+            builder.store(further, done)
+            builder.branch(head)
+            builder.position_at_end(after)
+
+    def _prefetch_result(self, rows: int, vectors: int, k: ir.Value, out: Strided) -> None:
+        """Ask for the lines of `out` before they are needed, where that takes a while."""
+        builder = self.builder
+        with builder.if_then(builder.icmp_signed(">=", k, INT64(64))):
+            for i in range(rows):
+                row = out.at(INT64(i), ZERO).data
+                for j in range(vectors):
+                    self.prefetch(self.vector_at(row, j))
+
+    def sums(
+        self,
+        rows: int,
+        vectors: int,
+        k: ir.Value,
+        a: Strided,
+        b: Strided,
+        masks: Sequence[ir.Value] | None = None,
+    ) -> Values:
+        """A B for one tile, row by row; B's vectors are read under `masks`, if given."""
+        builder = self.builder
+        size = rows * vectors
+        chains = CHAINS // size if rows == 1 else 1
+        # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
+        row_twice = builder.shl(a.row, INT64(1))
+        next_pointer = builder.add(a.row, row_twice)
+        pointers = [a.data]
+        for _ in range(3, rows, 3):
+            pointers.append(builder.gep(pointers[-1], [next_pointer]))
+
+        def step(walk: Values, sums: Values) -> tuple[Values, Values]:
+            *here, at_b = walk
+            vector = [
+                self.load(self.vector_at(at_b, j), masks and masks[j]) for j in range(vectors)
+            ]
+            after = []
+            for i in range(rows):
+                place, offset = here[i // 3], (None, a.row, row_twice)[i % 3]
+                number = self.broadcast(place if offset is None else builder.gep(place, [offset]))
+                for j in range(vectors):
+                    after.append(self.fma(number, vector[j], sums[i * vectors + j]))
+            further = [builder.gep(pointer, [a.column]) for pointer in here]
+            return [*further, builder.gep(at_b, [b.row])], after
+
+        def chained(walk: Values, sums: Values) -> tuple[Values, Values]:
+            together = []
+            for chain in range(chains):
+                walk, after = step(walk, sums[chain * size : (chain + 1) * size])
+                together += after
+            return walk, together
+
+        zeros = [ir.Constant(self.vector, None)] * (size * chains)
+        walk = [*pointers, b.data]
+        if chains == 1:
+            return self.repeat(k, step, walk, zeros)[1]
+        walk, sums = self.repeat(builder.sdiv(k, INT64(chains)), chained, walk, zeros)
+        while len(sums) > size:
+            half = len(sums) // 2
+            sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        return self.repeat(builder.srem(k, INT64(chains)), step, walk, sums)[1]
+
+    def repeat(
+        self, times: ir.Value, step: Step, walk: Values, sums: Values
+    ) -> tuple[Values, Values]:
+        """`step` again and again, what it returns being what it is given next."""
+        builder = self.builder
+        before = builder.block
+        body, after = (builder.append_basic_block("k") for _ in range(2))
+        builder.cbranch(builder.icmp_signed(">", times, ZERO), body, after)
+
+        builder.position_at_end(body)
+        start = [*walk, *sums]
+        state = [builder.phi(value.type) for value in start]
+        count = builder.phi(INT64)
+        walked, summed = step(state[: len(walk)], state[len(walk) :])
+        end = [*walked, *summed]
+        counted = builder.add(count, INT64(1))
+        for phi, first, later in zip(
+            [*state, count], [*start, ZERO], [*end, counted], strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", counted, times), body, after)
+
+        builder.position_at_end(after)
+        result = []
+        for first, later in zip(start, end, strict=True):
+            phi = builder.phi(first.type)
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, last)
+            result.append(phi)
+        return result[: len(walk)], result[len(walk) :]
+
+    def _finish(
+        self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
+    ) -> None:
+        builder = self.builder
+        zero = ir.Constant(self.vector, None)
+
+        def write(mask: ir.Value | None) -> None:
+            out, d = finish.out.data, finish.d.data
+            for i in range(rows):
+                for j in range(vectors):
+                    lanes = mask if j == vectors - 1 else None
+                    kept = self.load(self.vector_at(d, j), lanes)
+                    # D + alpha sum or D sum: a product and a sum either way
+                    factor = builder.select(finish.multiplies, kept, finish.alpha)
+                    added = builder.select(finish.multiplies, zero, kept)
+                    total = self.fma(sums[i * vectors + j], factor, added)
+                    self.store(total, self.vector_at(out, j), lanes)
+                out, d = builder.gep(out, [finish.out.row]), builder.gep(d, [finish.d.row])
+
+        if self.masks:
+            write(mask)
+            return
+        bits = builder.bitcast(mask, ir.IntType(self.lanes))
+        whole = builder.icmp_signed("==", bits, ir.Constant(bits.type, -1))
+        with builder.if_else(whole) as (yes, no):
+            with yes:
+                write(None)
+            with no:
+                write(mask)
+
+    # ---- packing
+
+    def pack_tiles(self, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
+        """out ← for each tile of rows, k times its numbers of a column of A."""
+        builder, itemsize = self.builder, self.itemsize
+        for height, i in self.rows_of_tiles(m):
+            source = a.at(i, ZERO)
+            start = builder.mul(builder.mul(i, k), INT64(itemsize))
+            there = builder.gep(out, [start])
+            self._copy(height, INT64(height), k, source.transposed(), there, height * itemsize)
+
+    def pack(
+        self, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
+    ) -> None:
+        """out ← the first `columns` of B's k rows, one after the other, filled up with 0."""
+        self._copy(vectors * self.lanes, columns, k, b, out, vectors * REGISTER_BYTES)
+
+    def _copy(
+        self,
+        room: int,
+        columns: ir.Value,
+        k: ir.Value,
+        source: Strided,
+        out: ir.Value,
+        row_bytes: int,
+    ) -> None:
+        builder, lanes = self.builder, self.lanes
+        starts = range(0, room, lanes)
+        inside = [self.mask(builder.sub(columns, INT64(start))) for start in starts]
+        with cgutils.for_range(builder, k) as loop:
+            here = builder.gep(source.data, [builder.mul(loop.index, source.row)])
+            there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
+            for j, mask in enumerate(inside):
+                whole = row_bytes % REGISTER_BYTES == 0 or j < len(inside) - 1
+                value = self.load(self.vector_at(here, j), mask)
+                self.store(value, self.vector_at(there, j), None if whole else mask)
+
+    def pack_transposed(
+        self, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
+    ) -> None:
+        """The same for Bᵀ, of which b.row is how far apart its columns are.
+
+        `out` must have room for k rounded up to a multiple of `lanes`.
+        """
+        subroutine(
+            self.builder,
+            f"flatprop.pack_transposed.{self.element}",
+            self._pack_transposed,
+            ir.VoidType(),
+            [INT64(vectors), columns, k, b.data, b.row, out],
+        )
+
+    def _pack_transposed(
+        self,
+        builder: ir.IRBuilder,
+        vectors: ir.Value,
+        columns: ir.Value,
+        k: ir.Value,
+        data: ir.Value,
+        row: ir.Value,
+        out: ir.Value,
+    ) -> None:
+        inner = Tiles(builder, self.element, self.masks)
+        lanes = INT64(self.lanes)
+        row_bytes = builder.mul(vectors, INT64(REGISTER_BYTES))
+        b = Strided(builder, data, row, INT64(self.itemsize))
+        to = Strided(builder, out, row_bytes, INT64(self.itemsize))
+        with cgutils.for_range_slice(builder, ZERO, k, lanes, INT64) as (p, _):
+            left = builder.sub(k, p)
+            inside = inner.mask(left)
+            end = builder.mul(vectors, lanes)
+            with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
+                source = b.at(j, p).data
+                rows = inner._square(source, row, builder.sub(columns, j), inside, left)
+                for i, transposed in enumerate(inner._transposed(rows)):
+                    inner.store(transposed, to.at(builder.add(p, INT64(i)), j).data)
+
+    def _square(
+        self, at: ir.Value, row: ir.Value, rows: ir.Value, inside: ir.Value, columns: ir.Value
+    ) -> Values:
+        """`lanes` vectors below each other; what lies outside of the matrix is 0."""
+        builder, lanes = self.builder, self.lanes
+        pointers = [at]
+        for _ in range(1, lanes):
+            pointers.append(builder.gep(pointers[-1], [row]))
+        enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
+        none = ir.Constant(inside.type, None)
+        with builder.if_else(builder.and_(*enough)) as (whole, part):
+            with whole:
+                complete = [self.load(pointer) for pointer in pointers]
+                from_whole = builder.block
+            with part:
+                partial = []
+                for i, pointer in enumerate(pointers):
+                    exists = builder.icmp_signed("<", INT64(i), rows)
+                    partial.append(self.load(pointer, builder.select(exists, inside, none)))
+                from_part = builder.block
+        merged = []
+        for one, other in zip(complete, partial, strict=True):
+            value = builder.phi(self.vector)
+            value.add_incoming(one, from_whole)
+            value.add_incoming(other, from_part)
+            merged.append(value)
+        return merged
+
+    def _transposed(self, rows: Values) -> Values:
+        """A square of `lanes` vectors, transposed by exchanging ever smaller blocks."""
+        lanes = self.lanes
+        mask = ir.VectorType(INT32, lanes)
+        distance = lanes // 2
+        while distance:
+            low = [i if not i & distance else lanes + i - distance for i in range(lanes)]
+            high = [i + distance if not i & distance else lanes + i for i in range(lanes)]
+            for i in range(lanes):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    rows[i] = self.builder.shuffle_vector(*pair, ir.Constant(mask, low))
+                    rows[i + distance] = self.builder.shuffle_vector(
+                        *pair, ir.Constant(mask, high)
+                    )
+            distance //= 2
+        return rows
