@@ -51,7 +51,7 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> Array:
 
 
 def read_only(array: Array) -> Array:
-    """A flat view that cannot be written: one type for the kernels, whatever came in."""
-    view = array.reshape(-1).view()
-    view.flags.writeable = False
+    """A view that cannot be written: one type for the kernels, whatever came in."""
+    view = array.view()
+    view.setflags(write=False)
     return view

@@ -135,18 +135,14 @@ def finite(what: str, array: Array, original: Array | None = None) -> None:
     raise ValueError(f"{where} is {array[place]}{more}; remove or replace it first")
 
 
-def inputs(value: object, columns: int, dtype: np.dtype[Any]) -> Array:
-    """X as (rows, columns)."""
-    if (
-        type(value) is np.ndarray
-        and value.dtype == dtype
-        and value.ndim == 2
-        and value.shape[1] == columns
-        and value.shape[0] > 0
-        and value.flags.c_contiguous
-    ):
-        finite("X", value)
-        return value
+def inputs(value: object, columns: int, dtype: np.dtype[Any], look_for_nan: bool = True) -> Array:
+    """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        shape = value.shape
+        if len(shape) == 2 and shape[1] == columns and shape[0] and value.flags.c_contiguous:
+            if look_for_nan:
+                finite("X", value)
+            return value
     array = numbers("X", value, dtype)
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,8 @@ class Network:
     def _attach(self, params: Array) -> None:
         self._params = params
         records = self.layers
+        self._outputs = self.dense[-1].units
+        self._row_workspace = workspace_size(records, 1)
         self._weights = Views(
             "weights",
             [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
@@ -176,7 +179,7 @@ class Network:
     @property
     def outputs(self) -> int:
         """The number of outputs."""
-        return self.dense[-1].units
+        return self._outputs
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs after the last activation.
@@ -196,12 +199,18 @@ class Network:
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        x = checks.inputs(X, self.inputs, self.dtype)
+        # The kernel looks for NaN and infinity while it has the rows at hand.
+        x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
-        out = np.empty((rows, self.outputs), self.dtype)
-        block = min(rows, self._block_rows)
-        workspace = np.empty(workspace_size(self.layers, block), self.dtype)
-        batches.predict(self.layers, self._params, read_only(x), out.reshape(-1), block, workspace)
+        out = np.empty((rows, self._outputs), self.dtype)
+        if rows == 1:
+            block, size = 1, self._row_workspace
+        else:
+            block = min(rows, self._block_rows)
+            size = workspace_size(self.layers, block)
+        workspace = np.empty(size, self.dtype)
+        if not batches.predict(self.layers, self._params, read_only(x), out, block, workspace):
+            checks.finite("X", x)
         return out
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -392,7 +401,7 @@ class Network:
         rows = x.shape[0]
         target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
-        return batches.Data(read_only(x), read_only(target), read_only(weight), rows)
+        return batches.Data(*(read_only(a.reshape(-1)) for a in (x, target, weight)), rows)
 
     def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.
@@ -423,7 +432,7 @@ class Network:
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
 
-    @property
+    @cached_property
     def _block_rows(self) -> int:
         """Rows that go through the network together at most.
 

@@ -5,10 +5,11 @@ there are. Of a data set, `x` and `y` are flat and, like `weight`, may be
 read-only.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from flatprop.kernels import backprop
-from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope
+from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope, squared_norm
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
 from flatprop.kernels.rows import softmax
@@ -48,15 +49,21 @@ def block_weights(data, start, rows, outputs, block):
 
 @entry_point
 def predict(layers, params, x, out, block_rows, workspace):
-    """out ← the outputs for every row of x; `workspace` as for `backprop.forward`."""
+    """out ← the outputs for every row of x; whether all of x is finite, if its squares are.
+
+    `workspace` is as for `backprop.forward`.
+    """
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     rows = out.size // outputs
+    norm = 0.0
     for start in range(0, rows, block_rows):
         count = min(block_rows, rows - start)
         a = matrix(x, start * inputs, count, inputs)
+        norm += squared_norm(a, 0, count * inputs)
         backprop.forward(
             layers, params, a, matrix(out, start * outputs, count, outputs), workspace, False
         )
+    return math.isfinite(norm)
 
 
 @entry_point
