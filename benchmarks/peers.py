@@ -27,15 +27,15 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 )
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import flatprop as fp  # noqa: E402
-from flatprop.data import load_digits  # noqa: E402
-from flatprop.kernels import workspace_size  # noqa: E402
+import flatprop as fp
+from flatprop.data import load_digits
+from flatprop.kernels import workspace_size
 
-from . import loops  # noqa: E402
-from .training import CASES, operations, problem  # noqa: E402
-from .yardstick import NumPyNetwork  # noqa: E402
+from . import loops
+from .training import CASES, operations, problem
+from .yardstick import NumPyNetwork
 
 RATE = 1e-3
 ROUNDS = 7

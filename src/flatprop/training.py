@@ -107,7 +107,9 @@ class Training:
         self.best_params: Array | None = None
         if resumed is not None:
             self._restore(resumed)
+        began = time.perf_counter()
         self.safe = network.params.copy()
+        self._snapshot_seconds = time.perf_counter() - began
 
     # ---- set-up
 
@@ -222,7 +224,7 @@ class Training:
 
     def _loop(self, bar: Any) -> str:
         params = self.network.params
-        next_snapshot = time.perf_counter() + SNAPSHOT_SECONDS
+        next_snapshot = time.perf_counter() + self._until_snapshot()
         blocks = self._first_blocks()
         if self.epochs_done >= self.epochs:
             return "epochs"
@@ -245,13 +247,13 @@ class Training:
             if status == loop.RUNNING:
                 blocks = max(1, int(blocks * min(ratio, 16)))
 
-            if status != loop.DIVERGED and now > next_snapshot:
+            if status in (loop.RUNNING, loop.EPOCH_ENDED) and now > next_snapshot:
                 if _finite(params):
                     self.safe[:] = params
                 else:
                     status = loop.DIVERGED
-                taken = time.perf_counter() - now
-                next_snapshot = now + max(SNAPSHOT_SECONDS, taken / SNAPSHOT_SHARE)
+                self._snapshot_seconds = time.perf_counter() - now
+                next_snapshot = now + self._until_snapshot()
             if status in (loop.FINISHED, loop.CONVERGED) and not _finite(params):
                 status = loop.DIVERGED
             if status == loop.DIVERGED:
@@ -268,6 +270,10 @@ class Training:
                 return reason
             if status == loop.FINISHED:
                 return "epochs"
+
+    def _until_snapshot(self) -> float:
+        """Seconds to the next snapshot, by how long the last one took."""
+        return max(SNAPSHOT_SECONDS, self._snapshot_seconds / SNAPSHOT_SHARE)
 
     def _keep_finite(self) -> None:
         """Fall back on the last parameters known to be finite, where they no longer are."""
