@@ -401,7 +401,8 @@ class Network:
         rows = x.shape[0]
         target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
-        return batches.Data(*(read_only(a.reshape(-1)) for a in (x, target, weight)), rows)
+        x, target, weight = (read_only(array.reshape(-1)) for array in (x, target, weight))
+        return batches.Data(x, target, weight, rows)
 
     def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.

@@ -286,16 +286,16 @@ class Product(NamedTuple):
         )
         height = builder.select(packs_a, INT64(PACKED_ROWS), m)
         copy = builder.gep(self.work, [INT64(BLOCK * PANEL * tiles.itemsize)])
-        with _slices(builder, k, length) as (p, some):
+        with _slices(builder, k, length) as (p, some), _slices(builder, m, height) as (i, rows):
+            a = self.a.at(i, p)
+            with builder.if_then(packs_a):
+                tiles.pack_tiles(rows, some, a, copy)
+            a = a._replace(data=builder.select(packs_a, copy, a.data))
             first = builder.icmp_signed("==", p, ZERO)
             finish = self.finish._replace(d=self.finish.d.or_else(first, self.finish.out))
-            with _slices(builder, m, height) as (i, rows):
-                a = self.a.at(i, p)
-                with builder.if_then(packs_a):
-                    tiles.pack_tiles(rows, some, a, copy)
-                a = a._replace(data=builder.select(packs_a, copy, a.data))
-                part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
-                part.by_panels(rows, n, some, packs_a)
+            # p is 0 where B is transposed
+            part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
+            part.by_panels(rows, n, some, packs_a)
 
     def by_panels(self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value) -> None:
         """All of it, panel by panel."""

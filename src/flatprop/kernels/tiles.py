@@ -118,8 +118,8 @@ class Tiles:
         return fma(*lanes).value
 
     def prefetch(self, at: ir.Value) -> None:
-        """Ask for the line around one byte, which will be written."""
-        arguments = [at, INT32(1), INT32(3), INT32(1)]
+        """Ask for the line around one byte, into the second cache."""
+        arguments = [at, INT32(0), INT32(2), INT32(1)]
         signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
         module = self.builder.module
         function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
@@ -153,9 +153,9 @@ class Tiles:
             start = builder.mul(builder.mul(i, k), itemsize)
             copied = builder.gep(a.data, [start]), itemsize, INT64(height * self.itemsize)
             rows = Strided(builder, *copied).or_else(packed, a.at(i, ZERO))
-            self._prefetch_result(height, vectors, k, finish.out.at(i, ZERO))
-            sums = self.sums(height, vectors, k, rows, b)
-            self._finish(height, vectors, sums, mask, finish.at(i, ZERO))
+            part = finish.at(i, ZERO)
+            sums = self.sums(height, vectors, k, rows, b, result=part.out)
+            self._finish(height, vectors, sums, mask, part)
 
     def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value]]:
         """A loop over m rows: what is written while a height and the first row are yielded
@@ -177,15 +177,6 @@ class Tiles:
             builder.branch(head)
             builder.position_at_end(after)
 
-    def _prefetch_result(self, rows: int, vectors: int, k: ir.Value, out: Strided) -> None:
-        """Ask for the lines of `out` before they are needed, where that takes a while."""
-        builder = self.builder
-        with builder.if_then(builder.icmp_signed(">=", k, INT64(64))):
-            for i in range(rows):
-                row = out.at(INT64(i), ZERO).data
-                for j in range(vectors):
-                    self.prefetch(self.vector_at(row, j))
-
     def sums(
         self,
         rows: int,
@@ -194,8 +185,13 @@ class Tiles:
         a: Strided,
         b: Strided,
         masks: Sequence[ir.Value] | None = None,
+        result: Strided | None = None,
     ) -> Values:
-        """A B for one tile, row by row; B's vectors are read under `masks`, if given."""
+        """A B for one tile, row by row.
+
+        B's vectors are read under `masks`, if given. Where the sums take long, the lines
+        of the `result`, if given, are asked for meanwhile.
+        """
         builder = self.builder
         size = rows * vectors
         chains = CHAINS // size if rows == 1 else 1
@@ -229,6 +225,22 @@ class Tiles:
 
         zeros = [ir.Constant(self.vector, None)] * (size * chains)
         walk = [*pointers, b.data]
+        if result is not None and rows == self.heights[0]:
+            # now and then one: many at once would make the tile wait
+            long = builder.icmp_signed(">=", k, INT64(64))
+            places = builder.select(long, INT64(rows), ZERO)
+            steps = builder.udiv(k, INT64(rows))
+
+            def stretch(walk: Values, sums: Values) -> tuple[Values, Values]:
+                *here, line = walk
+                for j in range(vectors):
+                    self.prefetch(self.vector_at(line, j))
+                here, sums = self.repeat(steps, step, here, sums)
+                return [*here, builder.gep(line, [result.row])], sums
+
+            walk, zeros = self.repeat(places, stretch, [*walk, result.data], zeros)
+            *walk, _ = walk
+            k = builder.sub(k, builder.mul(places, steps))
         if chains == 1:
             return self.repeat(k, step, walk, zeros)[1]
         walk, sums = self.repeat(builder.sdiv(k, INT64(chains)), chained, walk, zeros)
