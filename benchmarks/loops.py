@@ -54,9 +54,15 @@ def affine(x, W, b, out, scratch, times):
 
 
 @entry_point
-def product_transposed_left(a, b, out, scratch, times):
+def product_transposed_left(a, b, alpha, keep, out, scratch, times):
     for _ in range(times):
-        matmul.product_transposed_left(a, b, 0, 1.0, False, out, scratch)
+        matmul.product_transposed_left(a, b, 0, alpha, keep, out, scratch)
+
+
+@entry_point
+def column_sums(a, alpha, keep, out, scratch, times):
+    for _ in range(times):
+        matmul.column_sums(a, alpha, keep, out, scratch)
 
 
 @entry_point

@@ -40,7 +40,7 @@ class Products:
             "forward": (loops.affine, (x, W, b), (x, W), np.add, (rows, units)),
             "weights": (
                 loops.product_transposed_left,
-                (x, dL_dz),
+                (x, dL_dz, 1.0, False),
                 (x.T, dL_dz),
                 None,
                 (inputs, units),
