@@ -481,7 +481,7 @@ def draw(table, path):
             if name in colours:
                 axes.plot(ratio, place, "o", color=colours[name], markersize=7, alpha=0.9)
     axes.axvline(1, color="black", linewidth=1.2)
-    axes.text(1, -0.9, "flatprop", ha="center", va="bottom", fontsize=9)
+    axes.text(1, -1.08, "flatprop", ha="center", va="bottom", fontsize=9)
     axes.set_xscale("log")
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500]
     axes.set_xticks(ticks, [f"{tick} ×" for tick in ticks])
