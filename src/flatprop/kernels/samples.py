@@ -5,7 +5,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.lanes import Lanes, lane_count
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -13,6 +13,9 @@ from flatprop.kernels.registers import (
     Array,
     broadcast,
     compiled,
+    mask_of,
+    masked_load,
+    masked_store,
     registers,
     rows_of,
     wide,
@@ -60,12 +63,18 @@ def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -
     def emit(
         builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
     ) -> None:
+        lanes = lane_count(out.element)
+        pointer = ir.VectorType(out.element, lanes).as_pointer()
+        columns = out.shape[1]
         for i in rows_of(out):
             row = builder.load(order.at(builder.add(start, i)))
-            columns = out.shape[1]
-            here = source.part(builder.mul(row, columns), columns)
-            for register in registers(here, out.row(i), written_only=1):
-                register.store(register[0], 1)
+            here, there = source.at(builder.mul(row, columns)), out.at(builder.mul(i, columns))
+            with cgutils.for_range_slice(builder, ZERO, columns, INT64(lanes), INT64) as (j, _):
+                mask = mask_of(builder, builder.sub(columns, j), lanes)
+                one, other = (
+                    builder.bitcast(builder.gep(place, [j]), pointer) for place in (here, there)
+                )
+                masked_store(builder, masked_load(builder, one, mask), other, mask)
 
     return compiled(emit, types.void, source, order, types.int64, out)
 
