@@ -1,4 +1,4 @@
-"""The training loop: shuffle, gather, loss and gradient, update; epoch after epoch.
+"""The training loop: shuffle, gather, loss and slopes, gradient and update; epoch after epoch.
 
 Python calls `train` again and again with a bounded number of blocks, so that a
 signal or a callback waits for one call at most. Everything that a later call
@@ -95,7 +95,10 @@ class Buffers(NamedTuple):
     weight: Any
     """(block rows · outputs,), ones where every sample counts alike."""
     workspace: Any
+    """`backprop.gradient_workspace_size` numbers for a block."""
     gradient: Any
+    """(parameters,) where they change AFTERWARDS; BY_ROWS at least a row of the widest layer;
+    empty AT_ONCE."""
     block_rows: int
 
 

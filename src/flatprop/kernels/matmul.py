@@ -59,7 +59,7 @@ B_FAR_BYTES, B_READERS = 512, 36
 """Between the rows of B; rows of A that will read the copy."""
 A_FAR_BYTES, A_READERS = 4096, 256
 """Between the columns of A; columns of B that will read the copy."""
-PACKED_ROWS = 240
+PACKED_ROWS = 480
 """Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
 WIDEST_UNPACKED = 511
 """Units or inputs from which on A may be packed, in float64."""
@@ -68,7 +68,7 @@ WIDEST_UNPACKED = 511
 def scratch_size(rows: int, widest: int) -> int:
     """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
     longest = max(min(rows, BLOCK), widest)
-    panel = (longest + 15) // 16 * 16 * PANEL
+    panel = (longest + 15) // 16 * 16 * PANEL + REGISTER_BYTES // 4  # for its alignment
     return panel + (PACKED_ROWS * BLOCK if widest > WIDEST_UNPACKED else 0)
 
 
@@ -154,6 +154,12 @@ def product_transposed_right(
     return compiled(emit, types.void, a, b, factor, out, scratch)
 
 
+def _aligned(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    """The first place from `pointer` on where no vector straddles two lines of the cache."""
+    address = builder.add(builder.ptrtoint(pointer, INT64), INT64(REGISTER_BYTES - 1))
+    return builder.inttoptr(builder.and_(address, INT64(-REGISTER_BYTES)), POINTER)
+
+
 def _strided(array: Array) -> Strided:
     builder = array.builder
     column = INT64(8 if array.element == DOUBLE else 4)
@@ -198,7 +204,7 @@ def _multiply(
         alpha = ir.Constant(element, 1.0)
     elif element != DOUBLE:
         alpha = builder.fptrunc(alpha, element)
-    work = builder.bitcast(scratch.data, POINTER)
+    work = _aligned(builder, scratch.data)
     matrices = [value for matrix in (a, b, d, out) for value in matrix[1:]]
 
     def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
