@@ -463,7 +463,7 @@ def draw(table, path):
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "flatprop"
+    matplotlib.rcParams.update({"svg.hashsalt": "flatprop", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     colours = {

@@ -27,10 +27,10 @@ def times_few_columns(
 ) -> None:
     """out ← x W + b, (m, k) times (k, n), all rows contiguous."""
     builder, lanes = tiles.builder, tiles.lanes
-    deinterleave(tiles, n, k, W, work)
+    _pack_columns(tiles, n, k, W, work)
     bias = [tiles.broadcast(finish.d.at(ZERO, INT64(j)).data) for j in range(n)]
     group = lanes // n
-    every = _merged(tiles, [bias[lane % n] for lane in range(lanes)])
+    every = _gathered(tiles, bias, [(lane % n, lane) for lane in range(lanes)])
     steps = builder.lshr(builder.add(k, INT64(lanes - 1)), INT64(lanes.bit_length() - 1))
     row_bytes, last = INT64(REGISTER_BYTES * n), builder.sub(m, INT64(1))
     with cgutils.for_range_slice(builder, ZERO, m, INT64(group), INT64) as (i, _):
@@ -110,7 +110,7 @@ def transposed_times_few_columns(
             tiles.store(total, tiles.vector_at(here.out.data, v), mask)
 
 
-def deinterleave(tiles: Tiles, n: int, k: ir.Value, b: Strided, out: ir.Value) -> None:
+def _pack_columns(tiles: Tiles, n: int, k: ir.Value, b: Strided, out: ir.Value) -> None:
     """out ← for each vector of B's k contiguous rows, n columns, one after the other.
 
     Filled up with 0 to a multiple of `lanes` rows.
@@ -160,13 +160,6 @@ def _gathered(tiles: Tiles, vectors: Values, places: Sequence[tuple[int, int]]) 
         result = tiles.builder.shuffle_vector(result, vector, mask)
         order = list(range(tiles.lanes))
     return result
-
-
-def _merged(tiles: Tiles, vectors: Values) -> ir.Value:
-    """A vector whose lane i is that of vector i."""
-    unique = list({id(vector): vector for vector in vectors}.values())
-    index = {id(vector): place for place, vector in enumerate(unique)}
-    return _gathered(tiles, unique, [(index[id(v)], lane) for lane, v in enumerate(vectors)])
 
 
 def _added_up(tiles: Tiles, vectors: Values) -> ir.Value:
