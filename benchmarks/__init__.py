@@ -1,7 +1,7 @@
 """The airspeed velocity suite; `asv.conf.json` says how it is run.
 
 asv imports this file before the others, so that what is set here is in force
-when SciPy and Numba start.
+when NumPy and Numba start.
 """
 
 import ctypes

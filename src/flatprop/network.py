@@ -164,8 +164,6 @@ class Network:
     def _attach(self, params: Array) -> None:
         self._params = params
         records = self.layers
-        self._outputs = self.dense[-1].units
-        self._row_workspace = workspace_size(records, 1)
         self._weights = Views(
             "weights",
             [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
@@ -179,7 +177,7 @@ class Network:
     @property
     def outputs(self) -> int:
         """The number of outputs."""
-        return self._outputs
+        return self.dense[-1].units
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs after the last activation.
@@ -202,7 +200,7 @@ class Network:
         # The kernel looks for NaN and infinity while it has the rows at hand.
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
-        out = np.empty((rows, self._outputs), self.dtype)
+        out = np.empty((rows, self.dense[-1].units), self.dtype)
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
@@ -432,6 +430,11 @@ class Network:
         """What Σ w ℓ over data that `data` made is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
+
+    @cached_property
+    def _row_workspace(self) -> int:
+        """Numbers that a forward pass of one row needs."""
+        return workspace_size(self.layers, 1)
 
     @cached_property
     def _block_rows(self) -> int:

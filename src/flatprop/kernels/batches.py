@@ -36,7 +36,7 @@ class Block(NamedTuple):
     weight: Any
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
-    """2 · rows · (units of all layers + outputs)."""
+    """`backprop.gradient_workspace_size` numbers, and 2 · rows · outputs."""
 
 
 @kernel
@@ -49,7 +49,7 @@ def block_weights(data, start, rows, outputs, block):
 
 @entry_point
 def predict(layers, params, x, out, block_rows, workspace):
-    """out ← the outputs for every row of x; whether all of x is finite, if its squares are.
+    """out ← the outputs for every row of x; whether Σ x² is finite, as it is not for NaN.
 
     `workspace` is as for `backprop.forward`.
     """

@@ -30,6 +30,7 @@ from flatprop.kernels.narrow import (
     times_few_columns,
     transposed_times_few_columns,
 )
+from flatprop.kernels.packing import pack, pack_rows, pack_transposed
 from flatprop.kernels.registers import (
     DOUBLE,
     INT64,
@@ -53,23 +54,22 @@ PANEL = 32
 BLOCK = 320
 """Where B is not transposed: how many products are added up before the result is written."""
 
-# When packing pays, as measured. Rows of B that are far apart fall on few places of the cache,
-# and each on a page of its own; so do columns of A.
+# When packing pays. Rows of B that are far apart fall on few places of the cache, and each on a
+# page of its own; so do columns of A.
 B_FAR_BYTES, B_READERS = 512, 36
 """Between the rows of B; rows of A that will read the copy."""
 A_FAR_BYTES, A_READERS = 4096, 256
 """Between the columns of A; columns of B that will read the copy."""
 PACKED_ROWS = 480
 """Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
-WIDEST_UNPACKED = 511
-"""Units or inputs from which on A may be packed, in float64."""
 
 
 def scratch_size(rows: int, widest: int) -> int:
     """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
     longest = max(min(rows, BLOCK), widest)
     panel = (longest + 15) // 16 * 16 * PANEL + REGISTER_BYTES // 4  # for its alignment
-    return panel + (PACKED_ROWS * BLOCK if widest > WIDEST_UNPACKED else 0)
+    may_pack_a = 8 * widest >= A_FAR_BYTES  # in float64, in float32 from twice as many on
+    return panel + (PACKED_ROWS * BLOCK if may_pack_a else 0)
 
 
 @intrinsic
@@ -295,7 +295,7 @@ class Product(NamedTuple):
         with _slices(builder, k, length) as (p, some), _slices(builder, m, height) as (i, rows):
             a = self.a.at(i, p)
             with builder.if_then(packs_a):
-                tiles.pack_tiles(rows, some, a, copy)
+                pack_rows(tiles, rows, some, a, copy)
             a = a._replace(data=builder.select(packs_a, copy, a.data))
             first = builder.icmp_signed("==", p, ZERO)
             finish = self.finish._replace(d=self.finish.d.or_else(first, self.finish.out))
@@ -327,9 +327,9 @@ class Product(NamedTuple):
         packs = builder.or_(builder.or_(transposed, narrow), builder.and_(far, often))
         with builder.if_then(packs), builder.if_else(transposed) as (yes, no):
             with yes:
-                tiles.pack_transposed(vectors, columns, k, b.at(j, ZERO), self.work)
+                pack_transposed(tiles, vectors, columns, k, b.at(j, ZERO), self.work)
             with no:
-                tiles.pack(vectors, columns, k, in_place, self.work)
+                pack(tiles, vectors, columns, k, in_place, self.work)
         copy = Strided(builder, self.work, INT64(vectors * REGISTER_BYTES), b.column)
         return copy.or_else(packs, in_place)
 

@@ -1,8 +1,8 @@
 """Loops that take arrays a register at a time: what the intrinsics are written with.
 
 Arrays are contiguous, of one dtype and, in one loop, equally long. The last
-register of an array may be partly outside; its lanes are masked, so every
-element is computed by the same instructions, wherever it stands.
+register of an array may be partly outside; it is computed in full all the same,
+so every element is computed by the same instructions, wherever it stands.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -116,10 +116,8 @@ def registers(*arrays: Array, written_only: int = 0) -> Iterator[Register]:
     for end, buffer in list(zip(ends, buffers, strict=True))[: len(arrays) - written_only]:
         builder.store(masked_load(builder, end, mask), buffer)
 
-    with cgutils.for_range_slice(builder, INT64(0), first.count, INT64(lanes), INT64) as (
-        start,
-        _,
-    ):
+    step = INT64(lanes)
+    with cgutils.for_range_slice(builder, INT64(0), first.count, step, INT64) as (start, _):
         full = builder.icmp_signed("<", start, whole)
         pointers = []
         for array, buffer in zip(arrays, buffers, strict=True):
@@ -313,10 +311,10 @@ def subroutine(
         kind = ir.FunctionType(result, [value.type for value in passed])
         function = ir.Function(builder.module, kind, name)
         function.linkage = "internal"
-        # LLVM would copy it for every constant that it is called with.
-        function.attributes.add("noduplicate")
-        function.attributes.add("noinline")
-        function.attributes.add("optsize")
+        # Compiled once: LLVM would copy it into every caller and for every constant that
+        # it is called with, and unroll its loops, which is slower to compile, not to run.
+        for attribute in ("noduplicate", "noinline", "optsize"):
+            function.attributes.add(attribute)
         inner = ir.IRBuilder(function.append_basic_block("entry"))
         given = iter(function.args)
         outcome = emit(inner, *(_rebuilt(operand, inner, given) for operand in operands))

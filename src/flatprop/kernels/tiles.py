@@ -1,4 +1,4 @@
-"""What matrix products are made of: a tile of the result held in registers, and packing.
+"""What matrix products are made of: a tile of the result, held in registers.
 
 A tile is a few rows by one or two vectors of the result. While p runs over the columns
 of A, each row's A[i, p], broadcast, times B's vectors at p is added to it: every
@@ -19,7 +19,6 @@ from flatprop.kernels.registers import (
     masked_load,
     masked_store,
     splat,
-    subroutine,
 )
 
 POINTER = ir.IntType(8).as_pointer()
@@ -72,7 +71,7 @@ Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
 
 
 class Tiles:
-    """Writes tiles and packing for one dtype into one function."""
+    """Writes tiles for one dtype into one function."""
 
     def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: bool) -> None:
         self.builder = builder
@@ -144,7 +143,7 @@ class Tiles:
     ) -> None:
         """All m rows of one panel, `columns` of whose `vectors` vectors are written.
 
-        B's panel is read in whole vectors; A is as `pack_tiles` leaves it where `packed`.
+        B's panel is read in whole vectors; A is as `packing.pack_rows` leaves it where `packed`.
         """
         builder = self.builder
         mask = self.mask(builder.sub(columns, INT64((vectors - 1) * self.lanes)))
@@ -274,13 +273,19 @@ class Tiles:
         builder.cbranch(builder.icmp_signed("<", counted, times), body, after)
 
         builder.position_at_end(after)
-        result = []
-        for first, later in zip(start, end, strict=True):
-            phi = builder.phi(first.type)
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, last)
-            result.append(phi)
+        result = self.merged((before, start), (last, end))
         return result[: len(walk)], result[len(walk) :]
+
+    def merged(self, *incoming: tuple[ir.Block, Values]) -> Values:
+        """What the values are where several blocks meet, each with its own."""
+        blocks, lists = zip(*incoming, strict=True)
+        result = []
+        for values in zip(*lists, strict=True):
+            phi = self.builder.phi(values[0].type)
+            for block, value in zip(blocks, values, strict=True):
+                phi.add_incoming(value, block)
+            result.append(phi)
+        return result
 
     def _finish(
         self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
@@ -311,126 +316,3 @@ class Tiles:
                 write(None)
             with no:
                 write(mask)
-
-    # ---- packing
-
-    def pack_tiles(self, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
-        """out ← for each tile of rows, k times its numbers of a column of A."""
-        builder, itemsize = self.builder, self.itemsize
-        for height, i in self.rows_of_tiles(m):
-            source = a.at(i, ZERO)
-            start = builder.mul(builder.mul(i, k), INT64(itemsize))
-            there = builder.gep(out, [start])
-            self._copy(height, INT64(height), k, source.transposed(), there, height * itemsize)
-
-    def pack(
-        self, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
-    ) -> None:
-        """out ← the first `columns` of B's k rows, one after the other, filled up with 0."""
-        self._copy(vectors * self.lanes, columns, k, b, out, vectors * REGISTER_BYTES)
-
-    def _copy(
-        self,
-        room: int,
-        columns: ir.Value,
-        k: ir.Value,
-        source: Strided,
-        out: ir.Value,
-        row_bytes: int,
-    ) -> None:
-        builder, lanes = self.builder, self.lanes
-        starts = range(0, room, lanes)
-        inside = [self.mask(builder.sub(columns, INT64(start))) for start in starts]
-        with cgutils.for_range(builder, k) as loop:
-            here = builder.gep(source.data, [builder.mul(loop.index, source.row)])
-            there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
-            for j, mask in enumerate(inside):
-                whole = row_bytes % REGISTER_BYTES == 0 or j < len(inside) - 1
-                value = self.load(self.vector_at(here, j), mask)
-                self.store(value, self.vector_at(there, j), None if whole else mask)
-
-    def pack_transposed(
-        self, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
-    ) -> None:
-        """The same for Bᵀ, of which b.row is how far apart its columns are.
-
-        `out` must have room for k rounded up to a multiple of `lanes`.
-        """
-        subroutine(
-            self.builder,
-            f"flatprop.pack_transposed.{self.element}",
-            self._pack_transposed,
-            ir.VoidType(),
-            [INT64(vectors), columns, k, b.data, b.row, out],
-        )
-
-    def _pack_transposed(
-        self,
-        builder: ir.IRBuilder,
-        vectors: ir.Value,
-        columns: ir.Value,
-        k: ir.Value,
-        data: ir.Value,
-        row: ir.Value,
-        out: ir.Value,
-    ) -> None:
-        inner = Tiles(builder, self.element, self.masks)
-        lanes = INT64(self.lanes)
-        row_bytes = builder.mul(vectors, INT64(REGISTER_BYTES))
-        b = Strided(builder, data, row, INT64(self.itemsize))
-        to = Strided(builder, out, row_bytes, INT64(self.itemsize))
-        with cgutils.for_range_slice(builder, ZERO, k, lanes, INT64) as (p, _):
-            left = builder.sub(k, p)
-            inside = inner.mask(left)
-            end = builder.mul(vectors, lanes)
-            with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
-                source = b.at(j, p).data
-                rows = inner._square(source, row, builder.sub(columns, j), inside, left)
-                for i, transposed in enumerate(inner._transposed(rows)):
-                    inner.store(transposed, to.at(builder.add(p, INT64(i)), j).data)
-
-    def _square(
-        self, at: ir.Value, row: ir.Value, rows: ir.Value, inside: ir.Value, columns: ir.Value
-    ) -> Values:
-        """`lanes` vectors below each other; what lies outside of the matrix is 0."""
-        builder, lanes = self.builder, self.lanes
-        pointers = [at]
-        for _ in range(1, lanes):
-            pointers.append(builder.gep(pointers[-1], [row]))
-        enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
-        none = ir.Constant(inside.type, None)
-        with builder.if_else(builder.and_(*enough)) as (whole, part):
-            with whole:
-                complete = [self.load(pointer) for pointer in pointers]
-                from_whole = builder.block
-            with part:
-                partial = []
-                for i, pointer in enumerate(pointers):
-                    exists = builder.icmp_signed("<", INT64(i), rows)
-                    partial.append(self.load(pointer, builder.select(exists, inside, none)))
-                from_part = builder.block
-        merged = []
-        for one, other in zip(complete, partial, strict=True):
-            value = builder.phi(self.vector)
-            value.add_incoming(one, from_whole)
-            value.add_incoming(other, from_part)
-            merged.append(value)
-        return merged
-
-    def _transposed(self, rows: Values) -> Values:
-        """A square of `lanes` vectors, transposed by exchanging ever smaller blocks."""
-        lanes = self.lanes
-        mask = ir.VectorType(INT32, lanes)
-        distance = lanes // 2
-        while distance:
-            low = [i if not i & distance else lanes + i - distance for i in range(lanes)]
-            high = [i + distance if not i & distance else lanes + i for i in range(lanes)]
-            for i in range(lanes):
-                if not i & distance:
-                    pair = rows[i], rows[i + distance]
-                    rows[i] = self.builder.shuffle_vector(*pair, ir.Constant(mask, low))
-                    rows[i + distance] = self.builder.shuffle_vector(
-                        *pair, ir.Constant(mask, high)
-                    )
-            distance //= 2
-        return rows
