@@ -12,8 +12,9 @@ from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.lanes import Lanes, where
+from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.numbers import where
 from flatprop.formulas.optimizers import RULES
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
@@ -28,7 +29,7 @@ from flatprop.kernels.registers import (
     wide,
 )
 
-ELEMENTARY = elementary.FUNCTIONS
+ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
 

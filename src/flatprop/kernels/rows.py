@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
-from flatprop.formulas.lanes import Lanes, where
+from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.numbers import where
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
