@@ -1,7 +1,7 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from flatprop.description import (
     objective_record,
     summary,
 )
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import gradient_workspace_size, workspace_size
@@ -43,8 +42,8 @@ class Network:
         The layers in order, the last one giving the outputs.
     loss
         A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
-        "mae", "huber", "log_cosh", "quantile", "poisson") or an object such as
-        ``fp.losses.Huber(delta=2.0)``.
+        "mae", "huber", "log_cosh", "quantile", "poisson"), an object such as
+        ``fp.losses.Huber(delta=2.0)``, or your own function: see `fp.losses.Own`.
     dtype
         "float32" or "float64", of the parameters and of all arithmetic.
     rng
@@ -85,7 +84,7 @@ class Network:
         self,
         inputs: int,
         layers: Sequence[Dense],
-        loss: str | Loss = "mse",
+        loss: "str | Loss | Callable[[float, float], tuple[float, float]]" = "mse",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
@@ -94,8 +93,7 @@ class Network:
         self._loss_function = checked_loss(loss, self.dense[-1])
         self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
-        self.layers, size = layer_records(self.inputs, self.dense)
-        self.objectives = objective_record(self._loss_function, self.dense[-1].units)
+        size = self._describe()
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -117,7 +115,7 @@ class Network:
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
             fan_in, fan_out = W.shape
-            match ACTIVATIONS[layer.activation].initialisation:
+            match layer.initialisation:
                 case "he":
                     W[:] = source.normal(0, math.sqrt(2 / fan_in), W.shape)
                 case "lecun":
@@ -159,6 +157,14 @@ class Network:
     def loss_function(self) -> Loss:
         """What `fit` makes small; chosen when the network is made."""
         return self._loss_function
+
+    def _describe(self) -> int:
+        """Make the records for the kernels; the number of parameters."""
+        self.layers, size = layer_records(self.inputs, self.dense, self.dtype)
+        self.objectives = objective_record(
+            self._loss_function, self.dense[-1].units, self.dtype
+        )
+        return size
 
     def _attach(self, params: Array) -> None:
         self._params = params
@@ -536,19 +542,20 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_weights"], state["_biases"]  # views, made again
+        # Made again: views, and records, which may hold addresses of this process.
+        for name in ("_weights", "_biases", "layers", "objectives"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for records in (self.layers, self.objectives):
-            records.flags.writeable = False  # which pickle does not keep
+        self._describe()
         params = aligned_empty(self._params.size, self.dtype)
         params[:] = self._params
         self._attach(params)
 
     def __repr__(self) -> str:
-        layers = " -> ".join(f"{layer.units} {layer.activation}" for layer in self.dense)
+        layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
         return (
             f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
