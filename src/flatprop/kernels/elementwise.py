@@ -12,6 +12,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.duals import Dual
 from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.numbers import where
@@ -108,6 +109,25 @@ def activate_with_slope(
 
 
 @intrinsic
+def activate_with_curvature(
+    typing_context: Any, code: Any, z: Any, slope: Any, curvature: Any
+) -> Any:
+    """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
+
+    def emit(
+        builder: ir.IRBuilder, code: ir.Value, z: Array, slope: Array, curvature: Array
+    ) -> None:
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z, slope, curvature, written_only=2):
+                a, derivative = formula(Dual(register[0], register[0].like(1.0)))
+                register.store(a.value, 0)
+                register.store(derivative.value, 1)
+                register.store(derivative.tangent, 2)
+
+    return compiled(emit, types.void, types.int64, z, slope, curvature)
+
+
+@intrinsic
 def loss_with_slope(
     typing_context: Any,
     code: Any,
@@ -179,6 +199,41 @@ def _own_loss(result: ir.Value, function: ir.Value, scale: ir.Value, *arrays: Ar
         nothing = ir.Constant(pointer, None)
         total = builder.call(address, [prediction.count, scale, *data, nothing])
         builder.store(total, result)
+
+
+@intrinsic
+def loss_curvature(
+    typing_context: Any,
+    code: Any,
+    parameter: Any,
+    scale: Any,
+    prediction: Any,
+    y: Any,
+    weight: Any,
+    tangent: Any,
+) -> Any:
+    """tangent ← scale · w · ∂²ℓ/∂ŷ² · tangent: how fast the slope changes along it."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        parameter: ir.Value,
+        scale: ir.Value,
+        prediction: Array,
+        y: Array,
+        weight: Array,
+        tangent: Array,
+    ) -> None:
+        shape = broadcast(Lanes(builder, parameter), prediction.element)
+        factor = broadcast(Lanes(builder, scale), prediction.element)
+        for formula in cases(builder, code, LOSS_FORMULAS):
+            for register in registers(prediction, y, weight, tangent):
+                moving = Dual(register[0], register[3])
+                _, slope = formula(moving, Dual(register[1]), Dual(shape))
+                register.store(slope.tangent * (register[2] * factor), 3)
+
+    numbers = types.int64, types.float64, types.float64
+    return compiled(emit, types.void, *numbers, prediction, y, weight, tangent)
 
 
 @intrinsic
