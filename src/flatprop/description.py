@@ -117,9 +117,7 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return kind
 
 
-def layer_records(
-    inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]
-) -> tuple[Array, int]:
+def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> tuple[Array, int]:
     records = np.zeros(len(dense), LAYER)
     offset = place = 0
     for number, layer in enumerate(dense):

@@ -161,9 +161,7 @@ class Network:
     def _describe(self) -> int:
         """Make the records for the kernels; the number of parameters."""
         self.layers, size = layer_records(self.inputs, self.dense, self.dtype)
-        self.objectives = objective_record(
-            self._loss_function, self.dense[-1].units, self.dtype
-        )
+        self.objectives = objective_record(self._loss_function, self.dense[-1].units, self.dtype)
         return size
 
     def _attach(self, params: Array) -> None:

@@ -246,9 +246,7 @@ def _calls(address: int, *arguments: Lanes) -> tuple[Lanes, ...]:
     builder = arguments[0].builder
     place = ir.PointerType(DOUBLE)
     pointer = ir.PointerType(ir.IntType(8))
-    kind = ir.FunctionType(
-        INT32, [pointer, pointer, *[DOUBLE] * len(arguments), place, place]
-    )
+    kind = ir.FunctionType(INT32, [pointer, pointer, *[DOUBLE] * len(arguments), place, place])
     function = builder.inttoptr(ir.IntType(64)(address), kind.as_pointer())
     with builder.goto_entry_block():
         result, exception = builder.alloca(pointer), builder.alloca(pointer)

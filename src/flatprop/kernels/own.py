@@ -58,9 +58,7 @@ def loss_address(function: Any, dtype: np.dtype[Any]) -> int:
     formula, translated = own_formula(function, 2)
     second = _of_dual if translated else _of_differences
 
-    def emit(
-        builder: ir.IRBuilder, n: ir.Value, scale: ir.Value, *pointers: ir.Value
-    ) -> None:
+    def emit(builder: ir.IRBuilder, n: ir.Value, scale: ir.Value, *pointers: ir.Value) -> None:
         prediction, y, weight, slope, tangent = (_array(builder, n, p) for p in pointers)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         with builder.if_then(_given(builder, tangent.data)):
