@@ -95,7 +95,7 @@ def jacobian(layers, params, x, out, workspace):
         dy_dz = _output_slope(layers, k, rows, workspace)
         for l in range(layers.size - 1, 0, -1):
             dy_dz = _propagate(layers, l, params, dy_dz, workspace)
-        dy_dx, scratch = _spare(layers, layers.size, rows, inputs, workspace)
+        dy_dx, scratch = _spare(layers, 1, rows, inputs, workspace)  # beside layer 0
         W = matrix(params, 0, inputs, layers[0].units)
         times_transposed(dy_dz, W, dy_dx, scratch)
         for i in range(rows):
