@@ -23,7 +23,7 @@ from flatprop.kernels.backprop import (
     propagate,
 )
 from flatprop.kernels.elementwise import activate_with_curvature, loss_curvature, multiply
-from flatprop.kernels.jit import kernel
+from flatprop.kernels.jit import jittable, kernel
 from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, matrix
 from flatprop.kernels.matmul import (
     add_product,
@@ -35,6 +35,7 @@ from flatprop.kernels.matmul import (
 from flatprop.kernels.rows import fill, softmax, softmax_backward
 
 
+@jittable
 def curvature_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `hessian_vector_product` and its neighbour need for so many rows."""
     units = layers["units"]

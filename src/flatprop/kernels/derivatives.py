@@ -18,12 +18,13 @@ from flatprop.kernels.backprop import (
     propagate,
 )
 from flatprop.kernels.elementwise import multiply
-from flatprop.kernels.jit import kernel
+from flatprop.kernels.jit import jittable, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
 from flatprop.kernels.matmul import product_transposed_right, times_transposed
 from flatprop.kernels.rows import fill, outer_products, softmax_backward
 
 
+@jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
     widest = int(max(layers["inputs"].max(), layers["units"].max()))

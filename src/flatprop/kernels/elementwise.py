@@ -17,7 +17,7 @@ from flatprop.formulas.duals import Dual
 from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.numbers import where
-from flatprop.formulas.optimizers import RULES
+from flatprop.formulas.optimizers import RULES, SETTINGS
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -34,10 +34,6 @@ from flatprop.kernels.registers import (
 ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
-
-SETTINGS = ("step", "learning_rate", "gradient_scale")
-"""What every optimizer's settings begin with."""
-STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
 
 
 @intrinsic

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
@@ -52,6 +53,8 @@ def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) 
     where the array's is not, so that both can be bound to one name; a kernel
     writes only to what its docstring says.
     """
+    if flat.layout != "C":
+        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
     kind = types.Array(flat.dtype, 2, "C")
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
