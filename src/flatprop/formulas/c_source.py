@@ -6,6 +6,7 @@ additions are left to the compiler to fuse: a call of `fma` is slow where the
 processor has none, and no formula's value depends on it.
 """
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -77,6 +78,8 @@ def function_name(name: str, dtype: np.dtype[Any]) -> str:
 
 def literal(number: float, dtype: np.dtype[Any]) -> str:
     """A number as C reads it back exactly: in decimal where that is short, else in hexadecimal."""
+    if not math.isfinite(number):
+        return {math.inf: "INFINITY", -math.inf: "-INFINITY"}.get(number, "NAN")
     rounded = dtype.type(number)
     text = repr(rounded.item()) if dtype == np.float64 else str(rounded)
     if len(text.lstrip("-")) > 6:
