@@ -30,7 +30,7 @@ def activate_with_slope(code, z, slope):
 
 @kernel
 def activate_with_curvature(code, z, slope, curvature):
-    elementwise.activate_with_curvature(code, z, slope, curvature)
+    elementwise.activate_with_curvature(code, 0, z, slope, curvature)
 
 
 @kernel
@@ -40,7 +40,7 @@ def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
 
 @kernel
 def loss_curvature(code, parameter, scale, prediction, y, weight, tangent):
-    elementwise.loss_curvature(code, parameter, scale, prediction, y, weight, tangent)
+    elementwise.loss_curvature(code, 0, parameter, scale, prediction, y, weight, tangent)
 
 
 def with_curvature(name, z):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import Own
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
@@ -149,12 +149,14 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     layers: list[LayerTrace] = []
     x = data.x.reshape(data.rows, network.inputs)
     forward = []
-    for layer, W, b in zip(network.dense, network.weights, network.biases, strict=True):
+    for layer, record, W, b in zip(
+        network.dense, network.layers, network.weights, network.biases, strict=True
+    ):
         with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
             z = x @ W + b
         a, slope = np.copy(z), np.empty_like(z)
-        batches.activation(ACTIVATIONS[layer.activation].code, a, slope)
-        forward.append((layer.activation, x, W.copy(), b.copy(), z, a, slope))
+        batches.activation(record["activation"], record["function"], a, slope)
+        forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
         x = a
 
     target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
@@ -179,7 +181,9 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         layers.insert(0, LayerTrace(activation, x, W, b, z, a, shown, dL_da, dL_dz, dL_dW, dL_db))
         dL_da = dL_dz @ W.T
     function = network.loss_function
-    definition = " ".join((type(function).__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    source = function.function if isinstance(function, Own) else type(function)
+    definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    definition = definition or function.name
     return Trace(loss, layers, target, function.name, definition)
 
 

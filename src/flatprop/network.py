@@ -1,7 +1,7 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from flatprop.description import (
     objective_record,
     summary,
 )
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import gradient_workspace_size, workspace_size
@@ -43,8 +42,8 @@ class Network:
         The layers in order, the last one giving the outputs.
     loss
         A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
-        "mae", "huber", "log_cosh", "quantile", "poisson") or an object such as
-        ``fp.losses.Huber(delta=2.0)``.
+        "mae", "huber", "log_cosh", "quantile", "poisson"), an object such as
+        ``fp.losses.Huber(delta=2.0)``, or your own function: see `fp.losses.Own`.
     dtype
         "float32" or "float64", of the parameters and of all arithmetic.
     rng
@@ -85,7 +84,7 @@ class Network:
         self,
         inputs: int,
         layers: Sequence[Dense],
-        loss: str | Loss = "mse",
+        loss: "str | Loss | Callable[[float, float], tuple[float, float]]" = "mse",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
@@ -94,8 +93,7 @@ class Network:
         self._loss_function = checked_loss(loss, self.dense[-1])
         self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
-        self.layers, size = layer_records(self.inputs, self.dense)
-        self.objectives = objective_record(self._loss_function, self.dense[-1].units)
+        size = self._describe()
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -117,7 +115,7 @@ class Network:
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
             fan_in, fan_out = W.shape
-            match ACTIVATIONS[layer.activation].initialisation:
+            match layer.initialisation:
                 case "he":
                     W[:] = source.normal(0, math.sqrt(2 / fan_in), W.shape)
                 case "lecun":
@@ -159,6 +157,12 @@ class Network:
     def loss_function(self) -> Loss:
         """What `fit` makes small; chosen when the network is made."""
         return self._loss_function
+
+    def _describe(self) -> int:
+        """Make the records for the kernels; the number of parameters."""
+        self.layers, size = layer_records(self.inputs, self.dense, self.dtype)
+        self.objectives = objective_record(self._loss_function, self.dense[-1].units, self.dtype)
+        return size
 
     def _attach(self, params: Array) -> None:
         self._params = params
@@ -206,7 +210,7 @@ class Network:
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
-            block = min(rows, self._block_rows)
+            block = min(rows, self.block_rows)
             size = workspace_size(self.layers, block)
         workspace = np.empty(size, self.dtype)
         if not batches.predict(self.layers, self._params, read_only(x), out, block, workspace):
@@ -268,6 +272,86 @@ class Network:
             self.layers, self.objectives, self._params, data, scale, gradient, self.block(data)
         )
         return total * scale, gradient
+
+    # ---- derivatives
+
+    def vjp(self, X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
+        """Takes a gradient with respect to the outputs back to inputs and parameters.
+
+        The vector-Jacobian products (∂ŷ/∂x)ᵀ ∂L/∂ŷ of each row and Σ (∂ŷ/∂params)ᵀ ∂L/∂ŷ
+        over the rows: backpropagation of a loss L that the caller computed from
+        `predict`.
+
+        Parameters
+        ----------
+        X
+            (n, inputs).
+        dL_dy
+            (n, outputs); (n,) where there is one output.
+
+        Returns
+        -------
+        dL_dx : ndarray
+            (n, inputs).
+        gradient : ndarray
+            Laid out as `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If either does not fit the network or the other.
+        """
+        from flatprop.derivatives import vjp
+
+        return vjp(self, X, dL_dy)
+
+    def jacobian(self, X: ArrayLike, wrt: str = "inputs") -> Array:
+        """The Jacobian of the outputs, for every row.
+
+        Parameters
+        ----------
+        X
+            (n, inputs).
+        wrt
+            "inputs" or "params".
+
+        Returns
+        -------
+        ndarray
+            (n, outputs, inputs): ∂ŷₖ/∂xⱼ; or (n, outputs, parameters), laid out as
+            `params` along the last axis.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X does not fit the network or `wrt` is neither.
+        """
+        from flatprop.derivatives import jacobian
+
+        return jacobian(self, X, wrt)
+
+    def per_sample_gradients(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """The gradient of each sample's own loss, as if it were the only one.
+
+        Parameters
+        ----------
+        X, y
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray
+            (n, parameters). Their mean is the gradient of the loss, their sum where
+            the loss is a sum.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        from flatprop.derivatives import per_sample_gradients
+
+        return per_sample_gradients(self, X, y)
 
     def fit(
         self,
@@ -446,11 +530,11 @@ class Network:
     def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.
 
-        Its workspace is what this takes beside data and parameters; beyond `_block_rows`
+        Its workspace is what this takes beside data and parameters; beyond `block_rows`
         it does not grow with the data.
         """
         rows = data.rows if batch_size is None else batch_size
-        rows = -(-rows // -(-rows // self._block_rows))  # all blocks about equally long
+        rows = -(-rows // -(-rows // self.block_rows))  # all blocks about equally long
         predictions = 2 * rows * self.outputs
         size = gradient_workspace_size(self.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
@@ -473,7 +557,7 @@ class Network:
         return self.loss_function.scale(self.outputs, weight)
 
     @property
-    def _block_rows(self) -> int:
+    def block_rows(self) -> int:
         """Rows that go through the network together at most.
 
         Few enough that what lies between forward and backward pass stays in the cache,
@@ -495,19 +579,20 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_weights"], state["_biases"]  # views, made again
+        # Made again: views, and records, which may hold addresses of this process.
+        for name in ("_weights", "_biases", "layers", "objectives"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for records in (self.layers, self.objectives):
-            records.flags.writeable = False  # which pickle does not keep
+        self._describe()
         params = aligned_empty(self._params.size, self.dtype)
         params[:] = self._params
         self._attach(params)
 
     def __repr__(self) -> str:
-        layers = " -> ".join(f"{layer.units} {layer.activation}" for layer in self.dense)
+        layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
         return (
             f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"

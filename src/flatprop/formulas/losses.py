@@ -8,10 +8,10 @@ takes.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flatprop import checks
+from flatprop import checks, own_functions
 from flatprop.formulas import elementary
 from flatprop.formulas.numbers import N, copysign, where
 
@@ -207,6 +207,37 @@ class Poisson(Loss):
         counted = y > 0.0
         value = prediction - where(counted, y * elementary.log(prediction), 0.0)
         return value, 1.0 - where(counted, y / prediction, 0.0)
+
+
+@dataclass(frozen=True)
+class Own(Loss):
+    """Your own loss; ``loss=function`` is short for ``loss=fp.losses.Own(function)``.
+
+    Parameters
+    ----------
+    function
+        A scalar function compiled by ``@numba.njit`` that takes (ŷ, y) and returns the
+        value and its slope with respect to ŷ.
+    reduction
+        "mean over samples and outputs", "mean over samples" or "sum".
+    """
+
+    function: Callable[[float, float], tuple[float, float]]
+    reduction: str = field(default=OVER_SAMPLES_AND_OUTPUTS, kw_only=True)  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        checks.choice("reduction", self.reduction, (OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM))
+        own_functions.checked_loss(self.function)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return str(getattr(self.function, "__name__", "own"))
+
+    def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:  # type: ignore[override]
+        from flatprop.formulas.translated import own_formula
+
+        value, slope = own_formula(self.function, 2)[0](prediction, y)
+        return value, slope
 
 
 @named("binary_cross_entropy")

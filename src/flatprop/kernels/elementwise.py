@@ -5,6 +5,7 @@ formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
 equally long.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -77,40 +78,50 @@ def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
 
 
 @intrinsic
-def activate(typing_context: Any, code: Any, z: Any) -> Any:
+def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
     """z ← its activation a."""
 
-    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array) -> None:
+    def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
+        _own_activation(function, z)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z):
                 register.store(formula(register[0])[0], 0)
 
-    return compiled(emit, types.void, types.int64, z)
+    return compiled(emit, types.void, types.int64, types.int64, z)
 
 
 @intrinsic
-def activate_with_slope(typing_context: Any, code: Any, z: Any, slope: Any) -> Any:
+def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, slope: Any) -> Any:
     """z ← its activation a, slope ← da/dz."""
 
-    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array, slope: Array) -> None:
+    def emit(
+        builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
+    ) -> None:
+        _own_activation(function, z, slope)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, written_only=1):
                 a, derivative = formula(register[0])
                 register.store(a, 0)
                 register.store(derivative, 1)
 
-    return compiled(emit, types.void, types.int64, z, slope)
+    return compiled(emit, types.void, types.int64, types.int64, z, slope)
 
 
 @intrinsic
 def activate_with_curvature(
-    typing_context: Any, code: Any, z: Any, slope: Any, curvature: Any
+    typing_context: Any, code: Any, function: Any, z: Any, slope: Any, curvature: Any
 ) -> Any:
     """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
 
     def emit(
-        builder: ir.IRBuilder, code: ir.Value, z: Array, slope: Array, curvature: Array
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        z: Array,
+        slope: Array,
+        curvature: Array,
     ) -> None:
+        _own_activation(function, z, slope, curvature)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, curvature, written_only=2):
                 a, derivative = formula(Dual(register[0], register[0].like(1.0)))
@@ -118,13 +129,14 @@ def activate_with_curvature(
                 register.store(derivative.value, 1)
                 register.store(derivative.tangent, 2)
 
-    return compiled(emit, types.void, types.int64, z, slope, curvature)
+    return compiled(emit, types.void, types.int64, types.int64, z, slope, curvature)
 
 
 @intrinsic
 def loss_with_slope(
     typing_context: Any,
     code: Any,
+    function: Any,
     parameter: Any,
     scale: Any,
     prediction: Any,
@@ -140,6 +152,7 @@ def loss_with_slope(
     def emit(
         builder: ir.IRBuilder,
         code: ir.Value,
+        function: ir.Value,
         parameter: ir.Value,
         scale: ir.Value,
         prediction: Array,
@@ -148,6 +161,8 @@ def loss_with_slope(
         slope: Array,
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        own = _own_loss(function, scale, (prediction, y, weight), slope=slope)
+        builder.store(own, result)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -159,7 +174,7 @@ def loss_with_slope(
             builder.store(total.total().value, result)
         return builder.load(result)
 
-    numbers = types.int64, types.float64, types.float64
+    numbers = types.int64, types.int64, types.float64, types.float64
     return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
 
 
@@ -167,6 +182,7 @@ def loss_with_slope(
 def loss_curvature(
     typing_context: Any,
     code: Any,
+    function: Any,
     parameter: Any,
     scale: Any,
     prediction: Any,
@@ -179,6 +195,7 @@ def loss_curvature(
     def emit(
         builder: ir.IRBuilder,
         code: ir.Value,
+        function: ir.Value,
         parameter: ir.Value,
         scale: ir.Value,
         prediction: Array,
@@ -186,6 +203,7 @@ def loss_curvature(
         weight: Array,
         tangent: Array,
     ) -> None:
+        _own_loss(function, scale, (prediction, y, weight), tangent=tangent)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -194,7 +212,7 @@ def loss_curvature(
                 _, slope = formula(moving, Dual(register[1]), Dual(shape))
                 register.store(slope.tangent * (register[2] * factor), 3)
 
-    numbers = types.int64, types.float64, types.float64
+    numbers = types.int64, types.int64, types.float64, types.float64
     return compiled(emit, types.void, *numbers, prediction, y, weight, tangent)
 
 
@@ -251,3 +269,38 @@ def update(
 
     arrays = settings, params, gradient, state
     return compiled(emit, types.void, types.int64, *arrays, *[types.int64] * 3)
+
+
+# ---- the user's own functions, by their address
+
+
+def _own_activation(function: ir.Value, z: Array, *derivatives: Array) -> None:
+    """Call the user's activation, where there is one: see `formulas.own`."""
+    builder = z.builder
+    pointer = z.element.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        wanted = [array.data for array in derivatives]
+        unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+        address = builder.inttoptr(function, kind.as_pointer())
+        builder.call(address, [z.count, z.data, *wanted, *unwanted])
+
+
+def _own_loss(
+    function: ir.Value,
+    scale: ir.Value,
+    arrays: Sequence[Array],
+    slope: Array | None = None,
+    tangent: Array | None = None,
+) -> ir.Value:
+    """Call the user's loss, where there is one; its sum, or 0."""
+    builder = arrays[0].builder
+    pointer = arrays[0].element.as_pointer()
+    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
+    result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        address = builder.inttoptr(function, kind.as_pointer())
+        data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
+        given = [arrays[0].count, scale, *(array.data for array in arrays)]
+        builder.store(builder.call(address, [*given, *data]), result)
+    return builder.load(result)
