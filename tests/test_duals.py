@@ -25,7 +25,7 @@ INF, NAN = np.inf, np.nan
 
 @kernel
 def activate_with_slope(code, z, slope):
-    elementwise.activate_with_slope(code, z, slope)
+    elementwise.activate_with_slope(code, 0, z, slope)
 
 
 @kernel
@@ -35,7 +35,7 @@ def activate_with_curvature(code, z, slope, curvature):
 
 @kernel
 def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
-    return elementwise.loss_with_slope(code, parameter, scale, prediction, y, weight, slope)
+    return elementwise.loss_with_slope(code, 0, parameter, scale, prediction, y, weight, slope)
 
 
 @kernel

@@ -379,7 +379,22 @@ def test_an_activation_that_is_not_flatprops_own(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "2nd", "a-b", "a b", "naïve", "_net", "x", "int", "class", "exp", "tanhf", "main", "out"],
+    [
+        "",
+        "2nd",
+        "a-b",
+        "a b",
+        "naïve",
+        "_net",
+        "x",
+        "i",
+        "int",
+        "class",
+        "exp",
+        "tanhf",
+        "main",
+        "out",
+    ],
 )
 def test_names_that_c_does_not_allow(name, tmp_path):
     net = fp.Network(1, [Dense(1)])

@@ -19,7 +19,9 @@ abort abs calloc clock div exit free labs llabs main malloc memcmp memcpy memmov
 putchar puts raise rand realloc remove rename scanf signal srand strcmp strcpy strlen system time
 size_t ptrdiff_t float_t double_t offsetof NULL NAN INFINITY HUGE_VAL EOF
 """
-_LOCAL = "rows out worst largest error expected"  # what the exported functions call their own
+_LOCAL = (
+    "x i j rows out worst largest error expected"  # what the exported functions call their own
+)
 _TAKEN = frozenset(f"{_WORDS} {_LIBRARY} {_LOCAL}".split())
 _MATH = re.compile(
     r"(a?(cos|sin|tan)h?|atan2|exp2?|exp10|expm1|frexp|[is]?logb|ldexp|log(10|1p|2|b)?|modf"
@@ -35,12 +37,16 @@ def checked_name(name: str | None, path: str | PathLike[str]) -> str:
     given = Path(path).stem if name is None else name
     if not isinstance(given, str):
         raise TypeError(f"name must be a string, got {name!r}")
-    possible = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", given)
+    possible = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", given)
     if not possible or given in _TAKEN or _MATH.fullmatch(given):
         source = f" (from the path {str(path)!r})" if name is None else ""
-        why = "already means something in C or C++" if possible else "cannot be a name in C"
+        why = (
+            "already means something in C, C++ or the file"
+            if possible
+            else "cannot be a name in C"
+        )
         raise ValueError(
-            f"{given!r}{source} {why}; pass as name two or more letters, digits or underscores "
-            'that begin with a letter, such as name="network"'
+            f"{given!r}{source} {why}; pass as name letters, digits and underscores, a "
+            'letter first, such as name="network"'
         )
     return given
