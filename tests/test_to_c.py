@@ -1,6 +1,7 @@
 """Networks as C: compiled under strict flags and held against `predict`."""
 
 import ctypes
+import math
 import platform
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 import reference
@@ -327,6 +329,18 @@ def test_expressions(formula, text):
     assert c_of(formula) == [text]
 
 
+def test_truth_values_are_conditions_again():
+    def formula(z):
+        low, high = where(z < 1.0, z.like(1.0), 0.0), where(z > 2.0, z.like(1.0), 0.0)
+        either = where(low > 0.5, 1.0, low * (1.0 - high))
+        return where(either > 0.5, z, 1.0 * z.like(2.0))
+
+    assert c_of(formula) == [
+        "const int t1 = z < 1.0;",
+        "return t1 || (t1 && !(z > 2.0)) ? z : 2.0;",
+    ]
+
+
 def test_what_is_used_twice_is_a_variable():
     def formula(z):
         n = z * z + 1.0
@@ -367,11 +381,81 @@ def test_a_formula_that_c_cannot_express(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_activation_that_is_not_flatprops_own(tmp_path):
-    net = fp.Network(1, [Dense(2, "tanh"), Dense(1)])
-    object.__setattr__(net.dense[0], "activation", lambda z: z)
-    with pytest.raises(ValueError, match=r"flatprop's own activations only; layers\[0\] has <f"):
+@numba.njit
+def snake(z):
+    return z + math.sin(z) ** 2, 1 + 2 * math.sin(z) * math.cos(z)
+
+
+@numba.njit
+def hard_swish(z):
+    if z < -3:
+        return 0.0, 0.0
+    if z > 3:
+        return z, 1.0
+    return z * (z + 3) / 6, (2 * z + 3) / 6
+
+
+@numba.njit
+def square_plus(z):
+    if not math.isfinite(z):
+        raise ValueError
+    root = math.sqrt(z * z + 4)
+    return 0.5 * (z + root), 0.5 * (1 + z / root)
+
+
+@numba.njit
+def three_quarters(z):
+    size = abs(z) + 1
+    return math.copysign(size**0.75 - 1, z), 0.75 * size**-0.25
+
+
+@numba.njit
+def bumps(z):
+    steep = -1 < z < 1 or 2 < z < 3 or z > 6
+    return (0.5 * z, 0.5) if steep else (0.25 * z, 0.25)
+
+
+@numba.njit
+def by_a_loop(z):
+    power = 1.0
+    for _ in range(int(3 + abs(z)) // 100 + 3):
+        power *= z
+    return power, 3 * z**2
+
+
+OWN = [snake, hard_swish, square_plus, three_quarters, bumps]
+
+
+@needs_compiler
+@both_dtypes
+@pytest.mark.parametrize("function", OWN, ids=lambda function: function.__name__)
+def test_the_users_own_activations(function, dtype, tmp_path):
+    net = fp.Network(1, [Dense(1, function)], dtype=dtype)
+    net.params[:] = 1, 0
+    z = np.array([*np.linspace(-8, 8, 333), 0, -1, 1, 2, 3, -3, 1e-30]).astype(dtype)[:, None]
+    expected = net.predict(z)
+    actual = Compiled(net, tmp_path).predict(z)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(actual, expected, rtol=8 * eps, atol=4 * eps)
+    assert f"1 inputs -> 1 {function.__name__}" in (tmp_path / "model.c").read_text()
+
+
+@needs_compiler
+def test_own_activations_beside_others(tmp_path):
+    layers = [Dense(4, snake), Dense(5, "tanh"), Dense(6, hard_swish), Dense(3, snake)]
+    net = fp.Network(2, layers, dtype="float64", rng=0)
+    X = np.random.default_rng(0).normal(0, 1, (20, 2))
+    np.testing.assert_allclose(Compiled(net, tmp_path).predict(X), net.predict(X), atol=1e-14)
+    text = (tmp_path / "model.c").read_text()
+    assert "/* the user's snake */\nstatic double model_own1(double z)" in text
+    assert text.count("static double model_own") == 2
+
+
+def test_an_own_activation_that_c_cannot_express(tmp_path):
+    net = fp.Network(1, [Dense(2, "tanh"), Dense(1, by_a_loop)])
+    with pytest.raises(ValueError, match=r"cannot write the activation by_a_loop of layers\[1\]"):
         net.to_c(tmp_path / "net.c")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- bad input, before anything is written

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.c_names import checked_name
+from flatprop.description import Dense
 from flatprop.files import write_in_one_step
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.c_source import CNumber, c_type, function_name, hexadecimal, statements
@@ -27,13 +28,6 @@ def to_c(
 ) -> None:
     """Write a network as C; see `Network.to_c`."""
     name = checked_name(name, path)
-    for number, layer in enumerate(network.dense):
-        known = isinstance(layer.activation, str) and layer.activation in ACTIVATIONS
-        if not known:
-            raise ValueError(
-                f"to_c writes flatprop's own activations only; layers[{number}] has "
-                f"{layer.activation!r}"
-            )
     checks.finite("params", network.params)
     parts = [
         _head(network, name),
@@ -43,7 +37,7 @@ def to_c(
     ]
     if test is not None:
         parts.append(_test(network, name, test))
-    write_in_one_step(path, "\n".join(parts).encode("ascii"))
+    write_in_one_step(path, "\n".join(parts).encode("ascii", "backslashreplace"))
 
 
 # ---- the parts of the file
@@ -53,7 +47,7 @@ def _head(network: Network, name: str) -> str:
     import flatprop
 
     kind = c_type(network.dtype)
-    layers = " -> ".join(f"{layer.units} {layer.activation}" for layer in network.dense)
+    layers = " -> ".join(f"{layer.units} {layer.name}" for layer in network.dense)
     buffers = _buffers(network)
     stack = sum(buffers) * network.dtype.itemsize
     taken = " + ".join(map(str, buffers)) or "no"
@@ -119,7 +113,6 @@ def _array(name: str, matrix: Array) -> str:
 def _functions(network: Network, name: str) -> list[str]:
     """What the layers call."""
     kind = c_type(network.dtype)
-    used = {layer.activation for layer in network.dense} - {"identity"}
     parts = [
         f"""\
 /* z = x W + b */
@@ -137,33 +130,60 @@ static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t
 }}
 """
     ]
-    for activation in ACTIVATIONS:  # in the order of the table, whatever the layers'
-        if activation in used:
-            write = _softmax if activation == "softmax" else _elementwise
-            parts.append(write(activation, name, network.dtype))
+    written = {"identity"}
+    for number, (layer, suffix) in enumerate(zip(network.dense, _suffixes(network), strict=True)):
+        if suffix in written:
+            continue
+        written.add(suffix)
+        if suffix == "softmax":
+            parts.append(_softmax(f"{name}_softmax", network.dtype))
+        else:
+            text = _elementwise(layer, number, network.dtype)
+            whose = f"/* the user's {layer.name} */\n" if callable(layer.activation) else ""
+            parts.append(f"{whose}static {kind} {name}_{suffix}({kind} z)\n{{\n{text}\n}}\n")
     return parts
 
 
-def _elementwise(activation: str, name: str, dtype: np.dtype[Any]) -> str:
-    formula = ACTIVATIONS[activation].formula
-    assert formula is not None
+def _suffixes(network: Network) -> list[str]:
+    """What each layer's activation is called; "own1", "own2" where it is the user's."""
+    own: dict[Any, str] = {}
+    return [
+        own.setdefault(layer.activation, f"own{len(own) + 1}")
+        if callable(layer.activation)
+        else layer.activation
+        for layer in network.dense
+    ]
+
+
+def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
+    """The body of an activation, from its formula."""
+    formula: Any
+    if callable(layer.activation):
+        from flatprop.formulas.translated import own_formula
+
+        formula, translated = own_formula(layer.activation, 1)
+        if not translated:
+            raise ValueError(
+                f"to_c cannot write the activation {layer.name} of layers[{number}]: it takes "
+                "flatprop's own, and functions without a loop that call nothing but math"
+            )
+    else:
+        formula = ACTIVATIONS[layer.activation].formula
     try:
         a, _ = formula(CNumber(dtype, "z"))
-        body = "\n    ".join(statements(a))
+        return "\n".join(f"    {statement}" for statement in statements(a))
     except (AttributeError, TypeError) as error:
         raise ValueError(
-            f'to_c cannot write "{activation}": its formula uses what only the machine\'s own '
+            f'to_c cannot write "{layer.name}": its formula uses what only the machine\'s own '
             f"numbers have ({error})"
         ) from error
-    kind = c_type(dtype)
-    return f"static {kind} {name}_{activation}({kind} z)\n{{\n    {body}\n}}\n"
 
 
-def _softmax(activation: str, name: str, dtype: np.dtype[Any]) -> str:
+def _softmax(function: str, dtype: np.dtype[Any]) -> str:
     kind = c_type(dtype)
     return f"""\
 /* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
-static void {name}_{activation}({kind} *z, size_t units)
+static void {function}({kind} *z, size_t units)
 {{
     {kind} largest = z[0], total = 0;
     for (size_t j = 1; j < units; j++)
@@ -190,7 +210,8 @@ def _network(network: Network, name: str) -> str:
     buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
     lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
     source = "x"
-    for number, layer in enumerate(network.dense, start=1):
+    suffixes = _suffixes(network)
+    for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
         last = number == len(network.dense)
         z = "out" if last else "uv"[(number - 1) % 2]
         record = network.layers[number - 1]
@@ -198,10 +219,10 @@ def _network(network: Network, name: str) -> str:
         lines.append(
             f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
         )
-        function = f"{name}_{layer.activation}"
-        if layer.activation == "softmax":
+        function = f"{name}_{suffix}"
+        if suffix == "softmax":
             lines.append(f"    {function}({z}, {layer.units});")
-        elif layer.activation != "identity":
+        elif suffix != "identity":
             lines.append(f"    for (size_t j = 0; j < {layer.units}; j++)")
             lines.append(f"        {z}[j] = {function}({z}[j]);")
         source = z

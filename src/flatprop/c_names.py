@@ -40,11 +40,7 @@ def checked_name(name: str | None, path: str | PathLike[str]) -> str:
     possible = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", given)
     if not possible or given in _TAKEN or _MATH.fullmatch(given):
         source = f" (from the path {str(path)!r})" if name is None else ""
-        why = (
-            "already means something in C, C++ or the file"
-            if possible
-            else "cannot be a name in C"
-        )
+        why = "is taken in C, C++ or the file" if possible else "cannot be a name in C"
         raise ValueError(
             f"{given!r}{source} {why}; pass as name letters, digits and underscores, a "
             'letter first, such as name="network"'

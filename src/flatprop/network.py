@@ -506,7 +506,8 @@ class Network:
         ------
         TypeError, ValueError
             If the name cannot be that of a C function, a parameter is NaN or
-            infinite, an activation is not one of flatprop's, or `test` does not fit.
+            infinite, an activation of your own has a loop or calls more than `math`,
+            or `test` does not fit.
         OSError
             If the file cannot be written.
         """
