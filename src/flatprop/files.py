@@ -270,11 +270,14 @@ def _write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: A
     from safetensors.numpy import save as serialise
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    content = serialise(arrays, metadata={"flatprop": json.dumps(description)})
+    write_in_one_step(path, serialise(arrays, metadata={"flatprop": json.dumps(description)}))
+
+
+def write_in_one_step(path: PathOrName, content: bytes) -> None:
+    """Write a file beside its place and rename it: a reader never sees half of one."""
     target = Path(path).resolve()  # of a link, the file behind it
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
-    # Beside the target and then renamed: a reader never sees half a file.
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:12]}")
     try:
         with open(temporary, "xb") as file:

@@ -543,6 +543,46 @@ class Network:
 
         save(self, path)
 
+    def to_c(
+        self,
+        path: str | PathLike[str],
+        name: str | None = None,
+        test: ArrayLike | None = None,
+    ) -> None:
+        """Write the network as one file of C99 that needs nothing but <math.h>.
+
+        The file defines, for float64 networks with `double` in place of `float`,
+
+            void <name>(const float *x, float *out);
+            void <name>_batch(size_t rows, const float *x, float *out);
+
+        which compute what `predict` does, up to rounding. It allocates nothing, has no
+        variables but on the stack, and is C++17 too.
+
+        Parameters
+        ----------
+        path
+            Where to; an existing file is replaced in one step.
+        name
+            Of the function; None takes the file's, "net.c" giving `net`.
+        test
+            Rows of inputs as for `predict`. With them the file, compiled with
+            ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs
+            on computes the same outputs, to 1e-5 of the largest (float64: 1e-12).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the name cannot be that of a C function, a parameter is NaN or
+            infinite, an activation of your own has a loop or calls more than `math`,
+            or `test` does not fit.
+        OSError
+            If the file cannot be written.
+        """
+        from flatprop.c_export import to_c
+
+        to_c(self, path, name, test)
+
     # ---- data as the kernels take them
 
     def data(
