@@ -6,10 +6,13 @@ nothing when it runs. What depends on sizes and addresses is for `kernels.checke
 
 from typing import Any
 
+from llvmlite import ir
 from numba.core import types
 from numba.core.errors import TypingError
 
 from flatprop.kernels.jit import intrinsic
+
+INT64 = ir.IntType(64)
 
 
 def _expect(array: Any, params: Any, ndim: int) -> Any:
@@ -39,3 +42,28 @@ def expect_matrix(typing_context: Any, array: Any, params: Any) -> Any:
 def expect_flat(typing_context: Any, array: Any, params: Any) -> Any:
     """Fails to compile unless `array` is contiguous, flat and of the dtype of `params`."""
     return _expect(array, params, 1)
+
+
+@intrinsic
+def overlap(typing_context: Any, one: Any, other: Any) -> Any:
+    """Whether two contiguous arrays have memory in common; never where one is None."""
+
+    def bounds(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
+        array = context.make_array(kind)(context, builder, value)
+        size = INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        start = builder.ptrtoint(array.data, INT64)
+        return start, builder.add(start, builder.mul(array.nitems, size))
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if not all(isinstance(kind, types.Array) for kind in signature.args):
+            return context.get_constant(types.boolean, False)
+        (first, first_end), (second, second_end) = (
+            bounds(context, builder, kind, value)
+            for kind, value in zip(signature.args, arguments, strict=True)
+        )
+        return builder.and_(
+            builder.icmp_unsigned("<", first, second_end),
+            builder.icmp_unsigned("<", second, first_end),
+        )
+
+    return types.boolean(one, other), codegen

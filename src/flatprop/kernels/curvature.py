@@ -24,7 +24,7 @@ from flatprop.kernels.backprop import (
 )
 from flatprop.kernels.elementwise import activate_with_curvature, loss_curvature, multiply
 from flatprop.kernels.jit import jittable, kernel
-from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, matrix
+from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, all_units, matrix, most_units
 from flatprop.kernels.matmul import (
     add_product,
     affine,
@@ -38,9 +38,8 @@ from flatprop.kernels.rows import fill, softmax, softmax_backward
 @jittable
 def curvature_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `hessian_vector_product` and its neighbour need for so many rows."""
-    units = layers["units"]
-    more = 2 * rows * (int(units.sum()) + int(units.max()))
-    return gradient_workspace_size(layers, rows) + more
+    more = 2 * rows * (all_units(layers) + most_units(layers))
+    return gradient_workspace_size(layers, rows) + more  # type: ignore[no-any-return]
 
 
 @kernel
@@ -61,13 +60,9 @@ def _places(layers, l, rows, workspace):
 @kernel
 def _beyond(layers, number, rows, columns, workspace):
     """One of two matrices behind the places of the layers; the scratch behind them."""
-    last = layers[layers.size - 1]
-    widest = 0
-    for l in range(layers.size):
-        widest = max(widest, layers[l].units)
-    begin = 4 * rows * (last.place + last.units)
-    scratch = matrix(workspace, begin + 2 * rows * widest, 1, 1)
-    return matrix(workspace, begin + number * rows * widest, rows, columns), scratch
+    begin, size = 4 * rows * all_units(layers), rows * most_units(layers)
+    scratch = matrix(workspace, begin + 2 * size, 1, 1)
+    return matrix(workspace, begin + number * size, rows, columns), scratch
 
 
 @kernel

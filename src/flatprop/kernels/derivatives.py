@@ -19,7 +19,7 @@ from flatprop.kernels.backprop import (
 )
 from flatprop.kernels.elementwise import multiply
 from flatprop.kernels.jit import jittable, kernel
-from flatprop.kernels.layout import SOFTMAX, matrix
+from flatprop.kernels.layout import SOFTMAX, matrix, widest
 from flatprop.kernels.matmul import product_transposed_right, times_transposed
 from flatprop.kernels.rows import fill, outer_products, softmax_backward
 
@@ -27,8 +27,7 @@ from flatprop.kernels.rows import fill, outer_products, softmax_backward
 @jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
-    widest = int(max(layers["inputs"].max(), layers["units"].max()))
-    return gradient_workspace_size(layers, rows) + 2 * rows * widest
+    return gradient_workspace_size(layers, rows) + 2 * rows * widest(layers)  # type: ignore[no-any-return]
 
 
 @kernel
@@ -130,12 +129,9 @@ def parameter_jacobian(layers, params, x, out, workspace):
 def _spare(layers, l, rows, columns, workspace):
     """A matrix beside the places of the layers, one for even l and one for odd; the scratch."""
     last = layers[layers.size - 1]
-    widest = 0
-    for i in range(layers.size):
-        widest = max(widest, layers[i].inputs, layers[i].units)
-    begin = 2 * rows * (last.place + last.units)
-    here = matrix(workspace, begin + (l % 2) * rows * widest, rows, columns)
-    return here, matrix(workspace, begin + 2 * rows * widest, 1, 1)
+    begin, size = 2 * rows * (last.place + last.units), rows * widest(layers)
+    here = matrix(workspace, begin + (l % 2) * size, rows, columns)
+    return here, matrix(workspace, begin + 2 * size, 1, 1)
 
 
 @kernel

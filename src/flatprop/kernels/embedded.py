@@ -29,7 +29,7 @@ from typing import Any
 from flatprop.formulas.optimizers import STEP
 from flatprop.kernels import backprop, curvature, derivatives, elementwise
 from flatprop.kernels.contract import expect_flat, expect_matrix
-from flatprop.kernels.jit import jittable, kernel
+from flatprop.kernels.jit import entry_point, jittable, kernel
 from flatprop.kernels.layout import matrix
 from flatprop.kernels.samples import weights_per_output
 
@@ -39,15 +39,15 @@ workspace_size = backprop.workspace_size
 @jittable
 def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers suffice for any function here and so many rows."""
-    outputs = int(layers["units"][-1])
+    outputs = int(layers[layers.size - 1]["units"])
     most = max(
         curvature.curvature_workspace_size(layers, rows),
         derivatives.jacobian_workspace_size(layers, rows),
     )
-    return rows * outputs + most
+    return rows * outputs + most  # type: ignore[no-any-return]
 
 
-@kernel
+@entry_point
 def forward(layers, params, x, out, workspace):
     """out (rows, outputs) ← the outputs for x."""
     expect_matrix(x, params)
@@ -56,7 +56,7 @@ def forward(layers, params, x, out, workspace):
     backprop.forward(layers, params, x, out, workspace, False)
 
 
-@kernel
+@entry_point
 def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
     expect_matrix(x, params)
@@ -73,7 +73,7 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     return scale * backprop.output_loss(objective, prediction, y, spread, 0.0, slope)
 
 
-@kernel
+@entry_point
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """gradient (parameters,) ← that of the loss, which is returned."""
     expect_matrix(x, params)
@@ -88,7 +88,7 @@ def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, worksp
     return total * scale
 
 
-@kernel
+@entry_point
 def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """dL_dx (rows, inputs) ← ∂L/∂x, gradient (parameters,) += ∂L/∂params, from dL_dy = ∂L/∂ŷ.
 
@@ -102,7 +102,7 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     derivatives.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
 
 
-@kernel
+@entry_point
 def jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, inputs) ← ∂ŷ/∂x: the rows of one sample after another."""
     expect_matrix(x, params)
@@ -111,7 +111,7 @@ def jacobian(layers, params, x, out, workspace):
     derivatives.jacobian(layers, params, x, out, workspace)
 
 
-@kernel
+@entry_point
 def parameter_jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, parameters) ← ∂ŷ/∂params: the rows of one sample after another."""
     expect_matrix(x, params)
@@ -120,7 +120,7 @@ def parameter_jacobian(layers, params, x, out, workspace):
     derivatives.parameter_jacobian(layers, params, x, out, workspace)
 
 
-@kernel
+@entry_point
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
     expect_matrix(x, params)
@@ -133,7 +133,7 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     derivatives.per_sample_gradients(layers, objective, params, x, y, spread, scale, out, rest)
 
 
-@kernel
+@entry_point
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
     expect_matrix(x, params)
@@ -148,7 +148,7 @@ def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, wor
     )
 
 
-@kernel
+@entry_point
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
     expect_matrix(x, params)
@@ -163,7 +163,7 @@ def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out
     )
 
 
-@kernel
+@entry_point
 def update(optimizer, params, gradient):
     """params ← one update by `optimizer`, an `OptimizerState`, whose arrays change too.
 
@@ -176,7 +176,7 @@ def update(optimizer, params, gradient):
     elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
 
 
-@kernel
+@entry_point
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """params, gradient, optimizer ← after one step on all rows; the loss before it."""
     value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
@@ -184,7 +184,7 @@ def training_step(layers, objectives, params, x, y, weight, optimizer, gradient,
     return value
 
 
-@kernel
+@entry_point
 def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace):
     """params ← params - learning_rate · ∂L/∂params, all rows at once; the loss before it.
 

@@ -13,7 +13,7 @@ from numba.core.errors import TypingError
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.jit import intrinsic
+from flatprop.kernels.jit import intrinsic, jittable
 
 LAYER = np.dtype(
     [
@@ -43,6 +43,28 @@ OWN = -1
 """The code of an activation or a loss that the user wrote."""
 SOFTMAX = ACTIVATIONS["softmax"].code
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
+
+
+@jittable
+def all_units(layers: Any) -> int:
+    """How many units the layers have together."""
+    last = layers[layers.size - 1]
+    return int(last["place"]) + int(last["units"])
+
+
+@jittable
+def most_units(layers: Any) -> int:
+    """How many units the largest layer has."""
+    most = 0
+    for l in range(layers.size):
+        most = max(most, int(layers[l]["units"]))
+    return most
+
+
+@jittable
+def widest(layers: Any) -> int:
+    """The largest number of inputs or units of a layer."""
+    return max(int(layers[0]["inputs"]), most_units(layers))  # type: ignore[no-any-return]
 
 
 @intrinsic
