@@ -69,7 +69,7 @@ def steadily(measure, tries=6):
 def parts(net, rows):
     """Seconds of each kind of kernel in one step of plain gradient descent."""
     dtype, rng = net.dtype, np.random.default_rng(0)
-    block = net._block_rows
+    block = net.block_rows
     blocks = -(-rows // block)
     rows = -(-rows // blocks)
     found = dict.fromkeys(("forward", "weights", "inputs", "biases", "activations"), 0.0)

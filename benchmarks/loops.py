@@ -26,7 +26,7 @@ def activate(code, sources, z, times):
         source = sources[i & 1]
         for j in range(z.size):
             z[j] = source[j]
-        elementwise.activate(code, z)
+        elementwise.activate(code, 0, z)
 
 
 @entry_point
@@ -35,7 +35,7 @@ def activate_with_slope(code, sources, z, slope, times):
         source = sources[i & 1]
         for j in range(z.size):
             z[j] = source[j]
-        elementwise.activate_with_slope(code, z, slope)
+        elementwise.activate_with_slope(code, 0, z, slope)
 
 
 @entry_point

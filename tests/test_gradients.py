@@ -215,18 +215,18 @@ def test_blocks_of_rows_change_nothing(loss, dtype, monkeypatch):
     net = network([3, 8, 4], ["tanh", NEEDED_OUTPUT.get(loss, "softplus")], LOSSES[loss], dtype)
     X, y, w = samples(net, 37)
     for rows in (1, 7, 36, 37, 38):
-        monkeypatch.setattr(fp.Network, "_block_rows", rows)
+        monkeypatch.setattr(fp.Network, "block_rows", rows)
         assert_as_the_twin(net, X, y, None, TOLERANCE[dtype])
         assert_as_the_twin(net, X, y, w, TOLERANCE[dtype])
     if loss == "cross_entropy":
-        monkeypatch.setattr(fp.Network, "_block_rows", 7)
+        monkeypatch.setattr(fp.Network, "block_rows", 7)
         labels = np.arange(37) % 4
         assert_as_the_twin(net, X, labels, w, TOLERANCE[dtype])
 
 
 def test_more_rows_than_one_block():
     net = network([5, 30, 20, 2], ["gelu", "relu", "identity"], "mse")
-    rows = 2 * net._block_rows + 11
+    rows = 2 * net.block_rows + 11
     X, y, w = samples(net, rows)
     assert_as_the_twin(net, X, y, w, 1e-10)
 

@@ -93,17 +93,17 @@ def squared_norm(x, start, stop):
 
 @kernel
 def activate(code, z):
-    elementwise.activate(code, z)
+    elementwise.activate(code, 0, z)
 
 
 @kernel
 def activate_with_slope(code, z, slope):
-    elementwise.activate_with_slope(code, z, slope)
+    elementwise.activate_with_slope(code, 0, z, slope)
 
 
 @kernel
 def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
-    return elementwise.loss_with_slope(code, parameter, scale, prediction, y, weight, slope)
+    return elementwise.loss_with_slope(code, 0, parameter, scale, prediction, y, weight, slope)
 
 
 @kernel

@@ -272,7 +272,7 @@ def test_the_workspace_does_not_grow_with_the_batch():
     sizes = []
     for rows in (20_000, 200_000):
         block = net.block(net.data(np.zeros((rows, 4)), np.zeros((rows, 4))))
-        assert block.rows <= net._block_rows
+        assert block.rows <= net.block_rows
         assert block.workspace.size == (
             gradient_workspace_size(net.layers, block.rows) + 2 * block.rows * net.outputs
         )

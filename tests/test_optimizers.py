@@ -221,7 +221,7 @@ def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
     optimizer = fp.Adam(0.02)
     how = {"batch_size": batch_size}
     twin, losses = twin_fit(net, optimizer, X, y, [0.02] * 10, w=w, clip_norm=0.8, **how)
-    monkeypatch.setattr(fp.Network, "_block_rows", block_rows)
+    monkeypatch.setattr(fp.Network, "block_rows", block_rows)
     how |= {"shuffle": False, "sample_weight": w, "clip_norm": 0.8}
     history = net.fit(X, y, optimizer=optimizer, epochs=10, **how)
     np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-10)
@@ -231,7 +231,7 @@ def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
 @pytest.mark.parametrize("block_rows", [3, 4096])
 def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows, monkeypatch):
     # with a rate of 0 nothing moves, and the batches' sums add up to that of all rows
-    monkeypatch.setattr(fp.Network, "_block_rows", block_rows)
+    monkeypatch.setattr(fp.Network, "block_rows", block_rows)
     net = network(loss="ssr")
     X, y, w = samples(30)
     before = net.params.copy()

@@ -285,7 +285,7 @@ def test_a_batch_larger_than_a_block(data):
     X = rng.normal(size=(9001, 4))
     y = X[:, :2] ** 2
     net = make(dtype="float64")
-    assert net._block_rows < 9001
+    assert net.block_rows < 9001
     expected = net.params - 0.1 * net.loss_and_gradient(X, y)[1]
     net.fit(X, y, optimizer=fp.SGD(0.1), epochs=1, batch_size=None)
     assert net.params == pytest.approx(expected, abs=1e-13)

@@ -90,7 +90,7 @@ def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
     for number, layer in enumerate(dense):
         biases = offset + inputs * layer.units
         code = ACTIVATIONS[layer.activation].code
-        records[number] = (inputs, layer.units, offset, biases, code, place)
+        records[number] = (inputs, layer.units, offset, biases, code, place, 0)
         offset = biases + layer.units
         if offset > 2**48:
             raise ValueError(f"layers[{number}] would take the network to {offset:,} parameters")
@@ -107,6 +107,7 @@ def objective_record(loss: Loss, outputs: int) -> Array:
         loss.divisor(outputs),
         loss.activation is not None,
         loss.parameter,
+        0,
     )
     record.flags.writeable = False
     return record

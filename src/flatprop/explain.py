@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
@@ -149,11 +148,13 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     layers: list[LayerTrace] = []
     x = data.x.reshape(data.rows, network.inputs)
     forward = []
-    for layer, W, b in zip(network.dense, network.weights, network.biases, strict=True):
+    for layer, record, W, b in zip(
+        network.dense, network.layers, network.weights, network.biases, strict=True
+    ):
         with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
             z = x @ W + b
         a, slope = np.copy(z), np.empty_like(z)
-        batches.activation(ACTIVATIONS[layer.activation].code, a, slope)
+        batches.activation(record["activation"], record["function"], a, slope)
         forward.append((layer.activation, x, W.copy(), b.copy(), z, a, slope))
         x = a
 

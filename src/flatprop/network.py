@@ -206,7 +206,7 @@ class Network:
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
-            block = min(rows, self._block_rows)
+            block = min(rows, self.block_rows)
             size = workspace_size(self.layers, block)
         workspace = np.empty(size, self.dtype)
         if not batches.predict(self.layers, self._params, read_only(x), out, block, workspace):
@@ -268,6 +268,86 @@ class Network:
             self.layers, self.objectives, self._params, data, scale, gradient, self.block(data)
         )
         return total * scale, gradient
+
+    # ---- derivatives
+
+    def vjp(self, X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
+        """Takes a gradient with respect to the outputs back to inputs and parameters.
+
+        The vector-Jacobian products (∂ŷ/∂x)ᵀ ∂L/∂ŷ of each row and Σ (∂ŷ/∂params)ᵀ ∂L/∂ŷ
+        over the rows: backpropagation of a loss L that the caller computed from
+        `predict`.
+
+        Parameters
+        ----------
+        X
+            (n, inputs).
+        dL_dy
+            (n, outputs); (n,) where there is one output.
+
+        Returns
+        -------
+        dL_dx : ndarray
+            (n, inputs).
+        gradient : ndarray
+            Laid out as `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If either does not fit the network or the other.
+        """
+        from flatprop.derivatives import vjp
+
+        return vjp(self, X, dL_dy)
+
+    def jacobian(self, X: ArrayLike, wrt: str = "inputs") -> Array:
+        """The Jacobian of the outputs, for every row.
+
+        Parameters
+        ----------
+        X
+            (n, inputs).
+        wrt
+            "inputs" or "params".
+
+        Returns
+        -------
+        ndarray
+            (n, outputs, inputs): ∂ŷₖ/∂xⱼ; or (n, outputs, parameters), laid out as
+            `params` along the last axis.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X does not fit the network or `wrt` is neither.
+        """
+        from flatprop.derivatives import jacobian
+
+        return jacobian(self, X, wrt)
+
+    def per_sample_gradients(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """The gradient of each sample's own loss, as if it were the only one.
+
+        Parameters
+        ----------
+        X, y
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray
+            (n, parameters). Their mean is the gradient of the loss, their sum where
+            the loss is a sum.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        from flatprop.derivatives import per_sample_gradients
+
+        return per_sample_gradients(self, X, y)
 
     def fit(
         self,
@@ -407,11 +487,11 @@ class Network:
     def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.
 
-        Its workspace is what this takes beside data and parameters; beyond `_block_rows`
+        Its workspace is what this takes beside data and parameters; beyond `block_rows`
         it does not grow with the data.
         """
         rows = data.rows if batch_size is None else batch_size
-        rows = -(-rows // -(-rows // self._block_rows))  # all blocks about equally long
+        rows = -(-rows // -(-rows // self.block_rows))  # all blocks about equally long
         predictions = 2 * rows * self.outputs
         size = gradient_workspace_size(self.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
@@ -434,7 +514,7 @@ class Network:
         return self.loss_function.scale(self.outputs, weight)
 
     @property
-    def _block_rows(self) -> int:
+    def block_rows(self) -> int:
         """Rows that go through the network together at most.
 
         Few enough that what lies between forward and backward pass stays in the cache,

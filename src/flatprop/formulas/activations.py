@@ -7,12 +7,18 @@ suits it: the table gives it a code, a loop in both passes and its name in
 
 from collections.abc import Callable
 from math import pi, sqrt
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 from flatprop.formulas import elementary
-from flatprop.formulas.lanes import Lanes, fma, maximum, minimum, where
+from flatprop.formulas.numbers import N, fma, maximum, minimum, where
 
-Formula: TypeAlias = Callable[[Lanes], tuple[Lanes, Lanes]]
+
+class Formula(Protocol):
+    """z -> (a, da/dz), for every kind of number."""
+
+    __name__: str
+
+    def __call__(self, z: N, /) -> tuple[N, N]: ...
 
 
 class Activation(NamedTuple):
@@ -42,40 +48,40 @@ def activation(initialisation: str) -> Callable[[Formula], Formula]:
 
 
 @activation("glorot")
-def identity(z: Lanes) -> tuple[Lanes, Lanes]:
+def identity(z: N) -> tuple[N, N]:
     """z"""
     return z, z.like(1.0)
 
 
 @activation("glorot")
-def sigmoid(z: Lanes) -> tuple[Lanes, Lanes]:
+def sigmoid(z: N) -> tuple[N, N]:
     """1 / (1 + e^-z)"""
     a = elementary.sigmoid(z)
     return a, a * (1.0 - a)
 
 
 @activation("glorot")
-def tanh(z: Lanes) -> tuple[Lanes, Lanes]:
+def tanh(z: N) -> tuple[N, N]:
     """tanh z"""
     a = elementary.tanh(z)
     return a, fma(-a, a, 1.0)
 
 
 @activation("he")
-def relu(z: Lanes) -> tuple[Lanes, Lanes]:
+def relu(z: N) -> tuple[N, N]:
     """max(z, 0); the slope at 0 is 0"""
     return maximum(z, 0.0), where(z > 0.0, z.like(1.0), 0.0)
 
 
 @activation("he")
-def leaky_relu(z: Lanes) -> tuple[Lanes, Lanes]:
+def leaky_relu(z: N) -> tuple[N, N]:
     """z where z > 0, 0.01 z elsewhere"""
     slope = where(z > 0.0, z.like(1.0), 0.01)
     return slope * z, slope
 
 
 @activation("he")
-def elu(z: Lanes) -> tuple[Lanes, Lanes]:
+def elu(z: N) -> tuple[N, N]:
     """z where z > 0, e^z - 1 elsewhere (Clevert et al. 2016)"""
     e = elementary.expm1_of_negative(minimum(z, 0.0))
     return where(z > 0.0, z, e), e + 1.0
@@ -87,7 +93,7 @@ SELU_SCALE = 1.0507009873554805
 
 
 @activation("lecun")
-def selu(z: Lanes) -> tuple[Lanes, Lanes]:
+def selu(z: N) -> tuple[N, N]:
     """λ z where z > 0, λ α (e^z - 1) elsewhere (Klambauer et al. 2017)"""
     e = SELU_SCALE * SELU_ALPHA * elementary.expm1_of_negative(minimum(z, 0.0))
     positive = z > 0.0
@@ -98,7 +104,7 @@ def selu(z: Lanes) -> tuple[Lanes, Lanes]:
 
 
 @activation("he")
-def gelu(z: Lanes) -> tuple[Lanes, Lanes]:
+def gelu(z: N) -> tuple[N, N]:
     """z Φ(z), Φ the normal distribution function (Hendrycks & Gimpel 2016)"""
     phi = fma(elementary.erf(z * sqrt(0.5)), 0.5, 0.5)
     density = elementary.exp_of_negative(-0.5 * z * z) * (1.0 / sqrt(2.0 * pi))
@@ -106,7 +112,7 @@ def gelu(z: Lanes) -> tuple[Lanes, Lanes]:
 
 
 @activation("he")
-def silu(z: Lanes) -> tuple[Lanes, Lanes]:
+def silu(z: N) -> tuple[N, N]:
     """z sigmoid(z) (Elfwing et al. 2018)"""
     s = elementary.sigmoid(z)
     a = z * s
@@ -114,7 +120,7 @@ def silu(z: Lanes) -> tuple[Lanes, Lanes]:
 
 
 @activation("he")
-def mish(z: Lanes) -> tuple[Lanes, Lanes]:
+def mish(z: N) -> tuple[N, N]:
     """z tanh(log(1 + e^z)) (Misra 2019)"""
     # tanh(log(1 + e)) = n / (n + 2) with n = e (e + 2); from z = 20 on it is 1
     e = elementary.exp(minimum(z, 20.0))
@@ -124,7 +130,7 @@ def mish(z: Lanes) -> tuple[Lanes, Lanes]:
 
 
 @activation("he")
-def softplus(z: Lanes) -> tuple[Lanes, Lanes]:
+def softplus(z: N) -> tuple[N, N]:
     """log(1 + e^z)"""
     e = elementary.exp_of_negative(-abs(z))
     a = maximum(z, 0.0) + elementary.log1p_of_fraction(e)
@@ -132,14 +138,14 @@ def softplus(z: Lanes) -> tuple[Lanes, Lanes]:
 
 
 @activation("glorot")
-def softsign(z: Lanes) -> tuple[Lanes, Lanes]:
+def softsign(z: N) -> tuple[N, N]:
     """z / (1 + |z|)"""
     q = 1.0 / (abs(z) + 1.0)
     return z * q, q * q
 
 
 @activation("glorot")
-def exp(z: Lanes) -> tuple[Lanes, Lanes]:
+def exp(z: N) -> tuple[N, N]:
     """e^z"""
     a = elementary.exp(z)
     return a, a

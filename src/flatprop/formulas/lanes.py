@@ -10,18 +10,20 @@ formulas, which keeps the first compilation short.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from llvmlite import ir
+
+from flatprop.formulas.numbers import Elementary, Number, fma
 
 REGISTER_BYTES = 64
 """Bytes that a vector holds: one AVX-512 register. LLVM splits it into two of
 AVX2 or four of NEON, which then works like an unrolled loop."""
 
-Number: TypeAlias = "Lanes | float"
 T = TypeVar("T")
 
+_INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
 _MANTISSA = {32: 23, 64: 52}
 _BIAS = {32: 127, 64: 1023}
@@ -71,7 +73,7 @@ class Integers:
         return Integers(self.builder, self.builder.add(self.value, self._constant(number)))
 
 
-class Lanes:
+class Lanes(Number):
     """Floating-point numbers side by side, or a single one.
 
     Parameters
@@ -105,7 +107,7 @@ class Lanes:
         """Whichever belongs to this dtype: a constant, a table of coefficients."""
         return float32 if self.bits == 32 else float64
 
-    def like(self, number: Number) -> "Lanes":
+    def like(self, number: "Lanes | float") -> "Lanes":
         """`number` in every lane, in this dtype."""
         if isinstance(number, Lanes):
             return number
@@ -113,62 +115,25 @@ class Lanes:
 
     # ---- arithmetic
 
-    def _float(self, operation: str, left: Number, right: Number) -> "Lanes":
-        instruction = getattr(self.builder, operation)
-        return Lanes(self.builder, instruction(self.like(left).value, self.like(right).value))
+    def _arithmetic(self, sign: str, left: "Lanes", right: "Lanes") -> "Lanes":
+        instruction = getattr(self.builder, _INSTRUCTIONS[sign])
+        return Lanes(self.builder, instruction(left.value, right.value))
 
-    def __add__(self, other: Number) -> "Lanes":
-        return self._float("fadd", self, other)
+    def _compare(self, sign: str, other: "Lanes") -> Mask:
+        return Mask(self.builder, self.builder.fcmp_ordered(sign, self.value, other.value))
 
-    def __radd__(self, other: Number) -> "Lanes":
-        return self._float("fadd", other, self)
+    def _select(self, mask: Mask, yes: "Lanes", no: "Lanes") -> "Lanes":
+        return Lanes(mask.builder, mask.builder.select(mask.value, yes.value, no.value))
 
-    def __sub__(self, other: Number) -> "Lanes":
-        return self._float("fsub", self, other)
+    def _function(self, name: str, *operands: "Lanes") -> "Lanes":
+        return _intrinsic(name, *operands)
 
-    def __rsub__(self, other: Number) -> "Lanes":
-        return self._float("fsub", other, self)
-
-    def __mul__(self, other: Number) -> "Lanes":
-        return self._float("fmul", self, other)
-
-    def __rmul__(self, other: Number) -> "Lanes":
-        return self._float("fmul", other, self)
-
-    def __truediv__(self, other: Number) -> "Lanes":
-        return self._float("fdiv", self, other)
-
-    def __rtruediv__(self, other: Number) -> "Lanes":
-        return self._float("fdiv", other, self)
+    def _elementary(self, function: Elementary) -> "Lanes":
+        result: Lanes = function.body(self)
+        return result
 
     def __neg__(self) -> "Lanes":
         return Lanes(self.builder, self.builder.fneg(self.value))
-
-    def __abs__(self) -> "Lanes":
-        return _intrinsic("fabs", self)
-
-    # ---- comparison: false where either side is NaN
-
-    def _compare(self, sign: str, other: Number) -> Mask:
-        return Mask(
-            self.builder, self.builder.fcmp_ordered(sign, self.value, self.like(other).value)
-        )
-
-    def __lt__(self, other: Number) -> Mask:
-        return self._compare("<", other)
-
-    def __le__(self, other: Number) -> Mask:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Number) -> Mask:
-        return self._compare(">", other)
-
-    def __ge__(self, other: Number) -> Mask:
-        return self._compare(">=", other)
-
-    def equals(self, other: Number) -> Mask:
-        """Where both are the same number (`==` is left to Python objects)."""
-        return self._compare("==", other)
 
     # ---- the bits behind the number
 
@@ -179,19 +144,6 @@ class Lanes:
         )
 
 
-def where(mask: Mask, yes: Number, no: Number) -> Lanes:
-    """`yes` where `mask` holds, `no` elsewhere; at least one of them is `Lanes`."""
-    model = yes if isinstance(yes, Lanes) else no
-    assert isinstance(model, Lanes)
-    chosen = mask.builder.select(mask.value, model.like(yes).value, model.like(no).value)
-    return Lanes(mask.builder, chosen)
-
-
-def fma(a: Lanes, b: Number, c: Number) -> Lanes:
-    """a b + c, rounded once."""
-    return _intrinsic("fma", a, a.like(b), a.like(c))
-
-
 def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
     """The polynomial Σ cᵢ xⁱ, by Horner's rule."""
     result = x.like(coefficients[-1])
@@ -200,29 +152,9 @@ def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
     return result
 
 
-def sqrt(x: Lanes) -> Lanes:
-    """The square root, correctly rounded."""
-    return _intrinsic("sqrt", x)
-
-
-def copysign(magnitude: Number, sign: Lanes) -> Lanes:
-    """|magnitude| with the sign of `sign`, zeros included."""
-    return _intrinsic("copysign", sign.like(magnitude), sign)
-
-
 def power(x: Lanes, y: Lanes) -> Lanes:
     """x to the y, by the C library: for one number per step, not for arrays."""
     return _intrinsic("pow", x, y)
-
-
-def minimum(x: Lanes, bound: Number) -> Lanes:
-    """The smaller one; NaN stays NaN."""
-    return where(x > bound, bound, x)
-
-
-def maximum(x: Lanes, bound: Number) -> Lanes:
-    """The larger one; NaN stays NaN."""
-    return where(x < bound, bound, x)
 
 
 # ---- powers of two, made by writing the exponent field

@@ -9,13 +9,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from flatprop import checks
 from flatprop.formulas import elementary
-from flatprop.formulas.lanes import Lanes, copysign, where
-
-Slope: TypeAlias = tuple[Lanes, Lanes]
+from flatprop.formulas.numbers import N, copysign, where
 
 OVER_SAMPLES_AND_OUTPUTS = "mean over samples and outputs"
 OVER_SAMPLES = "mean over samples"
@@ -55,7 +53,7 @@ class Loss(ABC):
 
     @staticmethod
     @abstractmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         """The value and its slope; `prediction` is z where `activation` is set."""
 
 
@@ -78,7 +76,7 @@ class MSE(Loss):
     """Mean squared error: the mean over samples and outputs of (ŷ - y)²."""
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         return d * d, d + d
 
@@ -90,7 +88,7 @@ class HalfMSE(Loss):
     reduction = OVER_SAMPLES
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         return 0.5 * d * d, d
 
@@ -102,7 +100,7 @@ class SSR(Loss):
     reduction = SUM
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         return d * d, d + d
 
@@ -112,7 +110,7 @@ class MAE(Loss):
     """Mean absolute error; the slope at 0 is 0."""
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         return abs(d), where(abs(d) > 0.0, copysign(1.0, d), 0.0)
 
@@ -138,7 +136,7 @@ class Huber(Loss):
         return self.delta
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         size = abs(d)
         linear = size > parameter
@@ -151,7 +149,7 @@ class LogCosh(Loss):
     """log cosh(ŷ - y): ½ d² near 0, |d| - log 2 far from it."""
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
         size = abs(d)
         slope = elementary.tanh(d)
@@ -189,7 +187,7 @@ class Quantile(Loss):
         return self.q
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = y - prediction
         factor = where(d >= 0.0, parameter, parameter - 1.0)
         return factor * d, where(d.equals(0.0), d.like(0.0), -factor)
@@ -205,7 +203,7 @@ class Poisson(Loss):
     domain = "non-negative"
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         counted = y > 0.0
         value = prediction - where(counted, y * elementary.log(prediction), 0.0)
         return value, 1.0 - where(counted, y / prediction, 0.0)
@@ -223,7 +221,7 @@ class BinaryCrossEntropy(Loss):
     domain = "fraction"
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         z = prediction
         e = elementary.exp_of_negative(-abs(z))
         # max(z, 0) - y z without cancellation, then log(1 + e^-|z|)
@@ -245,7 +243,7 @@ class CrossEntropy(Loss):
     domain = "classes"
 
     @staticmethod
-    def formula(prediction: Lanes, y: Lanes, parameter: Lanes) -> Slope:
+    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         counted = y > 0.0
         value = where(counted, -y * elementary.log(prediction), 0.0)
         return value, where(counted, -y / prediction, 0.0)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from flatprop import checks
-from flatprop.formulas.lanes import Lanes, copysign, maximum, minimum, power, sqrt, where
+from flatprop.formulas.lanes import Lanes, power
+from flatprop.formulas.numbers import copysign, maximum, minimum, sqrt, where
 from flatprop.formulas.schedules import Schedule, check_rate
 
 Scalars: TypeAlias = Mapping[str, Lanes]

@@ -64,7 +64,7 @@ def forward(layers, params, x, out, workspace, logits):
         if layer.activation == SOFTMAX:
             softmax(z)
         else:
-            activate(layer.activation, z)
+            activate(layer.activation, layer.function, z)
         a = z
 
 
@@ -74,18 +74,23 @@ def output_loss(objective, prediction, y, weight, scale, slope):
     if objective.loss == CROSS_ENTROPY:
         return cross_entropy(prediction, y, weight, scale, slope)
     return loss_with_slope(
-        objective.loss, objective.parameter, scale, prediction, y, weight, slope
+        objective.loss,
+        objective.function,
+        objective.parameter,
+        scale,
+        prediction,
+        y,
+        weight,
+        slope,
     )
 
 
 @kernel
-def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
-    """Σ w ℓ over the rows of x; on the way back, ∂(scale · Σ w ℓ)/∂z of the last layer.
+def forward_with_slopes(layers, params, x, logits, workspace):
+    """Every layer's a and da/dz into their places; of the last, only z where `logits`.
 
-    x is (rows, inputs), y (rows, outputs) or (rows, 1) for class indices, and
-    weight (rows, outputs), the same along a row. Overwrites `workspace`, where every
-    layer has a place for a, followed by one for da/dz, which the last layer has for
-    ∂L/∂z.
+    Overwrites `workspace`, where every layer has a place for a, followed by one for
+    da/dz. A softmax has no slope of its own, and leaves 1 there.
     """
     rows = x.shape[0]
     last = layers.size - 1
@@ -99,14 +104,27 @@ def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
         slope = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
         affine(a, W, b, z, scratch)
         a = z
-        if l == last and objective.from_logits:
+        if l == last and logits:
             break
         if layer.activation == SOFTMAX:
             softmax(z)
-            fill(slope, 1.0)  # softmax has no slope of its own: see `propagate`
+            fill(slope, 1.0)
         else:
-            activate_with_slope(layer.activation, z, slope)
+            activate_with_slope(layer.activation, layer.function, z, slope)
 
+
+@kernel
+def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
+    """Σ w ℓ over the rows of x; on the way back, ∂(scale · Σ w ℓ)/∂z of the last layer.
+
+    x is (rows, inputs), y (rows, outputs) or (rows, 1) for class indices, and
+    weight (rows, outputs), the same along a row. Overwrites `workspace` as
+    `forward_with_slopes` does; the last layer's slope with ∂L/∂z.
+    """
+    forward_with_slopes(layers, params, x, objective.from_logits == 1, workspace)
+    rows, layer = x.shape[0], layers[layers.size - 1]
+    a = matrix(workspace, 2 * rows * layer.place, rows, layer.units)
+    slope = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
     # ∂L/∂a in place of a, or, where z has no slope of its own, in place of that
     whole = objective.from_logits or layer.activation == SOFTMAX
     total = output_loss(objective, a, y, weight, scale, slope if whole else a)

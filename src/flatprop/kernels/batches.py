@@ -8,7 +8,7 @@ read-only.
 import math
 from typing import Any, NamedTuple
 
-from flatprop.kernels import backprop
+from flatprop.kernels import backprop, derivatives
 from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope, squared_norm
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
@@ -112,16 +112,89 @@ def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
 
 
 @entry_point
-def activation(code, z, slope):
+def vjp(layers, params, x, dL_dy, dL_dx, gradient, block_rows, workspace):
+    """dL_dx ← ∂L/∂x from ∂L/∂ŷ, to `gradient` is added ∂L/∂params; see `derivatives.vjp`."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    rows = x.size // inputs
+    for start in range(0, rows, block_rows):
+        count = min(block_rows, rows - start)
+        derivatives.vjp(
+            layers,
+            params,
+            matrix(x, start * inputs, count, inputs),
+            matrix(dL_dy, start * outputs, count, outputs),
+            matrix(dL_dx, start * inputs, count if dL_dx.size > 0 else 0, inputs),
+            gradient,
+            workspace,
+        )
+
+
+@entry_point
+def jacobian(layers, params, x, out, block_rows, workspace):
+    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row."""
+    inputs = layers[0].inputs
+    rows, size = x.size // inputs, layers[layers.size - 1].units * inputs
+    for start in range(0, rows, block_rows):
+        count = min(block_rows, rows - start)
+        part = matrix(out, start * size, count, size)
+        derivatives.jacobian(
+            layers, params, matrix(x, start * inputs, count, inputs), part, workspace
+        )
+
+
+@entry_point
+def parameter_jacobian(layers, params, x, out, block_rows, workspace):
+    """out (rows, outputs, parameters) ← ∂ŷ/∂params of every row."""
+    inputs = layers[0].inputs
+    rows, size = x.size // inputs, layers[layers.size - 1].units * params.size
+    for start in range(0, rows, block_rows):
+        count = min(block_rows, rows - start)
+        part = matrix(out, start * size, count, size)
+        derivatives.parameter_jacobian(
+            layers, params, matrix(x, start * inputs, count, inputs), part, workspace
+        )
+
+
+@entry_point
+def per_sample_gradients(layers, objectives, params, data, scale, out, block):
+    """out (rows, parameters) ← ∂(scale · w ℓ)/∂params of every row."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    for start in range(0, data.rows, block.rows):
+        count = min(block.rows, data.rows - start)
+        derivatives.per_sample_gradients(
+            layers,
+            objectives[0],
+            params,
+            matrix(data.x, start * inputs, count, inputs),
+            matrix(data.y, start * columns, count, columns),
+            block_weights(data, start, count, outputs, block),
+            scale,
+            matrix(out, start * params.size, count, params.size),
+            block.workspace,
+        )
+
+
+@entry_point
+def activation(code, function, z, slope):
     """z ← its activation, slope ← da/dz; for softmax, which has none, slope is left alone."""
     if code == SOFTMAX:
         softmax(z)
     else:
-        activate_with_slope(code, z, slope)
+        activate_with_slope(code, function, z, slope)
 
 
 @entry_point
 def slope_of_loss(objectives, scale, prediction, y, weight, slope):
     """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
     objective = objectives[0]
-    loss_with_slope(objective.loss, objective.parameter, scale, prediction, y, weight, slope)
+    loss_with_slope(
+        objective.loss,
+        objective.function,
+        objective.parameter,
+        scale,
+        prediction,
+        y,
+        weight,
+        slope,
+    )

@@ -12,8 +12,9 @@ from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.lanes import Lanes, where
+from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.numbers import where
 from flatprop.formulas.optimizers import RULES
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
@@ -28,7 +29,7 @@ from flatprop.kernels.registers import (
     wide,
 )
 
-ELEMENTARY = elementary.FUNCTIONS
+ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
 
@@ -75,35 +76,42 @@ def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
 
 
 @intrinsic
-def activate(typing_context: Any, code: Any, z: Any) -> Any:
+def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
     """z ← its activation a."""
 
-    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array) -> None:
+    def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
+        _own_activation(function, z)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z):
                 register.store(formula(register[0])[0], 0)
 
-    return compiled(emit, types.void, types.int64, z)
+    return compiled(emit, types.void, types.int64, types.int64, z)
 
 
 @intrinsic
-def activate_with_slope(typing_context: Any, code: Any, z: Any, slope: Any) -> Any:
+def activate_with_slope(
+    typing_context: Any, code: Any, function: Any, z: Any, slope: Any
+) -> Any:
     """z ← its activation a, slope ← da/dz."""
 
-    def emit(builder: ir.IRBuilder, code: ir.Value, z: Array, slope: Array) -> None:
+    def emit(
+        builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
+    ) -> None:
+        _own_activation(function, z, slope)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, written_only=1):
                 a, derivative = formula(register[0])
                 register.store(a, 0)
                 register.store(derivative, 1)
 
-    return compiled(emit, types.void, types.int64, z, slope)
+    return compiled(emit, types.void, types.int64, types.int64, z, slope)
 
 
 @intrinsic
 def loss_with_slope(
     typing_context: Any,
     code: Any,
+    function: Any,
     parameter: Any,
     scale: Any,
     prediction: Any,
@@ -119,6 +127,7 @@ def loss_with_slope(
     def emit(
         builder: ir.IRBuilder,
         code: ir.Value,
+        function: ir.Value,
         parameter: ir.Value,
         scale: ir.Value,
         prediction: Array,
@@ -127,6 +136,7 @@ def loss_with_slope(
         slope: Array,
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        _own_loss(result, function, scale, prediction, y, weight, slope)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -138,8 +148,37 @@ def loss_with_slope(
             builder.store(total.total().value, result)
         return builder.load(result)
 
-    numbers = types.int64, types.float64, types.float64
+    numbers = types.int64, types.int64, types.float64, types.float64
     return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
+
+
+# ---- the user's own functions, by their address
+
+
+def _own_activation(function: ir.Value, z: Array, *derivatives: Array) -> None:
+    """Call the user's activation, where there is one: see `formulas.own`."""
+    builder = z.builder
+    pointer = z.element.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        wanted = [array.data for array in derivatives]
+        unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+        address = builder.inttoptr(function, kind.as_pointer())
+        builder.call(address, [z.count, z.data, *wanted, *unwanted])
+
+
+def _own_loss(result: ir.Value, function: ir.Value, scale: ir.Value, *arrays: Array) -> None:
+    """Call the user's loss, where there is one, and keep its sum in `result`."""
+    prediction = arrays[0]
+    builder = prediction.builder
+    pointer = prediction.element.as_pointer()
+    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        address = builder.inttoptr(function, kind.as_pointer())
+        data = [array.data for array in arrays]
+        nothing = ir.Constant(pointer, None)
+        total = builder.call(address, [prediction.count, scale, *data, nothing])
+        builder.store(total, result)
 
 
 @intrinsic

@@ -20,22 +20,26 @@ LAYER = np.dtype(
         ("units", np.int64),
         ("weights", np.int64),  # where W, (inputs, units) row-major, begins in params
         ("biases", np.int64),  # where b, (units,), begins in params
-        ("activation", np.int64),  # the code of formulas.activations
+        ("activation", np.int64),  # the code of formulas.activations; -1: `function`
         ("place", np.int64),  # how many units the layers before have
+        ("function", np.int64),  # the address of the user's own activation; 0: none
     ]
 )
 """One layer."""
 
 OBJECTIVE = np.dtype(
     [
-        ("loss", np.int64),  # the code of formulas.losses
+        ("loss", np.int64),  # the code of formulas.losses; -1: `function`
         ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
         ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
         ("parameter", np.float64),  # Huber's delta, the quantile's q
+        ("function", np.int64),  # the address of the user's own loss; 0: none
     ]
 )
 """The loss; an array of one record."""
 
+OWN = -1
+"""The code of an activation or a loss that the user wrote."""
 SOFTMAX = ACTIVATIONS["softmax"].code
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 

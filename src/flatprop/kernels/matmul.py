@@ -154,6 +154,29 @@ def product_transposed_right(
     return compiled(emit, types.void, a, b, factor, out, scratch)
 
 
+@intrinsic
+def add_product(typing_context: Any, x: Any, W: Any, z: Any, scratch: Any) -> Any:
+    """z ← z + x W."""
+
+    def emit(builder: ir.IRBuilder, x: Array, W: Array, z: Array, scratch: Array) -> None:
+        matrices = _strided(x), _strided(W), _strided(z), _strided(z)
+        _multiply(PLAIN, (*z.shape, x.shape[1]), *matrices, scratch)
+
+    return compiled(emit, types.void, x, W, z, scratch)
+
+
+@intrinsic
+def times_transposed(typing_context: Any, a: Any, b: Any, out: Any, scratch: Any) -> Any:
+    """out ← A Bᵀ, (m, n) and (k, n)."""
+
+    def emit(builder: ir.IRBuilder, a: Array, b: Array, out: Array, scratch: Array) -> None:
+        ones = _constant(builder, a.element, 1.0)
+        matrices = _strided(a), _strided(b), ones, _strided(out)
+        _multiply(TRANSPOSED_RIGHT, (*out.shape, a.shape[1]), *matrices, scratch)
+
+    return compiled(emit, types.void, a, b, out, scratch)
+
+
 def _aligned(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     """The first place from `pointer` on where no vector straddles two lines of the cache."""
     address = builder.add(builder.ptrtoint(pointer, INT64), INT64(REGISTER_BYTES - 1))

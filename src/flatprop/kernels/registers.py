@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
-from flatprop.formulas.lanes import Lanes, Mask, lane_count, where
+from flatprop.formulas.lanes import Lanes, Mask, lane_count
+from flatprop.formulas.numbers import where
 
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)

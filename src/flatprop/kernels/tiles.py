@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeAlias
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.formulas.lanes import REGISTER_BYTES, Lanes, fma, lane_count
+from flatprop.formulas.lanes import REGISTER_BYTES, Lanes, lane_count
+from flatprop.formulas.numbers import fma
 from flatprop.kernels.registers import (
     INT32,
     INT64,

@@ -1,0 +1,136 @@
+"""Numbers that write C: a formula called with them is remembered as an expression.
+
+What a formula uses twice becomes a variable, everything else stays where it is
+used, so that the C function reads like the formula. Multiplications and
+additions are left to the compiler to fuse: a call of `fma` is slow where the
+processor has none, and no formula's value depends on it.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from flatprop.formulas.numbers import Elementary, Number
+
+_PRECEDENCE = {"?": 1, "<": 2, "<=": 2, ">": 2, ">=": 2, "==": 2, "+": 3, "-": 3, "*": 4, "/": 4}
+_NEGATION, _CALL = 5, 6
+
+
+class CNumber(Number):
+    """An expression of C99.
+
+    Parameters
+    ----------
+    dtype
+        float32 or float64: C's `float` or `double`.
+    operation
+        An operator, `"?"` for the conditional, `"negated"`, a function of <math.h>,
+        or, without operands, what stands in the text: a variable or a literal.
+    operands
+        What it is applied to.
+    """
+
+    __slots__ = ("dtype", "operands", "operation")
+
+    def __init__(self, dtype: np.dtype[Any], operation: str, *operands: "CNumber") -> None:
+        self.dtype = dtype
+        self.operation = operation
+        self.operands = operands
+
+    def like(self, number: "CNumber | float") -> "CNumber":
+        if isinstance(number, CNumber):
+            return number
+        return CNumber(self.dtype, literal(number, self.dtype))
+
+    def _arithmetic(self, sign: str, left: "CNumber", right: "CNumber") -> "CNumber":
+        return CNumber(self.dtype, sign, left, right)
+
+    def _compare(self, sign: str, other: "CNumber") -> "CNumber":
+        return CNumber(self.dtype, sign, self, other)
+
+    def _select(self, mask: "CNumber", yes: "CNumber", no: "CNumber") -> "CNumber":
+        return CNumber(self.dtype, "?", mask, yes, no)
+
+    def _function(self, name: str, *operands: "CNumber") -> "CNumber":
+        if name == "fma":
+            a, b, c = operands
+            return a * b + c
+        return CNumber(self.dtype, function_name(name, self.dtype), *operands)
+
+    def _elementary(self, function: Elementary) -> "CNumber":
+        return self._function(function.c_name, self)
+
+    def __neg__(self) -> "CNumber":
+        return CNumber(self.dtype, "negated", self)
+
+
+def c_type(dtype: np.dtype[Any]) -> str:
+    """`float` or `double`."""
+    return "float" if dtype == np.float32 else "double"
+
+
+def function_name(name: str, dtype: np.dtype[Any]) -> str:
+    """The function of <math.h> for this dtype."""
+    return name + "f" * (dtype == np.float32)
+
+
+def literal(number: float, dtype: np.dtype[Any]) -> str:
+    """A number as C reads it back exactly: in decimal where that is short, else in hexadecimal."""
+    rounded = dtype.type(number)
+    text = repr(rounded.item()) if dtype == np.float64 else str(rounded)
+    if len(text.lstrip("-")) > 6:
+        text = hexadecimal(float(rounded))
+    return text + "f" * (dtype == np.float32)
+
+
+def hexadecimal(number: float) -> str:
+    """A finite number in hexadecimal, without superfluous zeros."""
+    mantissa, exponent = number.hex().split("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
+
+
+def statements(result: CNumber) -> list[str]:
+    """The body of a function that returns `result`."""
+    uses: Counter[int] = Counter()
+    order: list[CNumber] = []
+
+    def visit(node: CNumber) -> None:
+        uses[id(node)] += 1
+        if uses[id(node)] == 1:
+            for operand in node.operands:
+                visit(operand)
+            order.append(node)
+
+    visit(result)
+    names: dict[int, str] = {}
+    lines = []
+    for node in order:
+        if node.operands and uses[id(node)] > 1:
+            text = _written(node, names)[0]
+            names[id(node)] = f"t{len(names) + 1}"
+            lines.append(f"const {c_type(node.dtype)} {names[id(node)]} = {text};")
+    return [*lines, f"return {_written(result, names)[0]};"]
+
+
+def _written(node: CNumber, names: dict[int, str]) -> tuple[str, int]:
+    """The text of an expression and how tightly it binds."""
+    if id(node) in names:
+        return names[id(node)], _CALL
+    if not node.operands:
+        return node.operation, _NEGATION if node.operation.startswith("-") else _CALL
+
+    def operand(place: int, least: int) -> str:
+        text, binding = _written(node.operands[place], names)
+        return text if binding >= least else f"({text})"
+
+    sign = node.operation
+    if sign == "negated":
+        return f"-{operand(0, _CALL)}", _NEGATION
+    if sign not in _PRECEDENCE:
+        return f"{sign}({', '.join(_written(x, names)[0] for x in node.operands)})", _CALL
+    binding = _PRECEDENCE[sign]
+    if sign == "?":
+        return f"{operand(0, 2)} ? {operand(1, 2)} : {operand(2, 2)}", binding
+    # operators of one precedence are taken from the left, as the formula was
+    return f"{operand(0, binding)} {sign} {operand(1, binding + 1)}", binding
