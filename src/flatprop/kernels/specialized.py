@@ -1,15 +1,11 @@
-"""Forward pass, loss, gradient and descent with every size a constant.
+"""Functions of one network, compiled with its sizes as constants.
 
-What `backprop` does for any network, written out for one: each layer's parameters and
-activations are vectors whose lanes are known, so that the steps of a training follow
-each other without touching memory. The sizes come as one string, since Numba's cache on
-disk finds functions again that close over nothing but such data.
+What `functions` makes closes over a string and nothing else: Numba finds such a
+function again in its cache on disk, as it does none that closes over another function.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cache
-from math import inf
 from typing import Any, NamedTuple
 
 import numba.extending
@@ -17,374 +13,27 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
-from flatprop.formulas import elementary
-from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.lanes import Lanes, fma, lane_count, where
-from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.lanes import Lanes
+from flatprop.kernels import by_tiles
+from flatprop.kernels.by_tiles import Samples
 from flatprop.kernels.jit import entry_point
-from flatprop.kernels.matrices import Matrix, fold, product, repeat, take
+from flatprop.kernels.layout import CROSS_ENTROPY
 from flatprop.kernels.registers import DOUBLE, INT64, wide
+from flatprop.kernels.unrolled import Sizes
 
-TILE_REGISTERS = 4
-"""How many registers the widest layer's activations of one tile of rows may take."""
 
+class Functions(NamedTuple):
+    """What is compiled for networks of the same sizes."""
 
-class Sizes(NamedTuple):
-    """What is constant: all but parameters and data."""
-
-    dtype: str
-    inputs: int
-    layers: tuple[tuple[int, str], ...]
-    """Units and activation."""
-    loss: str
-    parameter: float
-    divisor: float
-    """As in `layout.OBJECTIVE`."""
-    rows: int
-    """0 where only the call tells."""
-
-    @property
-    def outputs(self) -> int:
-        return self.layers[-1][0]
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Those of W and b, b as one row, in the order of `params`."""
-        found, inputs = [], self.inputs
-        for units, _ in self.layers:
-            found += [(inputs, units), (1, units)]
-            inputs = units
-        return found
-
-    @property
-    def parameters(self) -> int:
-        return sum(m * n for m, n in self.shapes)
-
-    @property
-    def tile(self) -> int:
-        """How many rows go through the network together."""
-        bits = 32 if self.dtype == "float32" else 64
-        lanes = TILE_REGISTERS * 512 // bits
-        widest = max(n for _, n in self.shapes)
-        return max(1, min(lanes // widest, self.rows or 16))
-
-
-def written(sizes: Sizes) -> str:
-    return json.dumps(sizes)
-
-
-def read(text: str) -> Sizes:
-    *first, layers, loss, parameter, divisor, rows = json.loads(text)
-    return Sizes(*first, tuple(map(tuple, layers)), loss, parameter, divisor, rows)
-
-
-# ---- one tile of rows
-
-
-class Target(NamedTuple):
-    """y, as it comes: rows of outputs, or one class index per row."""
-
-    lanes: Lanes
-    indices: bool
-
-
-def softmax(z: Matrix) -> tuple[Lanes, Lanes, Lanes]:
-    """Softmax, and of every row the largest z and Σ e^(z - largest)."""
-    largest = across(z, lambda one, other: where(other > one, other, one), -inf)
-    e = elementary.exp_of_negative(z.lanes - largest)
-    total = across(z.with_lanes(e))
-    return e / total, largest, total
-
-
-def across(z: Matrix, combine: Any = Lanes.__add__, neutral: float = 0.0) -> Lanes:
-    """The numbers of every row combined into one, which stands in every column."""
-    one_per_row = fold(z.by_columns(), z.columns, combine, neutral)
-    return take(one_per_row, [r for r in range(z.rows) for _ in range(z.columns)])
-
-
-def forward(
-    sizes: Sizes, params: list[Matrix], x: Matrix, logits: bool = False
-) -> tuple[list[Matrix], list[Lanes | None]]:
-    """The activations of every layer, x first, and da/dz of every layer but a softmax."""
-    activations, slopes = [x], []
-    last = len(sizes.layers) - 1
-    for l, (_, name) in enumerate(sizes.layers):
-        W, b = params[2 * l], params[2 * l + 1]
-        z = product(activations[-1], W, repeat(b.lanes, x.rows))
-        formula = ACTIVATIONS[name].formula
-        slope = None
-        if l == last and logits:
-            a = z.lanes
-        elif formula is None:
-            a = softmax(z)[0]
-        else:
-            a, slope = formula(z.lanes)
-        activations.append(z.with_lanes(a))
-        slopes.append(slope)
-    return activations, slopes
-
-
-def cross_entropy(z: Matrix, y: Target) -> tuple[Lanes, Lanes]:
-    """Σₖ yₖ (log Σ e^z - zₖ), its terms, and the slope with respect to z."""
-    p, largest, total = softmax(z)
-    if y.indices:
-        index = take(y.lanes, [r for r in range(z.rows) for _ in range(z.columns)])
-        units = ir.Constant(index.value.type, [float(k) for k in range(z.columns)] * z.rows)
-        share = where(index._compare("==", Lanes(index.builder, units)), index.like(1.0), 0.0)
-        slope = p - share
-    else:
-        share = y.lanes
-        slope = across(z.with_lanes(share)) * p - share
-    log_p = z.lanes - largest - elementary.log(total)
-    return where(share > 0.0, -share * log_p, 0.0), slope
-
-
-def backward(
-    sizes: Sizes, params: list[Matrix], x: Matrix, y: Target, weight: Lanes, factor: Lanes
-) -> tuple[Lanes, list[Matrix]]:
-    """w ℓ, one lane per output of a row, and the gradient, one matrix per W and b."""
-    loss = LOSSES[sizes.loss]
-    from_logits = loss.activation is not None
-    activations, slopes = forward(sizes, params, x, from_logits)
-    prediction = activations.pop()
-    if sizes.loss == "cross_entropy":
-        value, delta = cross_entropy(prediction, y)
-    else:
-        parameter = prediction.lanes.like(sizes.parameter)
-        value, delta = loss.formula(prediction.lanes, y.lanes, parameter)
-    delta = delta * factor
-    if not from_logits:
-        slope = slopes[-1]
-        if slope is None:
-            a = prediction.lanes
-            delta = a * (delta - across(prediction.with_lanes(a * delta)))
-        else:
-            delta = delta * slope
-    gradient = []
-    for l in range(len(sizes.layers) - 1, -1, -1):
-        dL_dz = prediction.with_lanes(delta) if l == len(sizes.layers) - 1 else dL_dz
-        db = Matrix(fold(dL_dz.lanes, x.rows), 1, dL_dz.columns)
-        gradient = [product(activations[l].T, dL_dz), db, *gradient]
-        if l > 0:
-            dL_da = product(dL_dz, params[2 * l].T)
-            dL_dz = dL_da.with_lanes(dL_da.lanes * slopes[l - 1])
-    return weight * value, gradient
-
-
-# ---- all rows
-
-
-class Arrays(NamedTuple):
-    """The arguments, as LLVM sees them: where data begin."""
-
-    x: ir.Value
-    y: ir.Value
-    weight: ir.Value | None
-    rows: ir.Value
-    scale: ir.Value
-    indices: bool
-
-
-def element_type(sizes: Sizes) -> ir.Type:
-    return ir.FloatType() if sizes.dtype == "float32" else DOUBLE
-
-
-def load(builder: ir.IRBuilder, data: ir.Value, start: ir.Value, count: int) -> Lanes:
-    """`count` numbers in a row."""
-    element = data.type.pointee
-    vector = ir.VectorType(element, count)
-    pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
-    return Lanes(builder, builder.load(pointer, align=alignment(element)))
-
-
-def store(lanes: Lanes, data: ir.Value, start: ir.Value) -> None:
-    builder = lanes.builder
-    pointer = builder.bitcast(builder.gep(data, [start]), lanes.value.type.as_pointer())
-    builder.store(lanes.value, pointer, align=alignment(lanes.element))
-
-
-def alignment(element: ir.Type) -> int:
-    if isinstance(element, ir.IntType):
-        return element.width // 8
-    return 4 if isinstance(element, ir.FloatType) else 8
-
-
-def load_params(builder: ir.IRBuilder, sizes: Sizes, data: ir.Value) -> list[Matrix]:
-    found, start = [], 0
-    for m, n in sizes.shapes:
-        found.append(Matrix(load(builder, data, INT64(start), m * n), m, n))
-        start += m * n
-    return found
-
-
-def store_params(sizes: Sizes, matrices: list[Matrix], data: ir.Value) -> None:
-    start = 0
-    for matrix in matrices:
-        store(matrix.lanes, data, INT64(start))
-        start += matrix.rows * matrix.columns
-
-
-def tiles(builder: ir.IRBuilder, sizes: Sizes, rows: ir.Value) -> Iterator[tuple[ir.Value, int]]:
-    """Where tiles of rows begin, and how many rows they have."""
-    count = sizes.tile
-    if sizes.rows == count:
-        yield INT64(0), count
-        return
-    if sizes.rows:
-        rows = INT64(sizes.rows)
-    rest = builder.srem(rows, INT64(count))
-    whole = builder.sub(rows, rest)
-    with cgutils.for_range_slice(builder, INT64(0), whole, INT64(count), INT64) as (start, _):
-        yield start, count
-    if not sizes.rows:
-        with cgutils.for_range_slice(builder, whole, rows, INT64(1), INT64) as (start, _):
-            yield start, 1
-    elif sizes.rows % count:
-        yield whole, sizes.rows % count
-
-
-def total_and_gradient(
-    builder: ir.IRBuilder, sizes: Sizes, params: list[Matrix], arrays: Arrays
-) -> tuple[ir.Value, list[Matrix]]:
-    """Σ w ℓ in float64 and the gradient of scale · Σ w ℓ."""
-    element = element_type(sizes)
-    # -0 is what can be added to any number without changing it: LLVM drops the addition
-    total = cgutils.alloca_once(builder, DOUBLE)
-    builder.store(ir.Constant(DOUBLE, -0.0), total)
-    sums = []
-    for matrix in params:
-        place = cgutils.alloca_once(builder, matrix.lanes.value.type)
-        builder.store(matrix.lanes.like(-0.0).value, place)
-        sums.append(place)
-
-    k = sizes.outputs
-    for start, rows in tiles(builder, sizes, arrays.rows):
-        x = load(builder, arrays.x, builder.mul(start, INT64(sizes.inputs)), rows * sizes.inputs)
-        if arrays.indices:
-            y = load(builder, arrays.y, start, rows)
-            if isinstance(y.value.type.element, ir.IntType):
-                y = Lanes(builder, builder.sitofp(y.value, ir.VectorType(element, rows)))
-        else:
-            y = load(builder, arrays.y, builder.mul(start, INT64(k)), rows * k)
-        scale = arrays.scale
-        if element != DOUBLE:
-            scale = builder.fptrunc(scale, element)
-        vector = ir.VectorType(element, rows * k)
-        one = Lanes(builder, builder.insert_element(ir.Constant(vector, ir.Undefined), scale, ir.IntType(32)(0)))
-        factor = take(one, [0] * (rows * k))
-        weight = factor.like(1.0)
-        if arrays.weight is not None:
-            weight = take(load(builder, arrays.weight, start, rows), [r for r in range(rows) for _ in range(k)])
-            factor = weight * factor
-        values, gradient = backward(
-            sizes, params, Matrix(x, rows, sizes.inputs), Target(y, arrays.indices), weight, factor
-        )
-        value = builder.extract_element(fold(wide(values), rows * k).value, ir.IntType(32)(0))
-        builder.store(builder.fadd(builder.load(total), value), total)
-        for place, part in zip(sums, gradient, strict=True):
-            builder.store(builder.fadd(builder.load(place), part.lanes.value), place)
-    return builder.load(total), [
-        matrix.with_lanes(Lanes(builder, builder.load(place)))
-        for matrix, place in zip(params, sums, strict=True)
-    ]
-
-
-# ---- what compiled code calls
-
-
-def intrinsic(function):
-    """As `jit.intrinsic`; the string with the sizes comes as a literal."""
-    return numba.extending.intrinsic(prefer_literal=True)(function)
-
-
-def data_of(context, builder, kind, value):
-    return context.make_array(kind)(context, builder, value).data
-
-
-def arrays_of(context, builder, kinds, x, y, weight, scale):
-    source = context.make_array(kinds[0])(context, builder, x)
-    rows = builder.extract_value(source.shape, 0)
-    return Arrays(
-        source.data,
-        data_of(context, builder, kinds[1], y),
-        None if kinds[2] == types.none else data_of(context, builder, kinds[2], weight),
-        rows,
-        scale,
-        False,
-    )
-
-
-@intrinsic
-def write_outputs(typing_context: Any, text: Any, params: Any, x: Any, out: Any) -> Any:
-    """out ← the network's outputs for x."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        sizes = read(text.literal_value)
-        data = [data_of(context, builder, k, v) for k, v in zip(signature.args[1:], values[1:])]
-        rows = builder.extract_value(context.make_array(signature.args[2])(context, builder, values[2]).shape, 0)
-        matrices = load_params(builder, sizes, data[0])
-        for start, count in tiles(builder, sizes, rows):
-            xs = load(builder, data[1], builder.mul(start, INT64(sizes.inputs)), count * sizes.inputs)
-            a, _ = forward(sizes, matrices, Matrix(xs, count, sizes.inputs))
-            store(a[-1].lanes, data[2], builder.mul(start, INT64(sizes.outputs)))
-        return context.get_dummy_value()
-
-    return types.void(text, params, x, out), codegen
-
-
-@intrinsic
-def write_gradient(typing_context: Any, text: Any, params: Any, x: Any, y: Any, weight: Any, scale: Any, gradient: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        sizes = read(text.literal_value)
-        kinds = signature.args
-        arrays = arrays_of(context, builder, kinds[2:5], *values[2:6])
-        arrays = arrays._replace(indices=sizes.loss == "cross_entropy" and kinds[3].ndim == 1)
-        matrices = load_params(builder, sizes, data_of(context, builder, kinds[1], values[1]))
-        total, found = total_and_gradient(builder, sizes, matrices, arrays)
-        store_params(sizes, found, data_of(context, builder, kinds[6], values[6]))
-        return total
-
-    return types.float64(text, params, x, y, weight, types.float64, gradient), codegen
-
-
-@intrinsic
-def descend(typing_context: Any, text: Any, params: Any, x: Any, y: Any, weight: Any, scale: Any, rate: Any, steps: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        sizes = read(text.literal_value)
-        kinds = signature.args
-        arrays = arrays_of(context, builder, kinds[2:5], *values[2:6])
-        arrays = arrays._replace(indices=sizes.loss == "cross_entropy" and kinds[3].ndim == 1)
-        data = data_of(context, builder, kinds[1], values[1])
-        matrices = load_params(builder, sizes, data)
-        places = [cgutils.alloca_once_value(builder, m.lanes.value) for m in matrices]
-        last = cgutils.alloca_once(builder, DOUBLE)
-        element = element_type(sizes)
-        rate = builder.fneg(values[6])
-        if element != DOUBLE:
-            rate = builder.fptrunc(rate, element)
-
-        def current():
-            return [m.with_lanes(Lanes(builder, builder.load(p))) for m, p in zip(matrices, places)]
-
-        with cgutils.for_range(builder, values[7]):
-            theta = current()
-            total, gradient = total_and_gradient(builder, sizes, theta, arrays)
-            builder.store(total, last)
-            for m, g, p in zip(theta, gradient, places):
-                vector = m.lanes.value.type
-                one = Lanes(builder, builder.insert_element(ir.Constant(vector, ir.Undefined), rate, ir.IntType(32)(0)))
-                factor = take(one, [0] * vector.count)
-                builder.store(fma(factor, g.lanes, m.lanes).value, p)
-        store_params(sizes, current(), data)
-        return builder.load(last)
-
-    return types.float64(text, params, x, y, weight, types.float64, types.float64, types.int64), codegen
+    forward: Any
+    loss_and_gradient: Any
+    sgd_step: Any
+    sgd_steps: Any
 
 
 @cache
-def functions(text):
-    sizes = read(text)
-    rows, divisor = sizes.rows, sizes.divisor
+def functions(text: str) -> Functions:
+    """The functions for what `Sizes.text` gave."""
 
     @entry_point
     def forward(params, x, out):
@@ -392,17 +41,210 @@ def functions(text):
 
     @entry_point
     def loss_and_gradient(params, x, y, weight, gradient):
-        scale = 1.0 / ((rows or x.shape[0]) * divisor) if divisor else 1.0
-        return scale * write_gradient(text, params, x, y, weight, scale, gradient)
+        return write_gradient(text, params, x, y, weight, gradient)
 
     @entry_point
     def sgd_step(params, x, y, weight, learning_rate):
-        scale = 1.0 / ((rows or x.shape[0]) * divisor) if divisor else 1.0
-        return scale * descend(text, params, x, y, weight, scale, learning_rate, 1)
+        return descend(text, params, x, y, weight, learning_rate, 1)
 
     @entry_point
     def sgd_steps(params, x, y, weight, learning_rate, steps):
-        scale = 1.0 / ((rows or x.shape[0]) * divisor) if divisor else 1.0
-        return scale * descend(text, params, x, y, weight, scale, learning_rate, steps)
+        return descend(text, params, x, y, weight, learning_rate, steps)
 
-    return forward, loss_and_gradient, sgd_step, sgd_steps
+    return Functions(forward, loss_and_gradient, sgd_step, sgd_steps)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """As `jit.intrinsic`; what is constant comes with its value."""
+    return numba.extending.intrinsic(prefer_literal=True)(function)
+
+
+@intrinsic
+def write_outputs(typing_context: Any, text: Any, params: Any, x: Any, out: Any) -> Any:
+    """out ← the outputs for x."""
+
+    def emit(call: "Call") -> None:
+        by_tiles.write_outputs(
+            call.builder, call.sizes, call["params"], call["x"], call.rows, call["out"]
+        )
+
+    arrays = {"params": params, "x": x, "out": out}
+    return compiled(emit, types.void, text, arrays, written="out")
+
+
+@intrinsic
+def write_gradient(
+    typing_context: Any, text: Any, params: Any, x: Any, y: Any, weight: Any, gradient: Any
+) -> Any:
+    """The loss; gradient ← its gradient."""
+
+    def emit(call: "Call") -> ir.Value:
+        samples, scale = call.samples()
+        total = by_tiles.write_gradient(
+            call.builder, call.sizes, call["params"], samples, call["gradient"]
+        )
+        return call.builder.fmul(total, scale)
+
+    arrays = {"params": params, "x": x, "y": y, "weight": weight, "gradient": gradient}
+    return compiled(emit, types.float64, text, arrays, written="gradient")
+
+
+@intrinsic
+def descend(
+    typing_context: Any,
+    text: Any,
+    params: Any,
+    x: Any,
+    y: Any,
+    weight: Any,
+    learning_rate: Any,
+    steps: Any,
+) -> Any:
+    """params ← params - rate · gradient, so many times; the loss before the last of them."""
+
+    def emit(call: "Call") -> ir.Value:
+        samples, scale = call.samples()
+        steps = call["steps"]
+        call.require(call.builder.icmp_signed(">", steps, INT64(0)), "steps must be at least 1")
+        rate = call.rounded(call["learning_rate"])
+        total = by_tiles.descend(
+            call.builder, call.sizes, call["params"], samples, rate, steps
+        )
+        return call.builder.fmul(total, scale)
+
+    arrays = {"params": params, "x": x, "y": y, "weight": weight}
+    numbers = {"learning_rate": types.float64, "steps": types.int64}
+    return compiled(emit, types.float64, text, arrays | numbers, written="params")
+
+
+# ---- arguments: their types are checked when a call is compiled, their shapes when it runs
+
+
+def compiled(
+    emit: Callable[["Call"], ir.Value | None],
+    result: types.Type,
+    text: Any,
+    kinds: dict[str, types.Type],
+    written: str,
+) -> Any:
+    """The signature and code generator of an intrinsic; `written` names what it overwrites."""
+    sizes = Sizes.of_text(text.literal_value)
+    for name, kind in kinds.items():
+        if kind in (types.float64, types.int64) or (name == "weight" and kind == types.none):
+            continue
+        _check_type(sizes, name, kind)
+        if name == written and not kind.mutable:
+            raise TypingError(f"{name} is read-only, and it would be overwritten")
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        outcome = emit(Call(context, builder, sizes, kinds, values[1:]))
+        return context.get_dummy_value() if outcome is None else outcome
+
+    return result(text, *kinds.values()), codegen
+
+
+def _shape(sizes: Sizes, name: str, dimensions: int) -> tuple[int | str, ...]:
+    """What shape an argument must have."""
+    rows, inputs, outputs = sizes.rows or "rows", sizes.units[0], sizes.units[-1]
+    classes = sizes.loss == CROSS_ENTROPY
+    match name:
+        case "x":
+            return rows, inputs
+        case "y" if dimensions == 1 and (classes or outputs == 1):
+            return (rows,)
+        case "y" | "out":
+            return rows, outputs
+        case "weight":
+            return (rows,)
+        case _:
+            return (sizes.parameters,)
+
+
+def _check_type(sizes: Sizes, name: str, kind: types.Type) -> None:
+    dtype = types.float32 if sizes.bits == 32 else types.float64
+    if isinstance(kind, types.Array):
+        shape = _shape(sizes, name, kind.ndim)
+        integers = _are_indices(sizes, name, kind) and isinstance(kind.dtype, types.Integer)
+        fits = kind.dtype == dtype or integers
+        if fits and kind.layout == "C" and kind.ndim == len(shape):
+            return
+    shape = _shape(sizes, name, 2)
+    raise TypingError(
+        f"{name} must be a C-contiguous array of {dtype}, {_written(shape)}, but it is {kind}"
+    )
+
+
+def _are_indices(sizes: Sizes, name: str, kind: types.Type) -> bool:
+    return name == "y" and sizes.loss == CROSS_ENTROPY and kind.ndim == 1
+
+
+def _written(shape: tuple[int | str, ...]) -> str:
+    return str(shape).replace("'", "")
+
+
+class Call:
+    """The arguments of one call, as LLVM sees them: arrays by where they begin."""
+
+    def __init__(
+        self, context: Any, builder: Any, sizes: Sizes, kinds: dict[str, types.Type], values: Any
+    ) -> None:
+        self.context = context
+        self.builder: ir.IRBuilder = builder
+        self.sizes = sizes
+        self.kinds = kinds
+        self.given: dict[str, Any] = {}
+        shapes = {}
+        for (name, kind), value in zip(kinds.items(), values, strict=True):
+            self.given[name] = value
+            if kind == types.none:
+                self.given[name] = None
+            elif isinstance(kind, types.Array):
+                array = context.make_array(kind)(context, builder, value)
+                self.given[name] = array.data
+                shapes[name] = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+        self.rows = INT64(sizes.rows) if sizes.rows else shapes["x"][0]
+        self.require(builder.icmp_signed(">", self.rows, INT64(0)), "x has no rows")
+        for name, actual in shapes.items():
+            shape = _shape(sizes, name, kinds[name].ndim)
+            for size, expected in zip(actual, shape, strict=True):
+                wanted = self.rows if expected == "rows" else INT64(expected)
+                same = builder.icmp_signed("==", size, wanted)
+                self.require(same, f"{name} must have shape {_written(shape)}")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given[name]
+
+    def require(self, condition: ir.Value, message: str) -> None:
+        """Raise ValueError unless the condition holds."""
+        with self.builder.if_then(self.builder.not_(condition), likely=False):
+            self.context.call_conv.return_user_exc(self.builder, ValueError, (message,))
+
+    def rounded(self, number: ir.Value) -> ir.Value:
+        """A float64 in the network's dtype."""
+        return number if self.sizes.bits == 64 else self.builder.fptrunc(number, self.sizes.element)
+
+    def samples(self) -> tuple[Samples, ir.Value]:
+        """x, y and weight; what Σ w ℓ is multiplied by, in float64."""
+        builder, divisor = self.builder, self.sizes.divisor
+        scale: ir.Value = DOUBLE(1.0)
+        total = self._sum_of_weights()
+        if divisor:
+            scale = builder.fdiv(scale, builder.fmul(total, DOUBLE(divisor)))
+        indices = _are_indices(self.sizes, "y", self.kinds["y"])
+        data = Samples(
+            self["x"], self["y"], indices, self["weight"], self.rows, self.rounded(scale)
+        )
+        return data, scale
+
+    def _sum_of_weights(self) -> ir.Value:
+        builder = self.builder
+        if self["weight"] is None:
+            return builder.sitofp(self.rows, DOUBLE)
+        total = cgutils.alloca_once_value(builder, DOUBLE(0.0))
+        with cgutils.for_range(builder, self.rows) as loop:
+            weight = Lanes(builder, builder.load(builder.gep(self["weight"], [loop.index])))
+            builder.store(builder.fadd(builder.load(total), wide(weight).value), total)
+        found = builder.load(total)
+        positive = builder.fcmp_ordered(">", found, DOUBLE(0.0))
+        self.require(positive, "weight must add up to more than 0")
+        return found
