@@ -29,6 +29,7 @@ from flatprop.formulas.optimizers import (
 )
 from flatprop.history import History
 from flatprop.network import Network
+from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
@@ -48,10 +49,12 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Rprop",
+    "Specialized",
     "Trace",
     "check_gradients",
     "kernels",
     "load",
     "losses",
     "schedules",
+    "specialize",
 ]

@@ -115,9 +115,7 @@ def loss_and_gradient(
     return found, [matrix.holding(so_far.value) for matrix, so_far in pairs]
 
 
-def tiles(
-    builder: ir.IRBuilder, sizes: Sizes, rows: ir.Value
-) -> Iterator[tuple[ir.Value, int]]:
+def tiles(builder: ir.IRBuilder, sizes: Sizes, rows: ir.Value) -> Iterator[tuple[ir.Value, int]]:
     """Where tiles of rows begin, and how many rows they have."""
     most = sizes.tile
     if sizes.rows:

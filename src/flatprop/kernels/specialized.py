@@ -6,7 +6,7 @@ function again in its cache on disk, as it does none that closes over another fu
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba.extending
 from llvmlite import ir
@@ -22,18 +22,9 @@ from flatprop.kernels.registers import DOUBLE, INT64, wide
 from flatprop.kernels.unrolled import Sizes
 
 
-class Functions(NamedTuple):
-    """What is compiled for networks of the same sizes."""
-
-    forward: Any
-    loss_and_gradient: Any
-    sgd_step: Any
-    sgd_steps: Any
-
-
 @cache
-def functions(text: str) -> Functions:
-    """The functions for what `Sizes.text` gave."""
+def functions(text: str) -> tuple[Any, ...]:
+    """`forward`, `loss_and_gradient`, `sgd_step`, `sgd_steps` for what `Sizes.text` gave."""
 
     @entry_point
     def forward(params, x, out):
@@ -51,7 +42,7 @@ def functions(text: str) -> Functions:
     def sgd_steps(params, x, y, weight, learning_rate, steps):
         return descend(text, params, x, y, weight, learning_rate, steps)
 
-    return Functions(forward, loss_and_gradient, sgd_step, sgd_steps)
+    return forward, loss_and_gradient, sgd_step, sgd_steps
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -107,9 +98,7 @@ def descend(
         steps = call["steps"]
         call.require(call.builder.icmp_signed(">", steps, INT64(0)), "steps must be at least 1")
         rate = call.rounded(call["learning_rate"])
-        total = by_tiles.descend(
-            call.builder, call.sizes, call["params"], samples, rate, steps
-        )
+        total = by_tiles.descend(call.builder, call.sizes, call["params"], samples, rate, steps)
         return call.builder.fmul(total, scale)
 
     arrays = {"params": params, "x": x, "y": y, "weight": weight}
@@ -124,10 +113,12 @@ def compiled(
     emit: Callable[["Call"], ir.Value | None],
     result: types.Type,
     text: Any,
-    kinds: dict[str, types.Type],
+    kinds: dict[str, Any],
     written: str,
 ) -> Any:
     """The signature and code generator of an intrinsic; `written` names what it overwrites."""
+    if not isinstance(text, types.StringLiteral):
+        return None  # which Numba tries, too, after an error with the literal
     sizes = Sizes.of_text(text.literal_value)
     for name, kind in kinds.items():
         if kind in (types.float64, types.int64) or (name == "weight" and kind == types.none):
@@ -160,7 +151,7 @@ def _shape(sizes: Sizes, name: str, dimensions: int) -> tuple[int | str, ...]:
             return (sizes.parameters,)
 
 
-def _check_type(sizes: Sizes, name: str, kind: types.Type) -> None:
+def _check_type(sizes: Sizes, name: str, kind: Any) -> None:
     dtype = types.float32 if sizes.bits == 32 else types.float64
     if isinstance(kind, types.Array):
         shape = _shape(sizes, name, kind.ndim)
@@ -174,7 +165,7 @@ def _check_type(sizes: Sizes, name: str, kind: types.Type) -> None:
     )
 
 
-def _are_indices(sizes: Sizes, name: str, kind: types.Type) -> bool:
+def _are_indices(sizes: Sizes, name: str, kind: Any) -> bool:
     return name == "y" and sizes.loss == CROSS_ENTROPY and kind.ndim == 1
 
 
@@ -186,7 +177,7 @@ class Call:
     """The arguments of one call, as LLVM sees them: arrays by where they begin."""
 
     def __init__(
-        self, context: Any, builder: Any, sizes: Sizes, kinds: dict[str, types.Type], values: Any
+        self, context: Any, builder: Any, sizes: Sizes, kinds: dict[str, Any], values: Any
     ) -> None:
         self.context = context
         self.builder: ir.IRBuilder = builder
@@ -221,7 +212,9 @@ class Call:
 
     def rounded(self, number: ir.Value) -> ir.Value:
         """A float64 in the network's dtype."""
-        return number if self.sizes.bits == 64 else self.builder.fptrunc(number, self.sizes.element)
+        return (
+            number if self.sizes.bits == 64 else self.builder.fptrunc(number, self.sizes.element)
+        )
 
     def samples(self) -> tuple[Samples, ir.Value]:
         """x, y and weight; what Σ w ℓ is multiplied by, in float64."""
