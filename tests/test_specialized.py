@@ -63,7 +63,7 @@ def test_softmax_under_a_loss_of_its_outputs(dtype):
     assert_as_the_twin(net, 5, *samples(net, 5))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_any_small_network(data):
     sizes = data.draw(st.lists(st.integers(1, 9), min_size=2, max_size=5), "units")

@@ -60,7 +60,7 @@ def write_outputs(typing_context: Any, text: Any, params: Any, x: Any, out: Any)
         )
 
     arrays = {"params": params, "x": x, "out": out}
-    return compiled(emit, types.void, text, arrays, written="out")
+    return compiled(emit, types.void, text, arrays, "out")
 
 
 @intrinsic
@@ -77,7 +77,7 @@ def write_gradient(
         return call.builder.fmul(total, scale)
 
     arrays = {"params": params, "x": x, "y": y, "weight": weight, "gradient": gradient}
-    return compiled(emit, types.float64, text, arrays, written="gradient")
+    return compiled(emit, types.float64, text, arrays, "gradient")
 
 
 @intrinsic
@@ -103,7 +103,7 @@ def descend(
 
     arrays = {"params": params, "x": x, "y": y, "weight": weight}
     numbers = {"learning_rate": types.float64, "steps": types.int64}
-    return compiled(emit, types.float64, text, arrays | numbers, written="params")
+    return compiled(emit, types.float64, text, arrays, "params", numbers)
 
 
 # ---- arguments: their types are checked when a call is compiled, their shapes when it runs
@@ -113,19 +113,20 @@ def compiled(
     emit: Callable[["Call"], ir.Value | None],
     result: types.Type,
     text: Any,
-    kinds: dict[str, Any],
-    written: str,
+    arrays: dict[str, Any],
+    overwritten: str,
+    numbers: dict[str, Any] | None = None,
 ) -> Any:
-    """The signature and code generator of an intrinsic; `written` names what it overwrites."""
+    """The signature and code generator of an intrinsic with these types of arguments."""
     if not isinstance(text, types.StringLiteral):
-        return None  # which Numba tries, too, after an error with the literal
+        return None  # which Numba tries, too, where the literal met an error
     sizes = Sizes.of_text(text.literal_value)
-    for name, kind in kinds.items():
-        if kind in (types.float64, types.int64) or (name == "weight" and kind == types.none):
-            continue
-        _check_type(sizes, name, kind)
-        if name == written and not kind.mutable:
-            raise TypingError(f"{name} is read-only, and it would be overwritten")
+    for name, kind in arrays.items():
+        if name != "weight" or kind != types.none:
+            _check_type(sizes, name, kind)
+        if name == overwritten and not kind.mutable:
+            raise TypingError(f"{name} is read-only, and would be overwritten")
+    kinds = arrays | (numbers or {})
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         outcome = emit(Call(context, builder, sizes, kinds, values[1:]))
