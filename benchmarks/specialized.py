@@ -1,6 +1,6 @@
 """Networks with their sizes compiled in, beside `fit` and JAX.
 
-    python -m benchmarks.specialized                    # some two minutes
+    python -m benchmarks.specialized                    # a minute or two
     python -m benchmarks.specialized --only 2-4-1 --rounds 15
 
 The script sets `fp.specialize` beside `net.fit` and JAX's `lax.scan`, all steps in one
@@ -92,7 +92,7 @@ class Steps:
 
 
 class Calls:
-    """One call from Python of a 2-4-1 network with 4 rows; compiling, in a new process."""
+    """Calls from Python: one step of a 2-4-1 network with 4 rows."""
 
     def setup(self):
         self.net, x, y = problem((2, 4, 1), "tanh", 4, False, "float32")
