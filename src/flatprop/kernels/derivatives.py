@@ -50,7 +50,9 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
         layer = layers[l]
         if gradient.size > 0:
             whole = layer.inputs + 1
-            layer_gradient(layers, l, x, 0, whole, 1.0, True, gradient, layer.weights, workspace)
+            layer_gradient(
+                layers, l, x, 0, whole, 1.0, True, gradient, layer.weights, workspace
+            )
         if l > 0:
             propagate(layers, l, params, rows, workspace)
     if dL_dx.size > 0:
@@ -148,7 +150,9 @@ def _output_slope(layers, k, rows, workspace):
     if last.activation == SOFTMAX:
         softmax_backward(matrix(workspace, 2 * rows * last.place, rows, last.units), dy_dz)
     else:
-        multiply(matrix(workspace, rows * (2 * last.place + last.units), rows, last.units), dy_dz)
+        multiply(
+            matrix(workspace, rows * (2 * last.place + last.units), rows, last.units), dy_dz
+        )
     return dy_dz
 
 

@@ -89,7 +89,9 @@ def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
 
 
 @intrinsic
-def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, slope: Any) -> Any:
+def activate_with_slope(
+    typing_context: Any, code: Any, function: Any, z: Any, slope: Any
+) -> Any:
     """z ← its activation a, slope ← da/dz."""
 
     def emit(
