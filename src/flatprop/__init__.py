@@ -29,12 +29,14 @@ from flatprop.formulas.optimizers import (
 )
 from flatprop.history import History
 from flatprop.network import Network
+from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adagrad",
     "Adam",
@@ -45,10 +47,12 @@ __all__ = [
     "Epoch",
     "History",
     "LayerTrace",
+    "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
     "Rprop",
+    "Solver",
     "Specialized",
     "Trace",
     "check_gradients",

@@ -9,6 +9,7 @@ from flatprop import checks
 from flatprop.arrays import Array, aligned_empty, read_only
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import gradient_workspace_size
+from flatprop.kernels.curvature import curvature_workspace_size
 from flatprop.kernels.derivatives import jacobian_workspace_size
 
 if TYPE_CHECKING:
@@ -64,5 +65,37 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
         network.loss_function.scale(network.outputs, 1),
         out.reshape(-1),
         network.block(data),
+    )
+    return out
+
+
+def curvature_product(
+    network: "Network",
+    X: ArrayLike,
+    y: ArrayLike,
+    v: ArrayLike,
+    sample_weight: ArrayLike | None,
+    kernel: Any,
+) -> Array:
+    """The Hessian or the Gauss-Newton matrix of the loss, times v."""
+    data = network.data(X, y, sample_weight)
+    direction = checks.numbers("v", v, network.dtype)
+    if direction.shape != network.params.shape:
+        raise ValueError(
+            f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
+        )
+    block = network.block(data)
+    size = curvature_workspace_size(network.layers, block.rows)
+    workspace = aligned_empty(size, network.dtype)
+    out = np.empty_like(network.params)
+    kernel(
+        network.layers,
+        network.objectives,
+        network.params,
+        direction,
+        data,
+        network.scale(data),
+        out,
+        block._replace(workspace=workspace),
     )
     return out

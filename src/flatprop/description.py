@@ -1,17 +1,17 @@
 """What a network is: its layers and its loss, checked, and as the kernels read them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop import checks
+from flatprop import checks, own_functions
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.kernels.layout import LAYER, OBJECTIVE
+from flatprop.formulas.losses import LOSSES, Loss, Own
+from flatprop.kernels.layout import LAYER, OBJECTIVE, OWN
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,48 @@ class Dense:
     activation
         The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
         "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
-        in the last layer, "softmax".
+        in the last layer, "softmax". Or your own: a scalar function compiled by
+        ``@numba.njit`` that takes z and returns (a, da/dz). What it computes in
+        float64 is carried over to the network's dtype; where it would raise, the
+        result is NaN. Weights before it start as for tanh.
 
     Raises
     ------
     TypeError, ValueError
-        If `units` is not a positive whole number or the name is unknown.
+        If `units` is not a positive whole number or the name is unknown; if your own
+        function does not return two numbers, is not finite somewhere from -4 to 4, or
+        its slope is not that of its values there.
     """
 
     units: int
-    activation: str = "identity"
+    activation: "str | Callable[[float], tuple[float, float]]" = "identity"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", checks.count("units", self.units))
-        checks.choice("activation", self.activation, ACTIVATIONS)
+        if callable(self.activation):
+            own_functions.checked_activation(self.activation)
+        else:
+            checks.choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def name(self) -> str:
+        """The name of the activation."""
+        own = self.activation
+        return own if isinstance(own, str) else str(own.__name__)
+
+    @property
+    def initialisation(self) -> str:
+        """How W starts: "he", "glorot" or "lecun"."""
+        own = callable(self.activation)
+        return "glorot" if own else ACTIVATIONS[self.name].initialisation
+
+    def kernel_codes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
+        """The code of the activation and the address of the user's own function."""
+        if not callable(self.activation):
+            return ACTIVATIONS[self.name].code, 0
+        from flatprop.kernels.own import activation_address
+
+        return OWN, activation_address(self.activation, dtype)
 
 
 def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
@@ -61,11 +89,16 @@ def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
     return dense
 
 
-def checked_loss(loss: str | Loss, last: Dense) -> Loss:
-    if isinstance(loss, type) and issubclass(loss, Loss):
-        loss = loss()
-    if not isinstance(loss, Loss):
-        loss = LOSSES[checks.choice("loss", loss, LOSSES)]()
+def checked_loss(given: Any, last: Dense) -> Loss:
+    loss: Loss
+    if isinstance(given, type) and issubclass(given, Loss):
+        loss = given()
+    elif isinstance(given, Loss):
+        loss = given
+    elif callable(given):
+        loss = Own(given)
+    else:
+        loss = LOSSES[checks.choice("loss", given, LOSSES)]()
     if loss.activation is not None and last.activation != loss.activation:
         raise ValueError(
             f'the loss "{loss.name}" needs a last layer with "{loss.activation}", but it has '
@@ -84,13 +117,13 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return kind
 
 
-def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
+def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> tuple[Array, int]:
     records = np.zeros(len(dense), LAYER)
     offset = place = 0
     for number, layer in enumerate(dense):
         biases = offset + inputs * layer.units
-        code = ACTIVATIONS[layer.activation].code
-        records[number] = (inputs, layer.units, offset, biases, code, place, 0)
+        code, function = layer.kernel_codes(dtype)
+        records[number] = (inputs, layer.units, offset, biases, code, place, function)
         offset = biases + layer.units
         if offset > 2**48:
             raise ValueError(f"layers[{number}] would take the network to {offset:,} parameters")
@@ -100,14 +133,21 @@ def layer_records(inputs: int, dense: Sequence[Dense]) -> tuple[Array, int]:
     return records, offset
 
 
-def objective_record(loss: Loss, outputs: int) -> Array:
+def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
+    code, function = OWN, 0
+    if isinstance(loss, Own):
+        from flatprop.kernels.own import loss_address
+
+        function = loss_address(loss.function, dtype)
+    else:
+        code = list(LOSSES).index(loss.name)
     record = np.zeros(1, OBJECTIVE)
     record[0] = (
-        list(LOSSES).index(loss.name),
+        code,
         loss.divisor(outputs),
         loss.activation is not None,
         loss.parameter,
-        0,
+        function,
     )
     record.flags.writeable = False
     return record
@@ -132,7 +172,7 @@ def summary(dense: Sequence[Dense], records: Array, loss: Loss, dtype: np.dtype[
                 str(number),
                 f"{record['inputs']:,}",
                 f"{layer.units:,}",
-                layer.activation,
+                layer.name,
                 f"{stop - start:,}",
                 f"[{start}:{stop}]",
             )

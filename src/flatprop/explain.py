@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flatprop.formulas.losses import Own
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
             z = x @ W + b
         a, slope = np.copy(z), np.empty_like(z)
         batches.activation(record["activation"], record["function"], a, slope)
-        forward.append((layer.activation, x, W.copy(), b.copy(), z, a, slope))
+        forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
         x = a
 
     target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
@@ -180,7 +181,9 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         layers.insert(0, LayerTrace(activation, x, W, b, z, a, shown, dL_da, dL_dz, dL_dW, dL_db))
         dL_da = dL_dz @ W.T
     function = network.loss_function
-    definition = " ".join((type(function).__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    source = function.function if isinstance(function, Own) else type(function)
+    definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    definition = definition or function.name
     return Trace(loss, layers, target, function.name, definition)
 
 

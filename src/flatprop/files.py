@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.description import Dense
-from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.losses import LOSSES, Own
 from flatprop.network import Network
 
 FORMAT = "flatprop 1"
@@ -42,13 +42,16 @@ def save(network: Network, path: PathOrName, extra: Mapping[str, Any] | None = N
     _write(path, {"params": network.params}, _describe(network, extra))
 
 
-def load(path: PathOrName) -> Network:
+def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> Network:
     """Read a network that `Network.save` or `fp.Checkpoint` wrote.
 
     Parameters
     ----------
     path
         The file.
+    functions
+        Your own activations and loss, by name, for a network that was made with such;
+        the file holds their names only.
 
     Returns
     -------
@@ -60,10 +63,11 @@ def load(path: PathOrName) -> Network:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a flatprop file, is damaged, or contradicts itself.
+        If it is not a flatprop file, is damaged, contradicts itself, or needs a function
+        that was not given.
     """
     tensors, description = _read(path)
-    return _network(path, tensors, description)
+    return _network(path, tensors, description, functions or {})
 
 
 def load_extra(path: PathOrName) -> Any:
@@ -134,7 +138,7 @@ def load_checkpoint(network: Network, path: PathOrName) -> TrainingState:
             f"{path} holds a network but no training to resume; files that do are written by "
             "fit(callbacks=fp.Checkpoint(path))"
         )
-    saved = _network(path, tensors, description)
+    saved = _network(path, tensors, description, _own_functions(network))
     for name, ours, theirs in (
         ("layers", network.dense, saved.dense),
         ("inputs", network.inputs, saved.inputs),
@@ -173,23 +177,53 @@ def _describe(network: Network, extra: Mapping[str, Any] | None) -> dict[str, An
     return {
         "format": FORMAT,
         "inputs": network.inputs,
-        "layers": [[layer.units, layer.activation] for layer in network.dense],
-        "loss": {"name": loss.name, **asdict(loss)},
+        "layers": [
+            [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
+            for layer in network.dense
+        ],
+        "loss": {"own": loss.name, "reduction": loss.reduction}
+        if isinstance(loss, Own)
+        else {"name": loss.name, **asdict(loss)},
         "dtype": network.dtype.name,
         "rng": _plain(network.rng.bit_generator.state),
         "extra": extra,
     }
 
 
+def _own_functions(network: Network) -> dict[str, Any]:
+    """The user's own functions in a network, by name."""
+    functions: dict[str, Any] = {layer.name: layer.activation for layer in network.dense}
+    loss = network.loss_function
+    if isinstance(loss, Own):
+        functions[loss.name] = loss.function
+    return {name: function for name, function in functions.items() if callable(function)}
+
+
 def _network(
-    path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: dict[str, Any]
+    path: PathOrName,
+    tensors: Mapping[str, NDArray[Any]],
+    description: dict[str, Any],
+    functions: Mapping[str, Any],
 ) -> Network:
+    def function(name: str) -> Any:
+        if name not in functions:
+            raise ValueError(
+                f"it was made with your own function {name!r}, of which it holds the name only; "
+                f'read it with fp.load(path, functions={{"{name}": {name}}})'
+            )
+        return functions[name]
+
+    def activation(entry: Any) -> Any:
+        return function(entry["own"]) if isinstance(entry, dict) else entry
+
     try:
         loss = dict(description["loss"])
         network = Network(
             description["inputs"],
-            [Dense(units, activation) for units, activation in description["layers"]],
-            LOSSES[loss.pop("name")](**loss),
+            [Dense(units, activation(entry)) for units, entry in description["layers"]],
+            Own(function(loss.pop("own")), **loss)
+            if "own" in loss
+            else LOSSES[loss.pop("name")](**loss),
             description["dtype"],
             _generator(description.get("rng")),
         )
@@ -236,11 +270,14 @@ def _write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: A
     from safetensors.numpy import save as serialise
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    content = serialise(arrays, metadata={"flatprop": json.dumps(description)})
+    write_in_one_step(path, serialise(arrays, metadata={"flatprop": json.dumps(description)}))
+
+
+def write_in_one_step(path: PathOrName, content: bytes) -> None:
+    """Write a file beside its place and rename it: a reader never sees half of one."""
     target = Path(path).resolve()  # of a link, the file behind it
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
-    # Beside the target and then renamed: a reader never sees half a file.
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:12]}")
     try:
         with open(temporary, "xb") as file:

@@ -1,7 +1,7 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from flatprop.description import (
     objective_record,
     summary,
 )
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import gradient_workspace_size, workspace_size
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from flatprop.explain import Trace
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.history import History
+    from flatprop.solvers import Solver
 
 
 class Network:
@@ -43,8 +43,8 @@ class Network:
         The layers in order, the last one giving the outputs.
     loss
         A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
-        "mae", "huber", "log_cosh", "quantile", "poisson") or an object such as
-        ``fp.losses.Huber(delta=2.0)``.
+        "mae", "huber", "log_cosh", "quantile", "poisson"), an object such as
+        ``fp.losses.Huber(delta=2.0)``, or your own function: see `fp.losses.Own`.
     dtype
         "float32" or "float64", of the parameters and of all arithmetic.
     rng
@@ -85,7 +85,7 @@ class Network:
         self,
         inputs: int,
         layers: Sequence[Dense],
-        loss: str | Loss = "mse",
+        loss: "str | Loss | Callable[[float, float], tuple[float, float]]" = "mse",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
@@ -94,8 +94,7 @@ class Network:
         self._loss_function = checked_loss(loss, self.dense[-1])
         self.dtype = checked_dtype(dtype)
         self.rng = checks.generator(rng)
-        self.layers, size = layer_records(self.inputs, self.dense)
-        self.objectives = objective_record(self._loss_function, self.dense[-1].units)
+        size = self._describe()
         self._attach(aligned_empty(size, self.dtype))
         self.reset()
 
@@ -117,7 +116,7 @@ class Network:
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
             fan_in, fan_out = W.shape
-            match ACTIVATIONS[layer.activation].initialisation:
+            match layer.initialisation:
                 case "he":
                     W[:] = source.normal(0, math.sqrt(2 / fan_in), W.shape)
                 case "lecun":
@@ -159,6 +158,12 @@ class Network:
     def loss_function(self) -> Loss:
         """What `fit` makes small; chosen when the network is made."""
         return self._loss_function
+
+    def _describe(self) -> int:
+        """Make the records for the kernels; the number of parameters."""
+        self.layers, size = layer_records(self.inputs, self.dense, self.dtype)
+        self.objectives = objective_record(self._loss_function, self.dense[-1].units, self.dtype)
+        return size
 
     def _attach(self, params: Array) -> None:
         self._params = params
@@ -263,7 +268,7 @@ class Network:
         """
         data = self.data(X, y, sample_weight)
         gradient = aligned_empty(self._params.size, self.dtype)
-        scale = self._scale(data)
+        scale = self.scale(data)
         total = batches.loss_and_gradient(
             self.layers, self.objectives, self._params, data, scale, gradient, self.block(data)
         )
@@ -349,12 +354,80 @@ class Network:
 
         return per_sample_gradients(self, X, y)
 
+    def hessian_vector_product(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        v: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Array:
+        """The Hessian of the loss with respect to `params`, times a vector.
+
+        Exactly, at about twice the cost of a gradient (Pearlmutter 1994); the matrix is
+        never formed.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `loss`.
+        v
+            (parameters,), laid out as `params`.
+
+        Returns
+        -------
+        ndarray
+            (parameters,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`, and if v is not as long as `params`.
+        """
+        from flatprop.derivatives import curvature_product
+
+        kernel = batches.hessian_vector_product
+        return curvature_product(self, X, y, v, sample_weight, kernel)
+
+    def gauss_newton_vector_product(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        v: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Array:
+        """The Gauss-Newton matrix Jᵀ H J of the loss, times a vector.
+
+        J is the Jacobian of the outputs with respect to `params` and H the Hessian of
+        the loss with respect to the outputs; of the logits, where the loss is computed
+        from these. Unlike the Hessian it has no negative eigenvalue where the loss is
+        convex in the outputs (Schraudolph 2002).
+
+        Parameters
+        ----------
+        X, y, v, sample_weight
+            As for `hessian_vector_product`.
+
+        Returns
+        -------
+        ndarray
+            (parameters,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `hessian_vector_product`.
+        """
+        from flatprop.derivatives import curvature_product
+
+        kernel = batches.gauss_newton_vector_product
+        return curvature_product(self, X, y, v, sample_weight, kernel)
+
     def fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         *,
-        optimizer: "str | Optimizer" = "adam",
+        optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
         batch_size: int | None = 32,
         shuffle: bool = True,
@@ -378,12 +451,14 @@ class Network:
         optimizer
             A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
             PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
-            learning rate is a number or a schedule.
+            learning rate is a number or a schedule. Or a solver, "lbfgs" or
+            "levenberg_marquardt", ``fp.LBFGS(...)`` or ``fp.LevenbergMarquardt(...)``.
         epochs
-            How often to go through the data.
+            How often to go through the data; with a solver, its iterations.
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
-            update per epoch.
+            update per epoch. A solver takes all of them, and no other number than the
+            default.
         shuffle
             Whether mini-batches are drawn in a new order every epoch.
         validation_data
@@ -401,7 +476,7 @@ class Network:
             update, of which its loss is the loss.
         clip_norm
             The largest norm of the gradient of a batch; longer ones are scaled
-            to it.
+            to it. Not with a solver.
         callbacks
             Called after every epoch with an `Epoch`; one that returns True stops
             the training.
@@ -412,7 +487,7 @@ class Network:
             the network's own. The same one gives bit-identical parameters.
         resume
             A file that `fp.Checkpoint` wrote, from which to go on: called as the
-            interrupted training was, the result is the same bit for bit.
+            interrupted training was, the result is the same bit for bit. Not with a solver.
 
         Returns
         -------
@@ -423,6 +498,8 @@ class Network:
         ------
         TypeError, ValueError
             If anything given does not fit; the network is then unchanged.
+        ImportError
+            If "lbfgs" is asked for without SciPy.
 
         Warns
         -----
@@ -471,6 +548,46 @@ class Network:
 
         save(self, path)
 
+    def to_c(
+        self,
+        path: str | PathLike[str],
+        name: str | None = None,
+        test: ArrayLike | None = None,
+    ) -> None:
+        """Write the network as one file of C99 that needs nothing but <math.h>.
+
+        The file defines, for float64 networks with `double` in place of `float`,
+
+            void <name>(const float *x, float *out);
+            void <name>_batch(size_t rows, const float *x, float *out);
+
+        which compute what `predict` does, up to rounding. It allocates nothing, has no
+        variables but on the stack, and is C++17 too.
+
+        Parameters
+        ----------
+        path
+            Where to; an existing file is replaced in one step.
+        name
+            Of the function; None takes the file's, "net.c" giving `net`.
+        test
+            Rows of inputs as for `predict`. With them the file, compiled with
+            ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs
+            on computes the same outputs, to 1e-5 of the largest (float64: 1e-12).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the name cannot be that of a C function, a parameter is NaN or
+            infinite, an activation of your own has a loop or calls more than `math`,
+            or `test` does not fit.
+        OSError
+            If the file cannot be written.
+        """
+        from flatprop.c_export import to_c
+
+        to_c(self, path, name, test)
+
     # ---- data as the kernels take them
 
     def data(
@@ -506,9 +623,9 @@ class Network:
             total += batches.sum_of_losses(
                 self.layers, self.objectives, self._params, data, start, stop, block
             )
-        return total * self._scale(data)
+        return total * self.scale(data)
 
-    def _scale(self, data: batches.Data) -> float:
+    def scale(self, data: batches.Data) -> float:
         """What Σ w ℓ over data that `data` made is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
@@ -536,19 +653,20 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_weights"], state["_biases"]  # views, made again
+        # Made again: views, and records, which may hold addresses of this process.
+        for name in ("_weights", "_biases", "layers", "objectives"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for records in (self.layers, self.objectives):
-            records.flags.writeable = False  # which pickle does not keep
+        self._describe()
         params = aligned_empty(self._params.size, self.dtype)
         params[:] = self._params
         self._attach(params)
 
     def __repr__(self) -> str:
-        layers = " -> ".join(f"{layer.units} {layer.activation}" for layer in self.dense)
+        layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
         return (
             f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"

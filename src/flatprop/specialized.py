@@ -95,13 +95,13 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
     if OWN in network.layers["activation"] or objective["loss"] == OWN:
         raise ValueError(
             "a network with an activation or a loss of your own cannot be specialised; "
-            "use net.fit, or flatprop.kernels.loss_and_gradient in compiled code"
+            "use net.fit, or flatprop.kernels.sgd_step in compiled code"
         )
     if network.params.size > MOST_PARAMETERS:
         raise ValueError(
             f"a network of {network.params.size:,} parameters is too large to be specialised: "
             f"more than {MOST_PARAMETERS:,} take long to compile and are slower for it; "
-            "use net.fit, or flatprop.kernels.loss_and_gradient in compiled code"
+            "use net.fit, or flatprop.kernels.sgd_step in compiled code"
         )
     sizes = Sizes(
         bits=8 * network.dtype.itemsize,

@@ -11,7 +11,7 @@ At a kink the derivative is that of the branch which gives the value.
 """
 
 from flatprop.formulas.lanes import Lanes, Mask
-from flatprop.formulas.numbers import Elementary, Number, copysign, fma, sqrt, where
+from flatprop.formulas.numbers import Elementary, Number, copysign, fma, power, sqrt, where
 
 
 class Dual(Number):
@@ -75,6 +75,12 @@ class Dual(Number):
             case "copysign":
                 value = copysign(x.value, operands[1].value)
                 return Dual(value, _sign_changed(value * x.value < 0.0, x))
+            case "pow":
+                _, y = operands
+                if y._tangent is not None:
+                    raise NotImplementedError("a power with a varying exponent")
+                slope = y.value * power(x.value, y.value - 1.0)
+                return Dual(power(x.value, y.value), _change((x, slope)))
         raise NotImplementedError(name)
 
     def _elementary(self, function: Elementary) -> "Dual":

@@ -152,11 +152,6 @@ def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
     return result
 
 
-def power(x: Lanes, y: Lanes) -> Lanes:
-    """x to the y, by the C library: for one number per step, not for arrays."""
-    return _intrinsic("pow", x, y)
-
-
 # ---- powers of two, made by writing the exponent field
 
 

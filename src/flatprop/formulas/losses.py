@@ -8,10 +8,10 @@ takes.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flatprop import checks
+from flatprop import checks, own_functions
 from flatprop.formulas import elementary
 from flatprop.formulas.numbers import N, copysign, where
 
@@ -36,6 +36,9 @@ class Loss(ABC):
     from z (the logits) rather than from ŷ."""
     domain: ClassVar[str] = "any"
     """What y may be: any number, `"non-negative"` or `"fraction"`, 0 to 1."""
+    squares: ClassVar[float] = 0.0
+    """c, where the formula is c (ŷ - y)², which least squares can take apart; 0 where it is
+    not."""
 
     @property
     def parameter(self) -> float:
@@ -75,6 +78,8 @@ def named(name: str) -> Callable[[type[Loss]], type[Loss]]:
 class MSE(Loss):
     """Mean squared error: the mean over samples and outputs of (ŷ - y)²."""
 
+    squares = 1.0
+
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
@@ -86,6 +91,7 @@ class HalfMSE(Loss):
     """The mean over samples of ½ Σₖ (ŷ - y)²."""
 
     reduction = OVER_SAMPLES
+    squares = 0.5
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
@@ -98,6 +104,7 @@ class SSR(Loss):
     """Sum of squared residuals: Σ (y - ŷ)² over samples and outputs."""
 
     reduction = SUM
+    squares = 1.0
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
@@ -207,6 +214,37 @@ class Poisson(Loss):
         counted = y > 0.0
         value = prediction - where(counted, y * elementary.log(prediction), 0.0)
         return value, 1.0 - where(counted, y / prediction, 0.0)
+
+
+@dataclass(frozen=True)
+class Own(Loss):
+    """Your own loss; ``loss=function`` is short for ``loss=fp.losses.Own(function)``.
+
+    Parameters
+    ----------
+    function
+        A scalar function compiled by ``@numba.njit`` that takes (ŷ, y) and returns the
+        value and its slope with respect to ŷ.
+    reduction
+        "mean over samples and outputs", "mean over samples" or "sum".
+    """
+
+    function: Callable[[float, float], tuple[float, float]]
+    reduction: str = field(default=OVER_SAMPLES_AND_OUTPUTS, kw_only=True)  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        checks.choice("reduction", self.reduction, (OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM))
+        own_functions.checked_loss(self.function)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return str(getattr(self.function, "__name__", "own"))
+
+    def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:  # type: ignore[override]
+        from flatprop.formulas.translated import own_formula
+
+        value, slope = own_formula(self.function, 2)[0](prediction, y)
+        return value, slope
 
 
 @named("binary_cross_entropy")

@@ -34,7 +34,7 @@ class Number(ABC):
 
     @abstractmethod
     def _function(self, name: str, *operands: Self) -> Self:
-        """`fabs`, `sqrt`, `fma` or `copysign`, which LLVM and C call by the same names."""
+        """`fabs`, `sqrt`, `fma`, `copysign` or `pow`, as both LLVM and C call it."""
 
     @abstractmethod
     def _elementary(self, function: "Elementary") -> Self:
@@ -110,6 +110,11 @@ def sqrt(x: N) -> N:
 def copysign(magnitude: N | float, sign: N) -> N:
     """|magnitude| with the sign of `sign`, zeros included."""
     return sign._function("copysign", sign.like(magnitude), sign)
+
+
+def power(x: N, y: N | float) -> N:
+    """x to the y, by the C library: for one number per step, not for arrays."""
+    return x._function("pow", x, x.like(y))
 
 
 def minimum(x: N, bound: N | float) -> N:

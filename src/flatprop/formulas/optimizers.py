@@ -10,16 +10,36 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flatprop import checks
-from flatprop.formulas.lanes import Lanes, power
-from flatprop.formulas.numbers import copysign, maximum, minimum, sqrt, where
-from flatprop.formulas.schedules import Schedule, check_rate
+from flatprop.arrays import aligned_empty
+from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.numbers import copysign, maximum, minimum, power, sqrt, where
+from flatprop.formulas.schedules import Schedule, as_schedule, check_rate
 
 Scalars: TypeAlias = Mapping[str, Lanes]
 State: TypeAlias = Sequence[Lanes]
 Updated: TypeAlias = tuple[Lanes, ...]
+
+
+SETTINGS = ("step", "learning_rate", "gradient_scale")
+"""What the settings of every optimizer begin with, as the kernels take them."""
+STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
+
+
+class OptimizerState(NamedTuple):
+    """An optimizer as compiled code takes it: what `Optimizer.start` makes."""
+
+    code: int
+    """The place of its update in `RULES`."""
+    settings: NDArray[np.float64]
+    """`SETTINGS`, the first of which counts the updates, then the optimizer's own."""
+    state: NDArray[Any]
+    """(slots, parameters), of their dtype."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,29 @@ class Optimizer(ABC):
     def initial_state(self, learning_rate: float) -> tuple[float, ...]:
         """What each state array is filled with before the first update."""
         return (0.0,) * self.slots
+
+    def start(self, params: NDArray[Any]) -> OptimizerState:
+        """What `flatprop.kernels.update` needs for these parameters, before the first update.
+
+        Parameters
+        ----------
+        params
+            (parameters,), float32 or float64; only its size and dtype count.
+
+        Returns
+        -------
+        OptimizerState
+            Its arrays are overwritten by every update. A schedule is not followed: write
+            the learning rate into ``settings[LEARNING_RATE]``, which starts at its first.
+        """
+        rate = float(as_schedule(self.learning_rate).rates(1)[0])
+        initial = self.initial_state(rate)
+        state = aligned_empty(len(initial) * params.size, params.dtype)
+        state = state.reshape(len(initial), params.size)
+        for slot, value in zip(state, initial, strict=True):
+            slot[:] = value
+        settings = np.array([0.0, rate, 1.0, *self.values()])
+        return OptimizerState(rule_code(self), settings, state)
 
     def values(self) -> tuple[float, ...]:
         """The numbers behind `settings`."""

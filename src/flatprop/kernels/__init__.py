@@ -1,17 +1,44 @@
 """Compiled functions over flat arrays; nothing here knows the floors above.
 
-`forward` and `loss_and_gradient` are made to be called from your own `@njit`
-code: they take a network as data (`net.layers`, `net.objectives[0]`, `net.params`),
-write into arrays that you own, allocate nothing and hold no lock. Nothing is
-checked; sizes are in their docstrings, those of their workspaces are given by
-`workspace_size` and `gradient_workspace_size`.
+What is listed here is made to be called from your own `@njit` code; `embedded` says
+what holds for all of it. `checked` has the same functions with checks.
 """
 
-from flatprop.kernels.backprop import (
+from flatprop.formulas.optimizers import LEARNING_RATE, OptimizerState
+from flatprop.kernels import checked
+from flatprop.kernels.embedded import (
     forward,
+    gauss_newton_vector_product,
     gradient_workspace_size,
+    hessian_vector_product,
+    jacobian,
+    loss,
     loss_and_gradient,
+    parameter_jacobian,
+    per_sample_gradients,
+    sgd_step,
+    training_step,
+    update,
+    vjp,
     workspace_size,
 )
 
-__all__ = ["forward", "gradient_workspace_size", "loss_and_gradient", "workspace_size"]
+__all__ = [
+    "LEARNING_RATE",
+    "OptimizerState",
+    "checked",
+    "forward",
+    "gauss_newton_vector_product",
+    "gradient_workspace_size",
+    "hessian_vector_product",
+    "jacobian",
+    "loss",
+    "loss_and_gradient",
+    "parameter_jacobian",
+    "per_sample_gradients",
+    "sgd_step",
+    "training_step",
+    "update",
+    "vjp",
+    "workspace_size",
+]

@@ -12,8 +12,15 @@ every array.
 from typing import Any
 
 from flatprop.kernels.elementwise import activate, activate_with_slope, loss_with_slope, multiply
-from flatprop.kernels.jit import kernel
-from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, matrix
+from flatprop.kernels.jit import jittable, kernel
+from flatprop.kernels.layout import (
+    CROSS_ENTROPY,
+    SOFTMAX,
+    all_units,
+    matrix,
+    most_units,
+    widest,
+)
 from flatprop.kernels.matmul import (
     affine,
     column_sums,
@@ -24,18 +31,16 @@ from flatprop.kernels.matmul import (
 from flatprop.kernels.rows import cross_entropy, fill, softmax, softmax_backward
 
 
+@jittable
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `forward` needs for so many rows."""
-    return 2 * rows * int(layers["units"].max()) + _scratch_size(layers, rows)
+    return 2 * rows * most_units(layers) + scratch_size(rows, widest(layers))  # type: ignore[no-any-return]
 
 
+@jittable
 def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `loss_and_gradient` needs for so many rows."""
-    return 2 * rows * int(layers["units"].sum()) + _scratch_size(layers, rows)
-
-
-def _scratch_size(layers: Any, rows: int) -> int:
-    return scratch_size(rows, int(max(layers["inputs"].max(), layers["units"].max())))
+    return 2 * rows * all_units(layers) + scratch_size(rows, widest(layers))  # type: ignore[no-any-return]
 
 
 @kernel

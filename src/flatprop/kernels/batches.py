@@ -8,7 +8,7 @@ read-only.
 import math
 from typing import Any, NamedTuple
 
-from flatprop.kernels import backprop, derivatives
+from flatprop.kernels import backprop, curvature, derivatives
 from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope, squared_norm
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
@@ -171,6 +171,50 @@ def per_sample_gradients(layers, objectives, params, data, scale, out, block):
             block_weights(data, start, count, outputs, block),
             scale,
             matrix(out, start * params.size, count, params.size),
+            block.workspace,
+        )
+
+
+@entry_point
+def hessian_vector_product(layers, objectives, params, v, data, scale, out, block):
+    """out ← the Hessian of scale · Σ w ℓ times v."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    for start in range(0, data.rows, block.rows):
+        count = min(block.rows, data.rows - start)
+        curvature.hessian_vector_product(
+            layers,
+            objectives[0],
+            params,
+            v,
+            matrix(data.x, start * inputs, count, inputs),
+            matrix(data.y, start * columns, count, columns),
+            block_weights(data, start, count, outputs, block),
+            scale,
+            start > 0,
+            out,
+            block.workspace,
+        )
+
+
+@entry_point
+def gauss_newton_vector_product(layers, objectives, params, v, data, scale, out, block):
+    """out ← the Gauss-Newton matrix of scale · Σ w ℓ times v."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    for start in range(0, data.rows, block.rows):
+        count = min(block.rows, data.rows - start)
+        curvature.gauss_newton_vector_product(
+            layers,
+            objectives[0],
+            params,
+            v,
+            matrix(data.x, start * inputs, count, inputs),
+            matrix(data.y, start * columns, count, columns),
+            block_weights(data, start, count, outputs, block),
+            scale,
+            start > 0,
+            out,
             block.workspace,
         )
 

@@ -18,16 +18,16 @@ from flatprop.kernels.backprop import (
     propagate,
 )
 from flatprop.kernels.elementwise import multiply
-from flatprop.kernels.jit import kernel
-from flatprop.kernels.layout import SOFTMAX, matrix
+from flatprop.kernels.jit import jittable, kernel
+from flatprop.kernels.layout import SOFTMAX, matrix, widest
 from flatprop.kernels.matmul import product_transposed_right, times_transposed
 from flatprop.kernels.rows import fill, outer_products, softmax_backward
 
 
+@jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
-    widest = int(max(layers["inputs"].max(), layers["units"].max()))
-    return gradient_workspace_size(layers, rows) + 2 * rows * widest
+    return gradient_workspace_size(layers, rows) + 2 * rows * widest(layers)  # type: ignore[no-any-return]
 
 
 @kernel
@@ -50,9 +50,7 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
         layer = layers[l]
         if gradient.size > 0:
             whole = layer.inputs + 1
-            layer_gradient(
-                layers, l, x, 0, whole, 1.0, True, gradient, layer.weights, workspace
-            )
+            layer_gradient(layers, l, x, 0, whole, 1.0, True, gradient, layer.weights, workspace)
         if l > 0:
             propagate(layers, l, params, rows, workspace)
     if dL_dx.size > 0:
@@ -97,7 +95,7 @@ def jacobian(layers, params, x, out, workspace):
         dy_dz = _output_slope(layers, k, rows, workspace)
         for l in range(layers.size - 1, 0, -1):
             dy_dz = _propagate(layers, l, params, dy_dz, workspace)
-        dy_dx, scratch = _spare(layers, layers.size, rows, inputs, workspace)
+        dy_dx, scratch = _spare(layers, 1, rows, inputs, workspace)  # beside layer 0
         W = matrix(params, 0, inputs, layers[0].units)
         times_transposed(dy_dz, W, dy_dx, scratch)
         for i in range(rows):
@@ -131,12 +129,9 @@ def parameter_jacobian(layers, params, x, out, workspace):
 def _spare(layers, l, rows, columns, workspace):
     """A matrix beside the places of the layers, one for even l and one for odd; the scratch."""
     last = layers[layers.size - 1]
-    widest = 0
-    for i in range(layers.size):
-        widest = max(widest, layers[i].inputs, layers[i].units)
-    begin = 2 * rows * (last.place + last.units)
-    here = matrix(workspace, begin + (l % 2) * rows * widest, rows, columns)
-    return here, matrix(workspace, begin + 2 * rows * widest, 1, 1)
+    begin, size = 2 * rows * (last.place + last.units), rows * widest(layers)
+    here = matrix(workspace, begin + (l % 2) * size, rows, columns)
+    return here, matrix(workspace, begin + 2 * size, 1, 1)
 
 
 @kernel
@@ -150,9 +145,7 @@ def _output_slope(layers, k, rows, workspace):
     if last.activation == SOFTMAX:
         softmax_backward(matrix(workspace, 2 * rows * last.place, rows, last.units), dy_dz)
     else:
-        multiply(
-            matrix(workspace, rows * (2 * last.place + last.units), rows, last.units), dy_dz
-        )
+        multiply(matrix(workspace, rows * (2 * last.place + last.units), rows, last.units), dy_dz)
     return dy_dz
 
 

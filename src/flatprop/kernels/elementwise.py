@@ -5,6 +5,7 @@ formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
 equally long.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -12,10 +13,11 @@ from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.duals import Dual
 from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.numbers import where
-from flatprop.formulas.optimizers import RULES
+from flatprop.formulas.optimizers import RULES, SETTINGS
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -32,10 +34,6 @@ from flatprop.kernels.registers import (
 ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
-
-SETTINGS = ("step", "learning_rate", "gradient_scale")
-"""What every optimizer's settings begin with."""
-STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
 
 
 @intrinsic
@@ -89,9 +87,7 @@ def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
 
 
 @intrinsic
-def activate_with_slope(
-    typing_context: Any, code: Any, function: Any, z: Any, slope: Any
-) -> Any:
+def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, slope: Any) -> Any:
     """z ← its activation a, slope ← da/dz."""
 
     def emit(
@@ -105,6 +101,31 @@ def activate_with_slope(
                 register.store(derivative, 1)
 
     return compiled(emit, types.void, types.int64, types.int64, z, slope)
+
+
+@intrinsic
+def activate_with_curvature(
+    typing_context: Any, code: Any, function: Any, z: Any, slope: Any, curvature: Any
+) -> Any:
+    """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        z: Array,
+        slope: Array,
+        curvature: Array,
+    ) -> None:
+        _own_activation(function, z, slope, curvature)
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z, slope, curvature, written_only=2):
+                a, derivative = formula(Dual(register[0], register[0].like(1.0)))
+                register.store(a.value, 0)
+                register.store(derivative.value, 1)
+                register.store(derivative.tangent, 2)
+
+    return compiled(emit, types.void, types.int64, types.int64, z, slope, curvature)
 
 
 @intrinsic
@@ -136,7 +157,8 @@ def loss_with_slope(
         slope: Array,
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-        _own_loss(result, function, scale, prediction, y, weight, slope)
+        own = _own_loss(function, scale, (prediction, y, weight), slope=slope)
+        builder.store(own, result)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -152,33 +174,42 @@ def loss_with_slope(
     return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
 
 
-# ---- the user's own functions, by their address
+@intrinsic
+def loss_curvature(
+    typing_context: Any,
+    code: Any,
+    function: Any,
+    parameter: Any,
+    scale: Any,
+    prediction: Any,
+    y: Any,
+    weight: Any,
+    tangent: Any,
+) -> Any:
+    """tangent ← scale · w · ∂²ℓ/∂ŷ² · tangent: how fast the slope changes along it."""
 
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        parameter: ir.Value,
+        scale: ir.Value,
+        prediction: Array,
+        y: Array,
+        weight: Array,
+        tangent: Array,
+    ) -> None:
+        _own_loss(function, scale, (prediction, y, weight), tangent=tangent)
+        shape = broadcast(Lanes(builder, parameter), prediction.element)
+        factor = broadcast(Lanes(builder, scale), prediction.element)
+        for formula in cases(builder, code, LOSS_FORMULAS):
+            for register in registers(prediction, y, weight, tangent):
+                moving = Dual(register[0], register[3])
+                _, slope = formula(moving, Dual(register[1]), Dual(shape))
+                register.store(slope.tangent * (register[2] * factor), 3)
 
-def _own_activation(function: ir.Value, z: Array, *derivatives: Array) -> None:
-    """Call the user's activation, where there is one: see `formulas.own`."""
-    builder = z.builder
-    pointer = z.element.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
-    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
-        wanted = [array.data for array in derivatives]
-        unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
-        address = builder.inttoptr(function, kind.as_pointer())
-        builder.call(address, [z.count, z.data, *wanted, *unwanted])
-
-
-def _own_loss(result: ir.Value, function: ir.Value, scale: ir.Value, *arrays: Array) -> None:
-    """Call the user's loss, where there is one, and keep its sum in `result`."""
-    prediction = arrays[0]
-    builder = prediction.builder
-    pointer = prediction.element.as_pointer()
-    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
-    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
-        address = builder.inttoptr(function, kind.as_pointer())
-        data = [array.data for array in arrays]
-        nothing = ir.Constant(pointer, None)
-        total = builder.call(address, [prediction.count, scale, *data, nothing])
-        builder.store(total, result)
+    numbers = types.int64, types.int64, types.float64, types.float64
+    return compiled(emit, types.void, *numbers, prediction, y, weight, tangent)
 
 
 @intrinsic
@@ -234,3 +265,38 @@ def update(
 
     arrays = settings, params, gradient, state
     return compiled(emit, types.void, types.int64, *arrays, *[types.int64] * 3)
+
+
+# ---- the user's own functions, by their address
+
+
+def _own_activation(function: ir.Value, z: Array, *derivatives: Array) -> None:
+    """Call the user's activation, where there is one: see `formulas.own`."""
+    builder = z.builder
+    pointer = z.element.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        wanted = [array.data for array in derivatives]
+        unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+        address = builder.inttoptr(function, kind.as_pointer())
+        builder.call(address, [z.count, z.data, *wanted, *unwanted])
+
+
+def _own_loss(
+    function: ir.Value,
+    scale: ir.Value,
+    arrays: Sequence[Array],
+    slope: Array | None = None,
+    tangent: Array | None = None,
+) -> ir.Value:
+    """Call the user's loss, where there is one; its sum, or 0."""
+    builder = arrays[0].builder
+    pointer = arrays[0].element.as_pointer()
+    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
+    result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
+        address = builder.inttoptr(function, kind.as_pointer())
+        data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
+        given = [arrays[0].count, scale, *(array.data for array in arrays)]
+        builder.store(builder.call(address, [*given, *data]), result)
+    return builder.load(result)

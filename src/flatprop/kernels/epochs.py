@@ -8,14 +8,9 @@ needs is in the arrays of `Progress`.
 import math
 from typing import Any, NamedTuple
 
+from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.backprop import layer_gradient, loss_and_slopes, propagate
-from flatprop.kernels.elementwise import (
-    GRADIENT_SCALE,
-    LEARNING_RATE,
-    STEP,
-    squared_norm,
-    update,
-)
+from flatprop.kernels.elementwise import squared_norm, update
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import matrix
 from flatprop.kernels.samples import gather, shuffle, spread_weights, sum_of_weights

@@ -64,6 +64,11 @@ def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., An
     return undisturbed
 
 
+def jittable(function: Callable[..., Any]) -> Any:
+    """A function for Python that compiled code can call too."""
+    return numba.extending.register_jitable(function)
+
+
 def intrinsic(function: Callable[..., Any]) -> Any:
     """A function that writes its own LLVM instructions, called from compiled code."""
     return numba.extending.intrinsic(function)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.jit import intrinsic
+from flatprop.kernels.jit import intrinsic, jittable
 
 LAYER = np.dtype(
     [
@@ -44,6 +45,28 @@ SOFTMAX = ACTIVATIONS["softmax"].code
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
 
+@jittable
+def all_units(layers: Any) -> int:
+    """How many units the layers have together."""
+    last = layers[layers.size - 1]
+    return int(last["place"]) + int(last["units"])
+
+
+@jittable
+def most_units(layers: Any) -> int:
+    """How many units the largest layer has."""
+    most = 0
+    for l in range(layers.size):
+        most = max(most, int(layers[l]["units"]))
+    return most
+
+
+@jittable
+def widest(layers: Any) -> int:
+    """The largest number of inputs or units of a layer."""
+    return max(int(layers[0]["inputs"]), most_units(layers))  # type: ignore[no-any-return]
+
+
 @intrinsic
 def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) -> Any:
     """A (rows, columns) view into a contiguous array, from element `start` on.
@@ -52,6 +75,8 @@ def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) 
     where the array's is not, so that both can be bound to one name; a kernel
     writes only to what its docstring says.
     """
+    if flat.layout != "C":
+        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
     kind = types.Array(flat.dtype, 2, "C")
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

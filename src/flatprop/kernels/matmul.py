@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.formulas.lanes import REGISTER_BYTES, lane_count
-from flatprop.kernels.jit import intrinsic
+from flatprop.kernels.jit import intrinsic, jittable
 from flatprop.kernels.narrow import (
     row_times_few_columns,
     times_few_columns,
@@ -64,6 +64,7 @@ PACKED_ROWS = 480
 """Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
 
 
+@jittable
 def scratch_size(rows: int, widest: int) -> int:
     """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
     longest = max(min(rows, BLOCK), widest)

@@ -119,6 +119,23 @@ def sum_of_weights(typing_context: Any, weight: Any, order: Any, start: Any, sto
     return compiled(emit, types.float64, weight, order, types.int64, types.int64)
 
 
+@intrinsic
+def weights_per_output(typing_context: Any, weight: Any, out: Any) -> Any:
+    """out ← each sample's weight once per output, 1 where `weight` is None; Σ w in float64."""
+
+    def emit(builder: ir.IRBuilder, weight: Any, out: Array) -> ir.Value:
+        total = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        for i in rows_of(out):
+            one = Lanes(builder, ir.Constant(out.element, 1.0))
+            w = weight.scalar(i) if isinstance(weight, Array) else one
+            for register in registers(out.row(i), written_only=1):
+                register.store(broadcast(w, out.element), 0)
+            builder.store(builder.fadd(builder.load(total), wide(w).value), total)
+        return builder.load(total)
+
+    return compiled(emit, types.float64, weight, out)
+
+
 def _weight(weight: Array, order: Any, place: ir.Value) -> Lanes:
     builder = weight.builder
     if not isinstance(order, Array):

@@ -1,0 +1,280 @@
+"""A network as one file of C99, for firmware and simulation codes.
+
+The activations come from `formulas.activations` by way of `formulas.c_source`;
+what is written here is what stands around them.
+"""
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flatprop import checks
+from flatprop.arrays import Array
+from flatprop.c_names import checked_name
+from flatprop.description import Dense
+from flatprop.files import write_in_one_step
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.c_source import CNumber, c_type, function_name, hexadecimal, statements
+from flatprop.network import Network
+
+
+def to_c(
+    network: Network,
+    path: str | PathLike[str],
+    name: str | None = None,
+    test: ArrayLike | None = None,
+) -> None:
+    """Write a network as C; see `Network.to_c`."""
+    name = checked_name(name, path)
+    checks.finite("params", network.params)
+    parts = [
+        _head(network, name),
+        *_parameters(network, name),
+        *_functions(network, name),
+        _network(network, name),
+    ]
+    if test is not None:
+        parts.append(_test(network, name, test))
+    write_in_one_step(path, "\n".join(parts).encode("ascii", "backslashreplace"))
+
+
+# ---- the parts of the file
+
+
+def _head(network: Network, name: str) -> str:
+    import flatprop
+
+    kind = c_type(network.dtype)
+    layers = " -> ".join(f"{layer.units} {layer.name}" for layer in network.dense)
+    buffers = _buffers(network)
+    stack = sum(buffers) * network.dtype.itemsize
+    taken = " + ".join(map(str, buffers)) or "no"
+    return f"""\
+/* A neural network, written by flatprop {flatprop.__version__}.
+ *
+ *     {network.inputs} inputs -> {layers}
+ *     {network.params.size} parameters, {network.dtype.name}
+ *
+ * {name}(x, out) computes one row: x holds {name.upper()}_INPUTS numbers, out gets
+ * {name.upper()}_OUTPUTS. {name}_batch computes rows that lie one after the other.
+ * x and out must not overlap. Inputs are taken as the network was trained on them;
+ * one that is NaN gives outputs that are NaN.
+ *
+ * Compile with    cc -std=c99 -O2 -c, or as C++17; link with -lm.
+ * Needs           <math.h>; nothing is allocated.
+ * Threads         any number at once: there are no variables but on the stack.
+ * Stack           {stack} bytes for {taken} numbers between the layers, and the calls.
+ * Constants       {network.params.nbytes} bytes, exact in hexadecimal.
+ */
+#include <math.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+enum {{ {name.upper()}_INPUTS = {network.inputs}, {name.upper()}_OUTPUTS = {network.outputs} }};
+
+void {name}(const {kind} *x, {kind} *out);
+void {name}_batch(size_t rows, const {kind} *x, {kind} *out);
+
+#ifdef __cplusplus
+}}
+#endif
+"""
+
+
+def _parameters(network: Network, name: str) -> list[str]:
+    parts = []
+    for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
+        inputs, units = W.shape
+        parts.append(
+            f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
+            + _array(f"{name}_W{number}", W)
+            + _array(f"{name}_b{number}", b[None, :])
+        )
+    return parts
+
+
+def _array(name: str, matrix: Array) -> str:
+    """A constant array; every row begins a line."""
+    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
+    lines = []
+    for row in matrix.tolist():
+        numbers = [hexadecimal(number) + suffix for number in row]
+        for start in range(0, len(numbers), in_a_line):
+            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
+    body = "\n".join(lines)
+    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"
+
+
+def _functions(network: Network, name: str) -> list[str]:
+    """What the layers call."""
+    kind = c_type(network.dtype)
+    parts = [
+        f"""\
+/* z = x W + b */
+static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t units,
+    const {kind} *x, {kind} *z)
+{{
+    for (size_t j = 0; j < units; j++)
+        z[j] = b[j];
+    for (size_t i = 0; i < inputs; i++) {{
+        const {kind} xi = x[i];
+        for (size_t j = 0; j < units; j++)
+            z[j] += xi * W[j];
+        W += units;
+    }}
+}}
+"""
+    ]
+    written = {"identity"}
+    for number, (layer, suffix) in enumerate(zip(network.dense, _suffixes(network), strict=True)):
+        if suffix in written:
+            continue
+        written.add(suffix)
+        if suffix == "softmax":
+            parts.append(_softmax(f"{name}_softmax", network.dtype))
+        else:
+            text = _elementwise(layer, number, network.dtype)
+            whose = f"/* the user's {layer.name} */\n" if callable(layer.activation) else ""
+            parts.append(f"{whose}static {kind} {name}_{suffix}({kind} z)\n{{\n{text}\n}}\n")
+    return parts
+
+
+def _suffixes(network: Network) -> list[str]:
+    """What each layer's activation is called; "own1", "own2" where it is the user's."""
+    own: dict[Any, str] = {}
+    return [
+        own.setdefault(layer.activation, f"own{len(own) + 1}")
+        if callable(layer.activation)
+        else layer.activation
+        for layer in network.dense
+    ]
+
+
+def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
+    """The body of an activation, from its formula."""
+    formula: Any
+    if callable(layer.activation):
+        from flatprop.formulas.translated import own_formula
+
+        formula, translated = own_formula(layer.activation, 1)
+        if not translated:
+            raise ValueError(
+                f"to_c cannot write the activation {layer.name} of layers[{number}]: it takes "
+                "flatprop's own, and functions without a loop that call nothing but math"
+            )
+    else:
+        formula = ACTIVATIONS[layer.activation].formula
+    try:
+        a, _ = formula(CNumber(dtype, "z"))
+        return "\n".join(f"    {statement}" for statement in statements(a))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f'to_c cannot write "{layer.name}": its formula uses what only the machine\'s own '
+            f"numbers have ({error})"
+        ) from error
+
+
+def _softmax(function: str, dtype: np.dtype[Any]) -> str:
+    kind = c_type(dtype)
+    return f"""\
+/* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
+static void {function}({kind} *z, size_t units)
+{{
+    {kind} largest = z[0], total = 0;
+    for (size_t j = 1; j < units; j++)
+        if (z[j] > largest)
+            largest = z[j];
+    for (size_t j = 0; j < units; j++) {{
+        z[j] = {function_name("exp", dtype)}(z[j] - largest);
+        total += z[j];
+    }}
+    for (size_t j = 0; j < units; j++)
+        z[j] /= total;
+}}
+"""
+
+
+def _buffers(network: Network) -> list[int]:
+    """The sizes of the two buffers that layers write to in turn, the last one excepted."""
+    hidden = [layer.units for layer in network.dense[:-1]]
+    return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
+
+
+def _network(network: Network, name: str) -> str:
+    kind = c_type(network.dtype)
+    buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
+    lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
+    source = "x"
+    suffixes = _suffixes(network)
+    for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
+        last = number == len(network.dense)
+        z = "out" if last else "uv"[(number - 1) % 2]
+        record = network.layers[number - 1]
+        sizes = f"{record['inputs']}, {record['units']}"
+        lines.append(
+            f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
+        )
+        function = f"{name}_{suffix}"
+        if suffix == "softmax":
+            lines.append(f"    {function}({z}, {layer.units});")
+        elif suffix != "identity":
+            lines.append(f"    for (size_t j = 0; j < {layer.units}; j++)")
+            lines.append(f"        {z}[j] = {function}({z}[j]);")
+        source = z
+    body = "\n".join(lines)
+    upper = name.upper()
+    return f"""\
+void {name}(const {kind} *x, {kind} *out)
+{{
+{body}
+}}
+
+void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
+{{
+    for (size_t i = 0; i < rows; i++)
+        {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
+}}
+"""
+
+
+def _test(network: Network, name: str, test: ArrayLike) -> str:
+    """A program that compares what the compiled network computes with `predict`."""
+    try:
+        x = checks.inputs(test, network.inputs, network.dtype)
+        expected = network.predict(x)
+        checks.finite("predict(X)", expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from None
+    kind, upper = c_type(network.dtype), name.upper()
+    tolerance = "1e-5" if network.dtype == np.float32 else "1e-12"
+    return f"""\
+#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
+#include <stdio.h>
+
+{_array(f"{name}_test_x", x)}
+{_array(f"{name}_test_expected", expected)}
+int main(void)
+{{
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < {len(x)}; i++) {{
+        {kind} out[{upper}_OUTPUTS];
+        {name}({name}_test_x + i * {upper}_INPUTS, out);
+        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
+            const double expected = {name}_test_expected[i * {upper}_OUTPUTS + j];
+            const double error = fabs(out[j] - expected);
+            if (error > worst || error != error) /* NaN stays */
+                worst = error;
+            if (fabs(expected) > largest)
+                largest = fabs(expected);
+        }}
+    }}
+    printf("largest error %g of outputs up to %g\\n", worst, largest);
+    return !(worst <= {tolerance} * largest);
+}}
+#endif
+"""
