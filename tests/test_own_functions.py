@@ -85,6 +85,17 @@ def table(z):
 
 
 @numba.njit
+def truths(z):
+    """Truth values that meet, and a bound beyond float32."""
+    small = abs(z) < 1e300
+    if z > 0.5:
+        inside = z < 2
+    else:
+        inside = z > -0.25 and small
+    return (2 * z, 2.0) if inside == small else (z + 1, True)
+
+
+@numba.njit
 def raises(z):
     if z > 100:
         raise ValueError("too much")
@@ -113,7 +124,9 @@ def applied(function, z):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "function", [*BUILT_IN, branches, library, looped, table, raises], ids=lambda f: f.__name__
+    "function",
+    [*BUILT_IN, branches, library, looped, table, truths, raises],
+    ids=lambda f: f.__name__,
 )
 def test_values_and_slopes_are_those_of_the_function(function, dtype):
     z = POINTS.astype(dtype)
