@@ -13,6 +13,7 @@ kernels run, differentiate and train it in place.
 from importlib.metadata import version as _version
 
 from flatprop import kernels
+from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
 from flatprop.callbacks import Checkpoint, Epoch
 from flatprop.description import Dense
 from flatprop.explain import LayerTrace, Trace, check_gradients
@@ -49,7 +50,11 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Trace",
+    "c_functions",
+    "c_network",
+    "c_optimizer",
     "check_gradients",
+    "get_include",
     "kernels",
     "load",
     "losses",

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 # Nothing that is called from Python allocates, so it needs no reference counting;
-# nor is it called from C.
+# nor is it called from C: what is has its own functions, `c_function`.
 _CALLED_FROM_PYTHON: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": False}
 
 
@@ -44,6 +44,18 @@ def entry_point(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = _PackageCache(dispatcher.py_func)
     return dispatcher
+
+
+def c_function(function: Callable[..., Any], result: Any, arguments: Sequence[Any]) -> Any:
+    """Compile a function that C calls, now or from the cache; its `address` is C's."""
+    from numba.core.ccallback import CFunc
+
+    options = {**_OPTIONS, "_nrt": False}
+    compiled: Any = CFunc(function, (tuple(arguments), result), locals={}, options=options)
+    with contextlib.suppress(RuntimeError, OSError):
+        compiled._cache = _PackageCache(function)
+    _without_garbage_collection(compiled.compile)()
+    return compiled
 
 
 def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., Any]:
