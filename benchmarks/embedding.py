@@ -143,7 +143,9 @@ def rounds(callers, number, rows=4_000):
 
 
 def main():
-    print(f"{'8-64-64-2, one row':20}" + "".join(f"{name:>12}" for name in ("jitted", "C")), end="")
+    print(
+        f"{'8-64-64-2, one row':20}" + "".join(f"{name:>12}" for name in ("jitted", "C")), end=""
+    )
     print(f"{'C / jitted':>22}{'ctypes':>12}{'predict':>12}   medians, µs")
     for case, choice in CASES.items():
         found = rounds(Callers(*choice).callers, 301)

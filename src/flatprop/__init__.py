@@ -30,6 +30,7 @@ from flatprop.formulas.optimizers import (
 )
 from flatprop.history import History
 from flatprop.network import Network
+from flatprop.scipy_callable import low_level_callable
 from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
@@ -58,5 +59,6 @@ __all__ = [
     "kernels",
     "load",
     "losses",
+    "low_level_callable",
     "schedules",
 ]

@@ -5,7 +5,6 @@ The contract is `include/flatprop.h`; the structs here are those of that file.
 
 import ctypes
 import functools
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -181,7 +180,7 @@ class CFunctions:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._names]
 
-    @functools.cached_property
+    @property
     def address(self) -> int:
         return ctypes.addressof(_table(self.dtype, self._names))
 
@@ -223,31 +222,18 @@ def c_functions(dtype: DTypeLike, only: Iterable[str] | None = None) -> CFunctio
     return CFunctions(checked_dtype(dtype), names)
 
 
-_lock = threading.Lock()
-_compiled: dict[tuple[str, str], Any] = {}
-_tables: dict[tuple[str, tuple[str, ...]], Any] = {}
-
-
-def _address(name: str, dtype: np.dtype[Any]) -> int:
-    """Of the compiled function, which lives as long as the process."""
-    from flatprop.kernels import c_functions
-    from flatprop.kernels.jit import c_function
-
-    with _lock:
-        if (name, dtype.name) not in _compiled:
-            function, _ = c_functions.FUNCTIONS[name]
-            kinds = c_functions.signature(name, dtype)
-            _compiled[name, dtype.name] = c_function(function, *kinds)
-        return int(_compiled[name, dtype.name].address)
+_tables: dict[Any, Any] = {}
+"""The structs of pointers, kept: C may have their addresses."""
 
 
 def _table(dtype: np.dtype[Any], names: tuple[str, ...]) -> Any:
-    from flatprop.kernels.c_functions import FUNCTIONS
+    from flatprop.kernels.c_functions import FUNCTIONS, address
 
-    key = dtype.name, names
+    key = dtype, names
     if key not in _tables:
-        pointers = [_address(name, dtype) if name in names else 0 for name in FUNCTIONS]
+        pointers = [address(name, dtype) if name in names else 0 for name in FUNCTIONS]
         numbers = [ABI_VERSION, dtype.itemsize, *pointers]
+        # of two threads that come here at once, both take the first one's
         _tables.setdefault(key, (ctypes.c_int64 * len(numbers))(*numbers))
     return _tables[key]
 
@@ -266,7 +252,7 @@ def _function(name: str, dtype: np.dtype[Any]) -> Any:
         for argument, kind in zip(c_functions.arguments(name), kinds, strict=True)
     ]
     prototype = ctypes.CFUNCTYPE(plain[result], *arguments)  # type: ignore[arg-type]
-    return prototype(_address(name, dtype))
+    return prototype(c_functions.address(name, dtype))
 
 
 class _Argument:

@@ -9,7 +9,8 @@ import contextlib
 import functools
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 # Nothing that is called from Python allocates, so it needs no reference counting;
-# nor is it called from C: what is has its own functions, `c_function`.
+# nor is it called from C: what is has its own functions, `c_address`.
 _CALLED_FROM_PYTHON: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": False}
 
 
@@ -46,16 +47,27 @@ def entry_point(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def c_function(function: Callable[..., Any], result: Any, arguments: Sequence[Any]) -> Any:
-    """Compile a function that C calls, now or from the cache; its `address` is C's."""
+def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, ...]) -> int:
+    """Where C finds a function of these types, compiled the first time or from the cache.
+
+    The address holds until the process ends.
+    """
     from numba.core.ccallback import CFunc
 
-    options = {**_OPTIONS, "_nrt": False}
-    compiled: Any = CFunc(function, (tuple(arguments), result), locals={}, options=options)
-    with contextlib.suppress(RuntimeError, OSError):
-        compiled._cache = _PackageCache(function)
-    _without_garbage_collection(compiled.compile)()
-    return compiled
+    with _c_lock:
+        key = function, result, arguments
+        if key not in _c_functions:
+            options = {**_OPTIONS, "_nrt": False}
+            compiled: Any = CFunc(function, (arguments, result), locals={}, options=options)
+            with contextlib.suppress(RuntimeError, OSError):
+                compiled._cache = _PackageCache(function)
+            _without_garbage_collection(compiled.compile)()
+            _c_functions[key] = compiled
+        return int(_c_functions[key].address)
+
+
+_c_lock = threading.Lock()
+_c_functions: dict[Any, Any] = {}
 
 
 def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., Any]:
