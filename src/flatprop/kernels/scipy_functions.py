@@ -54,7 +54,7 @@ def integrand(n, x, call):
 
 
 def generic_filter(x, n, result, call):
-    """``int generic_filter(double *x, npy_intp n, double *result, void *call)``; 1: all is well."""
+    """``int filter(double *x, npy_intp n, double *result, void *call)``; 1: all is well."""
     array_at(result, result, 1)[0] = _value(n, x, call)
     return 1
 
