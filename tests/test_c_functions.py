@@ -214,13 +214,9 @@ def test_every_function_computes_what_the_jitted_one_does(loss, weighted):
     }
     for name, (given, jitted, shapes) in cases.items():
         actual, expected = ([np.zeros(shape) for shape in shapes] for _ in range(2))
-        objectives = (
-            (net.objectives,) if "y" in inspect.signature(FUNCTIONS[name][0]).parameters else ()
-        )
         value = getattr(table, name)(network, *given, *actual, space)
-        wanted = getattr(kernels, name)(
-            net.layers, *objectives, net.params, *jitted, *expected, space
-        )
+        records = (net.layers, net.objectives) if "y" in arguments(name) else (net.layers,)
+        wanted = getattr(kernels, name)(*records, net.params, *jitted, *expected, space)
         assert value == wanted, name
         for one, other in zip(actual, expected, strict=True):
             assert np.array_equal(one, other), name
@@ -473,9 +469,9 @@ def test_what_does_not_fit_is_refused():
         ((network, 50, None, out, space), "x must be an array of float64, got None"),
         ((network, 50, x, frozen, space), "out is overwritten, but the array is read-only"),
     ]
-    for arguments, message in cases:
+    for given, message in cases:
         with pytest.raises(ctypes.ArgumentError, match=re.escape(message)):
-            table.forward(*arguments)
+            table.forward(*given)
     assert not out.any()
 
 
