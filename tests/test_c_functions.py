@@ -16,10 +16,11 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.registry import cpu_target
 
 import flatprop as fp
 from flatprop import c_interface, kernels
-from flatprop.kernels import pointers
+from flatprop.kernels import jit, pointers
 from flatprop.kernels.c_functions import FUNCTIONS, arguments
 from flatprop.kernels.layout import LAYER, OBJECTIVE
 
@@ -30,7 +31,7 @@ SUFFIX = {"float32": "f32", "float64": "f64"}
 REAL = {"float32": "float", "float64": "double"}
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
-STACK = 256 * 1024
+STACK = 64 * 1024
 needs_compiler = pytest.mark.skipif(
     COMPILER is None or os.name != "posix", reason="there is no C compiler with pthreads here"
 )
@@ -297,6 +298,40 @@ def test_weights_from_c(libraries):
     history = net.fit(x, y, optimizer=fp.Adam(0.01), epochs=5, **options)
     assert np.array_equal(trained.params, net.params)
     np.testing.assert_allclose(losses, history.loss, 1e-12)
+
+
+def symbols_of_python(compiled):
+    """What of Python's and of Numba's runtime the machine code of a C function refers to."""
+    cache = compiled._cache
+    key = cache._index_key(compiled._sig, cpu_target.target_context.codegen())
+    library, *_ = cache._cache_file.load(key)
+    _, kind, (code, _) = library
+    assert kind == "object"
+    return {name.decode() for name in re.findall(rb"(?:NRT|numba|Py[A-Z]?[a-z]*)_\w+", code)}
+
+
+def test_no_function_refers_to_python():
+    assert fp.c_functions("float64").address
+    assert fp.low_level_callable(fp.Network(1, [fp.Dense(1)]))
+    for (function, *_), compiled in jit._c_functions.items():
+        assert not symbols_of_python(compiled), function
+
+
+@jit.kernel
+def divide(x):
+    if x == 0:
+        raise ZeroDivisionError
+    return 1 / x
+
+
+def raises(x):
+    return divide(x)
+
+
+def test_one_that_raises_would():
+    jit.c_address(raises, numba.float64, (numba.float64,))
+    compiled = jit._c_functions.pop((raises, numba.float64, (numba.float64,)))
+    assert {"numba_gil_ensure", "PyErr_WriteUnraisable"} <= symbols_of_python(compiled)
 
 
 COUNT = """

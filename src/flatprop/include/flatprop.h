@@ -9,7 +9,7 @@
  * What holds for every function:
  *
  * - It needs no Python and no global interpreter lock, allocates nothing, takes no lock and keeps
- *   no state of its own. It leaves on the stack a few kilobytes.
+ *   no state of its own. 64 KB of stack are enough for it.
  * - Nothing is checked: a wrong size or a NULL reads or writes beyond an array.
  * - Matrices are row-major without gaps: x is (rows, inputs), out (rows, outputs). In Fortran,
  *   which counts the other way, they are x(inputs, rows) and out(outputs, rows).
