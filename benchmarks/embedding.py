@@ -1,9 +1,9 @@
-"""One row after the other through 8-64-64-2, called from jitted code, from C and from Python.
+"""One row at a time through a network, called from jitted code, C, SciPy and Python.
 
     python -m benchmarks.embedding
 
-Each row begins with what the one before gave, so that no two can overlap. The callers take
-turns in every round, on one processor; quote the ratios.
+Each row through 8-64-64-2 begins with what the one before gave, so that no two can overlap.
+The callers take turns in every round, on one processor; quote the ratios.
 """
 
 import ctypes
@@ -130,6 +130,36 @@ class OneRow:
     track_row.unit = "µs/row"
 
 
+class Quad:
+    """Milliseconds of SciPy's quad over a network of one input, 32-32 tanh, float64."""
+
+    params = (("low_level_callable", "predict"),)
+    param_names = ("integrand",)
+
+    def setup(self, integrand):
+        self.quad, self.integrands = quad_and_integrands()
+        self.function = self.integrands[integrand]
+
+    def track_quad(self, integrand):
+        return loops.median_seconds(lambda: self.quad(self.function, -3, 3)) * 1e3
+
+    track_quad.unit = "ms"
+
+
+def quad_and_integrands():
+    from scipy.integrate import quad
+
+    layers = [fp.Dense(32, "tanh"), fp.Dense(32, "tanh"), fp.Dense(1)]
+    net = fp.Network(1, layers, dtype="float64", rng=0)
+    integrands = {
+        "low_level_callable": fp.low_level_callable(net),
+        "predict": lambda x: net.predict([[x]])[0, 0],
+    }
+    one, other = (quad(integrand, -3, 3) for integrand in integrands.values())
+    assert one == other
+    return quad, integrands
+
+
 def rounds(callers, number, rows=4_000):
     """Seconds per row of each caller in each of `number` rounds."""
     found = {name: [] for name in callers}
@@ -158,6 +188,14 @@ def main():
         else:
             line += f"{'no compiler':>12}{'':22}"
         print(f"{line}{micro['ctypes']:12.3f}{micro['predict']:12.3f}")
+    quad, integrands = quad_and_integrands()
+    milli = {
+        name: 1e3 * loops.median_seconds(lambda f=f: quad(f, -3, 3), 0.5)
+        for name, f in integrands.items()
+    }
+    ratio = milli["predict"] / milli["low_level_callable"]
+    times = ", ".join(f"{name} {value:.3f} ms" for name, value in milli.items())
+    print(f"\nquad over 1-32-32-1 tanh float64: {times}: {ratio:.0f} times")
 
 
 if __name__ == "__main__":

@@ -557,6 +557,14 @@ def test_a_network_with_a_struct_is_still_copied(twin_of):
     assert not np.array_equal(net.predict(x), twin.predict(x))
 
 
+def test_what_can_be_pickled():
+    table = fp.c_functions("float64", only=["forward"])
+    twin = pickle.loads(pickle.dumps(table))
+    assert twin.address == table.address
+    with pytest.raises(ValueError, match="pointers cannot be pickled"):
+        pickle.dumps(fp.c_network(fp.Network(1, [fp.Dense(1)])))
+
+
 FROM_CACHE = """
 from numba.core import event
 import flatprop as fp

@@ -173,6 +173,8 @@ class CFunctions:
         self._names = names
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         if name not in self._names:
             raise AttributeError(f"there is no C function {name!r}; {', '.join(self._names)}")
         return _function(name, self.dtype)
@@ -205,8 +207,9 @@ def c_functions(dtype: DTypeLike, only: Iterable[str] | None = None) -> CFunctio
     CFunctions
         Its `address` is what a C library takes; each function is an attribute, too.
         A function is compiled when its attribute is first asked for, all of them with
-        `address`: that takes a minute once, for which `only` is a remedy, and then a
-        fraction of a second in every process. The address holds until the process ends.
+        `address`: half a minute or a whole one where they are not in the cache yet, for
+        which `only` is a remedy, and a fifth of a second otherwise. Addresses hold until
+        the process ends.
 
     Raises
     ------
