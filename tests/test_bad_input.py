@@ -141,6 +141,37 @@ CASES = {
         fit(validation_data=(X, Y[:2])),
         "validation_data: X has 4 rows, but y has",
     ),
+    # solvers
+    "a misspelt solver": (fit(optimizer="lbgfs"), "Did you mean 'lbfgs'"),
+    "a solver's class": (fit(optimizer=fp.LBFGS), r"write fp.LBFGS\(...\)"),
+    "mini-batches for a solver": (
+        fit(optimizer="lbfgs", batch_size=2),
+        'takes all 4 samples at once, but batch_size is 2; leave it out, or .*"adam"',
+    ),
+    "half a batch for a solver": (
+        fit(optimizer="lbfgs", batch_size=2.5),
+        "batch_size must be a whole number",
+    ),
+    "a clipped solver": (fit(optimizer="lbfgs", clip_norm=1), "clip_norm has no meaning for LBF"),
+    "a resumed solver": (fit(optimizer="lbfgs", resume="x"), "LBFGS cannot go on from a checkp"),
+    "a solver with checkpoints": (
+        fit(optimizer="levenberg_marquardt", callbacks=fp.Checkpoint("x")),
+        "LevenbergMarquardt cannot be resumed; .*network.save",
+    ),
+    "a seed of text for a solver": (fit(optimizer="lbfgs", rng="x"), "rng must be None, a seed"),
+    "no sum of squares": (
+        lambda: classifier().fit(X, C, optimizer="levenberg_marquardt"),
+        '"mse", "half_mse", "ssr".*loss is "cross_entropy"; use optimizer=fp.LBFGS',
+    ),
+    "a mu of 0": (lambda: fp.LevenbergMarquardt(mu=0), "mu must be positive and finite, got 0"),
+    "a mu above its limit": (lambda: fp.LevenbergMarquardt(mu=1e11), "above mu_max"),
+    "mu the wrong way": (
+        lambda: fp.LevenbergMarquardt(mu_dec=10, mu_inc=0.1),
+        "mu_dec must lie below 1 and mu_inc above, got 10 and 0.1",
+    ),
+    "a negative goal": (lambda: fp.LevenbergMarquardt(goal=-1), "goal must be finite and not neg"),
+    "no corrections": (lambda: fp.LBFGS(maxcor=0), "maxcor must be at least 1"),
+    "a negative gtol": (lambda: fp.LBFGS(gtol=-1), "gtol must be finite and not negative"),
     "a resumption from nowhere": (fit(resume="no such file"), "no such file"),
     # optimizers and schedules
     "a negative rate": (lambda: fp.SGD(-0.1), "learning_rate must be finite and not negative"),

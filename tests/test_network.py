@@ -194,79 +194,8 @@ def test_gradient_is_descent():
     assert gradient.shape == net.params.shape
 
 
-def test_kernels_embed_in_jitted_code():
-    numba = pytest.importorskip("numba")
-    from flatprop.kernels import forward, workspace_size
-
-    @numba.njit
-    def iterate(layers, params, x, out, workspace, steps):
-        for _ in range(steps):
-            forward(layers, params, x, out, workspace, False)
-            x[:, :2] = out
-
-    net = make(dtype="float64")
-    x, out = np.ones((2, 3)), np.empty((2, 2))
-    workspace = np.empty(workspace_size(net.layers, 2))
-    iterate(net.layers, net.params, x, out, workspace, 3)
-    expected = np.ones((2, 3))
-    for _ in range(3):
-        expected[:, :2] = net.predict(expected)
-    assert out == pytest.approx(expected[:, :2], abs=1e-14)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("sizes", "rows"),
-    [([3, 5, 2], 1), ([3, 5, 2], 7), ([2, 33, 17, 1], 700), ([600, 1030, 260], 340)],
-)
-def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
-    from flatprop.kernels import (
-        forward,
-        gradient_workspace_size,
-        loss_and_gradient,
-        workspace_size,
-    )
-
-    net = fp.Network(
-        sizes[0], [fp.Dense(n, "tanh") for n in sizes[1:-1]] + [fp.Dense(sizes[-1])], dtype=dtype
-    )
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, sizes[0])).astype(dtype)
-    y = rng.normal(size=(rows, sizes[-1])).astype(dtype)
-    out, weight = np.empty_like(y), np.ones_like(y)
-
-    def workspace(size):
-        whole = np.full(size + 64, 77, dtype)
-        return whole, whole[:size]
-
-    whole, room = workspace(workspace_size(net.layers, rows))
-    forward(net.layers, net.params, x, out, room, False)
-    assert (whole[-64:] == 77).all()
-    np.testing.assert_allclose(out, net.predict(x), rtol=1e-4, atol=1e-5)
-
-    whole, room = workspace(gradient_workspace_size(net.layers, rows))
-    gradient = np.empty_like(net.params)
-    scale = 1 / y.size
-    loss = loss_and_gradient(
-        net.layers,
-        net.objectives[0],
-        net.params,
-        x,
-        y,
-        weight,
-        scale,
-        False,
-        gradient,
-        room,
-    )
-    assert (whole[-64:] == 77).all()
-    expected = net.loss_and_gradient(x, y)
-    assert loss * scale == pytest.approx(expected[0], rel=1e-5)
-    np.testing.assert_allclose(gradient, expected[1], rtol=1e-3, atol=1e-5)
-
-
 def test_the_workspace_does_not_grow_with_the_batch():
-    from flatprop.kernels import gradient_workspace_size
+    from flatprop.kernels.backprop import gradient_workspace_size
 
     net = fp.Network(4, [fp.Dense(32, "relu"), fp.Dense(16, "relu"), fp.Dense(4)])
     sizes = []

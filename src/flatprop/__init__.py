@@ -29,11 +29,13 @@ from flatprop.formulas.optimizers import (
 )
 from flatprop.history import History
 from flatprop.network import Network
+from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adagrad",
     "Adam",
@@ -44,10 +46,12 @@ __all__ = [
     "Epoch",
     "History",
     "LayerTrace",
+    "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
     "Rprop",
+    "Solver",
     "Trace",
     "check_gradients",
     "kernels",

@@ -28,8 +28,8 @@ class Epoch:
         The training loss of this epoch.
     val_loss : float or None
         The validation loss after it.
-    learning_rate : float
-        The learning rate of this epoch.
+    learning_rate : float or None
+        The learning rate of this epoch; None with a solver, which has none.
     """
 
     network: "Network"
@@ -37,7 +37,7 @@ class Epoch:
     epochs: int
     loss: float
     val_loss: float | None
-    learning_rate: float
+    learning_rate: float | None
     _training: "Training"
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:

@@ -26,13 +26,14 @@ class History:
     val_loss : ndarray
         The loss of the validation data after the epoch; empty without such data.
     learning_rate : ndarray
-        The learning rate of the epoch.
+        The learning rate of the epoch; empty with a solver, which has none.
     stopped_by : str
         "epochs", "converged", "patience", "diverged", "interrupted" or "callback".
     best_epoch : int or None
         With `patience`, the epoch whose parameters the network has now.
     message : str
-        After a divergence, what happened and what to try.
+        After a divergence, what happened and what to try; where a solver converged, which of
+        its rules was met.
     seconds : float
         How long the training took.
     """

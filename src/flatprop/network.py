@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flatprop.explain import Trace
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.history import History
+    from flatprop.solvers import Solver
 
 
 class Network:
@@ -426,7 +427,7 @@ class Network:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        optimizer: "str | Optimizer" = "adam",
+        optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
         batch_size: int | None = 32,
         shuffle: bool = True,
@@ -450,12 +451,14 @@ class Network:
         optimizer
             A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
             PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
-            learning rate is a number or a schedule.
+            learning rate is a number or a schedule. Or a solver, "lbfgs" or
+            "levenberg_marquardt", ``fp.LBFGS(...)`` or ``fp.LevenbergMarquardt(...)``.
         epochs
-            How often to go through the data.
+            How often to go through the data; with a solver, its iterations.
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
-            update per epoch.
+            update per epoch. A solver takes all of them, and no other number than the
+            default.
         shuffle
             Whether mini-batches are drawn in a new order every epoch.
         validation_data
@@ -473,7 +476,7 @@ class Network:
             update, of which its loss is the loss.
         clip_norm
             The largest norm of the gradient of a batch; longer ones are scaled
-            to it.
+            to it. Not with a solver.
         callbacks
             Called after every epoch with an `Epoch`; one that returns True stops
             the training.
@@ -484,7 +487,7 @@ class Network:
             the network's own. The same one gives bit-identical parameters.
         resume
             A file that `fp.Checkpoint` wrote, from which to go on: called as the
-            interrupted training was, the result is the same bit for bit.
+            interrupted training was, the result is the same bit for bit. Not with a solver.
 
         Returns
         -------
@@ -495,6 +498,8 @@ class Network:
         ------
         TypeError, ValueError
             If anything given does not fit; the network is then unchanged.
+        ImportError
+            If "lbfgs" is asked for without SciPy.
 
         Warns
         -----

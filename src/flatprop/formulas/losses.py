@@ -36,6 +36,9 @@ class Loss(ABC):
     from z (the logits) rather than from ŷ."""
     domain: ClassVar[str] = "any"
     """What y may be: any number, `"non-negative"` or `"fraction"`, 0 to 1."""
+    squares: ClassVar[float] = 0.0
+    """c, where the formula is c (ŷ - y)², which least squares can take apart; 0 where it is
+    not."""
 
     @property
     def parameter(self) -> float:
@@ -75,6 +78,8 @@ def named(name: str) -> Callable[[type[Loss]], type[Loss]]:
 class MSE(Loss):
     """Mean squared error: the mean over samples and outputs of (ŷ - y)²."""
 
+    squares = 1.0
+
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         d = prediction - y
@@ -86,6 +91,7 @@ class HalfMSE(Loss):
     """The mean over samples of ½ Σₖ (ŷ - y)²."""
 
     reduction = OVER_SAMPLES
+    squares = 0.5
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
@@ -98,6 +104,7 @@ class SSR(Loss):
     """Sum of squared residuals: Σ (y - ŷ)² over samples and outputs."""
 
     reduction = SUM
+    squares = 1.0
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:

@@ -1,0 +1,217 @@
+"""What every training has in common: checked arguments, what follows an epoch, the History."""
+
+import math
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatprop import checks, files
+from flatprop.arrays import Array
+from flatprop.callbacks import Callback, Epoch
+from flatprop.history import History
+from flatprop.kernels import batches
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class DivergenceWarning(RuntimeWarning):
+    """The loss became NaN or infinite during training."""
+
+
+class Training(ABC):
+    """One call of `fit`: everything is checked in the constructor, then `run`."""
+
+    network: "Network"
+    losses: Any
+    """The training loss of each epoch; what follows the first `epochs_done` means nothing."""
+    rates: Any
+    """The learning rates of the epochs, the last of them for all that follow; empty where there
+    are none."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        epochs: int,
+        sample_weight: Any,
+        validation_data: Sequence[Any] | None,
+        trainable: Any,
+        tol: float | None,
+        patience: int | None,
+        callbacks: Sequence[Callback] | Callback,
+        progress: bool,
+    ) -> None:
+        self.network = network
+        self.epochs = checks.count("epochs", epochs)
+        self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
+        self.patience = None if patience is None else checks.count("patience", patience)
+        self.callbacks = _checked_callbacks(callbacks)
+        self.progress = bool(progress)
+        self.data = network.data(X, y, sample_weight)
+        self.validation = _checked_validation(network, validation_data)
+        self.trainable = checks.trainable_ranges(trainable, network.params.size)
+        checks.finite("net.params", network.params)
+
+        self.val_losses: list[float] = []
+        self.best_loss = math.inf
+        self.best_epoch: int | None = None
+        self.best_params: Array | None = None
+        self.message = ""
+
+    # ---- what each kind of training says for itself
+
+    @property
+    @abstractmethod
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+
+    @abstractmethod
+    def state(self) -> "files.TrainingState":
+        """Everything that a continuation needs beside the network."""
+
+    @abstractmethod
+    def _loop(self, bar: Any) -> str:
+        """Train; which rule ended it. `_after_epoch` follows each epoch that needs it."""
+
+    @abstractmethod
+    def _keep_finite(self) -> None:
+        """Leave the network with finite parameters, wherever the loop was left."""
+
+    @abstractmethod
+    def _divergence_message(self) -> str: ...
+
+    def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
+        """Hear of the loss that early stopping looks at."""
+
+    # ---- the run
+
+    def run(self) -> History:
+        """Train until a rule ends it."""
+        began = time.perf_counter()
+        bar = self._progress_bar() if self.progress else None
+        try:
+            stopped_by = self._loop(bar)
+        except KeyboardInterrupt:
+            stopped_by = "interrupted"
+            self._keep_finite()
+        finally:
+            if bar is not None:
+                bar.close()
+        if stopped_by == "diverged":
+            self.message = self._divergence_message()
+        if self.best_params is not None:
+            self.network.params[:] = self.best_params
+        # An epoch counts once its validation is done, which an interruption may prevent.
+        done = self.epochs_done if self.validation is None else len(self.val_losses)
+        history = History(
+            np.array(self.losses[:done], np.float64),
+            np.array(self.val_losses),
+            self.learning_rates(done),
+            stopped_by,
+            self.best_epoch,
+            self.message,
+            time.perf_counter() - began,
+        )
+        if stopped_by == "diverged":
+            warnings.warn(self.message, DivergenceWarning, stacklevel=4)
+        return history
+
+    def _after_epoch(self, before: Array | None) -> str:
+        """Validation, early stopping, schedule, callbacks; why to stop, if at all.
+
+        `before` is what the epoch's loss is the loss of, where that is not what the network
+        has now.
+        """
+        epoch = self.epochs_done - 1
+        loss = float(self.losses[epoch])
+        val_loss = None
+        if self.validation is not None:
+            val_loss = self.network.loss_of(*self.validation)
+            self.val_losses.append(val_loss)
+            if not math.isfinite(val_loss):
+                return "diverged"
+        monitored = loss if val_loss is None else val_loss
+        rate = self.learning_rate(epoch)
+        self._watch(epoch, monitored)
+        reason = ""
+        if self.patience is not None:
+            if monitored < self.best_loss:
+                self.best_loss, self.best_epoch = monitored, epoch
+                self.best_params = self.network.params.copy() if before is None else before
+            elif epoch - (self.best_epoch or 0) >= self.patience:
+                reason = "patience"
+        report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
+        for callback in self.callbacks:
+            answer = callback(report)
+            if isinstance(answer, (bool, np.bool_)) and answer:
+                reason = reason or "callback"
+        return reason
+
+    def learning_rate(self, epoch: int) -> float | None:
+        """The learning rate of this epoch, if there is such a thing."""
+        last = self.rates.size - 1
+        return None if last < 0 else float(self.rates[min(epoch, last)])
+
+    def learning_rates(self, epochs: int) -> Any:
+        """The learning rates of the first `epochs` epochs."""
+        last = self.rates.size - 1
+        return self.rates[np.minimum(np.arange(epochs if last >= 0 else 0), last)]
+
+    # ---- the progress bar
+
+    def _progress_bar(self) -> Any:
+        from tqdm.auto import tqdm
+
+        return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
+
+    def _show(self, bar: Any) -> None:
+        done = self.epochs_done
+        if done == bar.n:
+            return
+        figures = {"loss": f"{self.losses[done - 1]:.4g}"}
+        if self.val_losses:
+            figures["val_loss"] = f"{self.val_losses[-1]:.4g}"
+        rate = self.learning_rate(done - 1)
+        if rate is not None:
+            figures["lr"] = f"{rate:.3g}"
+        bar.set_postfix(figures, refresh=False)
+        bar.update(done - bar.n)
+
+
+def is_finite(params: Array) -> bool:
+    """Whether there is neither NaN nor infinity in a contiguous array."""
+    return math.isfinite(np.vdot(params, params)) or bool(np.isfinite(params).all())
+
+
+def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    if callable(callbacks):
+        callbacks = (callbacks,)
+    try:
+        callbacks = tuple(callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks must be a list of functions, got {callbacks!r}") from None
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
+    return tuple(callbacks)
+
+
+def _checked_validation(
+    network: "Network", validation_data: Sequence[Any] | None
+) -> tuple[batches.Data, batches.Block] | None:
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
+    try:
+        data = network.data(*validation_data)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation_data: {error}") from None
+    return data, network.block(data)

@@ -1,0 +1,141 @@
+"""Training by a solver: what happens around its iterations, each of which is an epoch."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatprop import checks, files
+from flatprop.callbacks import Checkpoint
+from flatprop.solvers.objective import Objective
+from flatprop.solvers.solver import DivergedError, Solver
+from flatprop.training.base import Training, is_finite
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+DEFAULT_BATCH_SIZE = 32
+"""That of `fit`, which a solver takes for left out."""
+
+
+class Solving(Training):
+    """One call of `fit` with a `Solver`."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        solver: Solver,
+        batch_size: int | None,
+        shuffle: bool,
+        clip_norm: float | None,
+        rng: Any,
+        resume: Any,
+        **common: Any,
+    ) -> None:
+        self.solver = solver
+        name = type(solver).__name__
+        if clip_norm is not None:
+            raise ValueError(
+                f"clip_norm has no meaning for {name}, which chooses the length of its steps "
+                "itself; leave it out"
+            )
+        if resume is not None:
+            raise ValueError(
+                f"{name} cannot go on from a checkpoint; load the network from it with fp.load "
+                "and call its fit"
+            )
+        if rng is not None:
+            checks.generator(rng)
+        super().__init__(network, X, y, **common)
+        self._check_batch_size(batch_size)
+        self._refuse_checkpoints(self.callbacks)
+        solver.check(network)
+
+        self.rates = np.empty(0)
+        self.losses: list[float] = []
+        self.objective = Objective(network, self.data, self.trainable)
+        self.kept = network.params.copy()
+        self.stopped_by = ""
+
+    def _check_batch_size(self, batch_size: int | None) -> None:
+        if batch_size is None or batch_size == DEFAULT_BATCH_SIZE:
+            return
+        rows = self.data.rows
+        if checks.count("batch_size", batch_size) < rows:
+            raise ValueError(
+                f"{type(self.solver).__name__} takes all {rows} samples at once, but batch_size "
+                f"is {batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
+                'such as "adam"'
+            )
+
+    def _refuse_checkpoints(self, callbacks: Iterable[Any]) -> None:
+        if any(isinstance(callback, Checkpoint) for callback in callbacks):
+            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
+
+    def _cannot_be_resumed(self) -> str:
+        return (
+            f"a training by {type(self.solver).__name__} cannot be resumed; to keep the network "
+            "of every epoch, pass callbacks=lambda epoch: epoch.network.save(path)"
+        )
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.losses)
+
+    def state(self) -> "files.TrainingState":
+        raise ValueError(self._cannot_be_resumed())
+
+    def _loop(self, bar: Any) -> str:
+        self._bar = bar
+        try:
+            self.solver.minimise(self.objective, self._after_iteration)
+        except DivergedError as error:
+            self.message = str(error)
+            return "diverged"
+        finally:
+            self._keep_finite()
+        return self.stopped_by
+
+    def _keep_finite(self) -> None:
+        # A step may have been under trial. What was kept was chosen by a finite loss.
+        self.network.params[:] = self.kept
+
+    def _after_iteration(self, loss: float, rule: str = "") -> bool:
+        """Everything between two iterations; whether to stop, and `stopped_by` says why."""
+        before = None
+        if self.patience is not None and self.validation is None:
+            before = self.kept.copy()
+        self.kept[:] = self.network.params
+        self.losses.append(loss)
+        reason = self._after_epoch(before)
+        if is_finite(self.network.params):  # a callback may have changed them
+            self.kept[:] = self.network.params
+        if self._bar is not None:
+            self._show(self._bar)
+        if reason == "diverged":
+            self.message = "the loss of the validation data is no longer finite"
+        elif rule:
+            reason, self.message = "converged", rule
+        elif self._settled():
+            reason = "converged"
+            self.message = f"the loss changed by no more than tol = {self.tol:g}"
+        elif not reason and self.epochs_done == self.epochs:
+            reason = "epochs"
+        self.stopped_by = reason
+        return bool(reason)
+
+    def _settled(self) -> bool:
+        if self.tol is None or len(self.losses) < 2:
+            return False
+        return abs(self.losses[-1] - self.losses[-2]) <= self.tol
+
+    def _divergence_message(self) -> str:
+        return (
+            f"training diverged in epoch {self.epochs_done}: {self.message}. The last parameters "
+            "known to be finite were kept. Try inputs and targets scaled to about 1, other "
+            "initial parameters"
+            + (', or dtype="float64".' if self.network.dtype == np.float32 else ".")
+        )
