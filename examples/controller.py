@@ -156,7 +156,7 @@ def draw(file, path, kicks, height):
     times = TIME_STEP * np.arange(1, len(path) + 1)
     for n in range(0, 280, 14):  # the rods every 0.14 s, dark to light
         elbow = np.array([np.sin(path[n, 0]), np.cos(path[n, 0])])
-        tip = elbow + [np.sin(path[n, 1]), np.cos(path[n, 1])]
+        tip = elbow + np.array([np.sin(path[n, 1]), np.cos(path[n, 1])])
         axes["s"].plot(*np.array([[0, 0], elbow, tip]).T, "-o", color=plt.cm.viridis(n / 300))
     axes["s"].set(aspect="equal", xlabel="x / m", ylabel="height / m", xlim=(-1, 2.2))
     axes["s"].set_title("swinging up, dark to light")
