@@ -15,16 +15,13 @@ often as one likes: here from many starts.
 import argparse
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares
 from scipy.stats import qmc
 
 import flatprop as fp
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 NAMES = ["$k_1$ / (L/mol s)", "$k_{-1}$ / (1/s)", "$k_2$ / (1/s)"]
 LOW, HIGH = np.array([-0.5, -1.5, -1.5]), np.array([1.0, 0.0, 0.0])  # of log10 of them

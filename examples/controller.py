@@ -16,7 +16,7 @@ import math
 import time
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 
@@ -29,9 +29,6 @@ from flatprop.kernels import (
     vjp,
     workspace_size,
 )
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 TIME_STEP = 0.01  # s
 TORQUES = 20.0, 10.0  # N·m, of shoulder and elbow; to hold the arm straight out takes 29.4

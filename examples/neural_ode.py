@@ -14,7 +14,7 @@ followed for three times as long as anything it has seen.
 import argparse
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -22,9 +22,6 @@ from scipy.optimize import minimize
 
 import flatprop as fp
 from flatprop.kernels import forward, gradient_workspace_size, vjp
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 STARTS = np.array([[2.0, 0.0], [0.2, 0.3], [-2.5, 2.5]])
 INTERVAL, OBSERVATIONS, NOISE = 0.1, 140, 0.05  # time between observations, their number, σ
