@@ -30,6 +30,7 @@ from flatprop.formulas.optimizers import (
 from flatprop.history import History
 from flatprop.network import Network
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
+from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning
 
 __version__ = _version("flatprop")
@@ -52,10 +53,12 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Solver",
+    "Specialized",
     "Trace",
     "check_gradients",
     "kernels",
     "load",
     "losses",
     "schedules",
+    "specialize",
 ]

@@ -72,9 +72,13 @@ def _values(what: str, function: Callable[..., Any], *arguments: float) -> tuple
     try:
         values = function(*map(float, arguments))
     except NumbaError as error:
-        reason = str(error).strip().splitlines()
-        detail = next((line for line in reason if line.strip()), "")
+        reason = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = reason[1] if len(reason) > 1 else "".join(reason)  # the first says where in Numba
         raise TypeError(f"{what} does not compile for float64 numbers: {detail}") from error
+    except TypeError as error:
+        raise TypeError(
+            f"{what} cannot be called with {len(arguments)} numbers: {error}"
+        ) from None
     except Exception as error:
         where = ", ".join(f"{x:.6g}" for x in arguments)
         raise ValueError(f"{what} raises {error!r} at {where}") from error

@@ -18,6 +18,7 @@ from flatprop.formulas.numbers import N, copysign, where
 OVER_SAMPLES_AND_OUTPUTS = "mean over samples and outputs"
 OVER_SAMPLES = "mean over samples"
 SUM = "sum"
+REDUCTIONS = OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class Own(Loss):
     reduction: str = field(default=OVER_SAMPLES_AND_OUTPUTS, kw_only=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        checks.choice("reduction", self.reduction, (OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM))
+        checks.choice("reduction", self.reduction, REDUCTIONS)
         own_functions.checked_loss(self.function)
 
     @property

@@ -6,7 +6,7 @@ or where an array that is overwritten overlaps one that is read.
 """
 
 from flatprop.kernels import embedded
-from flatprop.kernels.contract import overlap
+from flatprop.kernels.contract import expect_matrix, overlap
 from flatprop.kernels.embedded import gradient_workspace_size, workspace_size
 from flatprop.kernels.jit import entry_point, kernel
 
@@ -44,6 +44,7 @@ def _refuse(fault):
 @kernel
 def _network(layers, params, x, workspace, size):
     """A fault of what every call has."""
+    expect_matrix(x, params)
     last = layers[layers.size - 1]
     if params.size != last.biases + last.units:
         return _PARAMS
@@ -108,14 +109,19 @@ def loss(layers, objectives, params, x, y, weight, workspace):
 @entry_point
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """`kernels.loss_and_gradient`, checked."""
+    _refuse_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
+    return embedded.loss_and_gradient(
+        layers, objectives, params, x, y, weight, gradient, workspace
+    )
+
+
+@kernel
+def _refuse_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     size = gradient_workspace_size(layers, x.shape[0])
     _refuse(_network(layers, params, x, workspace, size))
     _refuse(_targets(layers, objectives, x, y, weight, workspace))
     _refuse(_vector(gradient, params, x, workspace))
     _refuse(_OVERLAP if overlap(gradient, y) or overlap(gradient, weight) else 0)
-    return embedded.loss_and_gradient(
-        layers, objectives, params, x, y, weight, gradient, workspace
-    )
 
 
 @entry_point
@@ -214,10 +220,11 @@ def _refuse_optimizer(optimizer, params, gradient):
 @entry_point
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """`kernels.training_step`, checked."""
+    _refuse_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
     _refuse_optimizer(optimizer, params, gradient)
-    value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
-    embedded.update(optimizer, params, gradient)
-    return value
+    return embedded.training_step(
+        layers, objectives, params, x, y, weight, optimizer, gradient, workspace
+    )
 
 
 @entry_point

@@ -27,6 +27,7 @@ from flatprop.formulas.lanes import REGISTER_BYTES, lane_count
 from flatprop.kernels.jit import intrinsic, jittable
 from flatprop.kernels.narrow import (
     row_times_few_columns,
+    row_times_transposed,
     times_few_columns,
     transposed_times_few_columns,
 )
@@ -270,6 +271,10 @@ def _special_cases(
             with builder.if_then(builder.icmp_signed("==", n, INT64(count))):
                 times_few_columns(tiles, count, m, k, a, b, finish, work)
                 builder.ret_void()
+    one_row = builder.icmp_signed("==", m, INT64(1))
+    with builder.if_then(builder.and_(finish.multiplies, one_row)):
+        row_times_transposed(tiles, n, k, a, b, finish, work)
+        builder.ret_void()
     left = builder.icmp_signed("==", kind, INT64(TRANSPOSED_LEFT))
     with builder.if_then(builder.and_(few, left)):
         for count in cases(builder, n, range(FEW + 1)):

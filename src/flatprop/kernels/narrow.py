@@ -5,7 +5,7 @@ k for A B, whose sums are then added up across the lanes, and along the rows of 
 for Aᵀ B, whose columns are then interleaved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -27,10 +27,33 @@ def times_few_columns(
 ) -> None:
     """out ← x W + b, (m, k) times (k, n), all rows contiguous."""
     builder, lanes = tiles.builder, tiles.lanes
-    _pack_columns(tiles, n, k, W, work)
     bias = [tiles.broadcast(finish.d.at(ZERO, INT64(j)).data) for j in range(n)]
-    group = lanes // n
     every = _gathered(tiles, bias, [(lane % n, lane) for lane in range(lanes)])
+    for i, total, mask in _few_columns(tiles, n, m, k, x, W, work):
+        tiles.store(builder.fadd(total, every), finish.out.at(i, ZERO).data, mask)
+
+
+def row_times_transposed(
+    tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish, work: ir.Value
+) -> None:
+    """out ← D ⊙ x Wᵀ for one row, (1, k) and (n, k), all rows contiguous.
+
+    It is the one column W xᵀ: nothing has to be transposed.
+    """
+    builder = tiles.builder
+    for i, total, mask in _few_columns(tiles, 1, n, k, W, x.transposed(), work):
+        here = finish.at(ZERO, i)
+        factor = tiles.load(here.d.data, mask)
+        tiles.store(builder.fmul(total, factor), here.out.data, mask)
+
+
+def _few_columns(
+    tiles: Tiles, n: int, m: ir.Value, k: ir.Value, x: Strided, W: Strided, work: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+    """A loop over vectors of x W, row by row: the first row, the vector, its mask."""
+    builder, lanes = tiles.builder, tiles.lanes
+    _pack_columns(tiles, n, k, W, work)
+    group = lanes // n
     steps = builder.lshr(builder.add(k, INT64(lanes - 1)), INT64(lanes.bit_length() - 1))
     row_bytes, last = INT64(REGISTER_BYTES * n), builder.sub(m, INT64(1))
     with cgutils.for_range_slice(builder, ZERO, m, INT64(group), INT64) as (i, _):
@@ -58,7 +81,7 @@ def times_few_columns(
         left = builder.mul(builder.sub(m, i), INT64(n))
         room = INT64(group * n)
         count = builder.select(builder.icmp_signed("<", left, room), left, room)
-        tiles.store(builder.fadd(total, every), finish.out.at(i, ZERO).data, tiles.mask(count))
+        yield i, total, tiles.mask(count)
 
 
 def row_times_few_columns(
