@@ -21,26 +21,21 @@ import numba
 import numpy as np
 
 import flatprop as fp
-from flatprop.kernels import (
-    LEARNING_RATE,
-    forward,
-    gradient_workspace_size,
-    update,
-    vjp,
-    workspace_size,
-)
+from flatprop.kernels import LEARNING_RATE, forward, gradient_workspace_size, update, vjp
 
 TIME_STEP = 0.01  # s
 TORQUES = 20.0, 10.0  # N·m, of shoulder and elbow; to hold the arm straight out takes 29.4
 
 
 @numba.njit(cache=True)
-def step(q1, q2, v1, v2, out1, out2):
-    """One time step: angles from upright (rad), speeds (rad/s), the policy's outputs in ±1.
+def step(x, u):
+    """One time step from the state x = (angles from upright, their speeds), in rad and rad/s.
 
-    Returns the new state and what it cost.
+    u are the policy's outputs, in ±1. Returns the new state and what it cost.
     """
     g, damping = 9.81, 0.1
+    q1, q2, v1, v2 = x
+    out1, out2 = u
     shoulder, elbow = TORQUES[0] * out1 - damping * v1, TORQUES[1] * out2 - damping * (v2 - v1)
     c, s = math.cos(q1 - q2), math.sin(q1 - q2)
     force1 = shoulder - elbow + 2 * g * math.sin(q1) - s * v2 * v2
@@ -50,7 +45,7 @@ def step(q1, q2, v1, v2, out1, out2):
     q1 += TIME_STEP * v1
     q2 += TIME_STEP * v2
     cost = 2 - math.cos(q1) - math.cos(q2) + 0.01 * (v1 * v1 + v2 * v2)
-    return q1, q2, v1, v2, cost + 0.01 * (out1 * out1 + out2 * out2)
+    return (q1, q2, v1, v2), cost + 0.01 * (out1 * out1 + out2 * out2)
 
 
 @numba.njit(cache=True)
@@ -61,12 +56,9 @@ def simulate(layers, params, state, kicks, path, workspace):
         state[0, 2] += kicks[n, 0]
         state[0, 3] += kicks[n, 1]
         forward(layers, params, state, out, workspace)
-        q1, q2, v1, v2, _ = step(
-            state[0, 0], state[0, 1], state[0, 2], state[0, 3], out[0, 0], out[0, 1]
-        )
-        state[0, 0] = (q1 + math.pi) % (2 * math.pi) - math.pi
-        state[0, 1] = (q2 + math.pi) % (2 * math.pi) - math.pi
-        state[0, 2], state[0, 3] = v1, v2
+        (q1, q2, v1, v2), _ = step(state[0], out[0])
+        turn = 2 * math.pi
+        state[0] = (q1 + math.pi) % turn - math.pi, (q2 + math.pi) % turn - math.pi, v1, v2
         path[n] = state[0]
 
 
@@ -80,10 +72,8 @@ def cost_and_gradient(layers, params, start, steps, gradient, workspace):
     for n in range(steps):
         forward(layers, params, x[n], u[n], workspace)
         for i in range(rows):
-            new = step(x[n, i, 0], x[n, i, 1], x[n, i, 2], x[n, i, 3], u[n, i, 0], u[n, i, 1])
-            for j in range(4):
-                x[n + 1, i, j] = new[j]
-            total += new[4]
+            x[n + 1, i], cost = step(x[n, i], u[n, i])
+            total += cost
 
     gradient[:] = 0
     dL_dx, dL_du, through_policy = np.zeros_like(start), np.empty_like(u[0]), np.empty_like(start)
@@ -93,11 +83,11 @@ def cost_and_gradient(layers, params, start, steps, gradient, workspace):
             a[:4], a[4:] = x[n, i], u[n, i]
             for j in range(6):
                 a[j] += 1e-5
-                high = step(a[0], a[1], a[2], a[3], a[4], a[5])
+                high, high_cost = step(a[:4], a[4:])
                 a[j] -= 2e-5
-                low = step(a[0], a[1], a[2], a[3], a[4], a[5])
+                low, low_cost = step(a[:4], a[4:])
                 a[j] += 1e-5
-                d[j] = (high[4] - low[4]) / (rows * steps)
+                d[j] = (high_cost - low_cost) / (rows * steps)
                 for k in range(4):
                     d[j] += dL_dx[i, k] * (high[k] - low[k])
             dL_dx[i], dL_du[i] = d[:4] / 2e-5, d[4:] / 2e-5
@@ -136,7 +126,7 @@ def main():
     kicks = np.zeros((steps, 2))
     kicks[500::500] = np.random.default_rng(1).normal(0, 2, (steps // 500 - 1, 2))
     path = np.empty((steps, 4), net.dtype)
-    workspace = np.empty(workspace_size(net.layers, 1), net.dtype)
+    workspace = np.empty(gradient_workspace_size(net.layers, 1), net.dtype)
     for count in (1, steps):  # the first call compiles
         hanging = np.array([[3.1, 3.1, 0, 0]], net.dtype)
         began = time.perf_counter()

@@ -33,13 +33,13 @@ def van_der_pol(t, x):
 
 
 @numba.njit(cache=True)
-def misfit_and_gradient(layers, params, observed, interval, substeps, workspace):
+def misfit_and_gradient(params, layers, observed, interval, substeps, workspace):
     """Mean squared misfit of the solution to observed[time, start, component], and its gradient.
 
-    The k stages of a step are k_s = f(x_s) at x_s = x + h A_s k_(s-1), with which x becomes
-    x + h Σ B_s k_s. The backward pass is the chain rule through just these lines.
+    The stages of a step are k_s = f(x_s) at x_s = x + h A_s k_(s-1), s = 0 to 3, with which x
+    becomes x + h Σ B_s k_s. The backward pass is the chain rule through just these lines.
     """
-    A, B = (0.0, 0.5, 0.5, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+    A, B = (0.0, 0.5, 0.5, 1.0, 0.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # no stage uses k_3
     h = interval / substeps
     steps = substeps * (observed.shape[0] - 1)
     x = observed[0].copy()
@@ -63,9 +63,7 @@ def misfit_and_gradient(layers, params, observed, interval, substeps, workspace)
             dL_dx += 2 / residual.size * residual[(n + 1) // substeps]
         total = dL_dx.copy()
         for s in range(3, -1, -1):
-            dL_dk = h * B[s] * dL_dx
-            if s < 3:
-                dL_dk += h * A[s + 1] * dL_dxs
+            dL_dk = h * (B[s] * dL_dx + A[s + 1] * dL_dxs)
             vjp(layers, params, visited[n, s], dL_dk, dL_dxs, gradient, workspace)
             total += dL_dxs
         dL_dx = total
@@ -79,10 +77,9 @@ def fit(net, observed, iterations):
     for name, part in (("pieces of a second", pieces), ("whole trajectories", observed)):
         workspace = np.empty(gradient_workspace_size(net.layers, part.shape[1]))
         result = minimize(
-            lambda params, part=part, workspace=workspace: misfit_and_gradient(
-                net.layers, params, part, INTERVAL, SUBSTEPS, workspace
-            ),
+            misfit_and_gradient,
             net.params.copy(),
+            args=(net.layers, part, INTERVAL, SUBSTEPS, workspace),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": iterations},
@@ -142,9 +139,8 @@ def draw(path, times, observed, later, truth, learned, net):
 
     grid = np.stack(np.meshgrid(np.linspace(-3, 3, 30), np.linspace(-4, 4, 30)), axis=-1)
     flow = net.predict(grid.reshape(-1, 2)).reshape(grid.shape)
-    right.streamplot(
-        grid[..., 0], grid[..., 1], flow[..., 0], flow[..., 1], color="0.85", density=0.9
-    )
+    x, v = np.moveaxis(grid, -1, 0)
+    right.streamplot(x, v, *np.moveaxis(flow, -1, 0), color="0.85", density=0.9)
     for start in range(len(STARTS)):
         right.plot(*observed[:, start].T, "k.", markersize=3)
         right.plot(*learned[start].T, color="C3", linewidth=1)

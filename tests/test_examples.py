@@ -95,7 +95,7 @@ def test_gradient_of_the_neural_ode():
     workspace = np.empty(gradient_workspace_size(net.layers, 3))
 
     def misfit(params):
-        return example["misfit_and_gradient"](net.layers, params, observed, 0.1, 2, workspace)
+        return example["misfit_and_gradient"](params, net.layers, observed, 0.1, 2, workspace)
 
     value, gradient = misfit(net.params)
     check_gradient(lambda params: misfit(params)[0], net.params, gradient)
