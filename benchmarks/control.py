@@ -62,7 +62,7 @@ in_python = arm(math.sin, math.cos)
 jitted = numba.njit(in_python)
 
 
-@numba.njit(cache=True)
+@numba.njit  # no cache: Numba's own does not notice an edit of the kernels
 def control(layers, params, state, steps, workspace):
     """state (1, 4) ← so many steps later."""
     out = np.empty((1, 2), params.dtype)
@@ -241,7 +241,7 @@ def main():
     steps = {}
     for name, run in runs.items():
         seconds = run(1_000)[0] / 1_000
-        fast = seconds * options.steps < 10 * options.seconds
+        fast = seconds * options.steps < 3 * options.seconds
         steps[name] = options.steps if fast else math.ceil(options.seconds / seconds)
         run(steps[name])  # JAX compiles for every number of steps
     rounds = {name: [] for name in runs}

@@ -91,7 +91,7 @@ def fit(net, observed, iterations):
 
 def solve(right_hand_side, start, times, **options):
     limits = times[[0, -1]]
-    return solve_ivp(right_hand_side, limits, start, t_eval=times, rtol=1e-7, **options).y.T
+    return solve_ivp(right_hand_side, limits, start, t_eval=times, rtol=1e-6, **options).y.T
 
 
 def main():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -18,20 +19,25 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NUMBER = r"(-?\d[\d.,]*(?:e[+-]\d+)?)"
 
 
-@pytest.fixture(autouse=True)
-def _needs():
-    pytest.importorskip("matplotlib", reason="the examples draw with matplotlib")
-    pytest.importorskip("scipy", reason="the examples use SciPy")
+pytest.importorskip("matplotlib", reason="the examples draw with matplotlib")
+pytest.importorskip("scipy", reason="the examples use SciPy")
 
 
-def run(name, folder):
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Numba's cache of a user's own functions does not notice an edit of the kernels."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(name, folder, cache):
     """What an example prints; its picture must be one with something in it."""
     from matplotlib.image import imread
 
     picture = folder / f"{name}.png"
     script = str(EXAMPLES / f"{name}.py")
     command = [sys.executable, "-W", "error", script, "--fast", "--output", str(picture)]
-    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache)}
+    environment["PYTHONIOENCODING"] = "utf-8"
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     assert done.returncode == 0, done.stderr
     pixels = imread(picture)
@@ -46,20 +52,20 @@ def numbers(pattern, printed):
     return np.array(found, float)
 
 
-def test_neural_ode(tmp_path):
-    printed = run("neural_ode", tmp_path)
+def test_neural_ode(tmp_path, cache):
+    printed = run("neural_ode", tmp_path, cache)
     (error,) = numbers("4 times as long: #", printed)
     assert error < 0.2  # of amplitudes of 2 and 3; it was wrong by a whole phase otherwise
 
 
-def test_controller(tmp_path):
-    printed = run("controller", tmp_path)
+def test_controller(tmp_path, cache):
+    printed = run("controller", tmp_path, cache)
     (upright,) = numbers("above 1.9 m for #%", printed)
     assert upright > 40  # hanging or turning, it would be there for 0 to 10
 
 
-def test_calibration(tmp_path):
-    printed = run("calibration", tmp_path)
+def test_calibration(tmp_path, cache):
+    printed = run("calibration", tmp_path, cache)
     found = numbers(r"= +# ± # \(true +#,", printed)
     assert found.shape == (3, 3)
     value, sigma, true = found.T
@@ -67,15 +73,20 @@ def test_calibration(tmp_path):
     assert (sigma < 0.1).all()
 
 
-def test_c_program(tmp_path):
+def test_c_program(tmp_path, cache):
     compiler = os.environ.get("CC", "cc").split()[0]
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no C compiler {compiler} here")
-    printed = run("c_program", tmp_path)
+    printed = run("c_program", tmp_path, cache)
     (error,) = numbers("125 °C: # °C", printed)
     (difference,) = numbers("C and predict: # °C", printed)
     assert error < 1
     assert difference < 1e-3  # rounding of float32 at 125
+
+
+def compiled(function):
+    """Afresh, see `cache`."""
+    return numba.njit(function.py_func)
 
 
 def check_gradient(value, params, gradient):
@@ -94,8 +105,10 @@ def test_gradient_of_the_neural_ode():
     observed = np.random.default_rng(0).standard_normal((8, 3, 2))
     workspace = np.empty(gradient_workspace_size(net.layers, 3))
 
+    misfit_and_gradient = compiled(example["misfit_and_gradient"])
+
     def misfit(params):
-        return example["misfit_and_gradient"](params, net.layers, observed, 0.1, 2, workspace)
+        return misfit_and_gradient(params, net.layers, observed, 0.1, 2, workspace)
 
     value, gradient = misfit(net.params)
     check_gradient(lambda params: misfit(params)[0], net.params, gradient)
@@ -120,10 +133,11 @@ def test_gradient_of_the_controller():
     start = np.random.default_rng(0).uniform(-1, 1, (3, 4))
     workspace = np.empty(gradient_workspace_size(net.layers, 3))
     gradient = np.empty_like(net.params)
+    cost_and_gradient = compiled(example["cost_and_gradient"])
 
     def cost(params):
         out = np.empty_like(params)
-        return example["cost_and_gradient"](net.layers, params, start, 20, out, workspace)
+        return cost_and_gradient(net.layers, params, start, 20, out, workspace)
 
-    example["cost_and_gradient"](net.layers, net.params, start, 20, gradient, workspace)
+    cost_and_gradient(net.layers, net.params, start, 20, gradient, workspace)
     check_gradient(cost, net.params, gradient)
