@@ -364,8 +364,8 @@ RULES = {
     "goal": (fp.LevenbergMarquardt(goal=0.02), "goal: the loss is 0.0"),
     "min_grad": (fp.LevenbergMarquardt(min_grad=1e-3), "min_grad: the gradient's norm is "),
     "mu_max": (fp.LevenbergMarquardt(min_grad=0), "mu_max: no step lowers the loss"),
-    "ftol": (fp.LBFGS(ftol=1e-3), "SciPy's L-BFGS-B: CONVERGENCE: RELATIVE REDUCTION OF F"),
-    "gtol": (fp.LBFGS(ftol=0, gtol=1e-3), "SciPy's L-BFGS-B: CONVERGENCE: NORM OF PROJECTED"),
+    "ftol": (fp.LBFGS(ftol=1e-3), "SciPy's L-BFGS-B: CONVERGENCE: REL"),
+    "gtol": (fp.LBFGS(ftol=0, gtol=1e-3), "SciPy's L-BFGS-B: CONVERGENCE: NORM"),
     "line search": (fp.LBFGS(maxls=1), "SciPy's L-BFGS-B: ABNORMAL"),
 }
 

@@ -363,8 +363,9 @@ class Network:
     ) -> Array:
         """The Hessian of the loss with respect to `params`, times a vector.
 
-        Exactly, at about twice the cost of a gradient (Pearlmutter 1994); the matrix is
-        never formed.
+        Exactly, for the price of a few gradients (Pearlmutter 1994); the matrix is never
+        formed. The second derivative of an own activation that has a loop is taken by
+        differences.
 
         Parameters
         ----------

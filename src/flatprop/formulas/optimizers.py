@@ -77,21 +77,24 @@ class Optimizer(ABC):
         """What each state array is filled with before the first update."""
         return (0.0,) * self.slots
 
-    def start(self, params: NDArray[Any]) -> OptimizerState:
+    def start(self, params: NDArray[Any], learning_rate: float | None = None) -> OptimizerState:
         """What `flatprop.kernels.update` needs for these parameters, before the first update.
 
         Parameters
         ----------
         params
             (parameters,), float32 or float64; only its size and dtype count.
+        learning_rate
+            That of the first update; None for the optimizer's own.
 
         Returns
         -------
         OptimizerState
             Its arrays are overwritten by every update. A schedule is not followed: write
-            the learning rate into ``settings[LEARNING_RATE]``, which starts at its first.
+            the learning rate into ``settings[LEARNING_RATE]``.
         """
-        rate = float(as_schedule(self.learning_rate).rates(1)[0])
+        schedule = as_schedule(self.learning_rate)
+        rate = float(schedule.rates(1)[0]) if learning_rate is None else learning_rate
         initial = self.initial_state(rate)
         state = aligned_empty(len(initial) * params.size, params.dtype)
         state = state.reshape(len(initial), params.size)

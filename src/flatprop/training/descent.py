@@ -13,7 +13,7 @@ import numpy as np
 
 from flatprop import checks, files
 from flatprop.arrays import aligned_empty
-from flatprop.formulas.optimizers import Optimizer, rule_code
+from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels import epochs as loop
 from flatprop.training.base import Training, is_finite
@@ -82,10 +82,7 @@ class Descent(Training):
         network, data = self.network, self.data
         size, dtype = network.params.size, network.dtype
         self.seed = seed
-        initial = self.optimizer.initial_state(float(self.rates[0]))
-        state = aligned_empty(len(initial) * size, dtype).reshape(-1, size)
-        for slot, value in zip(state, initial, strict=True):
-            slot[:] = value
+        start = self.optimizer.start(network.params, float(self.rates[0]))
         block = network.block(data, self.batch_size)
         when = self._when(block.rows)
         panel = {
@@ -94,9 +91,9 @@ class Descent(Training):
             loop.AT_ONCE: 0,
         }[when]
         self.rule = loop.Rule(
-            rule_code(self.optimizer),
-            np.array([0.0, 0.0, 1.0, *self.optimizer.values()]),
-            state,
+            start.code,
+            start.settings,
+            start.state,
             self.trainable,
             self.clip_norm or 0.0,
             when,

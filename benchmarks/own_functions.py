@@ -1,0 +1,101 @@
+"""Training with the user's own activation, beside the same one built in.
+
+python -m benchmarks.own_functions      # all of them, alternating; median and range
+"""
+
+import math
+import statistics
+import time
+
+import numba
+import numpy as np
+
+import flatprop as fp
+
+from .training import LEARNING_RATE, problem
+
+
+@numba.njit
+def relu(z):
+    return (z, 1.0) if z > 0 else (0.0, 0.0)
+
+
+@numba.njit
+def tanh(z):
+    a = math.tanh(z)
+    return a, 1 - a * a
+
+
+@numba.njit
+def silu(z):
+    s = 1 / (1 + math.exp(-z))
+    a = z * s
+    return a, s + a * (1 - s)
+
+
+@numba.njit
+def mse(prediction, y):
+    return (prediction - y) ** 2, 2 * (prediction - y)
+
+
+FUNCTIONS = {"relu": relu, "tanh": tanh, "silu": silu}
+CASES = {
+    # units, rows, epochs in one call of fit
+    "8-32-32-1, 64 rows": ((8, 32, 32, 1), 64, 2_000),
+    "4-64-64-2, 64 rows": ((4, 64, 64, 2), 64, 1_000),
+    "784-128-10, 32 rows": ((784, 128, 10), 32, 200),
+}
+
+
+class OwnActivation:
+    """How many times as long a step takes with own functions as with built-in ones."""
+
+    params = (tuple(CASES), tuple(FUNCTIONS), ("float32", "float64"))
+    param_names = ("case", "activation", "dtype")
+    rounds = 5
+
+    def setup(self, case, activation, dtype):
+        units, rows, self.epochs = CASES[case]
+        self.built_in, self.x, self.y = problem(units, activation, rows, False, dtype)
+        hidden = [fp.Dense(n, FUNCTIONS[activation]) for n in units[1:-1]]
+        self.own = fp.Network(units[0], [*hidden, fp.Dense(units[-1])], mse, dtype)
+        self.own.params = self.built_in.params
+        ours, theirs = (self.fit(net, 5).loss for net in (self.own, self.built_in))
+        np.testing.assert_allclose(ours, theirs, rtol=100 * np.finfo(dtype).eps)
+
+    def fit(self, net, epochs):
+        optimizer = fp.SGD(LEARNING_RATE)
+        return net.fit(self.x, self.y, optimizer=optimizer, epochs=epochs, batch_size=None)
+
+    def ratios(self):
+        found = []
+        for _ in range(self.rounds):
+            durations = []
+            for net in (self.own, self.built_in):
+                began = time.perf_counter()
+                self.fit(net, self.epochs)
+                durations.append(time.perf_counter() - began)
+            found.append(durations[0] / durations[1])
+        return found
+
+    def track_ratio(self, case, activation, dtype):
+        return statistics.median(self.ratios())
+
+    track_ratio.unit = "times as long"
+
+
+def main():
+    suite = OwnActivation()
+    suite.rounds = 11
+    for dtype in OwnActivation.params[2]:
+        for case in CASES:
+            for activation in FUNCTIONS:
+                suite.setup(case, activation, dtype)
+                found = suite.ratios()
+                median = f"{statistics.median(found):5.2f}"
+                spread = f"{min(found):.2f} to {max(found):.2f}"
+                print(f"{dtype}  {case:20} {activation:5} {median}  ({spread})")
+
+
+if __name__ == "__main__":
+    main()
