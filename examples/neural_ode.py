@@ -106,7 +106,7 @@ def main():
     observed[1:] += NOISE * rng.standard_normal(observed[1:].shape)
 
     net = fp.Network(2, [fp.Dense(32, "tanh"), fp.Dense(2)], dtype="float64", rng=0)
-    fit(net, observed, iterations=100 if options.fast else 300)
+    fit(net, observed, iterations=100 if options.fast else 600)
 
     later = np.linspace(0, 4 * times[-1], 2_000)
     truth = [solve(van_der_pol, start, later) for start in STARTS]
