@@ -75,6 +75,8 @@ def _values(what: str, function: Callable[..., Any], *arguments: float) -> tuple
         reason = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = reason[1] if len(reason) > 1 else "".join(reason)  # the first says where in Numba
         raise TypeError(f"{what} does not compile for float64 numbers: {detail}") from error
+    except ZeroDivisionError:
+        return math.nan, math.nan  # which it does not raise where kernels call it
     except TypeError as error:
         raise TypeError(
             f"{what} cannot be called with {len(arguments)} numbers: {error}"
