@@ -85,6 +85,14 @@ def table(z):
 
 
 @numba.njit
+def truths(z):
+    """Truth values that meet, and a bound beyond float32."""
+    small = abs(z) < 1e300
+    inside = z < 2 if z > 0.5 else z > -0.25 and small
+    return (2 * z, 2.0) if inside == small else (z + 1, True)
+
+
+@numba.njit
 def raises(z):
     if z > 100:
         raise ValueError("too much")
@@ -92,6 +100,7 @@ def raises(z):
 
 
 BUILT_IN = {swish: "silu", ramp: "relu", hyperbolic: "tanh", nested: "silu"}
+EVERY = (*BUILT_IN, branches, library, looped, table, truths, raises)
 POINTS = np.concatenate([np.linspace(-6, 6, 301), [0.0, -0.0, 0.25, 1e-30, 50.0, -50.0]])
 
 
@@ -113,7 +122,9 @@ def applied(function, z):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "function", [*BUILT_IN, branches, library, looped, table, raises], ids=lambda f: f.__name__
+    "function",
+    [*BUILT_IN, branches, library, looped, table, truths, raises],
+    ids=lambda f: f.__name__,
 )
 def test_values_and_slopes_are_those_of_the_function(function, dtype):
     z = POINTS.astype(dtype)

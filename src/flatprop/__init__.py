@@ -13,6 +13,7 @@ kernels run, differentiate and train it in place.
 from importlib.metadata import version as _version
 
 from flatprop import kernels
+from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
 from flatprop.callbacks import Checkpoint, Epoch
 from flatprop.description import Dense
 from flatprop.explain import LayerTrace, Trace, check_gradients
@@ -29,6 +30,7 @@ from flatprop.formulas.optimizers import (
 )
 from flatprop.history import History
 from flatprop.network import Network
+from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning
@@ -55,10 +57,15 @@ __all__ = [
     "Solver",
     "Specialized",
     "Trace",
+    "c_functions",
+    "c_network",
+    "c_optimizer",
     "check_gradients",
+    "get_include",
     "kernels",
     "load",
     "losses",
+    "low_level_callable",
     "schedules",
     "specialize",
 ]

@@ -205,7 +205,10 @@ def _splat_constant(kind: ir.Type, number: float) -> ir.Constant:
 
 
 def _rounded(element: ir.Type, number: float) -> float:
-    return float(np.float32(number)) if isinstance(element, ir.FloatType) else number
+    if not isinstance(element, ir.FloatType):
+        return number
+    with np.errstate(over="ignore"):  # a bound of float64 is infinite here
+        return float(np.float32(number))
 
 
 def _intrinsic(name: str, *operands: Lanes) -> Lanes:

@@ -100,20 +100,16 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, bool]:
     One that is not takes `Lanes` only.
     """
     scalar = _scalar(function, arguments)
-    library = scalar.library
-    module = llvm.parse_assembly(library.get_llvm_str())
-    code = module.get_function(scalar.fndesc.llvm_func_name)
-    formula = partial(_translation, code)
+    name = scalar.fndesc.llvm_func_name
+    formula = partial(_translation, llvm.parse_assembly(scalar.library.get_llvm_str()), name)
+    kind = ir.FunctionType(ir.VoidType(), [DOUBLE] * arguments)
+    nowhere = ir.Function(ir.Module(), kind, "nowhere")
+    builder = ir.IRBuilder(nowhere.append_basic_block())
     try:
-        nowhere = ir.Function(
-            ir.Module(), ir.FunctionType(ir.VoidType(), [DOUBLE] * arguments), "nowhere"
-        )
-        builder = ir.IRBuilder(nowhere.append_basic_block())
         formula(*(Lanes(builder, argument) for argument in nowhere.args))
     except UntranslatableError:
-        return partial(_calls, library.get_pointer_to_function(code.name)), False
-    # `code` is a part of `module`, which must live as long
-    return partial(_translation, code, module=module), True
+        return partial(_calls, scalar.library.get_pointer_to_function(name)), False
+    return formula, True
 
 
 def _scalar(function: Any, arguments: int) -> Any:
@@ -132,9 +128,9 @@ def _scalar(function: Any, arguments: int) -> Any:
     return shim.overloads[signature.args]
 
 
-def _translation(code: Any, *arguments: Number, module: Any = None) -> tuple[Any, ...]:
+def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
     """Carry the instructions of a function out on `arguments`."""
-    model = arguments[0]
+    code, model = module.get_function(name), arguments[0]
     # LLVM's arguments: the place of the result and that of an exception, ours, two places
     names = [str(argument) for argument in code.arguments]
     values: dict[str, Any] = dict(zip(names[2:], arguments, strict=False))
@@ -143,11 +139,11 @@ def _translation(code: Any, *arguments: Number, module: Any = None) -> tuple[Any
     edges: dict[tuple[str, str], Any] = {}
 
     def operand(value: Any) -> Any:
-        if not value.is_constant:
+        if str(value) in values:
             return values[str(value)]
         if value.value_kind.name in ("constant_fp", "constant_int"):
             return model.like(float(value.get_constant_value()))
-        raise UntranslatableError
+        raise UntranslatableError(str(value))
 
     for block in _in_order(code):
         reached = taken[block.name] if edges else model.like(1.0)
@@ -167,7 +163,7 @@ def _translation(code: Any, *arguments: Number, module: Any = None) -> tuple[Any
                 place = str(operands[1])
                 if place in results:
                     results[place] = where(reached > 0.5, operand(operands[0]), results[place])
-            elif opcode == "phi" and str(instruction.type) == "double":
+            elif opcode == "phi" and str(instruction.type) in ("double", "i1"):
                 sources = [b.name for b in instruction.incoming_blocks]
                 chosen = operand(operands[0])
                 for source, value in zip(sources[1:], operands[1:], strict=True):

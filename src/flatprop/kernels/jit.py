@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gc
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 # Nothing that is called from Python allocates, so it needs no reference counting;
-# nor is it called from C.
+# nor is it called from C: what is has its own functions, `c_address`.
 _CALLED_FROM_PYTHON: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": False}
 
 
@@ -44,6 +45,31 @@ def entry_point(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = _PackageCache(dispatcher.py_func)
     return dispatcher
+
+
+def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, ...]) -> int:
+    """Where C finds a function of these types, compiled the first time or from the cache.
+
+    The address holds until the process ends.
+    """
+    from numba.core.ccallback import CFunc
+
+    with _c_lock:
+        key = function, result, arguments
+        if key not in _c_functions:
+            # forceinline: into Numba's wrapper, which would call Python if a function raised.
+            # LLVM sees that none does, and one call less is a twentieth of a small forward pass.
+            options = {**_OPTIONS, "_nrt": False, "forceinline": True}
+            compiled: Any = CFunc(function, (arguments, result), locals={}, options=options)
+            with contextlib.suppress(RuntimeError, OSError):
+                compiled._cache = _PackageCache(function)
+            _without_garbage_collection(compiled.compile)()
+            _c_functions[key] = compiled
+        return int(_c_functions[key].address)
+
+
+_c_lock = threading.Lock()
+_c_functions: dict[Any, Any] = {}
 
 
 def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., Any]:

@@ -121,13 +121,20 @@ def sum_of_weights(typing_context: Any, weight: Any, order: Any, start: Any, sto
 
 @intrinsic
 def weights_per_output(typing_context: Any, weight: Any, out: Any) -> Any:
-    """out ← each sample's weight once per output, 1 where `weight` is None; Σ w in float64."""
+    """out ← each sample's weight once per output, 1 where there is none; Σ w in float64.
+
+    `weight` is None or, where only a call can tell, empty if every sample counts alike.
+    """
 
     def emit(builder: ir.IRBuilder, weight: Any, out: Array) -> ir.Value:
         total = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        one = cgutils.alloca_once_value(builder, ir.Constant(out.element, 1.0))
         for i in rows_of(out):
-            one = Lanes(builder, ir.Constant(out.element, 1.0))
-            w = weight.scalar(i) if isinstance(weight, Array) else one
+            place = one
+            if isinstance(weight, Array):
+                given = builder.icmp_signed(">", weight.count, ZERO)
+                place = builder.select(given, weight.at(i), one)
+            w = Lanes(builder, builder.load(place))
             for register in registers(out.row(i), written_only=1):
                 register.store(broadcast(w, out.element), 0)
             builder.store(builder.fadd(builder.load(total), wide(w).value), total)
