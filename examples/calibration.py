@@ -8,7 +8,7 @@ it computes, by Levenberg-Marquardt, far more closely than the noise. SciPy's `l
 then fits the network to the measurements, with its exact Jacobian, in milliseconds and as
 often as one likes: here from many starts.
 
-    python examples/calibration.py            # ten seconds or so; writes calibration.png
+    python examples/calibration.py            # about twenty seconds; writes calibration.png
     python examples/calibration.py --fast     # fewer runs of the model, less training
 """
 

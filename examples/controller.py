@@ -7,7 +7,7 @@ and on the way back the network is differentiated by `kernels.vjp`, the physics 
 differences, as one does with a simulator that one cannot differentiate. The trained policy
 then runs for a million steps, with a kick every few seconds, in one compiled function.
 
-    python examples/controller.py            # half a minute or so; writes controller.png
+    python examples/controller.py            # about half a minute; writes controller.png
     python examples/controller.py --fast     # less training
 """
 
@@ -96,21 +96,26 @@ def cost_and_gradient(layers, params, start, steps, gradient, workspace):
     return total / (rows * steps)
 
 
-def train(net, updates, steps=300, rows=32):
-    """Adam, from starts near upright first: from far away most policies learn nothing."""
+def train(net, updates, steps=300, rows=16):
+    """Adam, from starts near upright first: from far away most policies learn nothing.
+
+    Returns the mean cost of the last updates.
+    """
     rng = np.random.default_rng(0)
     workspace = np.empty(gradient_workspace_size(net.layers, rows), net.dtype)
     gradient = np.empty_like(net.params)
     adam = fp.Adam(3e-3).start(net.params)
+    costs = np.empty(updates)
     for n in range(updates):
         reach = min(1, 0.1 + n / (0.6 * updates)) * np.array([np.pi, np.pi, 3, 3])
         start = (reach * rng.uniform(-1, 1, (rows, 4))).astype(net.dtype)
-        cost = cost_and_gradient(net.layers, net.params, start, steps, gradient, workspace)
+        costs[n] = cost_and_gradient(net.layers, net.params, start, steps, gradient, workspace)
         gradient *= min(1, 0.1 / np.linalg.norm(gradient))  # through 300 steps some explode
         adam.settings[LEARNING_RATE] = 3e-3 * (1 - n / updates)
         update(adam, net.params, gradient)
         if n % (updates // 5) == 0 or n == updates - 1:
-            print(f"update {n:3}: mean cost {cost:.3f}")
+            print(f"update {n:3}: mean cost {costs[n]:.3f}")
+    return costs[-50:].mean()
 
 
 def main():
@@ -119,8 +124,11 @@ def main():
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".png"))
     options = parser.parse_args()
 
-    net = fp.Network(4, [fp.Dense(64, "tanh"), fp.Dense(64, "tanh"), fp.Dense(2, "tanh")], rng=0)
-    train(net, updates=100 if options.fast else 400)
+    layers = [fp.Dense(64, "tanh"), fp.Dense(64, "tanh"), fp.Dense(2, "tanh")]
+    for seed in range(5):  # one start in twenty or so ends in a poor minimum, at a cost of 2
+        net = fp.Network(4, layers, rng=seed)
+        if train(net, updates=400 if options.fast else 800) < 1.3:
+            break
 
     steps = 1_000_000
     kicks = np.zeros((steps, 2))

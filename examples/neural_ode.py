@@ -7,7 +7,7 @@ function like any other; SciPy's L-BFGS-B minimises over the network's one flat 
 fitted equation then goes to an implicit solver of SciPy, with the network's Jacobian, and is
 followed for three times as long as anything it has seen.
 
-    python examples/neural_ode.py            # ten seconds or so; writes neural_ode.png
+    python examples/neural_ode.py            # about twenty seconds; writes neural_ode.png
     python examples/neural_ode.py --fast     # fewer iterations
 """
 
