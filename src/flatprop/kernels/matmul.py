@@ -258,6 +258,11 @@ def _special_cases(
     builder = tiles.builder
     m, n, k = shape
     few = builder.icmp_signed("<=", n, INT64(FEW))
+    single = builder.icmp_signed("==", k, INT64(1))
+    adds = builder.not_(builder.or_(few, finish.multiplies))
+    with builder.if_then(builder.and_(single, adds)):
+        _outer_product(tiles, m, n, a, b, finish)
+        builder.ret_void()
     with builder.if_then(builder.icmp_signed("==", kind, INT64(AFFINE))):
         with builder.if_then(builder.icmp_signed("==", m, INT64(1))):
             with builder.if_then(few):
@@ -298,6 +303,27 @@ def _one_row(
                 bias = tiles.load(tiles.vector_at(here.d.data, v), mask)
                 z = builder.fadd(total, bias)
                 tiles.store(z, tiles.vector_at(here.out.data, v), mask)
+
+
+def _outer_product(
+    tiles: Tiles, m: ir.Value, n: ir.Value, a: Strided, b: Strided, finish: Finish
+) -> None:
+    """out ← D + alpha a b, (m, 1) times (1, n): the gradient of W from a single row."""
+    builder, lanes = tiles.builder, tiles.lanes
+    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
+        left = builder.sub(n, j)
+        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
+            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
+            start = b.at(ZERO, j).data
+            numbers = [tiles.load(tiles.vector_at(start, v), masks[v]) for v in range(vectors)]
+            row = [builder.fmul(finish.alpha, vector) for vector in numbers]
+            with cgutils.for_range(builder, m) as loop:
+                factor = tiles.broadcast(a.at(loop.index, ZERO).data)
+                here = finish.at(loop.index, j)
+                for v, (vector, mask) in enumerate(zip(row, masks, strict=True)):
+                    before = tiles.load(tiles.vector_at(here.d.data, v), mask)
+                    total = tiles.fma(factor, vector, before)
+                    tiles.store(total, tiles.vector_at(here.out.data, v), mask)
 
 
 class Product(NamedTuple):
