@@ -207,8 +207,8 @@ def c_functions(dtype: DTypeLike, only: Iterable[str] | None = None) -> CFunctio
     CFunctions
         Its `address` is what a C library takes; each function is an attribute, too.
         A function is compiled when its attribute is first asked for, all of them with
-        `address`: half a minute or a whole one where they are not in the cache yet, for
-        which `only` is a remedy, and a fifth of a second otherwise. Addresses hold until
+        `address`: up to half a minute where they are not in the cache yet, for
+        which `only` is a remedy, and a tenth of a second otherwise. Addresses hold until
         the process ends.
 
     Raises

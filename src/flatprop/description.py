@@ -28,7 +28,8 @@ class Dense:
         in the last layer, "softmax". Or your own: a scalar function compiled by
         ``@numba.njit`` that takes z and returns (a, da/dz). What it computes in
         float64 is carried over to the network's dtype; where it would raise, the
-        result is NaN. Weights before it start as for tanh.
+        result is NaN. It is tried at points from -4 to 4, whole numbers not among
+        them. Weights before it start as for tanh.
 
     Raises
     ------

@@ -174,6 +174,7 @@ def load_checkpoint(network: Network, path: PathOrName) -> TrainingState:
 
 def _describe(network: Network, extra: Mapping[str, Any] | None) -> dict[str, Any]:
     loss = network.loss_function
+    _own_functions(network)  # which must have names of their own
     return {
         "format": FORMAT,
         "inputs": network.inputs,
@@ -192,11 +193,17 @@ def _describe(network: Network, extra: Mapping[str, Any] | None) -> dict[str, An
 
 def _own_functions(network: Network) -> dict[str, Any]:
     """The user's own functions in a network, by name."""
-    functions: dict[str, Any] = {layer.name: layer.activation for layer in network.dense}
-    loss = network.loss_function
-    if isinstance(loss, Own):
-        functions[loss.name] = loss.function
-    return {name: function for name, function in functions.items() if callable(function)}
+    given: list[Any] = [layer.activation for layer in network.dense]
+    if isinstance(network.loss_function, Own):
+        given.append(network.loss_function.function)
+    functions: dict[str, Any] = {}
+    for function in filter(callable, given):
+        if functions.setdefault(function.__name__, function) is not function:
+            raise ValueError(
+                f"two of the network's own functions are called {function.__name__!r}, and a file "
+                "holds nothing but their names; give one of them another"
+            )
+    return functions
 
 
 def _network(

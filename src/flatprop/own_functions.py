@@ -57,9 +57,15 @@ def _name(function: Any) -> str:
 
 
 def _check_compiled(what: str, function: Any, shape: str) -> None:
+    from numba import float64
     from numba.core.registry import CPUDispatcher
 
     if isinstance(function, CPUDispatcher):
+        if not (getattr(function, "_can_compile", True) or float64 in function.signatures[0]):
+            raise TypeError(
+                f"{what} is compiled for {function.signatures[0][0]} only; it is needed for "
+                "float64: decorate it with @numba.njit without a signature"
+            )
         return
     if callable(function):
         raise TypeError(f"{what} is not compiled; decorate the function {shape} with @numba.njit")

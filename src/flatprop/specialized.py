@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flatprop import checks
 from flatprop.kernels.layout import OWN
-from flatprop.kernels.specialized import functions
-from flatprop.kernels.unrolled import Sizes
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -90,6 +88,9 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
     >>> x = np.array([[0.0], [0.5], [1.0]], np.float32)
     >>> loss = s.sgd_steps(net.params, x, 2 * x, None, 0.1, 1000)  # net is trained
     """
+    from flatprop.kernels.specialized import functions
+    from flatprop.kernels.unrolled import Sizes
+
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
     objective = network.objectives[0]
     if OWN in network.layers["activation"] or objective["loss"] == OWN:

@@ -111,9 +111,10 @@ def function_name(name: str, dtype: np.dtype[Any]) -> str:
 
 def literal(number: float, dtype: np.dtype[Any]) -> str:
     """A number as C reads it back exactly: in decimal where that is short, else in hexadecimal."""
-    if not math.isfinite(number):
-        return {math.inf: "INFINITY", -math.inf: "-INFINITY"}.get(number, "NAN")
-    rounded = dtype.type(number)
+    with np.errstate(over="ignore"):  # a bound of float64 is infinite here
+        rounded = dtype.type(number)
+    if not math.isfinite(rounded):
+        return {math.inf: "INFINITY", -math.inf: "-INFINITY"}.get(float(rounded), "NAN")
     text = repr(rounded.item()) if dtype == np.float64 else str(rounded)
     if len(text.lstrip("-")) > 6:
         text = hexadecimal(float(rounded))

@@ -4,8 +4,10 @@ What is listed here is made to be called from your own `@njit` code; `embedded` 
 what holds for all of it. `checked` has the same functions with checks.
 """
 
+from importlib import import_module
+from typing import Any
+
 from flatprop.formulas.optimizers import LEARNING_RATE, OptimizerState
-from flatprop.kernels import checked
 from flatprop.kernels.embedded import (
     forward,
     gauss_newton_vector_product,
@@ -22,6 +24,13 @@ from flatprop.kernels.embedded import (
     vjp,
     workspace_size,
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name != "checked":  # which few programs need, and none when it starts
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("flatprop.kernels.checked")
+
 
 __all__ = [
     "LEARNING_RATE",

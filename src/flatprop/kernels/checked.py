@@ -5,12 +5,18 @@ array has not the shape that the network and x ask for, where the workspace is t
 or where an array that is overwritten overlaps one that is read.
 """
 
+from flatprop.formulas.optimizers import RULES, SETTINGS
 from flatprop.kernels import embedded
 from flatprop.kernels.contract import expect_matrix, overlap
 from flatprop.kernels.embedded import gradient_workspace_size, workspace_size
 from flatprop.kernels.jit import entry_point, kernel
+from flatprop.kernels.layout import CROSS_ENTROPY
 
-_PARAMS, _X, _Y, _WEIGHT, _OUT, _WORKSPACE, _OVERLAP = range(1, 8)
+_PARAMS, _X, _Y, _WEIGHT, _OUT, _WORKSPACE, _OVERLAP, _OPTIMIZER = range(1, 9)
+
+SLOTS = tuple(rule.slots for rule in RULES)
+COUNTS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
+"""Rows of the state and numbers of settings of every update, by its code."""
 
 
 @kernel
@@ -28,7 +34,13 @@ def _refuse(fault):
         raise ValueError("flatprop: weight must be (rows,) or None")
     if fault == _OUT:
         raise ValueError(
-            "flatprop: v or an array that is overwritten has not the shape that its docstring says"
+            "flatprop: v or an array that is overwritten has not the shape that the docstring of "
+            "the function in flatprop.kernels says"
+        )
+    if fault == _OPTIMIZER:
+        raise ValueError(
+            "flatprop: the optimizer's settings or state do not fit; make it with "
+            "fp.Adam(...).start(net.params), or of another class"
         )
     if fault == _WORKSPACE:
         raise ValueError(
@@ -60,8 +72,8 @@ def _network(layers, params, x, workspace, size):
 @kernel
 def _targets(layers, objectives, x, y, weight, workspace):
     """A fault of y and the weights."""
-    from_logits, outputs = objectives[0].from_logits == 1, layers[layers.size - 1].units
-    classes = from_logits and y.shape[1] == 1
+    outputs = layers[layers.size - 1].units
+    classes = objectives[0].loss == CROSS_ENTROPY and y.shape[1] == 1
     if y.shape[0] != x.shape[0] or (y.shape[1] != outputs and not classes):
         return _Y
     if weight is not None:
@@ -73,18 +85,21 @@ def _targets(layers, objectives, x, y, weight, workspace):
 
 
 @kernel
-def _result(out, rows, columns, layers, params, x, workspace):
+def _result(out, rows, columns, params, x, workspace):
     """A fault of a matrix that is overwritten."""
     if out.shape[0] != rows or out.shape[1] != columns:
         return _OUT
-    return _OVERLAP if overlap(out, params) or overlap(out, x) or overlap(out, workspace) else 0
+    return _apart(out, params, x, workspace)
 
 
 @kernel
 def _vector(out, params, x, workspace):
     """A fault of an array like the parameters."""
-    if out.size != params.size:
-        return _OUT
+    return _OUT if out.size != params.size else _apart(out, params, x, workspace)
+
+
+@kernel
+def _apart(out, params, x, workspace):
     return _OVERLAP if overlap(out, params) or overlap(out, x) or overlap(out, workspace) else 0
 
 
@@ -93,7 +108,7 @@ def forward(layers, params, x, out, workspace):
     """`kernels.forward`, checked."""
     rows, outputs = x.shape[0], layers[layers.size - 1].units
     _refuse(_network(layers, params, x, workspace, workspace_size(layers, rows)))
-    _refuse(_result(out, rows, outputs, layers, params, x, workspace))
+    _refuse(_result(out, rows, outputs, params, x, workspace))
     embedded.forward(layers, params, x, out, workspace)
 
 
@@ -133,7 +148,7 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     outputs = layers[layers.size - 1].units
     _refuse(_Y if dL_dy.shape[0] != rows or dL_dy.shape[1] != outputs else 0)
     if dL_dx.size > 0:
-        _refuse(_result(dL_dx, rows, layers[0].inputs, layers, params, x, workspace))
+        _refuse(_result(dL_dx, rows, layers[0].inputs, params, x, workspace))
     if gradient.size > 0:
         _refuse(_vector(gradient, params, x, workspace))
     shared = overlap(dL_dy, workspace) or overlap(dL_dy, dL_dx) or overlap(dL_dy, gradient)
@@ -160,7 +175,7 @@ def _refuse_jacobian(layers, params, x, out, columns, workspace):
     rows = x.shape[0]
     _refuse(_network(layers, params, x, workspace, gradient_workspace_size(layers, rows)))
     outputs = layers[layers.size - 1].units
-    _refuse(_result(out, rows * outputs, columns, layers, params, x, workspace))
+    _refuse(_result(out, rows * outputs, columns, params, x, workspace))
 
 
 @entry_point
@@ -169,7 +184,7 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     rows = x.shape[0]
     _refuse(_network(layers, params, x, workspace, gradient_workspace_size(layers, rows)))
     _refuse(_targets(layers, objectives, x, y, None, workspace))
-    _refuse(_result(out, rows, params.size, layers, params, x, workspace))
+    _refuse(_result(out, rows, params.size, params, x, workspace))
     _refuse(_OVERLAP if overlap(out, y) else 0)
     embedded.per_sample_gradients(layers, objectives, params, x, y, out, workspace)
 
@@ -210,18 +225,31 @@ def update(optimizer, params, gradient):
 
 @kernel
 def _refuse_optimizer(optimizer, params, gradient):
-    state = optimizer.state
-    fits = gradient.size == params.size and (state.shape[0] == 0 or state.shape[1] == params.size)
-    _refuse(0 if fits else _OUT)
+    state, code = optimizer.state, optimizer.code
+    known = 0 <= code < len(SLOTS)
+    fits = known and state.shape[0] == SLOTS[code] and optimizer.settings.size == COUNTS[code]
+    fits = fits and (state.shape[0] == 0 or state.shape[1] == params.size)
+    _refuse(0 if fits else _OPTIMIZER)
+    _refuse(0 if gradient.size == params.size else _OUT)
     shared = overlap(gradient, params) or overlap(state, params) or overlap(state, gradient)
     _refuse(_OVERLAP if shared else 0)
+
+
+@kernel
+def _refuse_step(params, x, y, weight):
+    """A step reads x and y while it writes the parameters."""
+    _refuse(_OVERLAP if overlap(params, x) or overlap(params, y) or overlap(params, weight) else 0)
 
 
 @entry_point
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """`kernels.training_step`, checked."""
     _refuse_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
+    _refuse_step(params, x, y, weight)
     _refuse_optimizer(optimizer, params, gradient)
+    state = optimizer.state
+    shared = overlap(state, workspace) or overlap(state, x) or overlap(state, y)
+    _refuse(_OVERLAP if shared or overlap(state, weight) else 0)
     return embedded.training_step(
         layers, objectives, params, x, y, weight, optimizer, gradient, workspace
     )
@@ -233,5 +261,5 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     size = gradient_workspace_size(layers, x.shape[0])
     _refuse(_network(layers, params, x, workspace, size))
     _refuse(_targets(layers, objectives, x, y, weight, workspace))
-    _refuse(_OVERLAP if overlap(params, x) or overlap(params, y) or overlap(params, weight) else 0)
+    _refuse_step(params, x, y, weight)
     return embedded.sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)

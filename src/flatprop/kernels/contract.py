@@ -15,7 +15,7 @@ from flatprop.kernels.jit import intrinsic
 INT64 = ir.IntType(64)
 
 
-def _expect(array: Any, params: Any, ndim: int) -> Any:
+def _expect(array: Any, params: Any, ndim: int, written: bool = False) -> Any:
     shape = {1: "flat", 2: "two-dimensional, (rows, columns)"}[ndim]
     if not isinstance(array, types.Array) or array.ndim != ndim:
         raise TypingError(f"flatprop expected an array that is {shape}, got {array}")
@@ -25,6 +25,9 @@ def _expect(array: Any, params: Any, ndim: int) -> Any:
         raise TypingError(
             f"flatprop expected an array of {params.dtype}, as params are, got {array}"
         )
+
+    if written and not array.mutable:
+        raise TypingError(f"flatprop would write into an array that is read-only, {array}")
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.get_dummy_value()
@@ -42,6 +45,26 @@ def expect_matrix(typing_context: Any, array: Any, params: Any) -> Any:
 def expect_flat(typing_context: Any, array: Any, params: Any) -> Any:
     """Fails to compile unless `array` is contiguous, flat and of the dtype of `params`."""
     return _expect(array, params, 1)
+
+
+@intrinsic
+def expect_weight(typing_context: Any, array: Any, params: Any) -> Any:
+    """`expect_flat`, but None will do."""
+    if isinstance(array, types.NoneType):
+        return types.void(array, params), lambda context, *_: context.get_dummy_value()
+    return _expect(array, params, 1)
+
+
+@intrinsic
+def writes_matrix(typing_context: Any, array: Any, params: Any) -> Any:
+    """`expect_matrix` of one that is not read-only."""
+    return _expect(array, params, 2, written=True)
+
+
+@intrinsic
+def writes_flat(typing_context: Any, array: Any, params: Any) -> Any:
+    """`expect_flat` of one that is not read-only."""
+    return _expect(array, params, 1, written=True)
 
 
 @intrinsic

@@ -28,7 +28,13 @@ from typing import Any
 
 from flatprop.formulas.optimizers import STEP
 from flatprop.kernels import backprop, curvature, derivatives, elementwise
-from flatprop.kernels.contract import expect_flat, expect_matrix
+from flatprop.kernels.contract import (
+    expect_flat,
+    expect_matrix,
+    expect_weight,
+    writes_flat,
+    writes_matrix,
+)
 from flatprop.kernels.jit import entry_point, jittable, kernel
 from flatprop.kernels.layout import matrix
 from flatprop.kernels.samples import weights_per_output
@@ -51,8 +57,8 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
 def forward(layers, params, x, out, workspace):
     """out (rows, outputs) ← the outputs for x."""
     expect_matrix(x, params)
-    expect_matrix(out, params)
-    expect_flat(workspace, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
     backprop.forward(layers, params, x, out, workspace, False)
 
 
@@ -61,7 +67,8 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
     expect_matrix(x, params)
     expect_matrix(y, params)
-    expect_flat(workspace, params)
+    expect_weight(weight, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     outputs = layers[layers.size - 1].units
@@ -78,8 +85,9 @@ def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, worksp
     """gradient (parameters,) ← that of the loss, which is returned."""
     expect_matrix(x, params)
     expect_matrix(y, params)
-    expect_flat(gradient, params)
-    expect_flat(workspace, params)
+    expect_weight(weight, params)
+    writes_flat(gradient, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
@@ -96,9 +104,9 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """
     expect_matrix(x, params)
     expect_matrix(dL_dy, params)
-    expect_matrix(dL_dx, params)
-    expect_flat(gradient, params)
-    expect_flat(workspace, params)
+    writes_matrix(dL_dx, params)
+    writes_flat(gradient, params)
+    writes_flat(workspace, params)
     derivatives.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
 
 
@@ -106,8 +114,8 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
 def jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, inputs) ← ∂ŷ/∂x: the rows of one sample after another."""
     expect_matrix(x, params)
-    expect_matrix(out, params)
-    expect_flat(workspace, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
     derivatives.jacobian(layers, params, x, out, workspace)
 
 
@@ -115,8 +123,8 @@ def jacobian(layers, params, x, out, workspace):
 def parameter_jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, parameters) ← ∂ŷ/∂params: the rows of one sample after another."""
     expect_matrix(x, params)
-    expect_matrix(out, params)
-    expect_flat(workspace, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
     derivatives.parameter_jacobian(layers, params, x, out, workspace)
 
 
@@ -125,8 +133,8 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
     expect_matrix(x, params)
     expect_matrix(y, params)
-    expect_matrix(out, params)
-    expect_flat(workspace, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     spread, _, rest = _prepare(layers, objective, x.shape[0], None, workspace)
     scale = 1.0 / objective.divisor if objective.divisor > 0 else 1.0
@@ -138,9 +146,10 @@ def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, wor
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
     expect_matrix(x, params)
     expect_matrix(y, params)
+    expect_weight(weight, params)
     expect_flat(v, params)
-    expect_flat(out, params)
-    expect_flat(workspace, params)
+    writes_flat(out, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
@@ -153,9 +162,10 @@ def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
     expect_matrix(x, params)
     expect_matrix(y, params)
+    expect_weight(weight, params)
     expect_flat(v, params)
-    expect_flat(out, params)
-    expect_flat(workspace, params)
+    writes_flat(out, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
@@ -170,8 +180,9 @@ def update(optimizer, params, gradient):
     The learning rate is ``optimizer.settings[LEARNING_RATE]``.
     """
     expect_flat(gradient, params)
+    writes_flat(params, params)
     settings, state = optimizer.settings, optimizer.state
-    expect_matrix(state, params)
+    writes_matrix(state, params)
     settings[STEP] += 1.0
     elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
 
@@ -191,8 +202,10 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     The gradient is never stored: the product that gives it takes it off.
     """
     expect_matrix(x, params)
+    writes_flat(params, params)
     expect_matrix(y, params)
-    expect_flat(workspace, params)
+    expect_weight(weight, params)
+    writes_flat(workspace, params)
     objective = objectives[0]
     rows = x.shape[0]
     spread, scale, rest = _prepare(layers, objective, rows, weight, workspace)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
+from numba.extending import overload
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.jit import intrinsic, jittable
+from flatprop.kernels.jit import intrinsic
 
 LAYER = np.dtype(
     [
@@ -45,26 +46,47 @@ SOFTMAX = ACTIVATIONS["softmax"].code
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
 
-@jittable
 def all_units(layers: Any) -> int:
     """How many units the layers have together."""
-    last = layers[layers.size - 1]
-    return int(last["place"]) + int(last["units"])
+    return int(layers["units"].sum())
 
 
-@jittable
 def most_units(layers: Any) -> int:
     """How many units the largest layer has."""
-    most = 0
-    for l in range(layers.size):
-        most = max(most, int(layers[l]["units"]))
-    return most
+    return int(layers["units"].max())
 
 
-@jittable
 def widest(layers: Any) -> int:
     """The largest number of inputs or units of a layer."""
-    return max(int(layers[0]["inputs"]), most_units(layers))  # type: ignore[no-any-return]
+    return max(int(layers["inputs"].max()), most_units(layers))
+
+
+# The same for compiled code, in which columns of records have no such methods.
+
+
+@overload(all_units)
+def _all_units(layers):
+    def compiled(layers):
+        last = layers[layers.size - 1]
+        return last.place + last.units
+
+    return compiled
+
+
+@overload(most_units)
+def _most_units(layers):
+    def compiled(layers):
+        most = 0
+        for l in range(layers.size):
+            most = max(most, layers[l].units)
+        return most
+
+    return compiled
+
+
+@overload(widest)
+def _widest(layers):
+    return lambda layers: max(layers[0].inputs, most_units(layers))
 
 
 @intrinsic

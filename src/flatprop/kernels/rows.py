@@ -109,9 +109,11 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
             )
             with builder.if_else(indices) as (one_index, one_per_unit):
                 with one_index:
-                    k = builder.fptosi(y.scalar(i).value, INT64)
-                    one_hot = partial(_one_hot, k)
-                    add(w * row.finish(one_hot, row.share.like(1.0)))
+                    # What is no class, or no number, counts as none; NaN makes the loss NaN.
+                    index = y.scalar(i)
+                    small = where(abs(index) < 2.0**30, index, -1.0)
+                    one_hot = partial(_one_hot, builder.fptosi(small.value, INT64))
+                    add(w * (row.finish(one_hot, row.share.like(1.0)) + wide(index - index)))
                 with one_per_unit:
                     mass = sum_of(z)
                     for register in registers(y.row(i)):

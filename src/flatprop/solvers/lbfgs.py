@@ -59,7 +59,7 @@ class LBFGS(Solver):
         checks.positive("ftol", self.ftol, or_zero=True)
         checks.positive("gtol", self.gtol, or_zero=True)
 
-    def check(self, network: "Network") -> None:
+    def check(self, network: "Network", trained: int) -> None:
         if find_spec("scipy") is None:
             raise ImportError("LBFGS needs SciPy: pip install 'flatprop[solvers]'")
 

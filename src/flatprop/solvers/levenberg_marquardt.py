@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 JACOBIAN_NUMBERS = 2**17
 """How many entries of the Jacobian exist at once, 1 MB in float64, or as many as JᵀJ has."""
+MOST_PARAMETERS = 10_000
+"""JᵀJ and two copies of it take 2.4 GB then, and one step a minute or more."""
 MU_LEAST = 1e-20
 """μ stays so large that some trials bring it back: from 0 it could not grow again."""
 
@@ -36,7 +38,8 @@ class LevenbergMarquardt(Solver):
     for trial steps: if the loss at θ + δ is lower, θ moves there and μ ← μ · mu_dec, otherwise
     μ ← μ · mu_inc and the next trial is shorter and closer to the gradient's direction (Hagan
     & Menhaj 1994, on Marquardt 1963). It is meant for up to a few thousand parameters: with P
-    of them and n samples it takes P² numbers of memory, whatever n is, and time as n P² + P³.
+    of them and n samples it takes 3 P² numbers of memory, whatever n is, and time as n P² + P³;
+    Ctrl-C waits for one solution of the equations.
 
     The loss must be "mse", "half_mse" or "ssr", which give the same steps; for others there is
     `LBFGS`.
@@ -90,12 +93,17 @@ class LevenbergMarquardt(Solver):
         if self.mu > self.mu_max:
             raise ValueError(f"mu is {self.mu!r}, above mu_max, {self.mu_max!r}")
 
-    def check(self, network: "Network") -> None:
+    def check(self, network: "Network", trained: int) -> None:
         if not network.loss_function.squares:
             names = ", ".join(f'"{name}"' for name, loss in LOSSES.items() if loss.squares)
             raise ValueError(
                 f"LevenbergMarquardt needs a sum of squares ({names}), but the network's loss is "
                 f'"{network.loss_function.name}"; use optimizer=fp.LBFGS()'
+            )
+        if trained > MOST_PARAMETERS:
+            raise ValueError(
+                f"LevenbergMarquardt would have to solve for {trained:,} parameters at once, more "
+                f"than {MOST_PARAMETERS:,}; use optimizer=fp.LBFGS(), or train a part of them"
             )
 
     def minimise(self, objective: Objective, after_iteration: AfterIteration) -> None:

@@ -34,8 +34,8 @@ class Solver(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, network: "Network") -> None:
-        """Raise if this solver cannot train `network`, and say what can."""
+    def check(self, network: "Network", trained: int) -> None:
+        """Raise if this solver cannot train so many parameters of `network`, and say what can."""
 
     @abstractmethod
     def minimise(self, objective: Objective, after_iteration: AfterIteration) -> None:

@@ -52,7 +52,7 @@ class Solving(Training):
         super().__init__(network, X, y, **common)
         self._check_batch_size(batch_size)
         self._refuse_checkpoints(self.callbacks)
-        solver.check(network)
+        solver.check(network, int(np.diff(self.trainable).sum()))
 
         self.rates = np.empty(0)
         self.losses: list[float] = []
