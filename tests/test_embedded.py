@@ -49,6 +49,11 @@ def guarded(size, dtype):
     return whole[:size], intact
 
 
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
 @numba.njit
 def all_of_them(layers, objectives, params, v, x, y, weight, results, workspace):
     out, gradient, dL_dx, by_inputs, by_params, each, hessian, newton = results
@@ -87,23 +92,20 @@ def empty_results(net, rows):
     return tuple(np.full(shape, np.nan, net.dtype) for shape in shapes)
 
 
-# Each dtype with or without weights: another combination would only compile longer.
-@pytest.mark.parametrize(("dtype", "weighted"), [("float32", False), ("float64", True)])
+# float32 is held against this by `test_c_functions.py`, which compiles it anyway.
 @pytest.mark.parametrize(("sizes", "rows"), ARCHITECTURES)
-def test_every_function_gives_what_network_gives(sizes, rows, dtype, weighted):
-    net = make(sizes, dtype)
+def test_every_function_gives_what_network_gives(sizes, rows):
+    net = make(sizes)
     x, y, weight = samples(net, rows)
-    weight = weight if weighted else None
-    v = np.linspace(-1, 1, net.params.size, dtype=dtype)
+    v = np.linspace(-1, 1, net.params.size)
     results = empty_results(net, rows)
-    workspace, intact = guarded(kernels.gradient_workspace_size(net.layers, rows), dtype)
+    workspace, intact = guarded(kernels.gradient_workspace_size(net.layers, rows), "float64")
     loss, same, size = all_of_them(
         net.layers, net.objectives, net.params, v, x, y, weight, results, workspace
     )
     assert size == workspace.size
     assert intact()
     out, gradient, dL_dx, by_inputs, by_params, each, hessian, newton = results
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"atol": 1e-12}
     expected_loss, expected = net.loss_and_gradient(x, y, weight)
     assert loss == pytest.approx(expected_loss, rel=1e-6)
     assert same == pytest.approx(expected_loss, rel=1e-6)
@@ -119,7 +121,7 @@ def test_every_function_gives_what_network_gives(sizes, rows, dtype, weighted):
         (hessian, net.hessian_vector_product(x, y, v, weight)),
         (newton, net.gauss_newton_vector_product(x, y, v, weight)),
     ):
-        np.testing.assert_allclose(ours, theirs, **tolerance)
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -142,7 +144,7 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     whole, intact = guarded(backprop.workspace_size(net.layers, rows), dtype)
     batches.predict(*network, x, np.empty_like(y), rows, whole)
     assert intact()
-    size = backprop.gradient_workspace_size(net.layers, rows)
+    size = backprop.backward_workspace_size(net.layers, rows)
     for kernel in (batches.loss_and_gradient, batches.per_sample_gradients):
         if kernel is batches.per_sample_gradients and net.params.size > 10_000:
             continue  # the result alone would be gigabytes
@@ -389,6 +391,9 @@ def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
         ({"out": np.ones((8, 2))[::2]}, "C-contiguous"),
         ({"workspace": np.ones((9, 999))}, "flat"),
         ({"workspace": np.ones(9_999, "float32")}, "array of float64"),
+        ({"out": np.broadcast_to(np.zeros((4, 2)), (4, 2)).copy(order="F")}, "C-contiguous"),
+        ({"out": read_only(np.ones((4, 2)))}, "read-only"),
+        ({"workspace": read_only(np.ones(9_999))}, "read-only"),
     ],
 )
 @pytest.mark.parametrize("forward", [kernels.forward, checked.forward])
@@ -397,6 +402,80 @@ def test_wrong_types_do_not_compile(forward, change, message):
     given = {"x": np.ones((4, 3)), "out": np.ones((4, 2)), "workspace": np.ones(9_999)} | change
     with pytest.raises(TypingError, match=message):
         forward(net.layers, net.params, given["x"], given["out"], given["workspace"])
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(4, "float32"), "array of float64"),
+        (np.ones((4, 1)), "flat"),
+        (np.ones(8)[::2], "C-contiguous"),
+        (np.ones(4, int), "array of float64"),
+    ],
+)
+def test_wrong_weights_do_not_compile(weight, message):
+    net = make([3, 5, 2])
+    x, y, _ = samples(net, 4)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 4))
+    with pytest.raises(TypingError, match=message):
+        kernels.loss(net.layers, net.objectives, net.params, x, y, weight, workspace)
+
+
+def test_one_column_is_no_class_index_for_another_loss():
+    net = make([3, 5, 3], last="sigmoid", loss="binary_cross_entropy")
+    x, y, _ = samples(net, 6)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
+    with pytest.raises(ValueError, match="must be"):
+        checked.loss(net.layers, net.objectives, net.params, x, y[:, :1].copy(), None, workspace)
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"), [(1, None), (7, 0.0), (-3, 0.0), (1e300, 0.0), (np.nan, np.nan)]
+)
+def test_an_index_that_is_no_class_counts_as_none(index, expected):
+    net = make([3, 4], last="softmax", loss="cross_entropy")
+    x, _, _ = samples(net, 2)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 2))
+    y = np.full((2, 1), float(index))
+    value = kernels.loss(net.layers, net.objectives, net.params, x, y, None, workspace)
+    expected = net.loss(x, [1, 1]) if expected is None else expected
+    np.testing.assert_allclose(value, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {"state": np.empty((0, state.state.shape[1]))}, "optimizer's"),
+        (lambda state: {"state": state.state[:, :-1].copy()}, "optimizer's"),
+        (lambda state: {"settings": state.settings[:3]}, "optimizer's"),
+        (lambda state: {"code": 99}, "optimizer's"),
+        (lambda state: {"code": -1}, "optimizer's"),
+    ],
+)
+def test_checked_update_refuses_a_state_that_does_not_fit(change, message):
+    net = make([3, 5, 2])
+    state = fp.Adam().start(net.params)
+    before, gradient = net.params.copy(), np.ones_like(net.params)
+    with pytest.raises(ValueError, match=message):
+        checked.update(state._replace(**change(state)), net.params, gradient)
+    np.testing.assert_array_equal(net.params, before)
+
+
+@pytest.mark.parametrize("name", ["training_step", "sgd_step"])
+@pytest.mark.parametrize("shared", ["x", "y", "weight"])
+def test_checked_steps_refuse_parameters_among_the_samples(name, shared):
+    net = make([3, 5, 2])
+    given = dict(zip(("x", "y", "weight"), samples(net, 2), strict=True))
+    shape = given[shared].shape
+    params = net.params.copy()
+    given[shared] = params[: given[shared].size].reshape(shape)
+    before, gradient = params.copy(), np.zeros_like(params)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 2))
+    arguments = [net.layers, net.objectives, params, *given.values()]
+    more = [0.1] if name == "sgd_step" else [fp.Adam().start(params), gradient]
+    with pytest.raises(ValueError, match="overlaps"):
+        getattr(checked, name)(*arguments, *more, workspace)
+    np.testing.assert_array_equal(params, before)
 
 
 def faults(net, rows):

@@ -195,7 +195,7 @@ def test_gradient_is_descent():
 
 
 def test_the_workspace_does_not_grow_with_the_batch():
-    from flatprop.kernels.backprop import gradient_workspace_size
+    from flatprop.kernels.backprop import backward_workspace_size
 
     net = fp.Network(4, [fp.Dense(32, "relu"), fp.Dense(16, "relu"), fp.Dense(4)])
     sizes = []
@@ -203,7 +203,7 @@ def test_the_workspace_does_not_grow_with_the_batch():
         block = net.block(net.data(np.zeros((rows, 4)), np.zeros((rows, 4))))
         assert block.rows <= net.block_rows
         assert block.workspace.size == (
-            gradient_workspace_size(net.layers, block.rows) + 2 * block.rows * net.outputs
+            backward_workspace_size(net.layers, block.rows) + 2 * block.rows * net.outputs
         )
         sizes.append(block.workspace.nbytes)
     assert abs(sizes[1] - sizes[0]) < 0.02 * sizes[0]

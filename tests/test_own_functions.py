@@ -269,6 +269,20 @@ def test_a_file_holds_the_names(tmp_path):
     assert again.loss(X, y) == net.loss(X, y)
 
 
+def test_two_functions_of_one_name_cannot_be_saved(tmp_path):
+    def times(factor):
+        @numba.njit
+        def linear(z):
+            return factor * z, factor
+
+        return linear
+
+    net = fp.Network(2, [fp.Dense(2, times(1.0)), fp.Dense(1, times(2.0))])
+    with pytest.raises(ValueError, match="two of the network's own functions are called 'linear'"):
+        net.save(tmp_path / "two.net")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_resumes(tmp_path):
     whole, _, X, y = networks(swish, "float64")
     first = whole.copy()
@@ -315,6 +329,11 @@ def always_raises(z):
     return z, 1.0
 
 
+@numba.njit("UniTuple(float32, 2)(float32)")
+def for_float32(z):
+    return z, np.float32(1)
+
+
 @numba.njit
 def wrong_loss(prediction, y):
     return (prediction - y) ** 2, prediction - y
@@ -336,6 +355,7 @@ def nowhere(prediction, y):
         (one_number, TypeError, "must return two numbers"),
         (three_numbers, TypeError, "must return two numbers"),
         (does_not_compile, TypeError, "does not compile for float64"),
+        (for_float32, TypeError, "without a signature"),
         (always_raises, ValueError, "raises OverflowError"),
         (squared, TypeError, "cannot be called with 1 numbers"),
     ],

@@ -543,3 +543,14 @@ def test_a_checkpoint_by_hand_is_refused_too():
     X, y, _ = samples(net)
     with pytest.raises(ValueError, match=r"cannot be resumed; .*network\.save"):
         net.fit(X, y, optimizer="lbfgs", callbacks=lambda epoch: epoch.save_checkpoint("x"))
+
+
+def test_more_parameters_than_levenberg_marquardt_can_solve_for():
+    net = fp.Network(200, [fp.Dense(64, "tanh"), fp.Dense(1)], rng=0)
+    X, y = np.ones((3, 200)), np.ones(3)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match=r"12,929 parameters at once.*fp\.LBFGS"):
+        net.fit(X, y, optimizer="levenberg_marquardt")
+    np.testing.assert_array_equal(net.params, before)
+    last = np.arange(net.params.size) >= net.params.size - 65
+    net.fit(X, y, optimizer="levenberg_marquardt", epochs=2, trainable=last)

@@ -333,3 +333,11 @@ def test_an_edited_formula_is_not_served_from_the_cache(copy_of_package):
     source = folder / "formulas" / "activations.py"
     source.write_text(source.read_text().replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
     assert run(SCRIPT, **environment).split() == ["-0.5", "0.0", "0", "0", "0"]
+
+
+def test_samples_without_weight_add_nothing_to_a_sum():
+    net = fp.Network(2, [fp.Dense(4, "tanh"), fp.Dense(1)], "ssr", "float64", rng=0)
+    gradient = np.ones_like(net.params)
+    s = fp.specialize(net)
+    assert s.loss_and_gradient(net.params, X, Y, np.zeros(4), gradient) == 0
+    assert not gradient.any()

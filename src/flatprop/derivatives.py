@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from flatprop import checks
 from flatprop.arrays import Array, aligned_empty, read_only
 from flatprop.kernels import batches
-from flatprop.kernels.backprop import gradient_workspace_size
+from flatprop.kernels.backprop import backward_workspace_size
 from flatprop.kernels.curvature import curvature_workspace_size
 from flatprop.kernels.derivatives import jacobian_workspace_size
 
@@ -29,7 +29,7 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
         )
     rows = min(len(x), network.block_rows)
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
-    workspace = aligned_empty(gradient_workspace_size(network.layers, rows), network.dtype)
+    workspace = aligned_empty(backward_workspace_size(network.layers, rows), network.dtype)
     flat = read_only(x.reshape(-1)), read_only(slope.reshape(-1))
     batches.vjp(
         network.layers, network.params, *flat, dL_dx.reshape(-1), gradient, rows, workspace

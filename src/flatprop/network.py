@@ -22,7 +22,7 @@ from flatprop.description import (
 )
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
-from flatprop.kernels.backprop import gradient_workspace_size, workspace_size
+from flatprop.kernels.backprop import backward_workspace_size, workspace_size
 
 if TYPE_CHECKING:
     from flatprop.callbacks import Callback
@@ -611,7 +611,7 @@ class Network:
         rows = data.rows if batch_size is None else batch_size
         rows = -(-rows // -(-rows // self.block_rows))  # all blocks about equally long
         predictions = 2 * rows * self.outputs
-        size = gradient_workspace_size(self.layers, rows) + predictions
+        size = backward_workspace_size(self.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 

@@ -38,7 +38,7 @@ def workspace_size(layers: Any, rows: int) -> int:
 
 
 @jittable
-def gradient_workspace_size(layers: Any, rows: int) -> int:
+def backward_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `loss_and_gradient` needs for so many rows."""
     return 2 * rows * all_units(layers) + scratch_size(rows, widest(layers))  # type: ignore[no-any-return]
 
@@ -181,7 +181,7 @@ def loss_and_gradient(layers, objective, params, x, y, weight, scale, keep, grad
     """Σ w ℓ over the rows of x; gradient ← that of scale · Σ w ℓ, added where `keep`.
 
     Arguments as for `loss_and_slopes`; `workspace` holds
-    `gradient_workspace_size` numbers.
+    `backward_workspace_size` numbers.
     """
     total = loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace)
     for l in range(layers.size - 1, -1, -1):

@@ -36,15 +36,19 @@ class Block(NamedTuple):
     weight: Any
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
-    """`backprop.gradient_workspace_size` numbers, and 2 · rows · outputs."""
+    """`backprop.backward_workspace_size` numbers, and 2 · rows · outputs."""
 
 
 @kernel
-def block_weights(data, start, rows, outputs, block):
-    """Each sample's weight once per output, (rows, outputs)."""
-    weight = matrix(block.weight, 0, rows, outputs)
+def block_of(layers, data, start, stop, block):
+    """x, y and the weights once per output, of rows from `start` on: what `block` has room for."""
+    count = min(block.rows, stop - start)
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    weight = matrix(block.weight, 0, count, outputs)
     spread_weights(data.weight, None, start, weight)
-    return weight
+    x = matrix(data.x, start * inputs, count, inputs)
+    return x, matrix(data.y, start * columns, count, columns), weight
 
 
 @entry_point
@@ -69,20 +73,14 @@ def predict(layers, params, x, out, block_rows, workspace):
 @entry_point
 def sum_of_losses(layers, objectives, params, data, start, stop, block):
     """Σ w ℓ over rows start to stop."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
-    objective = objectives[0]
+    objective, outputs = objectives[0], layers[layers.size - 1].units
     total = 0.0
     for row in range(start, stop, block.rows):
-        count = min(block.rows, stop - row)
-        size = count * outputs
-        prediction = matrix(block.workspace, 0, count, outputs)
-        slope = matrix(block.workspace, size, count, outputs)
-        x = matrix(data.x, row * inputs, count, inputs)
-        rest = matrix(block.workspace, 2 * size, 1, 1)
+        x, y, weight = block_of(layers, data, row, stop, block)
+        prediction = matrix(block.workspace, 0, x.shape[0], outputs)
+        slope = matrix(block.workspace, prediction.size, x.shape[0], outputs)
+        rest = matrix(block.workspace, 2 * prediction.size, 1, 1)
         backprop.forward(layers, params, x, prediction, rest, objective.from_logits == 1)
-        y = matrix(data.y, row * columns, count, columns)
-        weight = block_weights(data, row, count, outputs, block)
         total += backprop.output_loss(objective, prediction, y, weight, 0.0, slope)
     return total
 
@@ -90,19 +88,16 @@ def sum_of_losses(layers, objectives, params, data, start, stop, block):
 @entry_point
 def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
     """Σ w ℓ over all samples; gradient ← that of scale · Σ w ℓ."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
-    objective = objectives[0]
     total = 0.0
     for start in range(0, data.rows, block.rows):
-        count = min(block.rows, data.rows - start)
+        x, y, weight = block_of(layers, data, start, data.rows, block)
         total += backprop.loss_and_gradient(
             layers,
-            objective,
+            objectives[0],
             params,
-            matrix(data.x, start * inputs, count, inputs),
-            matrix(data.y, start * columns, count, columns),
-            block_weights(data, start, count, outputs, block),
+            x,
+            y,
+            weight,
             scale,
             start > 0,
             gradient,
@@ -158,19 +153,17 @@ def parameter_jacobian(layers, params, x, out, block_rows, workspace):
 @entry_point
 def per_sample_gradients(layers, objectives, params, data, scale, out, block):
     """out (rows, parameters) ← ∂(scale · w ℓ)/∂params of every row."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
     for start in range(0, data.rows, block.rows):
-        count = min(block.rows, data.rows - start)
+        x, y, weight = block_of(layers, data, start, data.rows, block)
         derivatives.per_sample_gradients(
             layers,
             objectives[0],
             params,
-            matrix(data.x, start * inputs, count, inputs),
-            matrix(data.y, start * columns, count, columns),
-            block_weights(data, start, count, outputs, block),
+            x,
+            y,
+            weight,
             scale,
-            matrix(out, start * params.size, count, params.size),
+            matrix(out, start * params.size, x.shape[0], params.size),
             block.workspace,
         )
 
@@ -178,18 +171,16 @@ def per_sample_gradients(layers, objectives, params, data, scale, out, block):
 @entry_point
 def hessian_vector_product(layers, objectives, params, v, data, scale, out, block):
     """out ← the Hessian of scale · Σ w ℓ times v."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
     for start in range(0, data.rows, block.rows):
-        count = min(block.rows, data.rows - start)
+        x, y, weight = block_of(layers, data, start, data.rows, block)
         curvature.hessian_vector_product(
             layers,
             objectives[0],
             params,
             v,
-            matrix(data.x, start * inputs, count, inputs),
-            matrix(data.y, start * columns, count, columns),
-            block_weights(data, start, count, outputs, block),
+            x,
+            y,
+            weight,
             scale,
             start > 0,
             out,
@@ -200,18 +191,16 @@ def hessian_vector_product(layers, objectives, params, v, data, scale, out, bloc
 @entry_point
 def gauss_newton_vector_product(layers, objectives, params, v, data, scale, out, block):
     """out ← the Gauss-Newton matrix of scale · Σ w ℓ times v."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
     for start in range(0, data.rows, block.rows):
-        count = min(block.rows, data.rows - start)
+        x, y, weight = block_of(layers, data, start, data.rows, block)
         curvature.gauss_newton_vector_product(
             layers,
             objectives[0],
             params,
             v,
-            matrix(data.x, start * inputs, count, inputs),
-            matrix(data.y, start * columns, count, columns),
-            block_weights(data, start, count, outputs, block),
+            x,
+            y,
+            weight,
             scale,
             start > 0,
             out,

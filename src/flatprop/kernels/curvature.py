@@ -17,12 +17,18 @@ to them (Schraudolph 2002).
 from typing import Any
 
 from flatprop.kernels.backprop import (
-    gradient_workspace_size,
+    backward_workspace_size,
     layer_gradient,
     output_loss,
     propagate,
 )
-from flatprop.kernels.elementwise import activate_with_curvature, loss_curvature, multiply
+from flatprop.kernels.elementwise import (
+    activate_with_curvature,
+    add,
+    copy,
+    loss_curvature,
+    multiply,
+)
 from flatprop.kernels.jit import jittable, kernel
 from flatprop.kernels.layout import CROSS_ENTROPY, SOFTMAX, all_units, matrix, most_units
 from flatprop.kernels.matmul import (
@@ -39,7 +45,7 @@ from flatprop.kernels.rows import fill, softmax, softmax_backward
 def curvature_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `hessian_vector_product` and its neighbour need for so many rows."""
     more = 2 * rows * (all_units(layers) + most_units(layers))
-    return gradient_workspace_size(layers, rows) + more  # type: ignore[no-any-return]
+    return backward_workspace_size(layers, rows) + more  # type: ignore[no-any-return]
 
 
 @kernel
@@ -143,22 +149,20 @@ def hessian_vector_product(
     dL_da, scratch = _beyond(layers, 0, rows, output.units, workspace)
     total = output_loss(objective, a, y, weight, scale, dL_da)
     moving, _ = _beyond(layers, 1, rows, output.units, workspace)
-    fill(moving, 1.0)
-    multiply(change, moving)
+    copy(change, moving)
     _loss_curvature(objective, a, y, weight, scale, moving)
     if objective.from_logits:
-        for i in range(rows):
-            for k in range(output.units):
-                slope[i, k], bend[i, k] = dL_da[i, k], moving[i, k]
+        copy(dL_da, slope)
+        copy(moving, bend)
     elif output.activation == SOFTMAX:
         for i in range(rows):
             _softmax_bend(a, change, dL_da, moving, i)
-            for k in range(output.units):
-                slope[i, k], bend[i, k] = dL_da[i, k], moving[i, k]
+        copy(dL_da, slope)
+        copy(moving, bend)
     else:
-        for i in range(rows):
-            for k in range(output.units):
-                bend[i, k] = slope[i, k] * moving[i, k] + bend[i, k] * dL_da[i, k]
+        multiply(dL_da, bend)
+        multiply(slope, moving)
+        add(moving, bend)
         multiply(dL_da, slope)
 
     for l in range(last, -1, -1):
@@ -183,14 +187,10 @@ def hessian_vector_product(
             for_change, scratch = _beyond(layers, 1, rows, layer.inputs, workspace)
             times_transposed(moving, W, for_change, scratch)
             multiply(slope, for_change)
-            for i in range(rows):
-                for k in range(layer.inputs):
-                    bend[i, k] += for_change[i, k]
+            add(for_change, bend)
             times_transposed(dL_dz, V, for_change, scratch)
             multiply(slope, for_change)
-            for i in range(rows):
-                for k in range(layer.inputs):
-                    bend[i, k] += for_change[i, k]
+            add(for_change, bend)
             multiply(dL_dx, slope)
     return total
 

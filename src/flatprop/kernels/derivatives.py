@@ -11,8 +11,8 @@ Nothing is allocated: the caller owns every array.
 from typing import Any
 
 from flatprop.kernels.backprop import (
+    backward_workspace_size,
     forward_with_slopes,
-    gradient_workspace_size,
     layer_gradient,
     loss_and_slopes,
     propagate,
@@ -27,7 +27,7 @@ from flatprop.kernels.rows import fill, outer_products, softmax_backward
 @jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
-    return gradient_workspace_size(layers, rows) + 2 * rows * widest(layers)  # type: ignore[no-any-return]
+    return backward_workspace_size(layers, rows) + 2 * rows * widest(layers)  # type: ignore[no-any-return]
 
 
 @kernel
@@ -35,7 +35,7 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """Takes ∂L/∂ŷ back: dL_dx ← ∂L/∂x, and to `gradient` adds ∂L/∂params.
 
     Either is left out where its array is empty. x is (rows, inputs), dL_dy (rows,
-    outputs). Overwrites `workspace`, of `gradient_workspace_size` numbers.
+    outputs). Overwrites `workspace`, of `backward_workspace_size` numbers.
     """
     forward_with_slopes(layers, params, x, False, workspace)
     rows, last = x.shape[0], layers.size - 1
@@ -66,7 +66,7 @@ def per_sample_gradients(layers, objective, params, x, y, weight, scale, out, wo
     """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params; Σ w ℓ.
 
     Arguments as for `backprop.loss_and_slopes`. Overwrites `workspace`, of
-    `gradient_workspace_size` numbers.
+    `backward_workspace_size` numbers.
     """
     total = loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace)
     rows, last = x.shape[0], layers.size - 1

@@ -60,6 +60,28 @@ def multiply(typing_context: Any, factor: Any, out: Any) -> Any:
 
 
 @intrinsic
+def add(typing_context: Any, term: Any, out: Any) -> Any:
+    """out ← out + term."""
+
+    def emit(builder: ir.IRBuilder, term: Array, out: Array) -> None:
+        for register in registers(term, out):
+            register.store(register[0] + register[1], 1)
+
+    return compiled(emit, types.void, term, out)
+
+
+@intrinsic
+def copy(typing_context: Any, source: Any, out: Any) -> Any:
+    """out ← source."""
+
+    def emit(builder: ir.IRBuilder, source: Array, out: Array) -> None:
+        for register in registers(source, out, written_only=1):
+            register.store(register[0], 1)
+
+    return compiled(emit, types.void, source, out)
+
+
+@intrinsic
 def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
     """Σ x² over x[start:stop], in float64."""
 

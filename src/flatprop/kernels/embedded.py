@@ -7,7 +7,8 @@ The contract of all of them:
     parameter vector compiles nothing anew.
 `x`, `y` and other arrays
     C-contiguous and of the dtype of the parameters; what is not overwritten may be
-    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices.
+    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices, of
+    which those that are no class count as none.
 `weight`
     (rows,), or None where every sample counts alike.
 `workspace`

@@ -90,7 +90,7 @@ class Buffers(NamedTuple):
     weight: Any
     """(block rows · outputs,), ones where every sample counts alike."""
     workspace: Any
-    """`backprop.gradient_workspace_size` numbers for a block."""
+    """`backprop.backward_workspace_size` numbers for a block."""
     gradient: Any
     """(parameters,) where they change AFTERWARDS; BY_ROWS at least a row of the widest layer;
     empty AT_ONCE."""
