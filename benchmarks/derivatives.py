@@ -12,7 +12,7 @@ CASES = {
 
 
 class Derivatives:
-    params = (tuple(CASES), ("float32", "float64"))
+    params = (tuple(CASES), ("float64",))
     param_names = ("case", "dtype")
 
     def setup(self, case, dtype):
