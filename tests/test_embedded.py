@@ -438,8 +438,14 @@ def test_an_index_that_is_no_class_counts_as_none(index, expected):
     workspace = np.empty(kernels.gradient_workspace_size(net.layers, 2))
     y = np.full((2, 1), float(index))
     value = kernels.loss(net.layers, net.objectives, net.params, x, y, None, workspace)
-    expected = net.loss(x, [1, 1]) if expected is None else expected
-    np.testing.assert_allclose(value, expected, rtol=1e-14)
+    known = expected is None
+    np.testing.assert_allclose(value, net.loss(x, [1, 1]) if known else expected, rtol=1e-14)
+    gradient, product = np.empty_like(net.params), np.empty_like(net.params)
+    network = net.layers, net.objectives, net.params
+    kernels.loss_and_gradient(*network, x, y, None, gradient, workspace)
+    v = np.linspace(-1, 1, net.params.size)
+    kernels.hessian_vector_product(*network, v, x, y, None, product, workspace)
+    assert gradient.any() == product.any() == known
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def truths(z):
 
 
 @numba.njit
+def powers(z):
+    """A power whose exponent varies."""
+    return 1.5**z, math.log(1.5) * 1.5**z
+
+
+@numba.njit
 def raises(z):
     if z > 100:
         raise ValueError("too much")
@@ -100,7 +106,7 @@ def raises(z):
 
 
 BUILT_IN = {swish: "silu", ramp: "relu", hyperbolic: "tanh", nested: "silu"}
-EVERY = (*BUILT_IN, branches, library, looped, table, truths, raises)
+EVERY = (*BUILT_IN, branches, library, looped, table, truths, powers, raises)
 POINTS = np.concatenate([np.linspace(-6, 6, 301), [0.0, -0.0, 0.25, 1e-30, 50.0, -50.0]])
 
 
@@ -158,6 +164,7 @@ def test_second_derivatives():
     z = np.linspace(-3, 3, 61) + 0.013
     for function, exact in (
         (swish, applied(nested, z)[2]),
+        (powers, math.log(1.5) ** 2 * 1.5**z),
         (hyperbolic, -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)),
         (looped, (abs(z) / 4 - 1) * np.sign(z) * np.exp(-abs(z) / 2)),  # by differences
     ):

@@ -10,6 +10,7 @@ vector is made of (Pearlmutter 1994).
 At a kink the derivative is that of the branch which gives the value.
 """
 
+from flatprop.formulas.elementary import log
 from flatprop.formulas.lanes import Lanes, Mask
 from flatprop.formulas.numbers import Elementary, Number, copysign, fma, power, sqrt, where
 
@@ -77,10 +78,9 @@ class Dual(Number):
                 return Dual(value, _sign_changed(value * x.value < 0.0, x))
             case "pow":
                 _, y = operands
-                if y._tangent is not None:
-                    raise NotImplementedError("a power with a varying exponent")
+                value = power(x.value, y.value)
                 slope = y.value * power(x.value, y.value - 1.0)
-                return Dual(power(x.value, y.value), _change((x, slope)))
+                return Dual(value, _change((x, slope), (y, value * log(x.value))))
         raise NotImplementedError(name)
 
     def _elementary(self, function: Elementary) -> "Dual":

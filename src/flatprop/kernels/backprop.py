@@ -34,13 +34,13 @@ from flatprop.kernels.rows import cross_entropy, fill, softmax, softmax_backward
 @jittable
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `forward` needs for so many rows."""
-    return 2 * rows * most_units(layers) + scratch_size(rows, widest(layers))  # type: ignore[no-any-return]
+    return 2 * rows * most_units(layers) + scratch_size(rows, widest(layers))
 
 
 @jittable
 def backward_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `loss_and_gradient` needs for so many rows."""
-    return 2 * rows * all_units(layers) + scratch_size(rows, widest(layers))  # type: ignore[no-any-return]
+    return 2 * rows * all_units(layers) + scratch_size(rows, widest(layers))
 
 
 @kernel
@@ -78,6 +78,12 @@ def output_loss(objective, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
     if objective.loss == CROSS_ENTROPY:
         return cross_entropy(prediction, y, weight, scale, slope)
+    return loss_by_definition(objective, prediction, y, weight, scale, slope)
+
+
+@kernel
+def loss_by_definition(objective, prediction, y, weight, scale, slope):
+    """The same by the formula of the loss, which that of cross-entropy takes from ŷ."""
     return loss_with_slope(
         objective.loss,
         objective.function,

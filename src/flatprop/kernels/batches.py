@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from flatprop.kernels import backprop, curvature, derivatives
-from flatprop.kernels.elementwise import activate_with_slope, loss_with_slope, squared_norm
+from flatprop.kernels.elementwise import activate_with_slope, squared_norm
 from flatprop.kernels.jit import entry_point, kernel
 from flatprop.kernels.layout import SOFTMAX, matrix
 from flatprop.kernels.rows import softmax
@@ -220,14 +220,4 @@ def activation(code, function, z, slope):
 @entry_point
 def slope_of_loss(objectives, scale, prediction, y, weight, slope):
     """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
-    objective = objectives[0]
-    loss_with_slope(
-        objective.loss,
-        objective.function,
-        objective.parameter,
-        scale,
-        prediction,
-        y,
-        weight,
-        slope,
-    )
+    backprop.loss_by_definition(objectives[0], prediction, y, weight, scale, slope)

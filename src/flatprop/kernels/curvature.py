@@ -45,7 +45,7 @@ from flatprop.kernels.rows import fill, softmax, softmax_backward
 def curvature_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `hessian_vector_product` and its neighbour need for so many rows."""
     more = 2 * rows * (all_units(layers) + most_units(layers))
-    return backward_workspace_size(layers, rows) + more  # type: ignore[no-any-return]
+    return backward_workspace_size(layers, rows) + more
 
 
 @kernel
@@ -119,16 +119,18 @@ def _loss_curvature(objective, prediction, y, weight, scale, tangent):
             tangent,
         )
         return
-    # ∂L/∂z = scale w (m p - y), with p = softmax(z) and m = Σ y, which is 1 for a class index
+    # ∂L/∂z = scale w (m p - y), with p = softmax(z) and m = Σ y, 1 for an index of a class
     softmax(prediction)
     softmax_backward(prediction, tangent)
     for i in range(prediction.shape[0]):
-        mass = 1.0
-        if y.shape[1] > 1:
-            mass = 0.0
-            for k in range(y.shape[1]):
+        units = prediction.shape[1]
+        mass = 0.0
+        if y.shape[1] != units:
+            mass = 1.0 if 0 <= y[i, 0] < units else 0.0
+        else:
+            for k in range(units):
                 mass += y[i, k]
-        for k in range(prediction.shape[1]):
+        for k in range(units):
             tangent[i, k] *= scale * weight[i, k] * mass
 
 

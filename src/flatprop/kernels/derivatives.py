@@ -27,7 +27,7 @@ from flatprop.kernels.rows import fill, outer_products, softmax_backward
 @jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
-    return backward_workspace_size(layers, rows) + 2 * rows * widest(layers)  # type: ignore[no-any-return]
+    return backward_workspace_size(layers, rows) + 2 * rows * widest(layers)
 
 
 @kernel

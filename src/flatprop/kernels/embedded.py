@@ -51,7 +51,7 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
         curvature.curvature_workspace_size(layers, rows),
         derivatives.jacobian_workspace_size(layers, rows),
     )
-    return rows * outputs + most  # type: ignore[no-any-return]
+    return rows * outputs + most
 
 
 @entry_point

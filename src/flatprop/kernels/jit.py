@@ -12,11 +12,13 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numba.extending
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # error_model: a division by zero gives inf or NaN, as in NumPy, without a branch.
 # contract: a multiplication and an addition may become one fused instruction;
@@ -90,9 +92,10 @@ def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., An
     return undisturbed
 
 
-def jittable(function: Callable[..., Any]) -> Any:
+def jittable(function: F) -> F:
     """A function for Python that compiled code can call too."""
-    return numba.extending.register_jitable(function)
+    numba.extending.register_jitable(function)
+    return function
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:

@@ -109,11 +109,13 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
             )
             with builder.if_else(indices) as (one_index, one_per_unit):
                 with one_index:
-                    # What is no class, or no number, counts as none; NaN makes the loss NaN.
+                    # What is no class counts as none; NaN makes the loss NaN.
                     index = y.scalar(i)
-                    small = where(abs(index) < 2.0**30, index, -1.0)
-                    one_hot = partial(_one_hot, builder.fptosi(small.value, INT64))
-                    add(w * (row.finish(one_hot, row.share.like(1.0)) + wide(index - index)))
+                    end = Lanes(builder, builder.sitofp(units, z.element))
+                    known = where(index >= 0.0, where(index < end, index, -1.0), -1.0)
+                    one_hot = partial(_one_hot, builder.fptosi(known.value, INT64))
+                    counts = broadcast(where(known < 0.0, index.like(0.0), 1.0), z.element)
+                    add(w * (row.finish(one_hot, counts) + wide(index - index)))
                 with one_per_unit:
                     mass = sum_of(z)
                     for register in registers(y.row(i)):

@@ -153,9 +153,8 @@ def cross_entropy(z: Matrix, target: Target) -> tuple[Lanes, Lanes]:
         classes = [float(k) for k in range(z.columns)] * z.rows
         here = index.equals(Lanes(index.builder, ir.Constant(index.value.type, classes)))
         y = where(here, index.like(1.0), 0.0)
-        slope = p - y
     else:
         y = target.y
-        slope = z.holding(y).across() * p - y
+    slope = z.holding(y).across() * p - y
     log_p = z.lanes - largest - elementary.log(total)
     return where(y > 0.0, -y * log_p, 0.0), slope
