@@ -33,7 +33,7 @@ from flatprop.network import Network
 from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
-from flatprop.training import DivergenceWarning
+from flatprop.training import DivergenceWarning, Trainer
 
 __version__ = _version("flatprop")
 
@@ -57,6 +57,7 @@ __all__ = [
     "Solver",
     "Specialized",
     "Trace",
+    "Trainer",
     "c_functions",
     "c_network",
     "c_optimizer",

@@ -8,6 +8,8 @@ needs is in the arrays of `Progress`.
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.backprop import layer_gradient, loss_and_slopes, propagate
 from flatprop.kernels.elementwise import squared_norm, update
@@ -25,7 +27,7 @@ AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
 # ... and of Progress.sums
-BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_BATCHES = range(4)
+BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_BATCHES, BATCH_WEIGHT = range(5)
 
 
 class Model(NamedTuple):
@@ -48,6 +50,8 @@ class Rule(NamedTuple):
     """(ranges, 2): where runs of trained parameters begin and end."""
     clip_norm: float
     """The gradient's largest norm; 0 for no limit."""
+    penalty: float
+    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTERWARDS only."""
     when: int
     """AFTERWARDS; or, where all parameters are trained, without a limit, by batches of one
     block, BY_ROWS, or, where `Optimizer.linear`, AT_ONCE."""
@@ -73,9 +77,15 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses and their number."""
+    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses and their number,
+    the batch's Σ w."""
     losses: Any
     """(epochs,) float64."""
+
+
+def progress(losses: Any) -> Progress:
+    """Of a training that has not begun; `losses` has a place for each of its epochs."""
+    return Progress(np.zeros(3, np.int64), np.zeros(5), losses)
 
 
 class Buffers(NamedTuple):
@@ -109,13 +119,26 @@ def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
         update(code, settings, params, gradient, state, ranges[r, 0], ranges[r, 1], 0)
 
 
+@kernel
+def penalise(layers, strength, params, gradient):
+    """½ strength Σ W² over all layers; its gradient is added to `gradient`."""
+    total = 0.0
+    for l in range(layers.size):
+        start, stop = layers[l].weights, layers[l].biases
+        total += squared_norm(params, start, stop)
+        factor = params.dtype.type(strength)
+        for i in range(start, stop):
+            gradient[i] += factor * params[i]
+    return 0.5 * strength * total
+
+
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, objectives, params = model
     all_x, all_y, all_weights, samples = data
-    code, settings, state, trainable, clip_norm, when = rule
+    code, settings, state, trainable, clip_norm, penalty, when = rule
     rates, batch_size, seed, tol, each_epoch = plan
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
@@ -139,6 +162,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             total = sum_of_weights(all_weights, order, first_row, last_row)
             count = total * objective.divisor if objective.divisor > 0 else 1.0
             sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
+            sums[BATCH_WEIGHT] = total if objective.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
         scale = sums[BATCH_SCALE]
         rate = rates[min(epoch, rates.size - 1)]
@@ -185,6 +209,9 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                         end = here + part * layer.units
                         update(code, settings, params, gradient, state, here, end, here)
             if stop == last_row and when == AFTERWARDS:
+                if penalty > 0:
+                    strength = penalty / sums[BATCH_WEIGHT]
+                    sums[EPOCH_LOSS] += penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
         cursor[ROW] = stop
         if stop < samples:

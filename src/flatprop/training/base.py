@@ -185,11 +185,6 @@ class Training(ABC):
         bar.update(done - bar.n)
 
 
-def is_finite(params: Array) -> bool:
-    """Whether there is neither NaN nor infinity in a contiguous array."""
-    return math.isfinite(np.vdot(params, params)) or bool(np.isfinite(params).all())
-
-
 def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     if callable(callbacks):
         callbacks = (callbacks,)

@@ -4,7 +4,6 @@ The kernel trains as long as nobody needs Python: between two of its calls lie
 callbacks, validation, early stopping, the progress bar and Ctrl-C.
 """
 
-import time
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -12,24 +11,15 @@ from zlib import crc32
 import numpy as np
 
 from flatprop import checks, files
-from flatprop.arrays import aligned_empty
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels import epochs as loop
-from flatprop.training.base import Training, is_finite
+from flatprop.training.base import Training
+from flatprop.training.snapshot import Snapshot, is_finite
+from flatprop.training.updates import Updates
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-
-CHUNK_SECONDS = 0.05
-"""How long one call of the kernel should take: Ctrl-C and the progress bar wait for it."""
-PANEL_PARAMETERS = 2**17
-"""How many parameters' gradients exist at once, where they are used up by rows: what stays
-in the second cache."""
-SNAPSHOT_SECONDS = 0.05
-"""How old the parameters should be that a divergence falls back on ..."""
-SNAPSHOT_SHARE = 0.01
-"""... unless keeping them took more than this part of the time."""
 
 
 class Descent(Training):
@@ -58,83 +48,31 @@ class Descent(Training):
         source = network.rng if rng is None else checks.generator(rng)
 
         # Nothing was changed so far; from here on nothing is refused but `resume`.
-        rows = self.data.rows
-        self.batch_size = rows if batch_size is None else min(batch_size, rows)
-        self.shuffle = bool(shuffle) and self.batch_size < rows
-        schedule = as_schedule(self.optimizer.learning_rate)
+        schedule = as_schedule(optimizer.learning_rate)
         self.rates = schedule.rates(self.epochs)
         self.follow = schedule.follow()
+        self.updates = Updates(
+            network, optimizer, float(self.rates[0]), self.trainable, self.clip_norm
+        )
+        self.updates.take(self.data, batch_size, shuffle)
         if resumed is not None:
             resumed.check(self.settings(), self.epochs)
-            seed = resumed.seed
-        else:
-            seed = int(source.integers(0, 2**64, dtype=np.uint64))
-        self._allocate(seed)
-        if resumed is not None:
-            self._restore(resumed)
-        began = time.perf_counter()
-        self.safe = network.params.copy()
-        self._snapshot_seconds = time.perf_counter() - began
-
-    # ---- set-up
-
-    def _allocate(self, seed: int) -> None:
-        network, data = self.network, self.data
-        size, dtype = network.params.size, network.dtype
-        self.seed = seed
-        start = self.optimizer.start(network.params, float(self.rates[0]))
-        block = network.block(data, self.batch_size)
-        when = self._when(block.rows)
-        panel = {
-            loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.layers["units"].max())),
-            loop.AT_ONCE: 0,
-        }[when]
-        self.rule = loop.Rule(
-            start.code,
-            start.settings,
-            start.state,
-            self.trainable,
-            self.clip_norm or 0.0,
-            when,
-        )
+        self.seed = resumed.seed if resumed is not None else _drawn(source)
         self.each_epoch = bool(
             self.callbacks
             or self.validation is not None
             or self.patience is not None
             or self.follow is not None
         )
+        tol = -1.0 if self.tol is None else self.tol
         self.plan = loop.Plan(
-            self.rates,
-            self.batch_size,
-            np.uint64(seed),
-            -1.0 if self.tol is None else self.tol,
-            self.each_epoch,
+            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch
         )
         self.losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
-        self.kernel_progress = loop.Progress(np.zeros(3, np.int64), np.zeros(4), self.losses)
-        columns = data.y.size // data.rows
-        gathered = block.rows if self.shuffle else 0
-        self.buffers = loop.Buffers(
-            np.empty(data.rows if self.shuffle else 0, np.int64),
-            aligned_empty(gathered * network.inputs, dtype),
-            aligned_empty(gathered * columns, dtype),
-            block.weight,
-            block.workspace,
-            aligned_empty(panel, dtype),
-            block.rows,
-        )
-        self.model = loop.Model(network.layers, network.objectives, network.params)
-
-    def _when(self, block_rows: int) -> int:
-        """When the parameters change: as early as these settings allow."""
-        size = self.network.params.size
-        everything = self.trainable.tolist() == [[0, size]]
-        if block_rows < self.batch_size or self.clip_norm is not None or not everything:
-            return loop.AFTERWARDS
-        if self.optimizer.linear:
-            return loop.AT_ONCE
-        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
+        self.kernel_progress = loop.progress(self.losses)
+        if resumed is not None:
+            self._restore(resumed)
+        self.safe = Snapshot(network.params)
 
     # ---- the run
 
@@ -145,39 +83,19 @@ class Descent(Training):
 
     def _loop(self, bar: Any) -> str:
         params = self.network.params
-        next_snapshot = time.perf_counter() + self._until_snapshot()
-        blocks = self._first_blocks()
         if self.epochs_done >= self.epochs:
             return "epochs"
         while True:
             before = None
             if self.patience is not None and self.validation is None and not self._mini_batches:
                 before = params.copy()  # which this epoch's loss will be the loss of
-            began = time.perf_counter()
-            status = loop.train(
-                self.model,
-                self.data,
-                self.rule,
-                self.plan,
-                self.kernel_progress,
-                self.buffers,
-                blocks,
-            )
-            now = time.perf_counter()
-            ratio = CHUNK_SECONDS / max(now - began, 1e-9)
-            if status == loop.RUNNING:
-                blocks = max(1, int(blocks * min(ratio, 16)))
-
-            if status in (loop.RUNNING, loop.EPOCH_ENDED) and now > next_snapshot:
-                if is_finite(params):
-                    self.safe[:] = params
-                else:
-                    status = loop.DIVERGED
-                self._snapshot_seconds = time.perf_counter() - now
-                next_snapshot = now + self._until_snapshot()
-            if status in (loop.FINISHED, loop.CONVERGED) and not is_finite(params):
-                status = loop.DIVERGED
-            if status == loop.DIVERGED:
+            status = self.updates.advance(self.plan, self.kernel_progress)
+            finite = True
+            if status in (loop.RUNNING, loop.EPOCH_ENDED):
+                finite = self.safe.keep_in_time(params)
+            elif status in (loop.FINISHED, loop.CONVERGED):
+                finite = is_finite(params)
+            if status == loop.DIVERGED or not finite:
                 self._keep_finite()
                 return "diverged"
             if bar is not None:
@@ -192,26 +110,12 @@ class Descent(Training):
             if status == loop.FINISHED:
                 return "epochs"
 
-    def _until_snapshot(self) -> float:
-        """Seconds to the next snapshot, by how long the last one took."""
-        return max(SNAPSHOT_SECONDS, self._snapshot_seconds / SNAPSHOT_SHARE)
-
     def _keep_finite(self) -> None:
-        """Fall back on the last parameters known to be finite, where they no longer are."""
-        if not is_finite(self.network.params):
-            self.network.params[:] = self.safe
-
-    def _first_blocks(self) -> int:
-        """How many blocks are sure to end in time, before anything was measured.
-
-        2 GFLOP/s and 10 µs per block are what the slowest of machines reach.
-        """
-        operations = 6 * self.network.params.size * self.buffers.block_rows
-        return max(1, int(CHUNK_SECONDS / (operations / 2e9 + 1e-5)))
+        self.safe.fall_back(self.network.params)
 
     @property
     def _mini_batches(self) -> bool:
-        return self.batch_size < self.data.rows
+        return self.updates.batch_size < self.data.rows
 
     def _watch(self, epoch: int, monitored: float) -> None:
         if self.follow is not None and epoch + 1 < self.epochs:
@@ -236,8 +140,8 @@ class Descent(Training):
         """What a resumed training must have in common with the first."""
         return {
             "optimizer": repr(self.optimizer),
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
+            "batch_size": self.updates.batch_size,
+            "shuffle": self.updates.shuffle,
             "rows": self.data.rows,
             "clip_norm": self.clip_norm,
             "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
@@ -255,7 +159,7 @@ class Descent(Training):
             losses=self.losses[:done].copy(),
             val_losses=np.array(self.val_losses, np.float64),
             rates=self.learning_rates(done + 1),
-            optimizer_state=self.rule.state,
+            optimizer_state=self.updates.rule.state,
             best_epoch=self.best_epoch,
             best_params=self.best_params,
         )
@@ -268,7 +172,7 @@ class Descent(Training):
         self.kernel_progress.cursor[:] = state.cursor
         self.losses[:done] = state.losses
         self.val_losses = list(state.val_losses)
-        self.rule.state[:] = state.optimizer_state
+        self.updates.rule.state[:] = state.optimizer_state
         monitored = state.val_losses if self.validation is not None else state.losses
         self.best_epoch, self.best_params = state.best_epoch, state.best_params
         if self.patience is not None and state.best_epoch is not None:
@@ -279,3 +183,8 @@ class Descent(Training):
                 rate = self.follow(float(loss))
                 if epoch + 1 < self.epochs:
                     self.rates[epoch + 1] = rate
+
+
+def _drawn(source: np.random.Generator) -> int:
+    """The seed of a training."""
+    return int(source.integers(0, 2**64, dtype=np.uint64))

@@ -9,7 +9,8 @@ from flatprop import checks, files
 from flatprop.callbacks import Checkpoint
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
-from flatprop.training.base import Training, is_finite
+from flatprop.training.base import Training
+from flatprop.training.snapshot import is_finite
 
 if TYPE_CHECKING:
     from flatprop.network import Network

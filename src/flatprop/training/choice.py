@@ -1,0 +1,26 @@
+"""Which optimizer or solver a caller means."""
+
+from flatprop import checks
+from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer
+from flatprop.solvers import SOLVERS, Solver
+
+
+def optimizer_or_solver(given: object) -> Optimizer | Solver:
+    """An object as it is, or the one of this name with its defaults."""
+    if isinstance(given, (Optimizer, Solver)):
+        return given
+    if isinstance(given, type) and issubclass(given, (Optimizer, Solver)):
+        raise TypeError(f"optimizer is a class; write fp.{given.__name__}(...)")
+    known: dict[str, type[Optimizer] | type[Solver]] = {**OPTIMIZERS, **SOLVERS}
+    return known[checks.choice("optimizer", given, known)]()  # type: ignore[call-arg]
+
+
+def optimizer_only(given: object) -> Optimizer:
+    """The same where the data come a part at a time, which a solver cannot use."""
+    chosen = optimizer_or_solver(given)
+    if isinstance(chosen, Solver):
+        raise ValueError(
+            f"{type(chosen).__name__} needs all samples at once, in one Network.fit with arrays; "
+            'for data that come a part at a time take an optimizer such as "adam"'
+        )
+    return chosen

@@ -1,0 +1,168 @@
+"""`Trainer`: one optimizer for data that come a part at a time."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flatprop import checks
+from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.schedules import as_schedule, check_rate
+from flatprop.kernels import batches
+from flatprop.kernels import epochs as loop
+from flatprop.training.choice import optimizer_only
+from flatprop.training.snapshot import Snapshot
+from flatprop.training.updates import Updates
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class Trainer:
+    """Trains a network on data as they come.
+
+    `Network.fit` begins with a new optimizer every time; a Trainer has one for all the data
+    that it is given, so that momentum, Adam's moments and the count of updates go on from one
+    part of a stream to the next.
+
+    Parameters
+    ----------
+    network
+        Trained in place.
+    optimizer
+        As for `Network.fit`, but no solver. Of a schedule only the first rate counts: assign
+        `learning_rate` to change it.
+    trainable, clip_norm
+        As for `Network.fit`.
+    penalty
+        α: each batch's loss has the term α/2 Σ W² / Σ wᵢ over all weights, without the biases,
+        the wᵢ being the sample weights, 1 where there are none. This is scikit-learn's
+        ``alpha``; with a loss that is a sum nothing is divided.
+    rng
+        As for `Network.fit`.
+
+    Attributes
+    ----------
+    network : Network
+        The network.
+    optimizer : Optimizer
+        Its settings; the learning rate may have changed since.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not possible.
+
+    Examples
+    --------
+    >>> import numpy as np, flatprop as fp
+    >>> net = fp.Network(1, [fp.Dense(8, "tanh"), fp.Dense(1)], rng=0)
+    >>> trainer = fp.Trainer(net, fp.SGD(0.1, momentum=0.9))
+    >>> for x in np.random.default_rng(0).uniform(-1, 1, (100, 32, 1)):
+    ...     loss = trainer.partial_fit(x, x**2)
+    """
+
+    def __init__(
+        self,
+        network: "Network",
+        optimizer: str | Optimizer = "adam",
+        *,
+        trainable: ArrayLike | None = None,
+        clip_norm: float | None = None,
+        penalty: float = 0.0,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer_only(optimizer)
+        self.rng = network.rng if rng is None else checks.generator(rng)
+        self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
+        self._updates = Updates(
+            network,
+            self.optimizer,
+            self._rate,
+            checks.trainable_ranges(trainable, network.params.size),
+            None if clip_norm is None else checks.positive("clip_norm", clip_norm),
+            checks.positive("penalty", penalty, or_zero=True),
+        )
+        self._count = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update; assign to change it."""
+        return self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        check_rate(value)
+        self._rate = float(value)
+
+    @property
+    def updates(self) -> int:
+        """How many updates there were."""
+        return self._count
+
+    @property
+    def state(self) -> Any:
+        """(slots, parameters): what the optimizer remembers, writable."""
+        return self._updates.rule.state
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+    ) -> float:
+        """Go through these samples once.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `Network.loss`.
+        batch_size
+            Samples per update; None for one update with all of them.
+        shuffle
+            Whether mini-batches are drawn in a random order.
+
+        Returns
+        -------
+        float
+            The mean over the batches of their loss, with its penalty, before their update;
+            NaN or infinite if it is no longer finite. The parameters are then the last that
+            are known to be finite.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the data do not fit the network or each other.
+        """
+        if batch_size is not None:
+            batch_size = checks.count("batch_size", batch_size)
+        data = self.network.data(X, y, sample_weight)
+        return self.go_through(data, batch_size, shuffle)
+
+    def go_through(
+        self, data: batches.Data, batch_size: int | None = None, shuffle: bool = False
+    ) -> float:
+        """The same for data that `Network.data` made."""
+        updates = self._updates
+        updates.take(data, batch_size, shuffle)
+        seed = self.rng.integers(0, 2**64, dtype=np.uint64) if updates.shuffle else np.uint64(0)
+        plan = loop.Plan(np.array([self._rate]), updates.batch_size, seed, -1.0, False)
+        losses = np.zeros(1)
+        progress = loop.progress(losses)
+        progress.cursor[loop.UPDATES] = self._count
+        safe = Snapshot(self.network.params)
+        status = loop.RUNNING
+        try:
+            while status == loop.RUNNING:
+                status = updates.advance(plan, progress)
+                if status == loop.RUNNING and not safe.keep_in_time(self.network.params):
+                    status = loop.DIVERGED
+        finally:
+            self._count = int(progress.cursor[loop.UPDATES])
+            finite = not safe.fall_back(self.network.params)
+        return float(losses[0]) if status == loop.FINISHED and finite else math.nan

@@ -1,0 +1,139 @@
+"""An optimizer at work on a network: its state, scratch, and calls of the compiled loop.
+
+The data may change between passes; what the optimizer remembers does not.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.arrays import aligned_empty
+from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer
+from flatprop.kernels import batches
+from flatprop.kernels import epochs as loop
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+CHUNK_SECONDS = 0.05
+"""How long one call of the kernel should take: Ctrl-C and the progress bar wait for it."""
+PANEL_PARAMETERS = 2**17
+"""How many parameters' gradients exist at once, where they are used up by rows: what stays
+in the second cache."""
+
+
+class Updates:
+    """Everything that `kernels.epochs.train` takes beside data, plan and progress.
+
+    Attributes
+    ----------
+    rule : Rule
+        The optimizer as the kernel sees it, with its state.
+    batch_size : int
+        Samples per update of the data at hand.
+    shuffle : bool
+        Whether these are taken in another order each epoch.
+    """
+
+    def __init__(
+        self,
+        network: "Network",
+        optimizer: Optimizer,
+        learning_rate: float,
+        trainable: NDArray[np.int64],
+        clip_norm: float | None = None,
+        penalty: float = 0.0,
+    ) -> None:
+        self.network = network
+        self._linear = optimizer.linear
+        self._whole = trainable.tolist() == [[0, network.params.size]]
+        start = optimizer.start(network.params, learning_rate)
+        self.rule = loop.Rule(
+            start.code,
+            start.settings,
+            start.state,
+            trainable,
+            clip_norm or 0.0,
+            penalty,
+            loop.AFTERWARDS,
+        )
+        self._shape: tuple[int, ...] = ()
+        self._blocks = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last update, or of the first before it."""
+        return float(self.rule.settings[LEARNING_RATE])
+
+    def take(self, data: batches.Data, batch_size: int | None, shuffle: bool) -> None:
+        """Make ready for these samples; scratch for as many as before is kept."""
+        rows = data.rows
+        self.data = data
+        self.batch_size = rows if batch_size is None else min(batch_size, rows)
+        self.shuffle = bool(shuffle) and self.batch_size < rows
+        shape = (rows, data.y.size // rows, data.weight.size, self.batch_size, self.shuffle)
+        if shape != self._shape:
+            self._shape = shape
+            self._allocate()
+            self._blocks = self._first_blocks()
+
+    def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """One call of the loop, of about `CHUNK_SECONDS` at most; why it returned."""
+        began = time.perf_counter()
+        model = loop.Model(self.network.layers, self.network.objectives, self.network.params)
+        status: int = loop.train(
+            model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+        )
+        if status == loop.RUNNING:
+            ratio = CHUNK_SECONDS / max(time.perf_counter() - began, 1e-9)
+            self._blocks = max(1, int(self._blocks * min(ratio, 16)))
+        return status
+
+    def _allocate(self) -> None:
+        network, data = self.network, self.data
+        size, dtype = network.params.size, network.dtype
+        block = network.block(data, self.batch_size)
+        when = self._when(block.rows)
+        self.rule = self.rule._replace(when=when)
+        panel = {
+            loop.AFTERWARDS: size,
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.layers["units"].max())),
+            loop.AT_ONCE: 0,
+        }[when]
+        columns = data.y.size // data.rows
+        gathered = block.rows if self.shuffle else 0
+        self.buffers = loop.Buffers(
+            np.empty(data.rows if self.shuffle else 0, np.int64),
+            aligned_empty(gathered * network.inputs, dtype),
+            aligned_empty(gathered * columns, dtype),
+            block.weight,
+            block.workspace,
+            aligned_empty(panel, dtype),
+            block.rows,
+        )
+
+    def _when(self, block_rows: int) -> int:
+        """When the parameters change: as early as these settings allow."""
+        size = self.network.params.size
+        limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
+        if block_rows < self.batch_size or limited or not self._whole:
+            return loop.AFTERWARDS
+        if self._linear:
+            return loop.AT_ONCE
+        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
+
+    def _first_blocks(self) -> int:
+        """How many blocks are sure to end in time, before anything was measured.
+
+        2 GFLOP/s and 10 µs per block are what the slowest of machines reach.
+        """
+        operations = 6 * self.network.params.size * self.buffers.block_rows
+        return max(1, int(CHUNK_SECONDS / (operations / 2e9 + 1e-5)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("data", "buffers"):
+            state.pop(name, None)
+        return state | {"_shape": ()}
