@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -57,11 +57,36 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _score(self, outputs: Array, samples: Samples) -> float:
         """What early stopping makes large, given what the network says of them."""
 
+    @abstractmethod
+    def _loss_offset(self, samples: Samples) -> float:
+        """What scikit-learn's loss has that the network's has not."""
+
     def _weights(self, y: Any, sample_weight: Any, dtype: Any) -> Any:
         """Each sample's weight, or None."""
         if sample_weight is None:
             return None
-        return check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
+        weight: Array = check_array(
+            sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight"
+        )
+        if weight.shape != (len(y),):
+            raise ValueError(f"sample_weight.shape == {weight.shape}, expected ({len(y)},)!")
+        return weight
+
+    def _arrays(self, X: Any, y: Any, reset: bool, **options: Any) -> tuple[Any, Any]:
+        """X and y by scikit-learn's rules."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+            **options,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
 
     # ---- fitting
 
@@ -139,12 +164,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
         X, y = self._validated(X, y, incremental, first)
         weight = self._weights(y, sample_weight, X.dtype)
-        if weight is not None:
-            if weight.shape != (X.shape[0],):
-                raise ValueError(
-                    f"sample_weight.shape == {weight.shape}, expected ({X.shape[0]},)!"
-                )
-            check_consistent_length(X, weight)
         training = Samples(X, self._encode(y), weight)
         held_out = self._validation_set(*given_for_validation)
 
@@ -161,9 +180,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             descend(self, net, optimizer, training, held_out, reports, incremental)
         reports.end()
-        if not np.isfinite(net.params).all() or (
-            not self.early_stopping and not math.isfinite(self.loss_)
-        ):
+        kept_the_best = self.early_stopping and stochastic
+        diverged = not math.isfinite(getattr(self, "loss_", 0.0))  # interrupted, there may be none
+        if not np.isfinite(net.params).all() or (diverged and not kept_the_best):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
@@ -219,6 +238,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.out_activation_ = "logistic" if last.name == "sigmoid" else last.name
         self.n_iter_ = self.t_ = 0
         self._attach(net)
+        self.__dict__.pop("validation_loss_curve_", None)
         if stochastic:
             self.loss_curve_: list[float] = []
             self._no_improvement_count = 0

@@ -6,8 +6,6 @@ import numpy as np
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
 from flatprop.arrays import Array
 from flatprop.description import Dense
@@ -106,19 +104,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- what the base asks for
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
+        return self._arrays(X, y, reset, y_numeric=True)
 
     def _encode(self, y: Any) -> Array:
         return np.asarray(y)
