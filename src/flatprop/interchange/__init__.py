@@ -6,6 +6,19 @@ networks and parameters with PyTorch, `to_sklearn` and `from_sklearn` with sciki
 needs it, when it is called.
 """
 
+from flatprop.interchange.keras import get_weights, set_weights
 from flatprop.interchange.onnx import to_onnx
+from flatprop.interchange.sklearn import from_sklearn, to_sklearn
+from flatprop.interchange.torch import from_torch, load_state_dict, state_dict, to_torch
 
-__all__ = ["to_onnx"]
+__all__ = [
+    "from_sklearn",
+    "from_torch",
+    "get_weights",
+    "load_state_dict",
+    "set_weights",
+    "state_dict",
+    "to_onnx",
+    "to_sklearn",
+    "to_torch",
+]
