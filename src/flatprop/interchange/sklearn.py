@@ -153,7 +153,8 @@ def to_sklearn(
             )
         settings |= _regression(network, neural_network.MLPRegressor)
         estimator = neural_network.MLPRegressor(**settings)
-        _started(estimator, network, np.ones((1, network.outputs), network.dtype))
+        shape = (1,) if network.outputs == 1 else (1, network.outputs)
+        _started(estimator, network, np.ones(shape, network.dtype))
     estimator.coefs_, estimator.intercepts_ = W, b
     return estimator
 
