@@ -30,8 +30,8 @@ def set_weights(network: Network, weights: Sequence[ArrayLike]) -> None:
     """Copy what ``model.get_weights()`` of a Keras model gives into a network.
 
     The model must have a Dense layer with a bias for every layer of the network and nothing
-    else that has weights. Activations and loss are those of the network: Keras's
-    "leaky_relu" has the slope 0.2 (flatprop's 0.01), and its "gelu" is exact as flatprop's is.
+    else that has weights. Activations and loss are those of the network; mind that Keras's
+    "leaky_relu" has the slope 0.2, flatprop's 0.01.
 
     Parameters
     ----------

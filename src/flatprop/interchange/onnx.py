@@ -167,13 +167,13 @@ class _Graph:
         self.nodes.append(helper.make_node("Gemm", [x, *parameters], [z], f"dense{number}"))
         names = {tape.z: z}
         prefix = f"own{number}" if callable(layer.activation) else f"{layer.name}{number}"
-        for place, step in enumerate(operators, start=1):
+        for step in operators:
             if step.constant is not None:
                 names[step] = self._constant(step.constant)
                 continue
-            names[step] = a if place == len(operators) else f"{prefix}_{place}"
+            node = f"{prefix}_{step.operator}_{len(self.nodes)}"
+            names[step] = a if step is operators[-1] else node
             inputs = [names[operand] for operand in step.operands]
-            node = f"{prefix}_{step.operator}_{place}"
             self.nodes.append(
                 helper.make_node(step.operator, inputs, [names[step]], node, **step.attributes)
             )

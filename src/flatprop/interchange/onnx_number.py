@@ -20,11 +20,11 @@ _ARITHMETIC = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div"}
 _COMPARISONS = {"<": "Less", ">": "Greater", "==": "Equal"}
 _OPERATORS = {
     **{"fabs": "Abs", "sqrt": "Sqrt", "pow": "Pow"},
-    **{"exp": "Exp", "log": "Log", "tanh": "Tanh", "sin": "Sin", "cos": "Cos"},
+    **{"exp": "Exp", "log": "Log", "tanh": "Tanh", "sin": "Sin"},
 }
 _FLOAT32_OPERATORS = {
     **_OPERATORS,
-    **{"erf": "Erf", "tan": "Tan", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh"},
+    **{"erf": "Erf", "cos": "Cos", "tan": "Tan", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh"},
 }
 
 
@@ -192,8 +192,13 @@ def _polynomial(x: Any, coefficients: tuple[float, ...]) -> OnnxNumber:
     return result
 
 
+def _cos(x: OnnxNumber) -> OnnxNumber:
+    half = x._function("sin", 0.5 * x)
+    return 1.0 - 2.0 * half * half
+
+
 def _tan(x: OnnxNumber) -> OnnxNumber:
-    return x._function("sin", x) / x._function("cos", x)
+    return x._function("sin", x) / _cos(x)
 
 
 def _cosh(x: OnnxNumber) -> OnnxNumber:
@@ -225,6 +230,7 @@ _COMPOSED: dict[str, Any] = {
     "expm1": _expm1,
     "log1p": _log1p,
     "erf": _erf,
+    "cos": _cos,
     "tan": _tan,
     "atan": _atan,
     "sinh": _sinh,
