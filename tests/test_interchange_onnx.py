@@ -342,6 +342,16 @@ def test_a_new_activation_is_exported_without_another_line(dtype, monkeypatch):
     np.testing.assert_allclose(actual, expected, rtol=8 * np.finfo(dtype).eps)
 
 
+@both_dtypes
+def test_zeros_have_a_sign(dtype, monkeypatch):
+    formula = lambda z: (copysign(1.0, -abs(z)) + copysign(2.0, abs(z)), z)  # noqa: E731
+    monkeypatch.setitem(ACTIVATIONS, "signs", Activation("signs", 99, "he", formula))
+    net = fp.Network(1, [Dense(1, "signs")], dtype=dtype)
+    net.params[:] = 1, 0
+    X = np.array([[-3], [0], [2]], dtype)
+    np.testing.assert_array_equal(run(net.to_onnx(), X), [[1], [1], [1]])
+
+
 @pytest.mark.parametrize("size", [-1.0, -1.5, np.inf, 1e300, -0.0])
 def test_log1p_where_it_ends(size, monkeypatch):
     formula = lambda z: (elementary.log1p(z), z)  # noqa: E731
