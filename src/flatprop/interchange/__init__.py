@@ -9,7 +9,8 @@ needs it, when it is called.
 from flatprop.interchange.keras import get_weights, set_weights
 from flatprop.interchange.onnx import to_onnx
 from flatprop.interchange.sklearn import from_sklearn, to_sklearn
-from flatprop.interchange.torch import from_torch, load_state_dict, state_dict, to_torch
+from flatprop.interchange.state_dicts import load_state_dict, state_dict
+from flatprop.interchange.torch import from_torch, to_torch
 
 __all__ = [
     "from_sklearn",
