@@ -25,6 +25,8 @@ from flatprop.kernels import batches
 from flatprop.kernels.backprop import backward_workspace_size, workspace_size
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from flatprop.callbacks import Callback
     from flatprop.explain import Trace
     from flatprop.formulas.optimizers import Optimizer
@@ -588,6 +590,36 @@ class Network:
         from flatprop.c_export import to_c
 
         to_c(self, path, name, test)
+
+    def to_onnx(self, path: str | PathLike[str] | None = None) -> "ModelProto":
+        """The network as an ONNX model, written to a file if given one.
+
+        It takes "X", (batch, inputs), and gives "y", (batch, outputs), for any number of rows.
+        `fp.interchange.to_onnx` says more.
+
+        Parameters
+        ----------
+        path
+            Where to; an existing file is replaced in one step. None writes nothing.
+
+        Returns
+        -------
+        onnx.ModelProto
+            The model.
+
+        Raises
+        ------
+        ImportError
+            If onnx is missing: ``pip install 'flatprop[onnx]'``.
+        ValueError
+            If a parameter is NaN or infinite, an activation of your own has a loop or calls
+            more than `math`, or the parameters take 2 GiB or more.
+        OSError
+            If the file cannot be written.
+        """
+        from flatprop.interchange import to_onnx
+
+        return to_onnx(self, path)
 
     # ---- data as the kernels take them
 
