@@ -80,6 +80,37 @@ def one(workload, module, dtype, seed):
     return seconds, model.score(X_test, y_test), fitted.n_iter_
 
 
+class Estimators:
+    """One epoch's time, and how many times as long scikit-learn's takes."""
+
+    params = (("float64", "float32"),)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        self.models = [module.MLPClassifier(max_iter=10, random_state=0) for module in MODULES]
+        self.data = digits(dtype)
+        self.fit(self.models[1])
+
+    def fit(self, model):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(*self.data)
+
+    def time_digits(self, dtype):
+        self.fit(self.models[1])
+
+    def track_digits_against_scikit_learn(self, dtype):
+        seconds = [[], []]
+        for _ in range(3):
+            for model, taken in zip(self.models, seconds, strict=True):
+                began = time.perf_counter()
+                self.fit(model)
+                taken.append(time.perf_counter() - began)
+        return np.median(seconds[0]) / np.median(seconds[1])
+
+    track_digits_against_scikit_learn.unit = "times as long"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, help="of each workload")

@@ -482,3 +482,11 @@ def test_data_that_cannot_be_are_said():
         MLPRegressor("poisson").fit(X, NUMBERS)
     with pytest.warns(ConvergenceWarning, match="Maximum iterations"):
         MLPRegressor(max_iter=1).fit(X, NUMBERS)
+
+
+@quiet
+def test_the_network_of_an_estimator():
+    model = MLPClassifier(activation=["gelu"], max_iter=2).fit(X, NAMES)
+    net = fp.interchange.from_sklearn(model)
+    np.testing.assert_array_equal(net.predict(X), model.predict_proba(X))
+    assert not np.shares_memory(net.params, model.network_.params)

@@ -37,7 +37,7 @@ def from_sklearn(estimator: "MLPClassifier | MLPRegressor") -> Network:
     Parameters
     ----------
     estimator
-        A fitted `MLPClassifier` or `MLPRegressor`.
+        A fitted `MLPClassifier` or `MLPRegressor`; flatprop's own will do, too.
 
     Returns
     -------
@@ -59,6 +59,8 @@ def from_sklearn(estimator: "MLPClassifier | MLPRegressor") -> Network:
         )
     if not hasattr(estimator, "coefs_"):
         raise ValueError(f"the {kinds[0]} is not fitted; call its fit first")
+    if hasattr(estimator, "network_"):  # flatprop's own
+        return estimator.network_.copy()  # type: ignore[no-any-return]
     W, b = estimator.coefs_, estimator.intercepts_
     last, loss = LAST[estimator.out_activation_]
     names = [ACTIVATIONS[estimator.activation]] * (len(W) - 1) + [last]
