@@ -10,7 +10,9 @@ kernels run, differentiate and train it in place.
     probabilities = net.predict(X)
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
 from flatprop import kernels
 from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
@@ -34,6 +36,9 @@ from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning
+
+if TYPE_CHECKING:
+    from flatprop import plot as plot
 
 __version__ = _version("flatprop")
 
@@ -69,3 +74,16 @@ __all__ = [
     "schedules",
     "specialize",
 ]
+
+# What needs packages that flatprop does not: imported once it is asked for.
+_LAZY = ("plot",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return _import_module(f"flatprop.{name}")
+    raise AttributeError(f"module 'flatprop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
