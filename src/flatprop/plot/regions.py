@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike, NDArray
-
-from flatprop import checks
-from flatprop.network import Network
-from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes
 
 Array = NDArray[Any]
 
