@@ -93,10 +93,9 @@ def _names(what: str, names: Sequence[str] | None, count: int, letter: str) -> l
     if names is None:
         if not letter:
             return [""] * count
-        digits = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+        below = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
         return [
-            letter if count == 1 else letter + str(k).translate(digits)
-            for k in range(1, count + 1)
+            letter + (str(k).translate(below) if count > 1 else "") for k in range(1, count + 1)
         ]
     names = [str(name) for name in names]
     if len(names) != count:

@@ -8,8 +8,8 @@ from flatprop.plot.diagram.layout import CHARACTER, SPACE, shown_units
 
 MOST_EDGES = 64
 """On how many edges numbers are written, unless they are asked for."""
-TOGETHER = 8
-"""Up to how many edges between two layers ∂L/∂W stands with W, not at the other end."""
+TOGETHER = 4
+"""Up to how many edges that cross ∂L/∂W stands with W, not at the other end."""
 
 
 class Cell(NamedTuple):
@@ -87,16 +87,24 @@ class Contents:
             if layer.da_dz is not None:
                 table.append(("∂a/∂z", layer.da_dz, True))
             table.append(("∂L/∂z", layer.dL_dz, True))
-        return [
+        cells = [
             Cell(symbol, tuple(map(self.text, values[:, unit])), gradient)
             for symbol, values, gradient in table
         ]
+        if place == len(self.net.dense) and self.output_names[unit]:
+            cells.insert(0, Cell(self.output_names[unit], ()))
+        return cells
 
     def bias_line(self, place: int, unit: int) -> tuple[str, str]:
         """b and ∂L/∂b, below the table of a traced node."""
         assert self.trace is not None
         layer = self.trace.layers[place - 1]
         return f"b = {self.text(layer.b[unit])}", f"∂L/∂b = {self.text(layer.dL_db[unit])}"
+
+    @property
+    def loss_caption(self) -> str:
+        assert self.trace is not None
+        return f"loss\n{self.trace.loss_name}"
 
     @property
     def loss(self) -> Cell:
@@ -106,8 +114,8 @@ class Contents:
 
     def at_both_ends(self, number: int) -> bool:
         """Whether W stands at the beginning of an edge into a layer, and ∂L/∂W at its end."""
-        few = len(self.shown[number]) * len(self.shown[number + 1]) <= TOGETHER
-        return self.trace is not None and not few
+        m, n = len(self.shown[number]), len(self.shown[number + 1])
+        return self.trace is not None and min(m, n) > 1 and m * n > TOGETHER
 
     def on_edge(self, number: int, i: int, j: int) -> tuple[str, str]:
         """W, and ∂L/∂W or "" without a trace; with symbols where these stand together."""

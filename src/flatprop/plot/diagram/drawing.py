@@ -43,11 +43,10 @@ class Drawing:
     # ---- sizes
 
     def _node_size(self, place: int) -> Point:
-        width = sum(self.widths[place])
         if not self.traced:
-            diameter = max(LEAST_DIAMETER, width + PADDING)
+            diameter = max(LEAST_DIAMETER, *(sum(widths) + PADDING for widths in self.widths))
             return diameter, diameter
-        contents = self.contents
+        contents, width = self.contents, sum(self.widths[place])
         rows = max(len(cell.values) for cell in contents.cells[place][0]) + 1
         if self._has_bias_line(place):
             rows += 1
@@ -55,6 +54,10 @@ class Drawing:
             longest = max(len(text) for line in lines for text in line)
             width = max(width, 2 * (longest * CHARACTER + PADDING))
         return width + 2 * PADDING, rows * LINE + 2 * PADDING
+
+    @property
+    def loss_width(self) -> float:
+        return self.contents.loss.width + 2 * PADDING
 
     def _has_bias_line(self, place: int) -> bool:
         return self.traced and place > 0 and self.contents.numbers
@@ -77,13 +80,18 @@ class Drawing:
         contents, columns = self.contents, self.columns
         left, right = 0.0, columns[-1].right
         if self.traced:
-            right += TO_THE_LOSS + contents.loss.width + 2 * PADDING
+            middle = right + TO_THE_LOSS + self.loss_width / 2
+            half = max(self.loss_width, _caption_width(contents.loss_caption)) / 2
+            right = middle + half
         else:
             left -= max(map(len, contents.feature_names)) * CHARACTER + SPACE / 2
             right += max(map(len, contents.output_names)) * CHARACTER + SPACE / 2
         for place, column in enumerate(columns):
-            half = max(map(len, contents.caption(place).split("\n"))) * CHARACTER / 2
+            half = _caption_width(contents.caption(place)) / 2
             left, right = min(left, column.middle - half), max(right, column.middle + half)
+        missing = self._key_width() - (right - left)
+        if missing > 0:
+            left, right = left - missing / 2, right + missing / 2
         return left - SPACE, right + SPACE
 
     # ---- the whole
@@ -117,7 +125,8 @@ class Drawing:
 
     def _write(self, x: float, y: float, text: str, **options: Any) -> None:
         options = {"ha": "center", "va": "center", "color": self.colours.ink} | options
-        self.ax.text(x, y, text, fontsize=FONT * self.scale, **options)
+        size = options.pop("size", 1.0) * FONT * self.scale
+        self.ax.text(x, y, text, fontsize=size, **options)
 
     def _caption(self, x: float, text: str) -> None:
         self._write(x, self.top + 2.8 * LINE, text, va="top", linespacing=1.4)
@@ -175,7 +184,12 @@ class Drawing:
         off = (1.0 + 1.6 * share) * (-1 if below else 1)
         x = start[0] + place * (stop[0] - start[0]) - off * math.sin(angle)
         y = start[1] + place * (stop[1] - start[1]) + off * math.cos(angle)
-        options |= {"rotation": math.degrees(angle), "rotation_mode": "anchor", "zorder": 3}
+        options |= {
+            "size": 0.88,
+            "rotation": math.degrees(angle),
+            "rotation_mode": "anchor",
+            "zorder": 3,
+        }
         self._write(x, y, text, va="top" if below else "bottom", **options)
 
     # ---- nodes
@@ -207,8 +221,6 @@ class Drawing:
             self._write(column.middle - PADDING, low, b, ha="right")
             colour = self.colours.gradient
             self._write(column.middle + PADDING, low, slope, ha="left", color=colour)
-        name = self.contents.output_names[unit] if place == len(self.columns) - 1 else ""
-        self._write(column.right + SPACE / 2, y + SPACE / 2, name, ha="left", va="bottom")
 
     def _cell(self, x: float, top: float, cell: Cell) -> None:
         colour = self.colours.gradient if cell.gradient else self.colours.ink
@@ -229,31 +241,50 @@ class Drawing:
 
     def _loss(self) -> None:
         last, cell = self.columns[-1], self.contents.loss
-        width, height = cell.width + 2 * PADDING, 2 * LINE + 2 * PADDING
+        width, height = self.loss_width, 2 * LINE + 2 * PADDING
         x = last.right + TO_THE_LOSS
         for y in last.y:
             self.ax.plot((last.right, x), (y, 0), color=self.colours.ink, linewidth=0.6, zorder=1)
         self._box(x, 0, width, height)
         self._cell(x + width / 2, LINE, cell)
-        assert self.contents.trace is not None
-        self._caption(x + width / 2, f"loss\n{self.contents.trace.loss_name}")
+        self._caption(x + width / 2, self.contents.loss_caption)
 
     # ---- the key
 
+    def _key_entries(self) -> list[tuple[str, str, str]]:
+        """Text, and the colours of line and text."""
+        shades = self.colours
+        entries = [
+            ("positive weight", shades.positive, shades.ink),
+            ("negative weight", shades.negative, shades.ink),
+        ]
+        if self.traced:
+            entries.append(("values: forward →", "none", shades.ink))
+            entries.append(("derivatives: backward ←", "none", shades.gradient))
+        if any(label is not None and label.both_ends for label in self.labels):
+            entries.append(("W at the start of an edge, ∂L/∂W at its end", "none", shades.ink))
+        return entries
+
+    def _key_width(self) -> float:
+        return sum(len(text) * CHARACTER + 4 * FONT for text, _, _ in self._key_entries())
+
     def _key(self) -> None:
-        entries = {
-            "positive weight": Line2D([], [], color=self.colours.positive, linewidth=2.4),
-            "negative weight": Line2D([], [], color=self.colours.negative, linewidth=2.4),
-        }
+        entries = self._key_entries()
         legend = self.ax.legend(
-            handles=entries.values(),
-            labels=entries.keys(),
+            handles=[Line2D([], [], color=line, linewidth=2.4) for _, line, _ in entries],
+            labels=[text for text, _, _ in entries],
+            labelcolor=[colour for _, _, colour in entries],
             loc="lower center",
             ncols=len(entries),
             frameon=False,
             fontsize=FONT * self.scale,
             borderaxespad=0,
         )
+        legend.set_in_layout(False)
+
+
+def _caption_width(text: str) -> float:
+    return max(map(len, text.split("\n"))) * CHARACTER
 
 
 def _widths(nodes: dict[int, list[Cell]]) -> list[float]:

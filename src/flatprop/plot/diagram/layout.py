@@ -18,7 +18,7 @@ CHARACTER = 0.62 * FONT
 SPACE = 8.0
 """Around what must not touch."""
 LEAST_GAP = 90.0
-LABEL = 1.3 * FONT
+LABEL = 1.4 * FONT
 """How far apart neighbouring edges are where their numbers stand."""
 
 
@@ -72,11 +72,13 @@ def shown_units(units: int, most: int) -> tuple[int, ...]:
 
 def from_end(units: int) -> float:
     """How far from the end with so many units the numbers stand, as a part of the edge."""
-    return 0.5 if units == 1 else 0.8 / (units + 1)
+    return 0.6 if units == 1 else 0.8 / (units + 1)
 
 
 def label_places(sources: int, targets: int, both_ends: bool) -> tuple[float, float]:
     """How far along an edge its two numbers stand, 0 to 1; the same place if not apart."""
+    if sources == targets == 1:
+        return 0.5, 0.5
     first, last = from_end(sources), 1 - from_end(targets)
     if both_ends:
         return first, last
