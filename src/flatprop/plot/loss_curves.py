@@ -1,14 +1,29 @@
 """The course of a training: loss by epoch, and the learning rate where it changes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from flatprop.history import FloatArray, History
 from flatprop.plot.canvas import CLASSES, checked_axes, colours, spans_decades
+
+ENDS = {
+    "epochs": "all {} done",
+    "converged": "converged after {}",
+    "patience": "stopped by patience after {}",
+    "diverged": "diverged after {}",
+    "interrupted": "interrupted after {}",
+    "callback": "stopped by a callback after {}",
+}
+"""How to say which rule ended a training."""
+PANEL = 0.85
+"""Height of the panel of the learning rate, in inches: a layout engine that moves the axes
+above it would not settle on a part of their height."""
 
 
 def history(
@@ -46,7 +61,7 @@ def history(
     """
     histories = _checked(history)
     ax = checked_axes(ax)
-    single = isinstance(history, History)
+    single = not isinstance(history, Mapping)
     for number, (name, one) in enumerate(histories.items()):
         colour = CLASSES[number % len(CLASSES)]
         _curves(ax, one, name, colour, CLASSES[5] if single else colour)
@@ -57,13 +72,15 @@ def history(
         ax.set_yscale("log")
     ax.set_ylabel("loss")
     if single:
-        ax.set_title(f"{_epochs(history)}, stopped by: {history.stopped_by}")
+        (one,) = histories.values()
+        ax.set_title(_end(one))
     _legend(ax, histories, single)
     _learning_rates(ax, histories)
     return ax
 
 
 def _checked(history: object) -> dict[str, History]:
+    histories: dict[Any, Any]
     histories = dict(history) if isinstance(history, Mapping) else {"": history}
     if not histories:
         raise ValueError("history is an empty dict; give at least one History by name")
@@ -80,14 +97,16 @@ def _finite(values: FloatArray) -> FloatArray:
     return values[np.isfinite(values)]
 
 
-def _epochs(history: History) -> str:
-    return f"{history.epochs:,} epoch{'s' * (history.epochs != 1)}"
+def _end(history: History) -> str:
+    """How many epochs there were, and why there are no more."""
+    epochs = f"{history.epochs:,} epoch{'s' * (history.epochs != 1)}"
+    return ENDS.get(history.stopped_by, "{}").format(epochs)
 
 
 def _curves(ax: Axes, history: History, name: str, colour: str, validation: str) -> None:
     marker = "o" if history.epochs == 1 else ""  # a line of one point cannot be seen
     epochs = np.arange(history.epochs)
-    label = f"{name}: {_epochs(history)}, {history.stopped_by}" if name else "training"
+    label = f"{name}: {_end(history)}" if name else "training"
     ax.plot(epochs, history.loss, color=colour, marker=marker, label=label)
     if history.val_loss.size:
         label = "" if name else "validation"
@@ -98,9 +117,10 @@ def _curves(ax: Axes, history: History, name: str, colour: str, validation: str)
 
 def _mark_best(ax: Axes, history: History, label: bool) -> None:
     monitored = history.val_loss if history.val_loss.size else history.loss
-    kept = history.best_epoch is not None
-    best = history.best_epoch if kept else int(np.nanargmin(monitored))
-    text = f"{'best epoch' if kept else 'lowest, epoch'} {best}: {monitored[best]:.4g}"
+    best, text = history.best_epoch, "best"
+    if best is None:
+        best, text = int(np.nanargmin(monitored)), "lowest"
+    text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
     ax.plot(
         best,
         monitored[best],
@@ -127,7 +147,9 @@ def _learning_rates(ax: Axes, histories: Mapping[str, History]) -> None:
     if not any(rate.size and np.ptp(rate) for rate in rates):
         ax.set_xlabel("epoch")
         return
-    panel = ax.inset_axes((0, -0.32, 1, 0.26), sharex=ax)
+    inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, ax.transAxes)
+    place = blended_transform_factory(ax.transAxes, inches_below)
+    panel = ax.inset_axes((0, -PANEL - 0.12, 1, PANEL), transform=place, sharex=ax)
     for number, rate in enumerate(rates):
         panel.plot(np.arange(rate.size), rate, color=CLASSES[number % len(CLASSES)])
     if spans_decades(*[rate for rate in rates if rate.size]):
