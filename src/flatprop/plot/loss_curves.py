@@ -147,7 +147,8 @@ def _learning_rates(ax: Axes, histories: Mapping[str, History]) -> None:
     if not any(rate.size and np.ptp(rate) for rate in rates):
         ax.set_xlabel("epoch")
         return
-    inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, ax.transAxes)
+    corner: Any = ax.transAxes
+    inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, corner)
     place = blended_transform_factory(ax.transAxes, inches_below)
     panel = ax.inset_axes((0, -PANEL - 0.12, 1, PANEL), transform=place, sharex=ax)
     for number, rate in enumerate(rates):
