@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from flatprop.network import Network
 
 # Notebooks have styles of their own for tables, among them stripes.
-TABLE = "border-collapse:collapse;border:0;color:inherit;background:none;margin:0.3em 0"
+TABLE = (
+    "border-collapse:collapse;border:0;margin:0.3em 0;font:inherit;color:inherit;background:none"
+)
 ROW = "background:none;border:0"
 CELL = "padding:0.15em 0.7em;border:0;background:none;text-align:{align};white-space:nowrap"
 RULE = ";border-bottom:1px solid currentColor"
@@ -103,7 +105,7 @@ def _loss_curve(history: "History") -> str:
     drawing = path(history.loss, "")
     text = "loss by epoch" + (", logarithmic" if logarithmic else "")
     if len(history.val_loss):
-        drawing += path(history.val_loss, ' stroke-dasharray="4 3"')
+        drawing += path(history.val_loss, ' stroke-dasharray="4 3" stroke-opacity="0.7"')
         text += "; dashed: of the validation data"
     svg = SVG.format(width=WIDTH, height=HEIGHT, title=text, drawing=drawing)
     return f"<div>{svg}</div><div><small>{text}</small></div>"

@@ -119,6 +119,8 @@ def _mark_best(ax: Axes, history: History, label: bool) -> None:
     monitored = history.val_loss if history.val_loss.size else history.loss
     best, text = history.best_epoch, "best"
     if best is None:
+        if not np.isfinite(monitored).any():
+            return
         best, text = int(np.nanargmin(monitored)), "lowest"
     text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
     ax.plot(

@@ -9,6 +9,7 @@ from flatprop.explain import Trace
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
+from flatprop.plot.diagram.plan import Plan
 
 MOST_SAMPLES = 4
 
@@ -26,39 +27,52 @@ def network(
 ) -> Axes:
     """Draw a network: its units by layer, and its weights as edges between them.
 
-    An edge is the thicker the larger its weight; its colour says the sign. With a trace every
-    node also has its z, a, ∂L/∂z and ∂L/∂a, and every edge ∂L/∂W, as one would draw a
-    backpropagation on a board.
+    An edge is the thicker the larger its weight, of which the colour says the sign; the number
+    in a node is its bias b. With a trace one backpropagation is written into the picture, as
+    on a board: in the nodes z and a, then ∂L/∂a, ∂a/∂z and their product ∂L/∂z, on the edges
+    W and ∂L/∂W, and at the right the loss L.
 
     Parameters
     ----------
     net
         The network.
     trace
-        Of ``net.trace(X, y)`` with one sample, or up to four, which stand one below the other.
+        What ``net.trace(X, y)`` returned for one sample, or up to four, whose numbers stand
+        one below the other.
     ax
-        Where to draw; None makes a figure of a size that suits the network.
+        Where to draw; None makes a figure of a size that suits the network. Text is scaled to
+        the axes given, so that they should not be much smaller.
     feature_names, output_names
         One per input and output.
     numbers
-        Whether weights and biases are written out; None does where there is room.
+        Whether W and b, and the gradients with respect to them, are written out; None does
+        with up to 64 edges, if no units are left out.
     digits
-        How many significant digits they have.
+        How many significant digits numbers have.
     max_units
-        How many units of a layer are drawn at most; of more the middle ones are left out.
+        How many units of a layer are drawn at most, 3 or more; of more the middle ones are
+        left out.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Without frame and ticks.
+        Without frame and ticks; one unit along either axis is a point, 1/72 inch, at the size
+        that None for `ax` chooses.
 
     Raises
     ------
     TypeError, ValueError
         If the trace is of another network or of too many samples, or the names do not fit.
+
+    Examples
+    --------
+    >>> net = fp.Network(1, [fp.Dense(2, "softplus"), fp.Dense(1)], loss="ssr", rng=0)
+    >>> fp.plot.network(net)  # doctest: +SKIP
+    >>> fp.plot.network(net, net.trace([[0.5]], [[1.0]]))  # doctest: +SKIP
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be an fp.Network, got {net!r}")
+    checks.finite("net.params", net.params)
     most = checks.count("max_units", max_units, least=3)
     contents = Contents(
         net,
@@ -69,7 +83,7 @@ def network(
         checks.count("digits", digits),
         most,
     )
-    return Drawing(contents, most).draw(ax)
+    return Drawing(contents, Plan(contents, most)).draw(ax)
 
 
 def _checked_trace(net: Network, trace: Trace | None) -> Trace | None:
@@ -77,9 +91,9 @@ def _checked_trace(net: Network, trace: Trace | None) -> Trace | None:
         return None
     if not isinstance(trace, Trace):
         raise TypeError(f"trace must be what net.trace(X, y) returned, got {trace!r}")
-    sizes = [layer.W.shape for layer in trace.layers]
-    if sizes != [W.shape for W in net.weights]:
-        raise ValueError("trace is of another network: its layers have other sizes")
+    layers = [(layer.W.shape, layer.activation) for layer in trace.layers]
+    if layers != [(W.shape, d.name) for W, d in zip(net.weights, net.dense, strict=True)]:
+        raise ValueError("trace is of another network: its layers are not those of net")
     samples = len(trace.y)
     if samples > MOST_SAMPLES:
         raise ValueError(

@@ -48,6 +48,10 @@ class Contents:
         most: int,
     ) -> None:
         self.net, self.trace, self.digits = net, trace, digits
+        # those of the trace, of which the network may have been trained on since
+        self.weights = (
+            [layer.W for layer in trace.layers] if trace is not None else list(net.weights)
+        )
         self.feature_names, self.output_names = feature_names, output_names
         self.units = [net.inputs, *(layer.units for layer in net.dense)]
         self.shown = [shown_units(count, most) for count in self.units]
@@ -95,6 +99,9 @@ class Contents:
             cells.insert(0, Cell(self.output_names[unit], ()))
         return cells
 
+    def has_bias_line(self, place: int) -> bool:
+        return self.trace is not None and place > 0 and self.numbers
+
     def bias_line(self, place: int, unit: int) -> tuple[str, str]:
         """b and ∂L/∂b, below the table of a traced node."""
         assert self.trace is not None
@@ -119,13 +126,23 @@ class Contents:
 
     def on_edge(self, number: int, i: int, j: int) -> tuple[str, str]:
         """W, and ∂L/∂W or "" without a trace; with symbols where these stand together."""
-        w = self.text(self.net.weights[number][i, j])
+        w = self.text(self.weights[number][i, j])
         if self.trace is None:
             return w, ""
         slope = self.text(self.trace.layers[number].dL_dW[i, j])
         if self.at_both_ends(number):
             return w, slope
         return f"W = {w}", f"∂L/∂W = {slope}"
+
+    def key(self) -> list[tuple[str, str, str]]:
+        """Text, which colour its line has, "" without a line, and which colour the text."""
+        entries = [("positive weight", "positive", "ink"), ("negative weight", "negative", "ink")]
+        if self.trace is not None:
+            entries.append(("values: forward →", "", "ink"))
+            entries.append(("derivatives: backward ←", "", "gradient"))
+        if self.numbers and any(map(self.at_both_ends, range(len(self.net.dense)))):
+            entries.append(("W at the start of an edge, ∂L/∂W at its end", "", "ink"))
+        return entries
 
 
 def _many(number: int, noun: str) -> str:
