@@ -1,7 +1,7 @@
 """A loss curve that grows while the network trains."""
 
-import time
 import weakref
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +59,7 @@ class LiveLoss:
             self._val_losses.append(epoch.val_loss)
         if epoch.learning_rate is not None:
             self._rates.append(epoch.learning_rate)
-        if (epoch.epoch + 1) % self.every == 0 and time.perf_counter() >= self._next:
+        if (epoch.epoch + 1) % self.every == 0 and perf_counter() >= self._next:
             self._draw()
 
     def _begin(self, epoch: Epoch) -> None:
@@ -77,10 +77,10 @@ class LiveLoss:
 
     def _draw(self) -> None:
         assert self._screen is not None
-        began = time.perf_counter()
+        began = perf_counter()
         self._drawn = len(self._losses)
         self._screen.show(self._picture, self._text())
-        now = time.perf_counter()
+        now = perf_counter()
         self._next = now + max(self.seconds, (now - began) / SHARE)
 
     def _end(self, screen: Screen) -> None:

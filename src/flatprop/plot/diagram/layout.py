@@ -21,6 +21,10 @@ LEAST_GAP = 90.0
 LABEL = 1.4 * FONT
 """How far apart neighbouring edges are where their numbers stand."""
 
+LEANING = 0.55
+"""How far, as a part of their length, the outermost numbers of two fans reach towards each
+other, with edges as steep as `_gap` lets them be."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -127,15 +131,21 @@ def arrange(
 
 
 def _height_for(label: Label, m: int, n: int) -> float:
-    """The height at which the numbers of neighbouring edges do not touch."""
-    if m == n == 1:
-        return 0.0
-    heights = []
-    for place in set(label_places(m, n, label.both_ends)):
-        # At `place` the edges into one unit have come (1 - place) of the way together.
-        apart = min(place / n if n > 1 else 1, (1 - place) / m if m > 1 else 1)
-        heights.append(label.lines * LABEL / apart)
-    return max(heights)
+    """The height at which numbers of neighbouring edges do not touch."""
+    first, last = label_places(m, n, label.both_ends)
+    ends = [(first, m, n), (1 - last, n, m)]
+    if first == last:
+        ends = ends[:1] if m <= n else ends[1:]
+    least = 0.0
+    for along, near, far in ends:
+        within = along / far  # a fan, as parts of the height
+        between = (1 - along) / near - along * (far - 1) / far
+        tall = label.lines * LABEL
+        if far > 1:
+            least = max(least, tall / within)
+        if near > 1:  # the outermost numbers of two fans lean towards each other
+            least = max(least, (tall + LEANING * label.length * (far > 1)) / between)
+    return least
 
 
 def _gap(label: Label | None, m: int, n: int, height: float) -> float:
