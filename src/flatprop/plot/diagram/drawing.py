@@ -75,10 +75,12 @@ class Drawing:
         ]
         for _, i, j, y0, y1 in sorted(pairs):  # the larger ones above the smaller
             start, stop = (source.right, y0), (target.x, y1)
+            ends = start, stop
             if not self.traced:
-                start, stop = _between_circles(source, y0, target, y1)
+                start, stop = (source.middle, y0), (target.middle, y1)
+                ends = _between_circles(start, stop, source.width / 2)
             share = float(abs(W[i, j])) / self.largest
-            self._edge(start, stop, share, negative=W[i, j] < 0)
+            self._edge(*ends, share, negative=W[i, j] < 0)
             label = self.plan.labels[number]
             if label is not None:
                 texts = self.contents.on_edge(number, i, j)
@@ -205,10 +207,8 @@ class Drawing:
         legend.set_in_layout(False)
 
 
-def _between_circles(source: Column, y0: float, target: Column, y1: float) -> tuple[Point, Point]:
-    """The ends of the line between two circles."""
-    x0, x1 = source.middle, target.middle
-    length = math.hypot(x1 - x0, y1 - y0)
-    dx, dy = (x1 - x0) / length, (y1 - y0) / length
-    r0, r1 = source.width / 2, target.width / 2
-    return (x0 + r0 * dx, y0 + r0 * dy), (x1 - r1 * dx, y1 - r1 * dy)
+def _between_circles(start: Point, stop: Point, radius: float) -> tuple[Point, Point]:
+    """The ends of the line between two circles around its ends."""
+    length = math.dist(start, stop)
+    dx, dy = (radius * (b - a) / length for a, b in zip(start, stop, strict=True))
+    return (start[0] + dx, start[1] + dy), (stop[0] - dx, stop[1] - dy)

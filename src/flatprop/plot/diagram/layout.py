@@ -21,7 +21,7 @@ LEAST_GAP = 90.0
 LABEL = 1.4 * FONT
 """How far apart neighbouring edges are where their numbers stand."""
 
-LEANING = 0.55
+LEANING = 0.43
 """How far, as a part of their length, the outermost numbers of two fans reach towards each
 other, with edges as steep as `_gap` lets them be."""
 
@@ -64,6 +64,8 @@ class Label:
     """How many there are beside each other."""
     both_ends: bool = False
     """Whether there are some at each end."""
+    inset: float = 0.0
+    """How far within the nodes the edges begin: those of circles at their middles."""
 
 
 def shown_units(units: int, most: int) -> tuple[int, ...]:
@@ -155,4 +157,9 @@ def _gap(label: Label | None, m: int, n: int, height: float) -> float:
         return max(LEAST_GAP, 0.4 * steepest)
     first, last = label_places(m, n, label.both_ends)
     reach = min(first, 1 - first, last, 1 - last)
-    return max(LEAST_GAP, (label.length / 2 + SPACE) / reach, 0.9 * steepest)
+    return max(LEAST_GAP, _room(label) / reach - 2 * label.inset, 0.9 * steepest)
+
+
+def _room(label: Label) -> float:
+    """From the beginning of an edge to the middle of its numbers."""
+    return label.inset + SPACE + label.length / 2

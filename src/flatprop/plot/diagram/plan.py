@@ -28,7 +28,8 @@ class Plan:
         self._contents = contents
         self.widths = [_widths(nodes) for nodes in contents.cells]
         sizes = [self._node_size(place) for place in range(len(contents.units))]
-        self.labels = [self._label(number) for number in range(len(contents.net.dense))]
+        inset = sizes[0][0] / 2 if contents.trace is None else 0.0
+        self.labels = [self._label(number, inset) for number in range(len(contents.net.dense))]
         self.columns = arrange(contents.units, sizes, most, self.labels)
         self.top = max(column.y[0] + column.height / 2 for column in self.columns)
 
@@ -67,7 +68,7 @@ class Plan:
             width = max(width, 2 * (longest * CHARACTER + PADDING))
         return width + 2 * PADDING, rows * LINE + 2 * PADDING
 
-    def _label(self, number: int) -> Label | None:
+    def _label(self, number: int, inset: float) -> Label | None:
         contents = self._contents
         if not contents.numbers:
             return None
@@ -79,7 +80,7 @@ class Plan:
         )
         both_ends = contents.at_both_ends(number)
         lines = 2 if contents.trace is not None and not both_ends else 1
-        return Label(longest * CHARACTER, lines, both_ends)
+        return Label(longest * CHARACTER, lines, both_ends, inset)
 
 
 def _width(text: str) -> float:
