@@ -40,6 +40,8 @@ from flatprop.training import DivergenceWarning, Trainer
 
 if TYPE_CHECKING:
     from flatprop import interchange as interchange
+    from flatprop import plot as plot
+    from flatprop import sklearn as sklearn
 
 __version__ = _version("flatprop")
 
@@ -77,7 +79,7 @@ __all__ = [
     "specialize",
 ]
 
-_LAZY = ("interchange",)
+_LAZY = ("interchange", "plot", "sklearn")
 """Submodules that are imported when they are first used: `import flatprop` stays light."""
 
 

@@ -705,6 +705,11 @@ class Network:
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
         )
 
+    def _repr_html_(self) -> str:
+        from flatprop import html
+
+        return html.of_network(self)
+
     def summary(self) -> Summary:
         """A table of the layers, for printing."""
         return summary(self.dense, self.layers, self.loss_function, self.dtype)
