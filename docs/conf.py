@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 import numpy.typing
 import public_names
@@ -42,7 +42,7 @@ extensions = [
     "show_results",
     "public_names",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "extensions"]
 nitpicky = True
 # Types of other packages; the site is built without a network, and so without their indexes.
 nitpick_ignore_regex = [("py:.*", r"(?!flatprop\.).*")]

@@ -1,6 +1,6 @@
 """Every page of the documentation runs, and shows what it says.
 
-`docs/page_code.py` runs a page as the site does when it is built: all Python in order, in a
+`docs/extensions/page_code.py` runs a page as the site does when it is built: all Python in order, in a
 fresh namespace and an empty folder, with warnings as errors. A page or a block that is added
 is run too; what is checked of its results beyond that is in `CHECKS`.
 """
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-sys.path.insert(0, str(DOCS))
+sys.path.insert(0, str(DOCS / "extensions"))
 
 import page_code  # noqa: E402
 
