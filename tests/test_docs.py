@@ -1,8 +1,8 @@
 """Every page of the documentation runs, and shows what it says.
 
-`docs/extensions/page_code.py` runs a page as the site does when it is built: all Python in order, in a
-fresh namespace and an empty folder, with warnings as errors. A page or a block that is added
-is run too; what is checked of its results beyond that is in `CHECKS`.
+`docs/extensions/page_code.py` runs a page as the site does when it is built: all Python in
+order, in a fresh namespace and an empty folder, with warnings as errors. A page or a block that
+is added is run too; what is checked of its results beyond that is in `CHECKS`.
 """
 
 import re
