@@ -70,15 +70,16 @@ def generator(rng: Any) -> np.random.Generator:
         ) from None
 
 
-def numbers(what: str, value: object, dtype: np.dtype[Any], first: int = 0) -> Array:
+def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Array:
     """A C-contiguous array of `dtype` without NaN or infinity.
 
     `first` is the number of its first row, where these are rows of something larger.
     """
     plain = type(value) is np.ndarray and value.dtype == dtype
     if plain and value.size and value.ndim and value.flags.c_contiguous:
-        finite(what, value, first=first)
-        return value
+        array: Array = value
+        finite(what, array, first=first)
+        return array
     if value is None:
         raise TypeError(f"{what} is None; an array of numbers is needed")
     array, names = frames.as_array(what, value, dtype)

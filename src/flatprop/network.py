@@ -1,14 +1,14 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from flatprop import checks
+from flatprop import checks, sources
 from flatprop.arrays import Array, Views, aligned_empty, read_only
 from flatprop.description import (
     Dense,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.history import History
     from flatprop.solvers import Solver
+
+FEW = 2**16
+"""Arrays of no more numbers are not looked at whether they are part of a file."""
 
 
 class Network:
@@ -204,6 +207,8 @@ class Network:
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
+        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
+            return sources.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
@@ -241,7 +246,7 @@ class Network:
         TypeError, ValueError
             If the data do not fit the network or each other.
         """
-        data = self.data(X, y, sample_weight)
+        data = self.samples(X, y, sample_weight)
         return self.loss_of(data, self.block(data))
 
     def loss_and_gradient(
@@ -425,8 +430,8 @@ class Network:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: "ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]]",
+        y: ArrayLike | None = None,
         *,
         optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
@@ -602,7 +607,17 @@ class Network:
         x, target, weight = (read_only(array.reshape(-1)) for array in (x, target, weight))
         return batches.Data(x, target, weight, rows)
 
-    def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
+    def samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "batches.Data | sources.Parts":
+        """As `data`; or as parts, where X or y is too large to be in memory."""
+        if sources.is_large(X, self.dtype) or sources.is_large(y, self.dtype):
+            return sources.Parts(self, X, y, sample_weight)
+        return self.data(X, y, sample_weight)
+
+    def block(
+        self, data: "batches.Data | sources.Parts", batch_size: int | None = None
+    ) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.
 
         Its workspace is what this takes beside data and parameters; beyond `block_rows`
@@ -615,19 +630,20 @@ class Network:
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
-    def loss_of(self, data: batches.Data, block: batches.Block) -> float:
-        """The loss over data that `data` made; Ctrl-C waits for a part of it only."""
-        part = 16 * block.rows
+    def loss_of(self, data: "batches.Data | sources.Parts", block: batches.Block) -> float:
+        """The loss over what `samples` made; Ctrl-C waits for a part of it only."""
+        step = 16 * block.rows
         total = 0.0
-        for start in range(0, data.rows, part):
-            stop = min(start + part, data.rows)
-            total += batches.sum_of_losses(
-                self.layers, self.objectives, self._params, data, start, stop, block
-            )
+        for part in (data,) if isinstance(data, batches.Data) else data.parts(step):
+            for start in range(0, part.rows, step):
+                stop = min(start + step, part.rows)
+                total += batches.sum_of_losses(
+                    self.layers, self.objectives, self._params, part, start, stop, block
+                )
         return total * self.scale(data)
 
-    def scale(self, data: batches.Data) -> float:
-        """What Σ w ℓ over data that `data` made is multiplied by."""
+    def scale(self, data: "batches.Data | sources.Parts") -> float:
+        """What Σ w ℓ over these samples is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
 
