@@ -214,16 +214,3 @@ def test_a_network_that_already_holds_nan():
     net.params[5] = NAN
     with pytest.raises(ValueError, match=r"net.params\[5\] is nan"):
         net.fit(X, Y)
-
-
-def test_pandas_with_text():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a": [1.0, 2], "b": ["x", "y"], "c": [1, 2]})
-    with pytest.raises(TypeError, match=r"X\[0, 1\] is 'x'"):
-        network().predict(frame)
-
-
-def test_sparse_matrices():
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match=r"pass X.toarray\(\)"):
-        network().predict(sparse.csr_matrix(X))

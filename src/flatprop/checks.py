@@ -106,9 +106,8 @@ def finite(
     It may have been converted from `original`; `first` is as in `numbers`, `names` are those of
     the columns.
     """
-    flat = array.reshape(-1)
     # One fast pass; an overflow of the square only costs the slower second look.
-    if math.isfinite(np.vdot(flat, flat)):
+    if math.isfinite(np.vdot(array, array)):
         return
     bad = ~np.isfinite(array)
     if not bad.any():

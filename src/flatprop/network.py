@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from flatprop import checks, sources
-from flatprop.arrays import Array, Views, aligned_empty, read_only
+from flatprop.arrays import Array, Views, aligned_empty, flat, read_only
 from flatprop.description import (
     Dense,
     Summary,
@@ -195,7 +195,10 @@ class Network:
         Parameters
         ----------
         X
-            (n, inputs); (n,) where there is one input.
+            (n, inputs); (n,) where there is one input. Whatever NumPy makes an array of
+            numbers of; a frame of pandas, polars or pyarrow; a sparse matrix of SciPy's. A
+            memory-mapped file of more than 32 MB, or a sparse matrix that would be as large,
+            is read a part at a time and may be larger than memory.
 
         Returns
         -------
@@ -229,10 +232,10 @@ class Network:
         Parameters
         ----------
         X
-            (n, inputs).
+            (n, inputs); see `predict`.
         y
             (n, outputs), or (n,) where there is one output. For "cross_entropy"
-            class indices (n,) or a row of probabilities per sample.
+            class indices (n,) or a row of probabilities per sample. May be what X may be.
         sample_weight
             (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
 
@@ -453,7 +456,9 @@ class Network:
         Parameters
         ----------
         X, y, sample_weight
-            As for `loss`; mini-batches without any weight are passed over.
+            As for `loss`; mini-batches without any weight are passed over. Or, with y left
+            out, X gives the batches: an iterable of (X, y) or (X, y, sample_weight), each of
+            them one update, or a function that returns such an iterable for each epoch.
         optimizer
             A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
             PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
@@ -464,9 +469,10 @@ class Network:
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
             update per epoch. A solver takes all of them, and no other number than the
-            default.
+            default; where X gives the batches there is nothing to choose either.
         shuffle
-            Whether mini-batches are drawn in a new order every epoch.
+            Whether mini-batches are drawn in a new order every epoch. Where X gives the
+            batches their order is its own.
         validation_data
             (X, y) or (X, y, sample_weight), measured after every epoch.
         trainable
@@ -493,7 +499,8 @@ class Network:
             the network's own. The same one gives bit-identical parameters.
         resume
             A file that `fp.Checkpoint` wrote, from which to go on: called as the
-            interrupted training was, the result is the same bit for bit. Not with a solver.
+            interrupted training was, the result is the same bit for bit, if X gives the same
+            batches where it gives them. Not with a solver.
 
         Returns
         -------
@@ -503,7 +510,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If anything given does not fit; the network is then unchanged.
+            If anything given does not fit; the network is then unchanged. What is read
+            during the training is checked then, and an error leaves what was learnt so far.
         ImportError
             If "lbfgs" is asked for without SciPy.
 
@@ -516,6 +524,10 @@ class Network:
         Notes
         -----
         Ctrl-C stops within a fraction of a second and returns the history so far.
+
+        Samples that are read a part at a time (see `predict`) are shuffled in two steps: a
+        part of 32 MB is put together from 16 runs of rows at random places of the file, and
+        its rows are shuffled. Without shuffling the result is bit for bit that of arrays.
         """
         from flatprop.training import fit
 
@@ -604,8 +616,7 @@ class Network:
         rows = x.shape[0]
         target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
-        x, target, weight = (read_only(array.reshape(-1)) for array in (x, target, weight))
-        return batches.Data(x, target, weight, rows)
+        return batches.Data(flat(x), flat(target), flat(weight), rows)
 
     def samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from flatprop.network import Network
 
 PART_BYTES = 2**25
-"""How much of the samples is in memory at once; files and matrices no larger than this are
-taken whole, as any other array."""
+"""How much of the samples is in memory at once. Files and matrices no larger than this, as they
+are and in the network's dtype, are taken whole, as any other array."""
 SEGMENTS = 16
 """How many segments a part is made of: so many places a shuffled batch may come from."""
 
@@ -45,9 +45,14 @@ class Source(Protocol):
 
 def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
     """Whether this is a file or a sparse matrix that is to be read a part at a time."""
-    if not (frames.is_sparse(value) or mapping(value) is not None):
+    if frames.is_sparse(value):
+        looked_at = 0
+    elif mapping(value) is not None:
+        low, high = np.lib.array_utils.byte_bounds(value)
+        looked_at = high - low  # one column of a file is in all of its pages
+    else:
         return False
-    return bool(math.prod(value.shape) * dtype.itemsize > PART_BYTES)
+    return bool(max(looked_at, math.prod(value.shape) * dtype.itemsize) > PART_BYTES)
 
 
 def mapping(value: Any) -> "np.memmap[Any, Any] | None":

@@ -36,6 +36,7 @@ class Streaming(Updating):
                 "batch_size has no meaning beside batches, each of which is one update; leave it "
                 "out"
             )
+        self.batch_size = None
         return batches
 
     def _begin(self) -> None:

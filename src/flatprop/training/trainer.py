@@ -131,7 +131,8 @@ class Trainer:
         X, y, sample_weight
             As for `Network.loss`.
         batch_size
-            Samples per update; None for one update with all of them.
+            Samples per update; None for one update with all of them, which have to be in
+            memory then.
         shuffle
             Whether mini-batches are drawn in a random order.
 
