@@ -310,9 +310,13 @@ def test_progress_bar_on_a_file(folder, small_parts, capsys):
 def test_ctrl_c_on_a_file(folder, small_parts):
     X, y, _ = samples(5000)
     net = network()
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    history = net.fit(mapped(folder, X), y, epochs=10**6, callbacks=lambda epoch: None)
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+
+    def start(epoch):
+        if epoch.epoch == 0:
+            timer.start()
+
+    history = net.fit(mapped(folder, X), y, epochs=10**6, callbacks=start)
     timer.join()
     assert history.stopped_by == "interrupted"
     assert history.epochs == history.loss.size > 0
