@@ -10,7 +10,10 @@ kernels run, differentiate and train it in place.
     probabilities = net.predict(X)
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from flatprop import kernels
 from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
@@ -34,6 +37,11 @@ from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
 from flatprop.training import DivergenceWarning, Trainer
+
+if TYPE_CHECKING:
+    from flatprop import interchange as interchange
+    from flatprop import plot as plot
+    from flatprop import sklearn as sklearn
 
 __version__ = _version("flatprop")
 
@@ -70,3 +78,16 @@ __all__ = [
     "schedules",
     "specialize",
 ]
+
+_LAZY = ("interchange", "plot", "sklearn")
+"""Submodules that are imported when they are first used: `import flatprop` stays light."""
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return _import_module(f"flatprop.{name}")
+    raise AttributeError(f"module 'flatprop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flatprop import checks, files
 
@@ -73,3 +73,17 @@ class Checkpoint:
     def __call__(self, epoch: Epoch) -> None:
         if (epoch.epoch + 1) % self.every == 0:
             epoch.save_checkpoint(self.path)
+
+
+def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """One function or several, as a tuple."""
+    if callable(callbacks):
+        callbacks = (callbacks,)
+    try:
+        callbacks = tuple(callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks must be a list of functions, got {callbacks!r}") from None
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
+    return tuple(callbacks)

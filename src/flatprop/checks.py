@@ -242,7 +242,7 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
         place = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
     if not array.any():
-        raise ValueError("sample_weight is 0 for every sample: nothing would be learnt")
+        raise ValueError("every sample_weight is zero: nothing would be learnt")
     return array
 
 

@@ -60,3 +60,8 @@ class History:
         if self.best_epoch is not None:
             parts.append(f"best epoch {self.best_epoch}")
         return f"History({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from flatprop import html
+
+        return html.of_history(self)

@@ -25,6 +25,8 @@ from flatprop.kernels import batches
 from flatprop.kernels.backprop import backward_workspace_size, workspace_size
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from flatprop.callbacks import Callback
     from flatprop.explain import Trace
     from flatprop.formulas.optimizers import Optimizer
@@ -606,6 +608,36 @@ class Network:
 
         to_c(self, path, name, test)
 
+    def to_onnx(self, path: str | PathLike[str] | None = None) -> "ModelProto":
+        """The network as an ONNX model, written to a file if given one.
+
+        It takes "X", (batch, inputs), and gives "y", (batch, outputs), for any number of rows.
+        `fp.interchange.to_onnx` says more.
+
+        Parameters
+        ----------
+        path
+            Where to; an existing file is replaced in one step. None writes nothing.
+
+        Returns
+        -------
+        onnx.ModelProto
+            The model.
+
+        Raises
+        ------
+        ImportError
+            If onnx is missing: ``pip install 'flatprop[onnx]'``.
+        ValueError
+            If a parameter is NaN or infinite, an activation of your own has a loop or calls
+            more than `math`, or the parameters take 2 GiB or more.
+        OSError
+            If the file cannot be written.
+        """
+        from flatprop.interchange import to_onnx
+
+        return to_onnx(self, path)
+
     # ---- data as the kernels take them
 
     def data(
@@ -699,6 +731,11 @@ class Network:
             f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
             f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
         )
+
+    def _repr_html_(self) -> str:
+        from flatprop import html
+
+        return html.of_network(self)
 
     def summary(self) -> Summary:
         """A table of the layers, for printing."""

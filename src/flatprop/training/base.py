@@ -11,7 +11,7 @@ import numpy as np
 
 from flatprop import checks, files
 from flatprop.arrays import Array
-from flatprop.callbacks import Callback, Epoch
+from flatprop.callbacks import Callback, Epoch, checked_callbacks
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
@@ -53,7 +53,7 @@ class Training(ABC):
         self.epochs = checks.count("epochs", epochs)
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
-        self.callbacks = _checked_callbacks(callbacks)
+        self.callbacks = checked_callbacks(callbacks)
         self.progress = bool(progress)
         self.data = self._take(X, y, sample_weight)
         self.validation = _checked_validation(network, validation_data)
@@ -188,19 +188,6 @@ class Training(ABC):
             figures["lr"] = f"{rate:.3g}"
         bar.set_postfix(figures, refresh=False)
         bar.update(done - bar.n)
-
-
-def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    if callable(callbacks):
-        callbacks = (callbacks,)
-    try:
-        callbacks = tuple(callbacks)
-    except TypeError:
-        raise TypeError(f"callbacks must be a list of functions, got {callbacks!r}") from None
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
-    return tuple(callbacks)
 
 
 def _checked_validation(

@@ -1,0 +1,20 @@
+"""Pictures of trainings and networks, by Matplotlib: ``pip install 'flatprop[plot]'``.
+
+Each function draws into the Axes (or, where it has several panels, the Figure) that it is
+given, or makes a new one, and returns the Axes drawn into. It shows nothing and changes no
+setting; text, background and fonts are those of the current style, light or dark.
+"""
+
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("matplotlib") is None:
+    raise ImportError("fp.plot needs Matplotlib: pip install 'flatprop[plot]'")
+
+from flatprop.plot.diagram import network
+from flatprop.plot.distributions import histograms
+from flatprop.plot.live import LiveLoss
+from flatprop.plot.loss_curves import history
+from flatprop.plot.regions import decision_regions
+from flatprop.plot.regression import fit
+
+__all__ = ["LiveLoss", "decision_regions", "fit", "histograms", "history", "network"]

@@ -1,0 +1,73 @@
+"""What all pictures share: where they draw, and colours that mean something.
+
+The colours are Okabe & Ito's (2008), which people with any colour vision tell apart; those
+that stand for one thing in all pictures come in two shades, for light and dark pages.
+"""
+
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure, SubFigure
+
+CLASSES = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+    "#8C564B",
+    "#6A5ACD",
+)
+MARKERS = "osD^vPX<>*"
+"""Beside the colour, for those who cannot see it."""
+
+
+class Colours(NamedTuple):
+    """By what they stand for."""
+
+    positive: str
+    negative: str
+    gradient: str
+    ink: str
+    """Of text, as the style has it."""
+
+
+def colours() -> Colours:
+    """For the current style, by whether its text is light or dark."""
+    ink = mpl.rcParams["text.color"]
+    red, green, blue = to_rgb(ink)
+    if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5:
+        return Colours("#56B4E9", "#F0903C", "#F097C8", ink)
+    return Colours("#0072B2", "#D55E00", "#A8327D", ink)
+
+
+def checked_axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """`ax`, or the axes of a new figure of this size in inches."""
+    if ax is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be a Matplotlib Axes, got {ax!r}")
+    return ax
+
+
+def checked_figure(
+    figure: Figure | SubFigure | None, size: tuple[float, float] | None = None
+) -> Any:
+    """`figure`, or a new one of this size in inches."""
+    if figure is None:
+        return plt.figure(figsize=size, layout="constrained")
+    if not isinstance(figure, (Figure, SubFigure)):
+        raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {figure!r}")
+    return figure
+
+
+def spans_decades(*series: Any) -> bool:
+    """Whether positive values differ so much that a linear axis would hide the smaller."""
+    values = [value for one in series for value in (one.min(), one.max()) if one.size]
+    return bool(values) and min(values) > 0 and max(values) > 30 * min(values)

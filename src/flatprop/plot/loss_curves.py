@@ -1,0 +1,162 @@
+"""The course of a training: loss by epoch, and the learning rate where it changes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+from flatprop.history import FloatArray, History
+from flatprop.plot.canvas import CLASSES, checked_axes, colours, spans_decades
+
+ENDS = {
+    "epochs": "all {} done",
+    "converged": "converged after {}",
+    "patience": "stopped by patience after {}",
+    "diverged": "diverged after {}",
+    "interrupted": "interrupted after {}",
+    "callback": "stopped by a callback after {}",
+}
+"""How to say which rule ended a training."""
+PANEL = 0.85
+"""Height of the panel of the learning rate, in inches: a layout engine that moves the axes
+above it would not settle on a part of their height."""
+
+
+def history(
+    history: History | Mapping[str, History], ax: Axes | None = None, *, log: bool | None = None
+) -> Axes:
+    """Draw loss curves: training, validation, the best epoch, and why training stopped.
+
+    Where the learning rate changes in the course of a training, it has a panel of its own
+    below.
+
+    Parameters
+    ----------
+    history
+        What `fit` returned; or several to compare, a dict from their names.
+    ax
+        Where to draw; None makes a figure.
+    log
+        Whether the loss is on a logarithmic scale; None decides by its range.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes of the loss. That of the learning rate is ``ax.child_axes[0]``, if there is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `history` is neither a History nor a dict of them.
+
+    Notes
+    -----
+    Epochs count from 0, as in `History.best_epoch`. The training loss is the mean over an
+    epoch, as the parameters changed; the validation loss is measured after it, so that it
+    may well be the lower of the two.
+    """
+    histories = _checked(history)
+    ax = checked_axes(ax)
+    single = not isinstance(history, Mapping)
+    for number, (name, one) in enumerate(histories.items()):
+        colour = CLASSES[number % len(CLASSES)]
+        _curves(ax, one, name, colour, CLASSES[5] if single else colour)
+        if one.best_epoch is not None or (single and one.val_loss.size):
+            _mark_best(ax, one, label=single)
+    losses = [_finite(part) for one in histories.values() for part in (one.loss, one.val_loss)]
+    if spans_decades(*[part for part in losses if part.size]) if log is None else log:
+        ax.set_yscale("log")
+    ax.set_ylabel("loss")
+    if single:
+        (one,) = histories.values()
+        ax.set_title(_end(one))
+    _legend(ax, histories, single)
+    _learning_rates(ax, histories)
+    return ax
+
+
+def _checked(history: object) -> dict[str, History]:
+    histories: dict[Any, Any]
+    histories = dict(history) if isinstance(history, Mapping) else {"": history}
+    if not histories:
+        raise ValueError("history is an empty dict; give at least one History by name")
+    for one in histories.values():
+        if not isinstance(one, History):
+            raise TypeError(
+                f"history must be what fit returned, an fp.History, or a dict of them by name; "
+                f"got {one!r}"
+            )
+    return histories
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return values[np.isfinite(values)]
+
+
+def _end(history: History) -> str:
+    """How many epochs there were, and why there are no more."""
+    epochs = f"{history.epochs:,} epoch{'s' * (history.epochs != 1)}"
+    return ENDS.get(history.stopped_by, "{}").format(epochs)
+
+
+def _curves(ax: Axes, history: History, name: str, colour: str, validation: str) -> None:
+    marker = "o" if history.epochs == 1 else ""  # a line of one point cannot be seen
+    epochs = np.arange(history.epochs)
+    label = f"{name}: {_end(history)}" if name else "training"
+    ax.plot(epochs, history.loss, color=colour, marker=marker, label=label)
+    if history.val_loss.size:
+        label = "" if name else "validation"
+        ax.plot(
+            epochs, history.val_loss, "--", color=validation, marker=marker, label=label or None
+        )
+
+
+def _mark_best(ax: Axes, history: History, label: bool) -> None:
+    monitored = history.val_loss if history.val_loss.size else history.loss
+    best, text = history.best_epoch, "best"
+    if best is None:
+        if not np.isfinite(monitored).any():
+            return
+        best, text = int(np.nanargmin(monitored)), "lowest"
+    text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
+    ax.plot(
+        best,
+        monitored[best],
+        "o",
+        color=colours().ink,
+        markerfacecolor="none",
+        markersize=8,
+        label=text if label else None,
+    )
+
+
+def _legend(ax: Axes, histories: Mapping[str, History], single: bool) -> None:
+    handles = ax.get_legend_handles_labels()[0]
+    if not single and any(one.val_loss.size for one in histories.values()):
+        ink = colours().ink
+        handles.append(Line2D([], [], color=ink, label="training"))
+        handles.append(Line2D([], [], color=ink, linestyle="--", label="validation"))
+    ax.legend(handles=handles)
+
+
+def _learning_rates(ax: Axes, histories: Mapping[str, History]) -> None:
+    rates = [one.learning_rate for one in histories.values()]
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not any(rate.size and np.ptp(rate) for rate in rates):
+        ax.set_xlabel("epoch")
+        return
+    corner: Any = ax.transAxes
+    inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, corner)
+    place = blended_transform_factory(ax.transAxes, inches_below)
+    panel = ax.inset_axes((0, -PANEL - 0.12, 1, PANEL), transform=place, sharex=ax)
+    for number, rate in enumerate(rates):
+        panel.plot(np.arange(rate.size), rate, color=CLASSES[number % len(CLASSES)])
+    if spans_decades(*[rate for rate in rates if rate.size]):
+        panel.set_yscale("log")
+    panel.set_ylabel("learning\nrate")
+    panel.set_xlabel("epoch")
+    ax.tick_params(labelbottom=False)

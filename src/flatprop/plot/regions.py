@@ -1,0 +1,199 @@
+"""Where a classifier with two inputs says what."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from numpy.typing import ArrayLike, NDArray
+
+from flatprop import checks
+from flatprop.network import Network
+from flatprop.plot import frames
+from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes
+
+Array = NDArray[Any]
+
+
+def decision_regions(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    features: tuple[int, int] | None = None,
+    at: ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    resolution: int = 200,
+) -> Axes:
+    """Draw the regions of a classifier's classes, and samples on top.
+
+    The colour of a point is that of its most probable class, the fuller the more probable
+    it is; without probabilities all points are equally full.
+
+    Parameters
+    ----------
+    model
+        A Network with the loss "cross_entropy", or "binary_cross_entropy" and one output; or
+        any object with ``predict`` and perhaps ``predict_proba``, as scikit-learn's classifiers.
+    X
+        (n, inputs), the samples; an array or a data frame.
+    y
+        (n,), their classes: labels as the model knows them; for a Network class indices, rows
+        of probabilities, or 0 and 1.
+    ax
+        Where to draw; None makes a figure.
+    features
+        Which two inputs are the axes; needed where there are more than two.
+    at
+        (inputs,), what the other inputs are held at; None takes their medians over X.
+    class_names
+        One per class; None takes the model's.
+    feature_names
+        One per input; None takes the columns of a data frame.
+    resolution
+        Points along each axis at which the model is asked.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With the regions as its one image, (resolution, resolution, 4).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model is no classifier, the data do not fit it, or X has more than two columns
+        and `features` does not say which.
+    """
+    resolution = checks.count("resolution", resolution, least=2)
+    samples = checks.numbers("X", X, np.dtype(float))
+    if samples.ndim != 2:
+        raise ValueError(f"X must have two dimensions, (n, inputs), not shape {samples.shape}")
+    names = frames.feature_names(X, feature_names, samples.shape[1])
+    first, second = _checked_features(features, samples.shape[1])
+    held = np.median(samples, axis=0) if at is None else checks.numbers("at", at, np.dtype(float))
+    if held.shape != samples.shape[1:]:
+        raise ValueError(
+            f"at must have shape {samples.shape[1:]}, one per input, not {held.shape}"
+        )
+    classes = _classes(model)
+    members = _members(model, y, classes, len(samples))
+    labels = [str(label) for label in (classes if class_names is None else class_names)]
+    if len(labels) != len(classes):
+        raise ValueError(f"class_names has {len(labels)} names for {len(classes)} classes")
+
+    ax = checked_axes(ax)
+    x_range, y_range = (_range(samples[:, feature]) for feature in (first, second))
+    grid = np.tile(held, (resolution**2, 1))
+    across = np.meshgrid(*(_centres(*ends, resolution) for ends in (x_range, y_range)))
+    grid[:, first], grid[:, second] = (axis.ravel() for axis in across)
+    probabilities = _probabilities(model, frames.as_given(X, grid), classes)
+    palette = np.array([to_rgb(CLASSES[k % len(CLASSES)]) for k in range(len(classes))])
+    image = _shades(probabilities, palette).reshape(resolution, resolution, 4)
+    ax.imshow(
+        image, extent=(*x_range, *y_range), origin="lower", aspect="auto", interpolation="nearest"
+    )
+    for k, label in enumerate(labels):
+        mine = samples[members == k]
+        ax.scatter(
+            mine[:, first],
+            mine[:, second],
+            s=22,
+            color=palette[k],
+            marker=MARKERS[k % len(MARKERS)],
+            edgecolors="white",
+            linewidths=0.5,
+            label=label,
+        )
+    ax.set_xlim(x_range)
+    ax.set_ylim(y_range)
+    ax.set_xlabel(names[first])
+    ax.set_ylabel(names[second])
+    ax.legend()
+    return ax
+
+
+def _checked_features(features: tuple[int, int] | None, inputs: int) -> tuple[int, int]:
+    if features is None:
+        if inputs != 2:
+            raise ValueError(
+                f"X has {inputs} columns, but a picture has two axes; choose two inputs with "
+                "features=(i, j), and the others are held at their medians, or at `at`"
+                if inputs > 2
+                else f"X has {inputs} column, but regions take two inputs"
+            )
+        return 0, 1
+    first, second = (checks.count("features", feature, least=0) for feature in features)
+    if max(first, second) >= inputs or first == second:
+        raise ValueError(
+            f"features must be two different columns of X, 0 to {inputs - 1}, not {features}"
+        )
+    return first, second
+
+
+def _classes(model: Any) -> list[Any]:
+    """What the model calls its classes."""
+    if isinstance(model, Network):
+        loss = model.loss_function.name
+        if loss == "cross_entropy":
+            return list(range(model.outputs))
+        if loss == "binary_cross_entropy" and model.outputs == 1:
+            return [0, 1]
+        raise ValueError(
+            'a network that tells classes apart has the loss "cross_entropy", or '
+            f'"binary_cross_entropy" and one output; this is {model!r}'
+        )
+    classes = getattr(model, "classes_", None)
+    if classes is None or not hasattr(model, "predict"):
+        raise TypeError(
+            "model must be an fp.Network or a fitted classifier, with predict and classes_; "
+            f"got {model!r}"
+        )
+    if isinstance(classes, list):
+        raise ValueError("model has several outputs; regions can be drawn of one")
+    return list(classes)
+
+
+def _members(model: Any, y: ArrayLike, classes: list[Any], rows: int) -> Array:
+    """The place of each sample's class among `classes`."""
+    given = np.asarray(y)
+    if isinstance(model, Network) and given.ndim == 2:
+        given = given.argmax(axis=1) if given.shape[1] > 1 else given[:, 0]
+    if given.shape != (rows,):
+        raise ValueError(f"y must have shape ({rows},), one class per row of X, not {given.shape}")
+    places = {label: place for place, label in enumerate(classes)}
+    unknown = [label for label in given.tolist() if label not in places]
+    if unknown:
+        raise ValueError(f"y holds {unknown[0]!r}, but the classes of the model are {classes}")
+    return np.array([places[label] for label in given.tolist()])
+
+
+def _range(values: Array) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _centres(low: float, high: float, count: int) -> Array:
+    """Of the pixels between two ends."""
+    return low + (np.arange(count) + 0.5) * (high - low) / count
+
+
+def _probabilities(model: Any, grid: Any, classes: list[Any]) -> Array:
+    """(points, classes); 1 and 0 where the model gives none."""
+    if isinstance(model, Network):
+        p = model.predict(grid).astype(float)
+        return np.hstack([1 - p, p]) if model.outputs == 1 else p
+    if hasattr(model, "predict_proba"):
+        return np.asarray(model.predict_proba(grid), float)
+    return np.asarray(model.predict(grid)[:, None] == np.array(classes), float)
+
+
+def _shades(probabilities: Array, palette: Array) -> Array:
+    """The colour of the most probable class, the more opaque the surer it is."""
+    classes = probabilities.shape[1]
+    best = probabilities.argmax(axis=1)
+    sureness = (probabilities.max(axis=1) - 1 / classes) / (1 - 1 / classes)
+    return np.column_stack([palette[best], 0.12 + 0.43 * sureness])

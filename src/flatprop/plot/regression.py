@@ -1,0 +1,134 @@
+"""How well a regression follows its data: the fit, and what it leaves over."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import ArrayLike, NDArray
+
+from flatprop import checks
+from flatprop.network import Network
+from flatprop.plot import frames
+from flatprop.plot.canvas import checked_figure, colours
+
+Array = NDArray[Any]
+CURVE_POINTS = 500
+
+
+def fit(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    figure: Figure | SubFigure | None = None,
+    *,
+    output: int = 0,
+) -> NDArray[Any]:
+    """Draw a regression over its data, and the residuals.
+
+    With one input: the fitted curve over the samples, and the residuals y - ŷ below. With
+    several: predicted against observed, and the residuals against the predicted.
+
+    Parameters
+    ----------
+    model
+        A Network, or any object with ``predict``, as scikit-learn's regressors.
+    X
+        (n, inputs); (n,) where there is one input. An array or a data frame.
+    y
+        (n, outputs), or (n,) where there is one output.
+    figure
+        Where to draw; None makes one.
+    output
+        Which output, where there are several.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes
+        The two panels, (2,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data do not fit the model, or it is a classifier.
+    """
+    samples, observed, predict = _checked(model, X, y, output)
+    predicted = predict(X)
+    residuals = observed - predicted
+    one_input = samples.shape[1] == 1
+    figure = checked_figure(figure, (6.4, 5.6) if one_input else (9.6, 4.4))
+    style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": colours().positive}
+    style |= {"markersize": 4 if len(samples) < 300 else 3, "markeredgewidth": 0}
+    style["alpha"] = max(0.15, min(0.8, 60 / len(samples) ** 0.7))
+    if one_input:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        x = samples[:, 0]
+        grid = np.linspace(x.min(), x.max(), CURVE_POINTS)
+        top.plot(x, observed, label="observed y", **style)
+        curve = predict(frames.as_given(X, grid[:, None]))
+        top.plot(grid, curve, color=colours().negative, label="fitted ŷ")
+        top.set_ylabel("y")
+        top.legend()
+        bottom.plot(x, residuals, **style)
+        bottom.set_xlabel(frames.feature_names(X, None, 1)[0])
+    else:
+        top, bottom = figure.subplots(1, 2)
+        top.plot(observed, predicted, **style)
+        middle = float(observed.mean())
+        top.axline((middle, middle), slope=1, color=colours().ink, linewidth=0.8)
+        top.set_aspect("equal", adjustable="datalim")
+        top.set_xlabel("observed y")
+        top.set_ylabel("predicted ŷ")
+        bottom.plot(predicted, residuals, **style)
+        bottom.set_xlabel("predicted ŷ")
+    bottom.axhline(0, color=colours().ink, linewidth=0.8)
+    bottom.set_ylabel("residual y − ŷ")
+    top.set_title(_goodness(observed, residuals))
+    return np.array([top, bottom])
+
+
+def _checked(
+    model: Any, X: ArrayLike, y: ArrayLike, output: int
+) -> tuple[Array, Array, Callable[[Any], Array]]:
+    """X as (n, inputs), y of the one output as (n,), and the function from X to this output."""
+    if not callable(getattr(model, "predict", None)):
+        raise TypeError(f"model must have a method predict, as an fp.Network has; got {model!r}")
+    if getattr(model, "classes_", None) is not None or (
+        isinstance(model, Network) and model.loss_function.domain in ("classes", "fraction")
+    ):
+        raise ValueError("model is a classifier; see fp.plot.decision_regions")
+    output = checks.count("output", output, least=0)
+    samples = checks.numbers("X", X, np.dtype(float))
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    observed = checks.numbers("y", y, np.dtype(float))
+    if observed.ndim == 1:
+        observed = observed[:, None]
+    if observed.ndim != 2 or len(observed) != len(samples):
+        raise ValueError(
+            f"X has {len(samples)} rows, but y has shape {observed.shape}; they need one row per "
+            "sample"
+        )
+    outputs = observed.shape[1]
+    if output >= outputs:
+        raise ValueError(f"output is {output}, but y has {outputs} columns, from 0")
+
+    def predict(rows: Any) -> Array:
+        predicted = np.asarray(model.predict(rows), float)
+        predicted = predicted.reshape(len(predicted), -1)
+        if predicted.shape[1] != outputs:
+            raise ValueError(
+                f"y has {outputs} columns, but the model predicts {predicted.shape[1]}"
+            )
+        return predicted[:, output]
+
+    return samples, observed[:, output], predict
+
+
+def _goodness(observed: Array, residuals: Array) -> str:
+    """The root mean squared error, and the part of the variance that is explained."""
+    text = f"RMSE {np.sqrt(np.mean(residuals**2)):.3g}"
+    total = np.sum((observed - observed.mean()) ** 2)
+    if total > 0:
+        text += f", R² {1 - np.sum(residuals**2) / total:.4g}"
+    return text

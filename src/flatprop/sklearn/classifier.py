@@ -1,0 +1,242 @@
+"""`MLPClassifier`."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from flatprop.arrays import Array
+from flatprop.description import Dense
+from flatprop.sklearn import settings
+from flatprop.sklearn.base import BaseMLP
+from flatprop.sklearn.parameters import documented
+from flatprop.sklearn.samples import Samples
+
+
+@documented
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multi-layer perceptron classifier, drop-in for scikit-learn's.
+
+    Binary labels have one sigmoid output, several classes a softmax, several labels per
+    sample (a column of 0 and 1 for each) a sigmoid each.
+
+    Parameters
+    ----------
+    {network}
+    {training}
+    loss : {{"log_loss"}}, a loss of flatprop or a function, default="log_loss"
+        What is made small. "log_loss" is the cross-entropy; any other loss gets 0 and 1
+        as targets for the probabilities.
+    class_weight : dict or "balanced", default=None
+        A weight for each class, by which those of its samples are multiplied; "balanced"
+        makes them inversely proportional to how often the class occurs.
+    {extra}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    {attributes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from flatprop.sklearn import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier(activation="tanh", solver="lbfgs", random_state=0).fit(X, y)
+    >>> bool(model.score(X, y) > 0.97)
+    True
+    """
+
+    classes_: Array
+    _label_binarizer: Any
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        callbacks: Any = (),
+    ) -> None:
+        self._keep(locals())
+
+    @available_if(lambda self: self._has_partial_fit())
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> "MLPClassifier":
+        """Go through these samples once; the optimizer remembers those before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will ever be, for the first call.
+
+        Returns
+        -------
+        MLPClassifier
+            The estimator itself.
+        """
+        known = getattr(self, "classes_", None)
+        if known is None:
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            labels = y if type_of_target(y).startswith("multilabel") else unique_labels(classes)
+            self._label_binarizer = LabelBinarizer().fit(labels)
+            self.classes_ = unique_labels(classes)
+        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{known!r}"
+            )
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
+                "or weights from sklearn.utils.class_weight.compute_class_weight"
+            )
+        self._fit(X, y, sample_weight, (None, None, None), True)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels; or 1 for each label whose probability is above a half.
+        """
+        found = self._chosen(self._outputs(X))
+        return found if found.ndim == 2 else self.classes_[found]
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        outputs = self._outputs(X)
+        if self.n_outputs_ == 1:
+            return np.hstack([1 - outputs, outputs])
+        return outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of `predict_proba`."""
+        probabilities = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(probabilities, out=probabilities)
+
+    def _chosen(self, outputs: Array) -> Array:
+        """Indices of classes; or 0 and 1 for each label."""
+        if self._kind == "multiclass":
+            return np.asarray(outputs.argmax(axis=1))
+        above = (outputs > 0.5).astype(np.int64)
+        if self._kind != "binary":
+            return above
+        return np.minimum(above.ravel(), len(self.classes_) - 1)
+
+    # ---- what the base asks for
+
+    @property
+    def _kind(self) -> str:
+        return str(self._label_binarizer.y_type_)
+
+    def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        X, y = self._arrays(X, y, reset)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+            return X, y
+        found = unique_labels(y)
+        if self.warm_start and not incremental and set(found) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found}"
+            )
+        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {found}."
+            )
+        return X, y
+
+    def _weights(self, y: Any, sample_weight: Any, dtype: Any) -> Any:
+        weight = super()._weights(y, sample_weight, dtype)
+        if self.class_weight is None:
+            return weight
+        by_class = compute_sample_weight(self.class_weight, y).astype(dtype)
+        return by_class if weight is None else by_class * weight
+
+    def _encode(self, y: Any) -> Array:
+        if self._kind == "multiclass":
+            return np.asarray(np.searchsorted(self.classes_, y))
+        return np.asarray(self._label_binarizer.transform(y)).astype(bool)
+
+    def _targets(self, encoded: Array) -> Array:
+        if encoded.ndim == 1 and self.loss != "log_loss":
+            return np.eye(len(self.classes_))[encoded]
+        return encoded
+
+    def _units(self, encoded: Array) -> int:
+        return len(self.classes_) if encoded.ndim == 1 else encoded.shape[1]
+
+    def _last_layer(self, units: int) -> tuple[Dense, Any]:
+        several = self._kind == "multiclass"
+        loss = "cross_entropy" if several else "binary_cross_entropy"
+        if self.loss != "log_loss":
+            loss = settings.loss(self.loss)
+        return Dense(units, "softmax" if several else "sigmoid"), loss
+
+    def _score(self, outputs: Array, samples: Samples) -> float:
+        chosen = self._chosen(outputs)
+        right = chosen == samples.y.reshape(chosen.shape)
+        if right.ndim == 2:
+            right = right.all(axis=1)
+        return float(np.average(right, weights=samples.weight))
+
+    def _loss_offset(self, samples: Samples) -> float:
+        return 0.0
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,89 @@
+"""What an epoch is reported to: printed lines, flatprop's callbacks, scikit-learn's."""
+
+from typing import Any
+
+from flatprop.callbacks import Epoch, checked_callbacks
+from flatprop.network import Network
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing to support."""
+
+    def with_callbacks(method: Any) -> Any:
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "Reports", "with_callbacks"]
+
+
+class NoCheckpoint:
+    """Stands for the training in an `Epoch` that cannot be written to a file."""
+
+    def state(self) -> Any:
+        raise ValueError(
+            "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and "
+            "goes on with warm_start or partial_fit"
+        )
+
+
+class Reports:
+    """One `fit`, as its callbacks see it."""
+
+    def __init__(
+        self, estimator: Any, network: Network, X: Any, y: Any, sample_weight: Any
+    ) -> None:
+        self.estimator = estimator
+        self.network = network
+        self._own = checked_callbacks(estimator.callbacks)
+        self._context = None
+        if getattr(estimator, "_skl_callbacks", None):
+            self._data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+            self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+            self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def say(self, text: str) -> None:
+        """Print, if `verbose`."""
+        if self.estimator.verbose:
+            print(text)
+
+    def begin_epoch(self) -> None:
+        """An epoch begins."""
+        if self._context is not None:
+            self._task = self._context.subcontext(task_name="epoch")
+            self._task.call_on_fit_task_begin(estimator=self.estimator, **self._data)
+
+    def end_epoch(
+        self, epoch: int, loss: float, val_loss: float | None, rate: float | None
+    ) -> bool:
+        """An epoch has ended; whether a callback wants the training to."""
+        stop = False
+        if self._own:
+            limit = self.estimator.max_iter
+            training: Any = NoCheckpoint()
+            report = Epoch(self.network, epoch, limit, loss, val_loss, rate, training)
+            answers = [callback(report) for callback in self._own]
+            stop = any(answer is True for answer in answers)
+        if self._context is not None:
+            stop |= self._task.call_on_fit_task_end(
+                estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data
+            )
+        return stop
+
+    def end(self) -> None:
+        """The training has ended."""
+        if self._context is not None:
+            self._context.call_on_fit_task_end(
+                estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data
+            )
+
+    def _as_it_is(self) -> dict[str, Any]:
+        """What makes a copy of the estimator one that was fitted so far."""
+        copy = self.network.copy()
+        return {
+            "_network": copy,
+            "coefs_": list(copy.weights),
+            "intercepts_": list(copy.biases),
+        }

@@ -1,0 +1,130 @@
+"""What the parameters of the estimators mean: layers, loss, optimizer, batches; all checked."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flatprop import checks
+from flatprop.callbacks import checked_callbacks
+from flatprop.description import Dense
+from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
+from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from flatprop.solvers import LBFGS, SOLVERS, Solver
+
+LIKE_SCIKIT_LEARN = ("identity", "logistic", "tanh", "relu")
+"""The hidden activations whose initial weights are drawn as scikit-learn does."""
+
+
+class PoissonDeviance(Poisson):
+    """Poisson's loss summed over the outputs, as scikit-learn has it."""
+
+    reduction = REDUCTIONS[1]
+
+
+def hidden_layers(estimator: Any) -> list[Dense]:
+    """The hidden layers, with their activations."""
+    sizes = estimator.hidden_layer_sizes
+    sizes = [sizes] if np.ndim(sizes) == 0 else list(sizes)
+    if any(isinstance(size, (int, float, np.number)) and size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    sizes = [checks.count("hidden_layer_sizes", size) for size in sizes]
+    activations = estimator.activation
+    if isinstance(activations, str) or callable(activations):
+        activations = [activations] * len(sizes)
+    activations = list(activations)
+    if len(activations) != len(sizes):
+        raise ValueError(
+            f"activation names {len(activations)} activations for {len(sizes)} hidden layers; "
+            "give one for all or one for each"
+        )
+    return [Dense(n, sigmoid(a)) for n, a in zip(sizes, activations, strict=True)]
+
+
+def sigmoid(activation: Any) -> Any:
+    """An activation by flatprop's name: scikit-learn calls the sigmoid logistic."""
+    return "sigmoid" if activation == "logistic" else activation
+
+
+def initial_weights(layers: list[Dense], inputs: int, random: np.random.RandomState) -> list[Any]:
+    """(W, b) of every layer as scikit-learn draws them, or None where the activation is none of
+    its four.
+
+    Uniform with bound sqrt(6 / (inputs + units)), or sqrt(2 / ...) before a logistic
+    (Glorot & Bengio 2010); the last layer as the one before it.
+    """
+    drawn: list[Any] = []
+    for number, layer in enumerate(layers):
+        before = layers[min(number, max(len(layers) - 2, 0))]
+        name = "logistic" if before.activation == "sigmoid" else before.activation
+        if len(layers) > 1 and name not in LIKE_SCIKIT_LEARN:
+            drawn.append(None)
+        else:
+            bound = math.sqrt((2 if name == "logistic" else 6) / (inputs + layer.units))
+            W = random.uniform(-bound, bound, (inputs, layer.units))
+            drawn.append((W, random.uniform(-bound, bound, layer.units)))
+        inputs = layer.units
+    return drawn
+
+
+ALIASES: dict[str, type[Loss]] = {
+    "squared_error": LOSSES["half_mse"],
+    "absolute_error": LOSSES["mae"],
+    "poisson": PoissonDeviance,
+}
+
+
+def loss(given: Any) -> Any:
+    """A loss as `Network` takes it; scikit-learn's names mean what they mean there."""
+    if isinstance(given, str) and given in ALIASES:
+        return ALIASES[given]()
+    if isinstance(given, str):
+        return LOSSES[checks.choice("loss", given, [*ALIASES, *LOSSES])]()
+    return given
+
+
+def optimizer(estimator: Any) -> Optimizer | Solver:
+    """The optimizer or solver that `solver` means, with the parameters that belong to it."""
+    given = estimator.solver
+    rate = checks.positive("learning_rate_init", estimator.learning_rate_init)
+    if isinstance(given, (Optimizer, Solver)):
+        return given
+    if isinstance(given, type) and issubclass(given, (Optimizer, Solver)):
+        raise TypeError(f"solver is a class; write fp.{given.__name__}(...)")
+    name = checks.choice("solver", given, [*OPTIMIZERS, *SOLVERS])
+    if name == "sgd":
+        momentum = checks.positive("momentum", estimator.momentum, or_zero=True)
+        return SGD(rate, momentum, nesterov=bool(estimator.nesterovs_momentum) and momentum > 0)
+    if name == "adam":
+        betas = estimator.beta_1, estimator.beta_2
+        return Adam(rate, betas=betas, eps=checks.positive("epsilon", estimator.epsilon))
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name](rate)
+    if name == "lbfgs":
+        return LBFGS(gtol=checks.positive("tol", estimator.tol, or_zero=True))
+    return SOLVERS[name]()
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Whether `solver` goes by mini-batches."""
+    solver = estimator.solver
+    return isinstance(solver, Optimizer) or (isinstance(solver, str) and solver in OPTIMIZERS)
+
+
+def check_the_rest(estimator: Any) -> None:
+    """The parameters that are numbers or names, and nothing more; and the callbacks."""
+    checked_callbacks(estimator.callbacks)
+    checks.positive("alpha", estimator.alpha, or_zero=True)
+    checks.positive("power_t", estimator.power_t, or_zero=True)
+    checks.positive("tol", estimator.tol, or_zero=True)
+    checks.count("max_iter", estimator.max_iter)
+    checks.count("max_fun", estimator.max_fun)
+    if estimator.n_iter_no_change != math.inf:
+        checks.count("n_iter_no_change", estimator.n_iter_no_change)
+    if not (isinstance(estimator.batch_size, str) and estimator.batch_size == "auto"):
+        checks.count("batch_size", estimator.batch_size)
+    fraction = checks.positive("validation_fraction", estimator.validation_fraction, or_zero=True)
+    if fraction >= 1:
+        raise ValueError(f"validation_fraction must lie in [0, 1), got {fraction:g}")
+    schedules = ("constant", "invscaling", "adaptive")
+    checks.choice("learning_rate", estimator.learning_rate, schedules)
