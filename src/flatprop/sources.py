@@ -8,6 +8,7 @@ long runs also where their order is random.
 import math
 import mmap
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -89,11 +90,15 @@ class Rows:
         self._read = read
         self._checked = checked
 
+    def lend(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
+        """Call `use` with rows start to stop, which hold only until it returns."""
+        segment = self._read(start, stop)
+        use(self._checked(segment, start))
+        release(segment)
+
     def copy(self, start: int, stop: int, out: Array) -> None:
         """out, (rows, columns), ← rows start to stop."""
-        segment = self._read(start, stop)
-        out[...] = self._checked(segment, start)
-        release(segment)
+        self.lend(start, stop, partial(np.copyto, out))
 
 
 def held(array: Array) -> Rows:
@@ -250,9 +255,11 @@ def predict(network: "Network", X: Any) -> Array:
     block = network.block_rows
     width = x.columns * network.dtype.itemsize
     size = block * max(1, PART_BYTES // SEGMENTS // (block * width))
-    segment = np.empty((min(size, x.rows), x.columns), network.dtype)
     for start in range(0, x.rows, size):
-        stop = min(start + size, x.rows)
-        x.copy(start, stop, segment[: stop - start])
-        out[start:stop] = network.predict(segment[: stop - start])
+        place = out[start : start + size]
+        x.lend(start, start + len(place), partial(_predict_into, network, place))
     return out
+
+
+def _predict_into(network: "Network", out: Array, rows: Array) -> None:
+    out[...] = network.predict(rows)
