@@ -278,5 +278,5 @@ def _quantity(symbol: str, meaning: str, value: Array) -> list[str]:
     label = f"  {symbol:<6}= {meaning}"
     lines = text.split("\n")
     if len(lines) == 1 and len(label) + len(text) < 78:
-        return [f"{label:<38}= {text}"]
+        return [f"{label:<37} = {text}"]
     return [label, *(f"      {line}" for line in lines)]

@@ -576,7 +576,7 @@ class Network:
     ) -> None:
         """Write the network as one file of C99 that needs nothing but <math.h>.
 
-        The file defines, for float64 networks with `double` in place of `float`,
+        The file defines, for float64 networks with `double` in place of `float`::
 
             void <name>(const float *x, float *out);
             void <name>_batch(size_t rows, const float *x, float *out);

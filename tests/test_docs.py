@@ -1,0 +1,194 @@
+"""Every page of the documentation runs, and shows what it says.
+
+`docs/extensions/page_code.py` runs a page as the site does when it is built: all Python in order, in a
+fresh namespace and an empty folder, with warnings as errors. A page or a block that is added
+is run too; what is checked of its results beyond that is in `CHECKS`.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS / "extensions"))
+
+import page_code  # noqa: E402
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
+CHECKS = {}
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def checks(page):
+    def register(function):
+        CHECKS[page] = function
+        return function
+
+    return register
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_page(page, tmp_path):
+    blocks = page_code.blocks_of(page)
+    if any(block.language == "c" for block in blocks) and shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    try:
+        run = page_code.run(page, tmp_path)
+    except ImportError as error:
+        skip_without_extra(error)
+        raise
+    CHECKS.get(name(page), lambda run: None)(run)
+
+
+def skip_without_extra(error):
+    """Skip where a package is missing that is not ours: one that an extra brings."""
+    missing = (error.name or "").partition(".")[0]
+    ours = missing in ("", "flatprop") or not isinstance(error, ModuleNotFoundError)
+    if "pip install 'flatprop[" in str(error) or not ours:
+        pytest.skip(f"the page needs more: {error}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_fence_is_of_a_kind_that_is_run(page):
+    """Python, C and commands are; plain ones and the site's own directives are not code."""
+    for block in page_code.blocks_of(page):
+        assert block.language in page_code.LANGUAGES or block.language.startswith("{"), block
+    # none is hidden in a list or a quotation, where it would be looked for in vain
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r"```", text)) == 2 * len(page_code.blocks_of(page))
+
+
+def test_a_page_that_is_wrong_fails(tmp_path):
+    page = tmp_path / "page.md"
+    (tmp_path / "empty").mkdir()
+    for block, message in (
+        ("```python\n1 / 0\n```", "division"),
+        ("```python\nimport warnings\nwarnings.warn('old')\n```", "old"),
+        ("```console\n$ python -m flatprop explain neuron\nanother output\n```", "ended with 0"),
+        ("```console\n$ python -m flatprop explain nothing\n```", "ended with"),
+        ("```console\n$ uname\nLinux\n```", "cannot be checked"),
+    ):
+        page.write_text(f"# Title\n\n{block}\n", encoding="utf-8")
+        with pytest.raises((Exception, Warning), match=message) as caught:
+            page_code.run(page, tmp_path / "empty")
+        assert "begins on line 4" in caught.value.__notes__[0]
+
+
+# ---- what the pages show
+
+
+@checks("README.md")
+def check_readme(run):
+    assert sum(block.language == "python" for block in run.blocks) >= 3
+    assert "stopped by" in run.printed
+    assert run.names["net"].predict([[0.5]])[0, 0] == pytest.approx(np.sin(0.5), abs=0.1)
+    assert run.names["result"].fun < 0.02
+    assert np.isfinite(run.names["state"]).all()
+
+
+@checks("docs/guide/embed.md")
+def check_embed(run):
+    names = run.names
+    assert names["C_SOURCE"] == (ROOT / "tests" / "c" / "example.c").read_text(encoding="utf-8")
+    assert np.isfinite(names["state"]).all()
+    assert names["loss"] < 0.01
+    assert names["status"] == 0
+    assert names["net"].loss(names["X"], names["y"]) < names["before"] / 2
+    assert names["history"].loss[-1] < 1e-6
+    assert (run.folder / "policy.c").exists()
+    np.testing.assert_array_equal(names["again"].params, names["wavy"].params)
+
+
+@checks("docs/tutorials/backpropagation.md")
+def check_backpropagation(run):
+    names = run.names
+    trace = names["trace"]
+    assert names["z"] == pytest.approx(0.35, abs=1e-12)
+    assert names["a"] == pytest.approx(0.586618, abs=1e-6)
+    assert trace.loss == pytest.approx(0.085443, abs=1e-6)
+    assert trace.layers[0].dL_dW.item() == pytest.approx(-0.050122, abs=1e-6)
+    assert trace.layers[0].dL_db.item() == pytest.approx(-0.100244, abs=1e-6)
+    assert (names["W"], names["b"]) == pytest.approx((0.305012, 0.210024), abs=1e-6)
+    for number in ("0.085443", "-0.413382", "-0.100244", "-0.050122", "0.0841923"):
+        assert number in run.printed
+
+
+@checks("docs/tutorials/gradient_descent.md")
+def check_gradient_descent(run):
+    names = run.names
+    assert names["terms"].sum() == pytest.approx(-15.655108, abs=1e-6)
+    assert round(names["terms"].sum(), 1) == -15.7
+    assert names["gradient"][-1] == pytest.approx(names["terms"].sum(), abs=1e-12)
+    steps = np.array(names["steps"])
+    assert steps[1, 0] == pytest.approx(-0.1 * names["terms"].sum(), abs=1e-12)
+    assert round(-0.1 * round(names["terms"].sum(), 1), 2) == 1.57
+    assert len(steps) == 20
+    assert steps[-1] == pytest.approx([2.609185, 6.28e-5], abs=1e-6)
+    assert names["distance"][1:] / names["distance"][:-1] == pytest.approx(0.4, abs=1e-4)
+    assert names["history"].loss[-1] < 1e-20
+    assert np.abs(names["net"].predict(names["dosage"])[:, 0] - names["effective"]).max() < 1e-10
+
+
+@checks("docs/tutorials/training_loop.md")
+def check_training_loop(run):
+    roundings = [float(number) for number in re.findall(r"\S+e-1[3-9]", run.printed)]
+    assert len(roundings) == 3
+    assert run.names["error"] < 1e-6
+
+
+@checks("docs/reference/layers.md")
+def check_activations(run):
+    from flatprop.formulas.activations import ACTIVATIONS
+
+    table = re.findall(
+        r'^\| `"(\w+)"` \|.*\| (\w+) \|$', page_text("docs/reference/layers.md"), re.M
+    )
+    assert [name for name, _ in table] == list(ACTIVATIONS)
+    for activation, start in table:
+        assert ACTIVATIONS[activation].initialisation == start.lower()
+    assert run.names["names"] == list(ACTIVATIONS)[:-1]
+
+
+@checks("docs/reference/losses.md")
+def check_losses(run):
+    import flatprop as fp
+    from flatprop.formulas.losses import LOSSES
+
+    table = re.findall(r'^\| `"(\w+)"` \| `(.*)` \|$', page_text("docs/reference/losses.md"), re.M)
+    assert {loss: eval(made, {"fp": fp}) for loss, made in table} == {
+        loss: made() for loss, made in LOSSES.items()
+    }
+
+
+def page_text(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+# ---- what the README promises beside its code
+
+
+def test_the_worked_example_is_what_the_command_prints(capsys):
+    from flatprop.cli import main
+
+    assert main(["explain", "neuron"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n(1\. Forward.*?)```", page_text("README.md"), re.DOTALL)
+    assert shown is not None
+    assert set(shown[1].splitlines()) <= set(printed)
+
+
+def test_the_two_commands():
+    text = page_text("README.md")
+    assert "\npython -m pip install . && python -m flatprop train digits\n" in text
+    assert "\npython -m pip install '.[test]' && python -m pytest\n" in text
