@@ -120,7 +120,7 @@ CASES = {
     # sample weights
     "too few weights": (fit(sample_weight=[1, 2]), r"sample_weight must have shape \(4,\)"),
     "a negative weight": (fit(sample_weight=[1, 1, -1, 1]), r"sample_weight\[2\] is -1"),
-    "no weight at all": (fit(sample_weight=[0, 0, 0, 0]), "0 for every sample"),
+    "no weight at all": (fit(sample_weight=[0, 0, 0, 0]), "every sample_weight is zero"),
     # fit
     "no epochs": (fit(epochs=0), "epochs must be at least 1"),
     "half an epoch": (fit(epochs=0.5), "epochs must be a whole number"),

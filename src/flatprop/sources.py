@@ -26,6 +26,9 @@ are and in the network's dtype, are taken whole, as any other array."""
 SEGMENTS = 16
 """How many segments a part is made of: so many places a shuffled batch may come from."""
 
+SHARED = ("r", "r+", "w+")
+"""The modes of `numpy.memmap` in which what is written goes to the file."""
+
 
 class Source(Protocol):
     """Samples that come a part at a time."""
@@ -114,7 +117,7 @@ def release(array: Any) -> None:
     copy on write it would be lost.
     """
     file = mapping(array)
-    if file is None or file.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+    if file is None or file.mode not in SHARED or not hasattr(mmap, "MADV_DONTNEED"):
         return
     pages = file._mmap  # type: ignore[attr-defined]
     begin = np.frombuffer(pages, np.uint8).ctypes.data
