@@ -230,6 +230,13 @@ def test_what_counts_as_a_file(folder):
         assert sources.mapping(array) is None
 
 
+def test_a_block_of_rows_that_is_itself_large(folder, small_parts):
+    X = np.random.default_rng(0).random((1000, 300), np.float32)
+    net = fp.Network(300, [fp.Dense(2)], rng=0)
+    assert min(net.block_rows, 1000) * 300 > fp.network.FEW
+    np.testing.assert_array_equal(net.predict(mapped(folder, X)), net.predict(X))
+
+
 def test_a_bad_value_in_a_file_is_named_by_its_row(folder, small_parts):
     X, y, _ = samples()
     X[150, 1] = np.nan

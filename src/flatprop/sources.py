@@ -265,4 +265,6 @@ def predict(network: "Network", X: Any) -> Array:
 
 
 def _predict_into(network: "Network", out: Array, rows: Array) -> None:
-    out[...] = network.predict(rows)
+    # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
+    # back here.
+    out[...] = network.predict(np.array(rows) if is_large(rows, network.dtype) else rows)

@@ -93,7 +93,9 @@ def _is_data(given: object) -> bool:
 
 def _may_be_batch(item: object) -> bool:
     """Whether this is no row of numbers."""
-    return not isinstance(item, (list, tuple)) or any(np.ndim(part) > 0 for part in item)
+    if not isinstance(item, (list, tuple)):
+        return True
+    return any(isinstance(part, (list, tuple)) or np.ndim(part) > 0 for part in item)
 
 
 def _is_iterable(given: object) -> bool:
