@@ -120,7 +120,7 @@ CASES = {
     # sample weights
     "too few weights": (fit(sample_weight=[1, 2]), r"sample_weight must have shape \(4,\)"),
     "a negative weight": (fit(sample_weight=[1, 1, -1, 1]), r"sample_weight\[2\] is -1"),
-    "no weight at all": (fit(sample_weight=[0, 0, 0, 0]), "0 for every sample"),
+    "no weight at all": (fit(sample_weight=[0, 0, 0, 0]), "every sample_weight is zero"),
     # fit
     "no epochs": (fit(epochs=0), "epochs must be at least 1"),
     "half an epoch": (fit(epochs=0.5), "epochs must be a whole number"),
@@ -214,16 +214,3 @@ def test_a_network_that_already_holds_nan():
     net.params[5] = NAN
     with pytest.raises(ValueError, match=r"net.params\[5\] is nan"):
         net.fit(X, Y)
-
-
-def test_pandas_with_text():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a": [1.0, 2], "b": ["x", "y"], "c": [1, 2]})
-    with pytest.raises(TypeError, match=r"X\[0, 1\] is 'x'"):
-        network().predict(frame)
-
-
-def test_sparse_matrices():
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match=r"pass X.toarray\(\)"):
-        network().predict(sparse.csr_matrix(X))

@@ -55,3 +55,10 @@ def read_only(array: Array) -> Array:
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+def flat(array: Array) -> Array:
+    """The same of a C-contiguous array, one-dimensional."""
+    view = array.reshape(-1)
+    view.setflags(write=False)
+    return view

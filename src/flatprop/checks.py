@@ -7,11 +7,13 @@ says what was wrong and what to do.
 import difflib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flatprop import frames
 
 Array = NDArray[Any]
 
@@ -68,82 +70,82 @@ def generator(rng: Any) -> np.random.Generator:
         ) from None
 
 
-def numbers(what: str, value: object, dtype: np.dtype[Any]) -> Array:
-    """A C-contiguous array of `dtype` without NaN or infinity."""
+def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Array:
+    """A C-contiguous array of `dtype` without NaN or infinity.
+
+    `first` is the number of its first row, where these are rows of something larger.
+    """
+    plain = type(value) is np.ndarray and value.dtype == dtype
+    if plain and value.size and value.ndim and value.flags.c_contiguous:
+        array: Array = value
+        finite(what, array, first=first)
+        return array
     if value is None:
         raise TypeError(f"{what} is None; an array of numbers is needed")
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
-        raise TypeError(f"{what} is a sparse matrix; pass {what}.toarray()")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{what} cannot be made into an array of numbers: {error}") from None
-    if array.dtype.kind == "O":
-        array = _from_objects(what, array)
-    if array.dtype.kind == "c":
-        raise TypeError(f"{what} is complex; pass its real part or its parts as two columns")
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{what} must hold numbers, got dtype {array.dtype}; "
-            "turn text or dates into numbers first"
-        )
+    array, names = frames.as_array(what, value, dtype)
+    frames.refuse_other_kinds(what, array.dtype)
     if array.size == 0:
         raise ValueError(f"{what} is empty: its shape is {array.shape}")
     with np.errstate(over="ignore"):  # told below, with the place
         converted = np.ascontiguousarray(array, dtype=dtype)
     if array.ndim == 0:
         converted = converted.reshape(())  # ascontiguousarray makes a scalar one-dimensional
-    finite(what, converted, array)
+    finite(what, converted, array, first, names)
     return converted
 
 
-def _from_objects(what: str, array: Array) -> Array:
-    try:
-        return array.astype(np.float64)
-    except OverflowError:
-        raise ValueError(f"{what} holds a number that is too large for float64") from None
-    except (TypeError, ValueError):
-        for place, item in np.ndenumerate(array):
-            try:
-                float(item)
-            except (TypeError, ValueError):
-                where = ", ".join(map(str, place))
-                raise TypeError(
-                    f"{what} must hold numbers, but {what}[{where}] is {item!r}"
-                ) from None
-        raise
+def finite(
+    what: str,
+    array: Array,
+    original: Array | None = None,
+    first: int = 0,
+    names: Sequence[Any] | None = None,
+) -> None:
+    """Raise if there is a NaN or an infinity in a C-contiguous array.
 
-
-def finite(what: str, array: Array, original: Array | None = None) -> None:
-    """Raise if there is a NaN or an infinity in a C-contiguous array."""
-    flat = array.reshape(-1)
+    It may have been converted from `original`; `first` is as in `numbers`, `names` are those of
+    the columns.
+    """
     # One fast pass; an overflow of the square only costs the slower second look.
-    if math.isfinite(np.vdot(flat, flat)):
+    if math.isfinite(np.vdot(array, array)):
         return
     bad = ~np.isfinite(array)
     if not bad.any():
         return
     place = tuple(int(i) for i in np.argwhere(bad)[0])
-    where = f"{what}[{', '.join(map(str, place))}]" if place else what
+    where = _where(what, place, first)
+    of_column = "" if names is None else f" in column {names[place[-1]]!r}"
     if original is not None and np.isfinite(np.asarray(original, dtype=np.float64)[place]):
         raise ValueError(
-            f"{where} is {original[place]!r}, too large for {array.dtype}; "
+            f"{where}{of_column} is {original[place]!r}, too large for {array.dtype}; "
             'scale the data or use dtype="float64"'
         )
     many = int(bad.sum())
     more = f" ({many} such values)" if many > 1 else ""
-    raise ValueError(f"{where} is {array[place]}{more}; remove or replace it first")
+    raise ValueError(f"{where}{of_column} is {array[place]}{more}; remove or replace it first")
 
 
-def inputs(value: object, columns: int, dtype: np.dtype[Any], look_for_nan: bool = True) -> Array:
+def _where(what: str, place: tuple[int, ...], first: int) -> str:
+    if not place:
+        return what
+    return f"{what}[{', '.join(map(str, (place[0] + first, *place[1:])))}]"
+
+
+def inputs(
+    value: object,
+    columns: int,
+    dtype: np.dtype[Any],
+    look_for_nan: bool = True,
+    first: int = 0,
+) -> Array:
     """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
     if type(value) is np.ndarray and value.dtype == dtype:
         shape = value.shape
         if len(shape) == 2 and shape[1] == columns and shape[0] and value.flags.c_contiguous:
             if look_for_nan:
-                finite("X", value)
+                finite("X", value, first=first)
             return value
-    array = numbers("X", value, dtype)
+    array = numbers("X", value, dtype, first)
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)
     if array.ndim != 2:
@@ -159,15 +161,14 @@ def inputs(value: object, columns: int, dtype: np.dtype[Any], look_for_nan: bool
     return array
 
 
-def targets(value: object, rows: int, outputs: int, domain: str, dtype: np.dtype[Any]) -> Array:
+def targets(
+    value: object, rows: int, outputs: int, domain: str, dtype: np.dtype[Any], first: int = 0
+) -> Array:
     """y as (rows, outputs), or as (rows, 1) class indices where `domain` is "classes"."""
-    array = numbers("y", value, dtype)
-    if array.ndim == 0 or array.shape[0] != rows:
-        raise ValueError(
-            f"X has {rows} rows, but y has shape {array.shape}; they need one row per sample"
-        )
+    array = numbers("y", value, dtype, first)
+    one_per_sample(array.shape, rows)
     if domain == "classes" and array.ndim == 1:
-        return _class_indices(array, outputs)
+        return _class_indices(array, outputs, first)
     if array.ndim == 1 and outputs == 1:
         array = array.reshape(-1, 1)
     if array.shape != (rows, outputs):
@@ -176,46 +177,56 @@ def targets(value: object, rows: int, outputs: int, domain: str, dtype: np.dtype
             expected = f"({rows},) class indices or ({rows}, {outputs}) probabilities"
         raise ValueError(f"y must have shape {expected}, but it has {array.shape}")
     if domain == "classes":
-        _rows_of_probabilities(array)
+        _rows_of_probabilities(array, first)
     if domain == "fraction":
-        _within(array, 0, 1, "binary_cross_entropy takes y from 0 to 1")
+        _within(array, 0, 1, "binary_cross_entropy takes y from 0 to 1", first)
     if domain == "non-negative":
-        _within(array, 0, math.inf, "poisson takes counts, which are not negative")
+        _within(array, 0, math.inf, "poisson takes counts, which are not negative", first)
     return array
 
 
-def _class_indices(array: Array, classes: int) -> Array:
+def one_per_sample(shape: tuple[int, ...], rows: int) -> None:
+    """Raise unless y, of this shape, has a row for each of X."""
+    if not shape or shape[0] != rows:
+        raise ValueError(
+            f"X has {rows} rows, but y has shape {shape}; they need one row per sample"
+        )
+
+
+def _class_indices(array: Array, classes: int, first: int) -> Array:
     whole = array == np.floor(array)
     if not whole.all():
         place = int(np.argmin(whole))
-        raise ValueError(f"y[{place}] is {array[place]}, not a class index (a whole number)")
+        raise ValueError(
+            f"y[{place + first}] is {array[place]}, not a class index (a whole number)"
+        )
     outside = (array < 0) | (array >= classes)
     if outside.any():
         place = int(np.argmax(outside))
         hint = " Do the classes start at 1? Subtract 1." if array.min() == 1 else ""
         raise ValueError(
-            f"y[{place}] is class {int(array[place])}, but the last layer has {classes} units, "
-            f"for classes 0 to {classes - 1}.{hint}"
+            f"y[{place + first}] is class {int(array[place])}, but the last layer has {classes} "
+            f"units, for classes 0 to {classes - 1}.{hint}"
         )
     return array.reshape(-1, 1)
 
 
-def _rows_of_probabilities(array: Array) -> None:
-    _within(array, 0, math.inf, "rows of class probabilities are not negative")
+def _rows_of_probabilities(array: Array, first: int) -> None:
+    _within(array, 0, math.inf, "rows of class probabilities are not negative", first)
     sums = array.sum(axis=1)
     off = ~np.isclose(sums, 1, atol=1e-3)
     if off.any():
         place = int(np.argmax(off))
         raise ValueError(
-            f"row {place} of y adds up to {sums[place]:g}; class probabilities add up to 1"
+            f"row {place + first} of y adds up to {sums[place]:g}; class probabilities add up to 1"
         )
 
 
-def _within(array: Array, low: float, high: float, why: str) -> None:
+def _within(array: Array, low: float, high: float, why: str, first: int) -> None:
     outside = (array < low) | (array > high)
     if outside.any():
         place = tuple(int(i) for i in np.argwhere(outside)[0])
-        raise ValueError(f"y[{', '.join(map(str, place))}] is {array[place]}; {why}")
+        raise ValueError(f"{_where('y', place, first)} is {array[place]}; {why}")
 
 
 def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:

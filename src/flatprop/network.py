@@ -1,15 +1,15 @@
 """The network: its description, its one flat parameter vector, and views into it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from flatprop import checks
-from flatprop.arrays import Array, Views, aligned_empty, read_only
+from flatprop import checks, sources
+from flatprop.arrays import Array, Views, aligned_empty, flat, read_only
 from flatprop.description import (
     Dense,
     Summary,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.history import History
     from flatprop.solvers import Solver
+
+FEW = 2**16
+"""Arrays of no more numbers are not looked at whether they are part of a file."""
 
 
 class Network:
@@ -194,7 +197,10 @@ class Network:
         Parameters
         ----------
         X
-            (n, inputs); (n,) where there is one input.
+            (n, inputs); (n,) where there is one input. Whatever NumPy makes an array of
+            numbers of; a frame of pandas, polars or pyarrow; a sparse matrix of SciPy's. A
+            memory-mapped file of more than 32 MB, or a sparse matrix that would be as large,
+            is read a part at a time and may be larger than memory.
 
         Returns
         -------
@@ -206,6 +212,8 @@ class Network:
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
+        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
+            return sources.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
@@ -226,10 +234,10 @@ class Network:
         Parameters
         ----------
         X
-            (n, inputs).
+            (n, inputs); see `predict`.
         y
             (n, outputs), or (n,) where there is one output. For "cross_entropy"
-            class indices (n,) or a row of probabilities per sample.
+            class indices (n,) or a row of probabilities per sample. May be what X may be.
         sample_weight
             (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
 
@@ -243,7 +251,7 @@ class Network:
         TypeError, ValueError
             If the data do not fit the network or each other.
         """
-        data = self.data(X, y, sample_weight)
+        data = self.samples(X, y, sample_weight)
         return self.loss_of(data, self.block(data))
 
     def loss_and_gradient(
@@ -427,8 +435,8 @@ class Network:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: "ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]]",
+        y: ArrayLike | None = None,
         *,
         optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
@@ -450,7 +458,9 @@ class Network:
         Parameters
         ----------
         X, y, sample_weight
-            As for `loss`; mini-batches without any weight are passed over.
+            As for `loss`; mini-batches without any weight are passed over. Or, with y left
+            out, X gives the batches: an iterable of (X, y) or (X, y, sample_weight), each of
+            them one update, or a function that returns such an iterable for each epoch.
         optimizer
             A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
             PyTorch's defaults) or an object such as ``fp.SGD(0.1)``. Its
@@ -461,9 +471,10 @@ class Network:
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
             update per epoch. A solver takes all of them, and no other number than the
-            default.
+            default; where X gives the batches there is nothing to choose either.
         shuffle
-            Whether mini-batches are drawn in a new order every epoch.
+            Whether mini-batches are drawn in a new order every epoch. Where X gives the
+            batches their order is its own.
         validation_data
             (X, y) or (X, y, sample_weight), measured after every epoch.
         trainable
@@ -490,7 +501,8 @@ class Network:
             the network's own. The same one gives bit-identical parameters.
         resume
             A file that `fp.Checkpoint` wrote, from which to go on: called as the
-            interrupted training was, the result is the same bit for bit. Not with a solver.
+            interrupted training was, the result is the same bit for bit, if X gives the same
+            batches where it gives them. Not with a solver.
 
         Returns
         -------
@@ -500,7 +512,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If anything given does not fit; the network is then unchanged.
+            If anything given does not fit; the network is then unchanged. What is read
+            during the training is checked then, and an error leaves what was learnt so far.
         ImportError
             If "lbfgs" is asked for without SciPy.
 
@@ -513,6 +526,10 @@ class Network:
         Notes
         -----
         Ctrl-C stops within a fraction of a second and returns the history so far.
+
+        Samples that are read a part at a time (see `predict`) are shuffled in two steps: a
+        part of 32 MB is put together from 16 runs of rows at random places of the file, and
+        its rows are shuffled. Without shuffling the result is bit for bit that of arrays.
         """
         from flatprop.training import fit
 
@@ -631,10 +648,19 @@ class Network:
         rows = x.shape[0]
         target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
-        x, target, weight = (read_only(array.reshape(-1)) for array in (x, target, weight))
-        return batches.Data(x, target, weight, rows)
+        return batches.Data(flat(x), flat(target), flat(weight), rows)
 
-    def block(self, data: batches.Data, batch_size: int | None = None) -> batches.Block:
+    def samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "batches.Data | sources.Parts":
+        """As `data`; or as parts, where X or y is too large to be in memory."""
+        if sources.is_large(X, self.dtype) or sources.is_large(y, self.dtype):
+            return sources.Parts(self, X, y, sample_weight)
+        return self.data(X, y, sample_weight)
+
+    def block(
+        self, data: "batches.Data | sources.Parts", batch_size: int | None = None
+    ) -> batches.Block:
         """Scratch for going through `data`, or batches of it, block by block.
 
         Its workspace is what this takes beside data and parameters; beyond `block_rows`
@@ -647,19 +673,20 @@ class Network:
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
-    def loss_of(self, data: batches.Data, block: batches.Block) -> float:
-        """The loss over data that `data` made; Ctrl-C waits for a part of it only."""
-        part = 16 * block.rows
+    def loss_of(self, data: "batches.Data | sources.Parts", block: batches.Block) -> float:
+        """The loss over what `samples` made; Ctrl-C waits for a part of it only."""
+        step = 16 * block.rows
         total = 0.0
-        for start in range(0, data.rows, part):
-            stop = min(start + part, data.rows)
-            total += batches.sum_of_losses(
-                self.layers, self.objectives, self._params, data, start, stop, block
-            )
+        for part in (data,) if isinstance(data, batches.Data) else data.parts(step):
+            for start in range(0, part.rows, step):
+                stop = min(start + step, part.rows)
+                total += batches.sum_of_losses(
+                    self.layers, self.objectives, self._params, part, start, stop, block
+                )
         return total * self.scale(data)
 
-    def scale(self, data: batches.Data) -> float:
-        """What Σ w ℓ over data that `data` made is multiplied by."""
+    def scale(self, data: "batches.Data | sources.Parts") -> float:
+        """What Σ w ℓ over these samples is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
 

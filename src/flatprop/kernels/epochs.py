@@ -149,7 +149,8 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
-            sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
+            if epoch > 0:  # the first may go on with the sums of other data
+                sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
             if order.size > 0:
                 shuffle(seed, epoch, order)
 

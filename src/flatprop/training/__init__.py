@@ -1,17 +1,20 @@
 """`fit`: which kind of training an optimizer asks for.
 
-An `Optimizer` is a formula in the compiled loop (`descent`); a `Solver` is called with the
-whole of the data (`solving`). What the two have in common is in `base`.
+An `Optimizer` is a formula in the compiled loop, on samples in memory (`descent`) or as they
+come (`streaming`), which have in common what is in `updating`; a `Solver` is called with the
+whole of the data (`solving`). What all have in common is in `base`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from flatprop.history import History
 from flatprop.solvers import Solver
+from flatprop.sources import is_large
 from flatprop.training.base import DivergenceWarning, Training
-from flatprop.training.choice import optimizer_or_solver
+from flatprop.training.choice import optimizer_only, optimizer_or_solver
 from flatprop.training.descent import Descent
 from flatprop.training.solving import Solving
+from flatprop.training.streaming import Streaming
 from flatprop.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ __all__ = ["DivergenceWarning", "Trainer", "Training", "fit"]
 
 def fit(network: "Network", X: Any, y: Any, *, optimizer: Any, **options: Any) -> History:
     """Train `network` in place; see `Network.fit`."""
+    if y is None or is_large(X, network.dtype) or is_large(y, network.dtype):
+        return Streaming(network, X, y, optimizer=optimizer_only(optimizer), **options).run()
     chosen = optimizer_or_solver(optimizer)
     if isinstance(chosen, Solver):
         return Solving(network, X, y, solver=chosen, **options).run()

@@ -14,6 +14,7 @@ from flatprop.arrays import Array
 from flatprop.callbacks import Callback, Epoch, checked_callbacks
 from flatprop.history import History
 from flatprop.kernels import batches
+from flatprop.sources import Parts
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -54,7 +55,7 @@ class Training(ABC):
         self.patience = None if patience is None else checks.count("patience", patience)
         self.callbacks = checked_callbacks(callbacks)
         self.progress = bool(progress)
-        self.data = network.data(X, y, sample_weight)
+        self.data = self._take(X, y, sample_weight)
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
@@ -66,6 +67,10 @@ class Training(ABC):
         self.message = ""
 
     # ---- what each kind of training says for itself
+
+    @abstractmethod
+    def _take(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        """The samples, checked."""
 
     @property
     @abstractmethod
@@ -187,13 +192,13 @@ class Training(ABC):
 
 def _checked_validation(
     network: "Network", validation_data: Sequence[Any] | None
-) -> tuple[batches.Data, batches.Block] | None:
+) -> tuple[batches.Data | Parts, batches.Block] | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
     try:
-        data = network.data(*validation_data)
+        data = network.samples(*validation_data)
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
     return data, network.block(data)

@@ -20,7 +20,8 @@ def optimizer_only(given: object) -> Optimizer:
     chosen = optimizer_or_solver(given)
     if isinstance(chosen, Solver):
         raise ValueError(
-            f"{type(chosen).__name__} needs all samples at once, in one Network.fit with arrays; "
-            'for data that come a part at a time take an optimizer such as "adam"'
+            f"{type(chosen).__name__} needs all samples at once, in one Network.fit with arrays "
+            "in memory (np.array(X) reads a file into one, X.toarray() a sparse matrix); for data "
+            'that come a part at a time take an optimizer such as "adam"'
         )
     return chosen

@@ -7,6 +7,7 @@ import numpy as np
 
 from flatprop import checks, files
 from flatprop.callbacks import Checkpoint
+from flatprop.kernels import batches
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
 from flatprop.training.base import Training
@@ -60,6 +61,9 @@ class Solving(Training):
         self.objective = Objective(network, self.data, self.trainable)
         self.kept = network.params.copy()
         self.stopped_by = ""
+
+    def _take(self, X: Any, y: Any, sample_weight: Any) -> batches.Data:
+        return self.network.data(X, y, sample_weight)
 
     def _check_batch_size(self, batch_size: int | None) -> None:
         if batch_size is None or batch_size == DEFAULT_BATCH_SIZE:

@@ -1,6 +1,7 @@
 """`Trainer`: one optimizer for data that come a part at a time."""
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
+from flatprop.sources import Source
 from flatprop.training.choice import optimizer_only
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.updates import Updates
 
 if TYPE_CHECKING:
     from flatprop.network import Network
+
+NO_SEED = np.uint64(0)
 
 
 class Trainer:
@@ -85,7 +89,7 @@ class Trainer:
             None if clip_norm is None else checks.positive("clip_norm", clip_norm),
             checks.positive("penalty", penalty, or_zero=True),
         )
-        self._count = 0
+        self._progress = loop.progress(np.zeros(1))
 
     @property
     def learning_rate(self) -> float:
@@ -99,8 +103,12 @@ class Trainer:
 
     @property
     def updates(self) -> int:
-        """How many updates there were."""
-        return self._count
+        """How many updates there were; assign, with `state`, to go on from a saved one."""
+        return int(self._progress.cursor[loop.UPDATES])
+
+    @updates.setter
+    def updates(self, value: int) -> None:
+        self._progress.cursor[loop.UPDATES] = checks.count("updates", value, least=0)
 
     @property
     def state(self) -> Any:
@@ -123,7 +131,8 @@ class Trainer:
         X, y, sample_weight
             As for `Network.loss`.
         batch_size
-            Samples per update; None for one update with all of them.
+            Samples per update; None for one update with all of them, which have to be in
+            memory then.
         shuffle
             Whether mini-batches are drawn in a random order.
 
@@ -141,28 +150,52 @@ class Trainer:
         """
         if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
-        data = self.network.data(X, y, sample_weight)
+        data = self.network.samples(X, y, sample_weight)
         return self.go_through(data, batch_size, shuffle)
 
     def go_through(
-        self, data: batches.Data, batch_size: int | None = None, shuffle: bool = False
+        self,
+        data: batches.Data | Source,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        safe: Snapshot | None = None,
     ) -> float:
-        """The same for data that `Network.data` made."""
-        updates = self._updates
-        updates.take(data, batch_size, shuffle)
-        seed = self.rng.integers(0, 2**64, dtype=np.uint64) if updates.shuffle else np.uint64(0)
-        plan = loop.Plan(np.array([self._rate]), updates.batch_size, seed, -1.0, False)
-        losses = np.zeros(1)
-        progress = loop.progress(losses)
-        progress.cursor[loop.UPDATES] = self._count
-        safe = Snapshot(self.network.params)
-        status = loop.RUNNING
+        """The same for data that `Network.samples` made, or any `Source` of their parts.
+
+        `safe` is what a divergence falls back on, if that is to be older than this call.
+        """
+        params, progress = self.network.params, self._progress
+        if isinstance(data, batches.Data):
+            parts: Iterable[batches.Data] = (data,)
+        else:
+            parts = data.parts(batch_size, self.rng if shuffle else None)
+        rates = np.array([self._rate])
+        safe = safe or Snapshot(params)
+        progress.sums[:] = 0.0
+        finite = False
         try:
-            while status == loop.RUNNING:
-                status = updates.advance(plan, progress)
-                if status == loop.RUNNING and not safe.keep_in_time(self.network.params):
-                    status = loop.DIVERGED
+            finite = all(self._train_on(part, batch_size, shuffle, rates, safe) for part in parts)
         finally:
-            self._count = int(progress.cursor[loop.UPDATES])
-            finite = not safe.fall_back(self.network.params)
-        return float(losses[0]) if status == loop.FINISHED and finite else math.nan
+            fell_back = safe.fall_back(params)
+        return float(progress.losses[0]) if finite and not fell_back else math.nan
+
+    def _train_on(
+        self,
+        data: batches.Data,
+        batch_size: int | None,
+        shuffle: bool,
+        rates: Any,
+        safe: Snapshot,
+    ) -> bool:
+        """Go on with these samples, too; whether all is finite, as far as was looked."""
+        updates, progress = self._updates, self._progress
+        updates.take(data, batch_size, shuffle)
+        seed = self.rng.integers(0, 2**64, dtype=np.uint64) if updates.shuffle else NO_SEED
+        plan = loop.Plan(rates, updates.batch_size, seed, -1.0, False)
+        progress.cursor[loop.EPOCH] = progress.cursor[loop.ROW] = 0
+        status = loop.RUNNING
+        while status == loop.RUNNING:
+            status = updates.advance(plan, progress)
+            if status == loop.DIVERGED or not safe.keep_in_time(self.network.params):
+                return False
+        return True

@@ -82,9 +82,8 @@ class Updates:
     def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
         """One call of the loop, of about `CHUNK_SECONDS` at most; why it returned."""
         began = time.perf_counter()
-        model = loop.Model(self.network.layers, self.network.objectives, self.network.params)
         status: int = loop.train(
-            model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+            self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
         )
         if status == loop.RUNNING:
             ratio = CHUNK_SECONDS / max(time.perf_counter() - began, 1e-9)
@@ -93,6 +92,7 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
+        self.model = loop.Model(network.layers, network.objectives, network.params)
         size, dtype = network.params.size, network.dtype
         block = network.block(data, self.batch_size)
         when = self._when(block.rows)
@@ -134,6 +134,6 @@ class Updates:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("data", "buffers"):
+        for name in ("data", "buffers", "model"):
             state.pop(name, None)
         return state | {"_shape": ()}

@@ -1,0 +1,137 @@
+"""Frames and other holders of numbers, as arrays; complaints name the column.
+
+pandas, polars, pyarrow, SciPy and PyTorch are not imported: what counts is what an object
+can do.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def is_sparse(value: object) -> bool:
+    """Whether this is a sparse matrix or array of SciPy's kind."""
+    return hasattr(value, "toarray") and hasattr(value, "nnz")
+
+
+def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[Any] | None]:
+    """An array, of numbers if it came from a frame, and the names of the frame's columns.
+
+    Columns of several types become one array of `dtype` at once, never one of objects.
+    """
+    columns = _columns(value)
+    if columns is None:
+        return _plain(what, value), None
+    names = [name for name, _ in columns]
+    if _is_one_block(value):
+        return np.asarray(value), names
+    out = np.empty((len(value), len(columns)), dtype)
+    for place, (name, column) in enumerate(columns):
+        array = np.asarray(column)
+        if array.dtype.kind == "O":
+            array = from_objects(what, array, place, name)
+        refuse_other_kinds(what, array.dtype, name)
+        with np.errstate(over="ignore"):  # told later, with the place
+            out[:, place] = array
+    return out, names
+
+
+def _columns(value: Any) -> list[tuple[Any, Any]] | None:
+    """Names and columns of a frame, None of anything else."""
+    # Asked of the class: to look at the columns of a lazy frame would compute its types.
+    kind = type(value)
+    named: Iterable[tuple[Any, Any]]
+    if hasattr(kind, "iter_columns"):  # polars
+        named = ((column.name, column) for column in value.iter_columns())
+    elif hasattr(kind, "itercolumns"):  # pyarrow
+        named = zip(value.column_names, value.itercolumns(), strict=True)
+    elif hasattr(kind, "columns") and hasattr(kind, "dtypes") and hasattr(kind, "items"):  # pandas
+        named = value.items()
+    else:
+        return None
+    return list(named)
+
+
+def _is_one_block(frame: Any) -> bool:
+    """Whether all columns of a frame are plain numbers that NumPy has one type for."""
+    types = getattr(frame, "dtypes", ())  # pyarrow's tables have none
+    kinds = {t.kind if isinstance(t, np.dtype) else "O" for t in types}
+    return kinds == {"b"} or (bool(kinds) and kinds <= {"i", "u", "f"})
+
+
+def _plain(what: str, value: Any) -> Array:
+    if is_sparse(value):
+        value = value.toarray()
+    elif hasattr(value, "filled") and np.any(value.mask):
+        raise ValueError(
+            f"{what} is a masked array with {np.sum(value.mask)} masked values; fill them first, "
+            f"as {what}.filled(0) does, or leave their rows out"
+        )
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{what} cannot be made into an array of numbers: {error}") from None
+    if array.dtype.kind != "O":
+        return array
+    if array.ndim == 0 and not hasattr(value, "__float__"):
+        raise TypeError(f"{what} must be an array of numbers, got {_described(value)}")
+    return from_objects(what, array)
+
+
+def _described(value: object) -> str:
+    kind = type(value).__name__
+    if hasattr(type(value), "collect"):
+        return f"a {kind}; call its collect() first"
+    if hasattr(type(value), "__next__"):
+        return f"a {kind}; a stream of (X, y) batches is for fit, with y left out"
+    return f"a {kind}"
+
+
+def from_objects(
+    what: str, array: Array, column: int | None = None, name: object = None
+) -> NDArray[np.float64]:
+    """Python objects as float64; in an error the place, with the frame's column and its name."""
+    for number, item in enumerate(array.flat):
+        if type(item) is float or type(item) is int:
+            continue
+        place = np.unravel_index(number, array.shape)
+        where = ", ".join(map(str, place if column is None else (*place, column)))
+        of_column = "" if column is None else f" in column {name!r}"
+        if type(item).__name__ in ("NAType", "NaTType") or (item is None and column is not None):
+            raise ValueError(
+                f"{what}[{where}]{of_column} is missing ({item}); remove or replace it first"
+            )
+        try:
+            if isinstance(item, (str, bytes)):
+                raise TypeError
+            if item is not None:
+                float(item)
+        except OverflowError:
+            pass
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{what} must hold numbers, but {what}[{where}]{of_column} is {item!r}; "
+                "turn text, categories and dates into numbers first"
+            ) from None
+    try:
+        return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{what} holds a number that is too large for float64") from None
+
+
+def refuse_other_kinds(what: str, dtype: np.dtype[Any], name: object = None) -> None:
+    """Raise unless these are real numbers or booleans."""
+    where = what if name is None else f"column {name!r} of {what}"
+    if dtype.kind == "c":
+        raise TypeError(f"{where} is complex; pass its real part or its parts as two columns")
+    if dtype.kind not in "biuf":
+        raise TypeError(
+            f"{where} must hold numbers, got dtype {dtype}; turn text or dates into numbers first"
+        )

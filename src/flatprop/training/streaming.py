@@ -1,0 +1,106 @@
+"""Training by updates on samples that come a part at a time: a file, an iterable of batches."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatprop.kernels import epochs as loop
+from flatprop.sources import Parts
+from flatprop.training.iterables import Batches
+from flatprop.training.snapshot import Snapshot
+from flatprop.training.solving import DEFAULT_BATCH_SIZE
+from flatprop.training.trainer import Trainer
+from flatprop.training.updating import Updating
+
+if TYPE_CHECKING:
+    from flatprop import files
+
+
+class Streaming(Updating):
+    """One call of `fit` with an `Optimizer` and a `Source`; between two epochs lies Python."""
+
+    def _take(self, X: Any, y: Any, sample_weight: Any) -> Parts | Batches:
+        if y is not None:
+            parts = Parts(self.network, X, y, sample_weight)
+            parts.parts(self.batch_size)  # which tells of an impossible batch size
+            return parts
+        batches = Batches(self.network, X, self.epochs)
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight has no meaning beside batches; give it in each of them, as "
+                "(X, y, sample_weight)"
+            )
+        if self.batch_size != DEFAULT_BATCH_SIZE:
+            raise ValueError(
+                "batch_size has no meaning beside batches, each of which is one update; leave it "
+                "out"
+            )
+        self.batch_size = None
+        return batches
+
+    def _begin(self) -> None:
+        mask = np.zeros(self.network.params.size, bool)
+        for start, stop in self.trainable:
+            mask[start:stop] = True
+        self.trainer = Trainer(
+            self.network, self.optimizer, trainable=mask, clip_norm=self.clip_norm
+        )
+        self.losses: list[float] = []
+        self.cursor = np.zeros(3, np.int64)
+        self.safe = Snapshot(self.network.params)
+
+    def _restore(self, state: "files.TrainingState") -> None:
+        super()._restore(state)
+        self.trainer.updates = int(self.cursor[loop.UPDATES])
+        self.safe = Snapshot(self.network.params)
+
+    # ---- the run
+
+    def _loop(self, bar: Any) -> str:
+        for epoch in range(self.epochs_done, self.epochs):
+            self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
+            # By the number of the epoch, so that a resumed training takes the same order.
+            self.trainer.rng = np.random.default_rng([self.seed, epoch])
+            try:
+                loss = self.trainer.go_through(self.data, self.batch_size, self.shuffle, self.safe)
+            finally:
+                self.cursor[loop.UPDATES] = self.trainer.updates
+            if not math.isfinite(loss):
+                return "diverged"
+            self.losses.append(loss)
+            self.cursor[loop.EPOCH] = epoch + 1
+            if bar is not None:
+                self._show(bar)
+            reason = self._after_epoch(None)
+            if self._settled():
+                return "converged"
+            if reason:
+                return reason
+        return "epochs"
+
+    def _settled(self) -> bool:
+        if self.tol is None or len(self.losses) < 2:
+            return False
+        return abs(self.losses[-1] - self.losses[-2]) <= self.tol
+
+    def _keep_finite(self) -> None:
+        self.safe.fall_back(self.network.params)
+
+    # ---- interruption and continuation
+
+    @property
+    def optimizer_state(self) -> Any:
+        """(slots, parameters), writable."""
+        return self.trainer.state
+
+    def settings(self) -> dict[str, Any]:
+        """What a resumed training must have in common with the first."""
+        if isinstance(self.data, Batches):
+            return {**self.common_settings(), "batches": "from an iterable"}
+        return {
+            **self.common_settings(),
+            "batch_size": self.batch_size,
+            "shuffle": "by parts" if self.shuffle else False,
+            "rows": self.data.rows,
+        }

@@ -1,0 +1,141 @@
+"""Training by updates of an optimizer: its rates, its checkpoints, what a divergence says."""
+
+from abc import abstractmethod
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop import checks, files
+from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.schedules import as_schedule
+from flatprop.kernels import epochs as loop
+from flatprop.training.base import Training
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class Updating(Training):
+    """One call of `fit` with an `Optimizer`, wherever its samples are."""
+
+    cursor: NDArray[np.int64]
+    """How far it has come, as in `kernels.epochs`."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        optimizer: Optimizer,
+        batch_size: int | None,
+        shuffle: bool,
+        clip_norm: float | None,
+        rng: Any,
+        resume: str | PathLike[str] | None,
+        **common: Any,
+    ) -> None:
+        self.optimizer = optimizer
+        self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
+        self.shuffle = bool(shuffle)
+        self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
+        super().__init__(network, X, y, **common)
+        resumed = None if resume is None else files.load_checkpoint(network, resume)
+        source = network.rng if rng is None else checks.generator(rng)
+
+        schedule = as_schedule(optimizer.learning_rate)
+        self.rates = schedule.rates(self.epochs)
+        self.follow = schedule.follow()
+        self._begin()
+        if resumed is not None:
+            resumed.check(self.settings(), self.epochs)
+            self.seed = resumed.seed
+            self._restore(resumed)
+        else:  # Nothing was changed so far; from here on nothing is refused.
+            self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+
+    # ---- what differs with where the samples are
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make everything that the loop needs but `seed`, `cursor` and `losses` among it."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What a resumed training must have in common with the first."""
+
+    @property
+    @abstractmethod
+    def optimizer_state(self) -> Any:
+        """(slots, parameters), writable."""
+
+    # ---- what does not
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+        return int(self.cursor[loop.EPOCH])
+
+    def _watch(self, epoch: int, monitored: float) -> None:
+        if self.follow is not None and epoch + 1 < self.epochs:
+            self.rates[epoch + 1] = self.follow(monitored)
+
+    def _divergence_message(self) -> str:
+        rate = self.learning_rate(self.epochs_done)
+        advice = f"a smaller learning rate (it was {rate:g})"
+        if self.clip_norm is None:
+            advice += ", clip_norm=1.0"
+        return (
+            f"training diverged in epoch {self.epochs_done}, after {self.cursor[loop.UPDATES]} "
+            f"updates: the loss is no longer finite. The last parameters known to be finite "
+            f"were kept. Try {advice}, inputs and targets scaled to about 1"
+            + (', or dtype="float64".' if self.network.dtype == np.float32 else ".")
+        )
+
+    def common_settings(self) -> dict[str, Any]:
+        """The settings that do not depend on where the samples are."""
+        return {
+            "optimizer": repr(self.optimizer),
+            "clip_norm": self.clip_norm,
+            "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
+            "validation": self.validation is not None,
+        }
+
+    def state(self) -> "files.TrainingState":
+        """Everything that a continuation needs beside the network."""
+        done = self.epochs_done
+        return files.TrainingState(
+            settings=self.settings(),
+            epochs=self.epochs,
+            seed=self.seed,
+            cursor=self.cursor.copy(),
+            losses=np.array(self.losses[:done], np.float64),
+            val_losses=np.array(self.val_losses, np.float64),
+            rates=self.learning_rates(done + 1),
+            optimizer_state=self.optimizer_state,
+            best_epoch=self.best_epoch,
+            best_params=self.best_params,
+        )
+
+    def _restore(self, state: "files.TrainingState") -> None:
+        done = int(state.cursor[loop.EPOCH])
+        self.network.params[:] = state.params
+        if state.rng is not None:
+            self.network.rng = state.rng
+        self.cursor[:] = state.cursor
+        self.losses[:done] = state.losses
+        self.val_losses = list(state.val_losses)
+        self.optimizer_state[:] = state.optimizer_state
+        monitored = state.val_losses if self.validation is not None else state.losses
+        self.best_epoch, self.best_params = state.best_epoch, state.best_params
+        if self.patience is not None and state.best_epoch is not None:
+            self.best_loss = float(monitored[state.best_epoch])
+        if self.follow is not None:
+            self.rates[: len(state.rates)] = state.rates[: self.epochs]
+            for epoch, loss in enumerate(monitored):
+                rate = self.follow(float(loss))
+                if epoch + 1 < self.epochs:
+                    self.rates[epoch + 1] = rate
