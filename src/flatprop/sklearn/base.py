@@ -16,7 +16,7 @@ from flatprop.description import Dense
 from flatprop.network import Network
 from flatprop.sklearn import settings
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
-from flatprop.sklearn.samples import Samples, dense
+from flatprop.sklearn.samples import Samples
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
 from flatprop.solvers import Solver
@@ -275,7 +275,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X = validate_data(
             self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
         )
-        return self._current().predict(dense(X))
+        return self._current().predict(X)
 
     @property
     def network_(self) -> Network:

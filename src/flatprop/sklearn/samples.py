@@ -12,8 +12,3 @@ class Samples(NamedTuple):
     """As the estimator's `_encode` made them."""
     weight: Any
     """(n,), or None."""
-
-
-def dense(X: Any) -> Any:
-    """Sparse rows written out."""
-    return X.toarray() if hasattr(X, "toarray") else X

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from flatprop.kernels.batches import Data
 from flatprop.network import Network
 from flatprop.sklearn.reports import Reports
-from flatprop.sklearn.samples import Samples, dense
+from flatprop.sklearn.samples import Samples
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import DivergedError
@@ -45,7 +45,7 @@ def solve(
 ) -> None:
     """Train until the solver has converged, or until `max_iter` or `max_fun`."""
     solver.check(net, net.params.size)
-    data = net.data(dense(training.X), estimator._targets(training.y), training.weight)
+    data = net.data(training.X, estimator._targets(training.y), training.weight)
     # Least squares would not see the penalty in its residuals.
     alpha = 0.0 if isinstance(solver, LevenbergMarquardt) else float(estimator.alpha)
     objective = Penalised(net, data, alpha)
@@ -53,7 +53,7 @@ def solve(
     validation = None
     if held_out is not None:
         y = estimator._targets(held_out.y)
-        held = net.data(dense(held_out.X), y, held_out.weight)
+        held = net.samples(held_out.X, y, held_out.weight)
         validation = held, net.block(held)
         estimator.validation_loss_curve_ = []
     estimator.loss_curve_ = []

@@ -9,10 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
-from flatprop.kernels.batches import Block, Data
 from flatprop.network import Network
 from flatprop.sklearn.reports import Reports
-from flatprop.sklearn.samples import Samples, dense
+from flatprop.sklearn.samples import Samples
 from flatprop.training.trainer import Trainer
 
 
@@ -31,7 +30,7 @@ def descend(
     `t_`, and those of early stopping.
     """
     trainer = _trainer(estimator, net, optimizer, incremental)
-    data = net.data(dense(training.X), estimator._targets(training.y), training.weight)
+    data = net.samples(training.X, estimator._targets(training.y), training.weight)
     held = None if held_out is None else _HeldOut(estimator, net, held_out)
     rates = _Rates(estimator, optimizer, trainer)
     batch_size = _batch_size(estimator, data.rows)
@@ -179,10 +178,9 @@ class _HeldOut:
     def __init__(self, estimator: Any, net: Network, samples: Samples) -> None:
         self.estimator = estimator
         self.net = net
-        self.samples = samples._replace(X=dense(samples.X))
-        y = estimator._targets(samples.y)
-        self.data: Data = net.data(self.samples.X, y, samples.weight)
-        self.block: Block = net.block(self.data)
+        self.samples = samples
+        self.data = net.samples(samples.X, estimator._targets(samples.y), samples.weight)
+        self.block = net.block(self.data)
 
     def loss(self) -> float:
         """The loss, without the penalty."""
