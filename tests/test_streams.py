@@ -256,11 +256,6 @@ def test_a_bad_value_in_a_file_is_named_by_its_row(folder, small_parts):
 
 
 REFUSED = {
-    "full batch": (
-        {"batch_size": None},
-        r"batch_size=None takes all samples at once.*np.array\(X",
-    ),
-    "a solver": ({"optimizer": "lbfgs"}, r"LBFGS needs all samples at once.*in memory.*\"adam\""),
     "wrong width": ({"X": (99, 5)}, "X has 5 columns, but the network takes 3"),
     "three dimensions": ({"X": (99, 3, 2)}, "X must have two dimensions"),
     "complex": ({"X": (99, 3), "dtype": complex}, "X is complex"),
@@ -282,6 +277,15 @@ def test_refused_before_anything_changed(case, folder, small_parts):
     with pytest.raises((TypeError, ValueError), match=message):
         net.fit(mapped(folder, X), y, **options)
     assert (net.params.tobytes(), net.rng.bit_generator.state) == before
+
+
+@pytest.mark.parametrize("options", [{"batch_size": None}, {"optimizer": "lbfgs"}], ids=str)
+def test_what_needs_all_samples_at_once_takes_them(options, folder, small_parts):
+    X, y, _ = samples()
+    one, other = network(), network()
+    one.fit(X, y, epochs=5, **options)
+    other.fit(mapped(folder, X), y, epochs=5, **options)
+    assert np.array_equal(one.params, other.params)
 
 
 def test_divergence_on_a_file_keeps_finite_parameters(folder, small_parts):
@@ -709,5 +713,5 @@ def test_a_trainer_takes_a_file_by_parts(folder, small_parts):
     one, other = (fp.Trainer(network(), "adam") for _ in range(2))
     assert one.partial_fit(X, y, batch_size=16) == other.partial_fit(file, y, batch_size=16)
     assert np.array_equal(one.network.params, other.network.params)
-    with pytest.raises(ValueError, match="batch_size=None takes all samples at once"):
-        other.partial_fit(file, y)
+    assert one.partial_fit(X, y) == other.partial_fit(file, y)  # one update, with all of them
+    assert np.array_equal(one.network.params, other.network.params)

@@ -471,7 +471,8 @@ class Network:
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
             update per epoch. A solver takes all of them, and no other number than the
-            default; where X gives the batches there is nothing to choose either.
+            default; where X gives the batches there is nothing to choose either. All of
+            them at once are taken into memory, whatever X is.
         shuffle
             Whether mini-batches are drawn in a new order every epoch. Where X gives the
             batches their order is its own.

@@ -25,9 +25,14 @@ __all__ = ["DivergenceWarning", "Trainer", "Training", "fit"]
 
 def fit(network: "Network", X: Any, y: Any, *, optimizer: Any, **options: Any) -> History:
     """Train `network` in place; see `Network.fit`."""
-    if y is None or is_large(X, network.dtype) or is_large(y, network.dtype):
+    if y is None:
         return Streaming(network, X, y, optimizer=optimizer_only(optimizer), **options).run()
     chosen = optimizer_or_solver(optimizer)
     if isinstance(chosen, Solver):
         return Solving(network, X, y, solver=chosen, **options).run()
-    return Descent(network, X, y, optimizer=chosen, **options).run()
+    # All samples in every update have to be in memory, however large they are.
+    by_parts = options["batch_size"] is not None and (
+        is_large(X, network.dtype) or is_large(y, network.dtype)
+    )
+    kind = Streaming if by_parts else Descent
+    return kind(network, X, y, optimizer=chosen, **options).run()

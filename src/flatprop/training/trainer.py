@@ -131,8 +131,8 @@ class Trainer:
         X, y, sample_weight
             As for `Network.loss`.
         batch_size
-            Samples per update; None for one update with all of them, which have to be in
-            memory then.
+            Samples per update; None for one update with all of them, which are then taken
+            into memory.
         shuffle
             Whether mini-batches are drawn in a random order.
 
@@ -148,8 +148,9 @@ class Trainer:
         TypeError, ValueError
             If the data do not fit the network or each other.
         """
-        if batch_size is not None:
-            batch_size = checks.count("batch_size", batch_size)
+        if batch_size is None:
+            return self.go_through(self.network.data(X, y, sample_weight))
+        batch_size = checks.count("batch_size", batch_size)
         data = self.network.samples(X, y, sample_weight)
         return self.go_through(data, batch_size, shuffle)
 
