@@ -50,7 +50,7 @@ def renew(sources, z, times):
 @entry_point
 def affine(x, W, b, out, scratch, times):
     for _ in range(times):
-        matmul.affine(x, W, b, out, scratch)
+        matmul.affine(x, W, b, False, out, scratch)
 
 
 @entry_point
@@ -68,7 +68,7 @@ def column_sums(a, alpha, keep, out, scratch, times):
 @entry_point
 def product_transposed_right(a, b, factor, out, scratch, times):
     for _ in range(times):
-        matmul.product_transposed_right(a, b, factor, out, scratch)
+        matmul.product_transposed_right(a, b, factor, False, out, scratch)
 
 
 @entry_point

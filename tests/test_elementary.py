@@ -4,10 +4,13 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp
+from numba.core import types
 from scipy import special
 
+from flatprop.formulas import elementary
 from flatprop.kernels import elementwise
-from flatprop.kernels.jit import kernel
+from flatprop.kernels.jit import intrinsic, kernel
+from flatprop.kernels.registers import compiled, registers
 
 NAMES = [function.__name__ for function in elementwise.ELEMENTARY]
 DTYPES = [np.float32, np.float64]
@@ -240,3 +243,30 @@ def test_nothing_is_written_beyond_the_end_and_x_may_be_out(name, dtype):
         expected[3 : 3 + length] = evaluate(name, x[3 : 3 + length].copy())
         apply(NAMES.index(name), x[3 : 3 + length], x[3 : 3 + length])
         np.testing.assert_array_equal(x, expected)
+
+
+@intrinsic
+def root_of_squares(typing_context, x, out):
+    def emit(builder, x, out):
+        for register in registers(x, out, written_only=1):
+            register.store(elementary.root_of_squares(register[0]), 1)
+
+    return compiled(emit, types.void, x, out)
+
+
+@kernel
+def roots(x, out):
+    root_of_squares(x, out)
+
+
+@both_dtypes
+def test_root_of_squares(dtype):
+    info = np.finfo(dtype)
+    exponents = np.random.default_rng(0).uniform(info.minexp, info.maxexp, 100_000)
+    x = np.concatenate([np.exp2(exponents), [info.tiny, 1, 4, info.max, 0, np.nan]]).astype(dtype)
+    out = np.full_like(x, 7)
+    roots(x, out)
+    expected = np.sqrt(x)  # correctly rounded
+    assert (np.abs(out - expected)[:-1] <= np.spacing(expected)[:-1]).all()
+    assert out[-2] == 0
+    assert np.isnan(out[-1])

@@ -22,8 +22,8 @@ LENGTHS = [*range(1, 41), 63, 64, 65, 200]
 
 
 @kernel
-def affine(x, W, b, z, scratch):
-    matmul.affine(x, W, b, z, scratch)
+def affine(x, W, b, rectify, z, scratch):
+    matmul.affine(x, W, b, rectify, z, scratch)
 
 
 @kernel
@@ -32,8 +32,8 @@ def product_transposed_left(a, b, start, alpha, keep, out, scratch):
 
 
 @kernel
-def product_transposed_right(a, b, factor, out, scratch):
-    matmul.product_transposed_right(a, b, factor, out, scratch)
+def product_transposed_right(a, b, factor, rectified, out, scratch):
+    matmul.product_transposed_right(a, b, factor, rectified, out, scratch)
 
 
 @kernel
@@ -140,11 +140,11 @@ def guarded_scratch(rows, widest, dtype):
     return guarded(np.full(matmul.scratch_size(rows, widest), np.nan, dtype))
 
 
-def forward_product(x, W, b):
-    """x W + b in a guarded array."""
+def forward_product(x, W, b, rectify=False):
+    """x W + b, or relu of it, in a guarded array."""
     whole, z = guarded(np.full((x.shape[0], W.shape[1]), np.nan, x.dtype))
     whole_scratch, scratch = guarded_scratch(x.shape[0], max(W.shape), x.dtype)
-    affine(x, W, b, z, scratch)
+    affine(x, W, b, rectify, z, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return z
@@ -162,11 +162,11 @@ def left_product(a, b, alpha=1.0, kept=None, start=0, stop=None):
     return out
 
 
-def right_product(a, b, factor, in_place=False):
-    """factor ⊙ A Bᵀ, in the place of the factor or not."""
+def right_product(a, b, factor, in_place=False, rectified=False):
+    """factor ⊙ A Bᵀ, in the place of the factor or not; of a relu's a for its slope."""
     whole, out = guarded(factor if in_place else np.full_like(factor, np.nan))
     whole_scratch, scratch = guarded_scratch(a.shape[0], max(b.shape), a.dtype)
-    product_transposed_right(a, b, out if in_place else factor, out, scratch)
+    product_transposed_right(a, b, out if in_place else factor, rectified, out, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return out
@@ -209,6 +209,10 @@ def test_products_of_whole_numbers_are_exact(dtype):
         assert (left_product(x, d, -2.0, W) == W - 2 * product).all(), (m, k, n)
         assert (right_product(d, W, x) == x * (d @ W.T)).all(), (m, k, n)
         assert (right_product(d, W, x, in_place=True) == x * (d @ W.T)).all(), (m, k, n)
+        relu = forward_product(x, W, b, rectify=True)
+        assert (relu == np.maximum(x @ W + b, 0)).all(), (m, k, n)
+        through_relu = right_product(d, W, np.maximum(x, 0), rectified=True)
+        assert (through_relu == (x > 0) * (d @ W.T)).all(), (m, k, n)
         assert (sums_of_columns(d) == d.sum(axis=0)).all(), (m, k, n)
         assert (sums_of_columns(d, 0.5, b) == b + d.sum(axis=0) / 2).all(), (m, k, n)
 
@@ -255,9 +259,10 @@ def test_what_is_not_read_may_be_nan(dtype):
     for m, k, n in [(5, 3, 3), (5, 40, 3), (1, 40, 3), (13, 33, 33)]:
         x, W, b = np.ones((m, k), dtype), np.ones((k, n), dtype), np.ones((1, n), dtype)
         x[0, 0] = np.nan
-        z = forward_product(x, W, b)
-        assert np.isnan(z[0]).all()
-        assert (z[1:] == k + 1).all()
+        for rectify in (False, True):
+            z = forward_product(x, W, b, rectify)
+            assert np.isnan(z[0]).all()
+            assert (z[1:] == k + 1).all()
 
 
 # ---- rows

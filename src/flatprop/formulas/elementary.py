@@ -17,6 +17,7 @@ in C where that is another; it does without y where y would cancel. `sigmoid` an
 
 from math import inf, nan, pi, sqrt
 
+from flatprop.formulas import numbers
 from flatprop.formulas.lanes import (
     Integers,
     Lanes,
@@ -124,6 +125,33 @@ LOG_ERFC = (
         4.863461390774671e-12,
     ),
 )
+
+
+# ---- roots
+
+# Half the bits of x, taken off this, are those of 1 / √x within 3.5 % (Robertson 2012)
+INVERSE_ROOT = 0x5FE6EB50C7B537A9
+
+
+def root_of_squares(x: Lanes) -> Lanes:
+    """√x for 0 <= x < ∞ within 1 ulp; numbers below the normal ones count as about 0.
+
+    In float64 without the instruction, which takes twice as long as all of this: one step
+    from 1 / √x by its bits to 2^-17, one from there to the last place.
+    """
+    if x.bits == 32:
+        return numbers.sqrt(x)
+    bits = (-(x.as_integers() >> 1)).plus(INVERSE_ROOT)
+    inverse = Lanes(x.builder, x.builder.bitcast(bits.value, x.value.type))
+    inverse = _refined(inverse, x * inverse, inverse)
+    root = x * inverse
+    return _refined(root, root, inverse)
+
+
+def _refined(value: Lanes, root: Lanes, inverse: Lanes) -> Lanes:
+    """value / √(1 - h), by its series, with h = 1 - root · inverse."""
+    h = fma(-root, inverse, 1.0)
+    return fma(value * h, horner(h, (0.5, 0.375, 0.3125)), value)
 
 
 # ---- exponentials

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from flatprop import checks
 from flatprop.arrays import aligned_empty
+from flatprop.formulas.elementary import root_of_squares
 from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.numbers import copysign, maximum, minimum, power, sqrt, where
 from flatprop.formulas.schedules import Schedule, as_schedule, check_rate
@@ -282,7 +283,7 @@ class Adam(Optimizer):
         m = m + s["fresh1"] * (g - m)
         v = s["beta2"] * v + s["fresh2"] * (g * g)
         largest = [maximum(top, v) for top in largest]
-        divisor = sqrt(largest[0] if largest else v) * s["root"] + s["eps"]
+        divisor = root_of_squares(largest[0] if largest else v) * s["root"] + s["eps"]
         return s["shrink"] * theta - s["rate"] * (m / divisor), m, v, *largest
 
 
@@ -362,7 +363,7 @@ class RMSprop(Optimizer):
         g = g + s["decay"] * theta
         v = s["alpha"] * state[0] + s["fresh"] * (g * g)
         if len(state) == 1:
-            return theta - s["rate"] * (g / (sqrt(v) + s["eps"])), v
+            return theta - s["rate"] * (g / (root_of_squares(v) + s["eps"])), v
         mean = state[1] + s["fresh"] * (g - state[1])
         spread = v - s["centered"] * (mean * mean)
         b = s["momentum"] * state[2] + g / (sqrt(spread) + s["eps"])
@@ -419,7 +420,7 @@ class Adagrad(Optimizer):
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
         g = g + s["decay"] * theta
         v = state[0] + g * g
-        return theta - s["rate"] * (g / (sqrt(v) + s["eps"])), v
+        return theta - s["rate"] * (g / (root_of_squares(v) + s["eps"])), v
 
 
 @named("rprop")

@@ -15,6 +15,7 @@ from flatprop.kernels.elementwise import activate, activate_with_slope, loss_wit
 from flatprop.kernels.jit import jittable, kernel
 from flatprop.kernels.layout import (
     CROSS_ENTROPY,
+    RELU,
     SOFTMAX,
     all_units,
     matrix,
@@ -63,12 +64,12 @@ def forward(layers, params, x, out, workspace, logits):
         W = matrix(params, layer.weights, layer.inputs, layer.units)
         b = matrix(params, layer.biases, 1, layer.units)
         z = final if l == last else matrix(workspace, (l % 2) * rows * widest, rows, layer.units)
-        affine(a, W, b, z, scratch)
+        affine(a, W, b, layer.activation == RELU, z, scratch)
         if l == last and logits:
             break
         if layer.activation == SOFTMAX:
             softmax(z)
-        else:
+        elif layer.activation != RELU:
             activate(layer.activation, layer.function, z)
         a = z
 
@@ -101,7 +102,8 @@ def forward_with_slopes(layers, params, x, logits, workspace):
     """Every layer's a and da/dz into their places; of the last, only z where `logits`.
 
     Overwrites `workspace`, where every layer has a place for a, followed by one for
-    da/dz. A softmax has no slope of its own, and leaves 1 there.
+    da/dz. A softmax has no slope of its own, and leaves 1 there. A hidden relu leaves nothing
+    there: `slope_factor`.
     """
     rows = x.shape[0]
     last = layers.size - 1
@@ -113,15 +115,25 @@ def forward_with_slopes(layers, params, x, logits, workspace):
         b = matrix(params, layer.biases, 1, layer.units)
         z = matrix(workspace, 2 * rows * layer.place, rows, layer.units)
         slope = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
-        affine(a, W, b, z, scratch)
+        rectify = l < last and layer.activation == RELU
+        affine(a, W, b, rectify, z, scratch)
         a = z
-        if l == last and logits:
-            break
+        if rectify or (l == last and logits):
+            continue
         if layer.activation == SOFTMAX:
             softmax(z)
             fill(slope, 1.0)
         else:
             activate_with_slope(layer.activation, layer.function, z, slope)
+
+
+@kernel
+def slope_factor(layers, l, rows, workspace):
+    """da/dz of hidden layer l, as `product_transposed_right` takes it: of a relu, a itself."""
+    layer = layers[l]
+    rectified = layer.activation == RELU
+    place = rows * (2 * layer.place + (0 if rectified else layer.units))
+    return matrix(workspace, place, rows, layer.units), rectified
 
 
 @kernel
@@ -155,7 +167,8 @@ def propagate(layers, l, params, rows, workspace):
     W = matrix(params, layer.weights, layer.inputs, layer.units)
     dL_dz = matrix(workspace, rows * (2 * layer.place + layer.units), rows, layer.units)
     slope = matrix(workspace, rows * (2 * before.place + before.units), rows, before.units)
-    product_transposed_right(dL_dz, W, slope, slope, scratch)
+    da_dz, rectified = slope_factor(layers, l - 1, rows, workspace)
+    product_transposed_right(dL_dz, W, da_dz, rectified, slope, scratch)
     if before.activation == SOFTMAX:
         a = matrix(workspace, 2 * rows * before.place, rows, before.units)
         softmax_backward(a, slope)

@@ -85,8 +85,8 @@ def _forward(layers, objective, params, v, x, workspace):
         b = matrix(params, layer.biases, 1, layer.units)
         V = matrix(v, layer.weights, layer.inputs, layer.units)
         c = matrix(v, layer.biases, 1, layer.units)
-        affine(before, W, b, a, scratch)
-        affine(before, V, c, change, scratch)
+        affine(before, W, b, False, a, scratch)
+        affine(before, V, c, False, change, scratch)
         if l > 0:
             add_product(moving, W, change, scratch)
         before, moving = a, change

@@ -16,6 +16,7 @@ from flatprop.kernels.backprop import (
     layer_gradient,
     loss_and_slopes,
     propagate,
+    slope_factor,
 )
 from flatprop.kernels.elementwise import multiply
 from flatprop.kernels.jit import jittable, kernel
@@ -154,7 +155,7 @@ def _propagate(layers, l, params, dy_dz, workspace):
     """∂ŷ/∂z of layer l - 1 from that of layer l; unlike `propagate` it leaves the slopes."""
     layer, before, rows = layers[l], layers[l - 1], dy_dz.shape[0]
     W = matrix(params, layer.weights, layer.inputs, layer.units)
-    slope = matrix(workspace, rows * (2 * before.place + before.units), rows, before.units)
+    da_dz, rectified = slope_factor(layers, l - 1, rows, workspace)
     out, scratch = _spare(layers, l - 1, rows, before.units, workspace)
-    product_transposed_right(dy_dz, W, slope, out, scratch)
+    product_transposed_right(dy_dz, W, da_dz, rectified, out, scratch)
     return out

@@ -42,7 +42,7 @@ OBJECTIVE = np.dtype(
 
 OWN = -1
 """The code of an activation or a loss that the user wrote."""
-SOFTMAX = ACTIVATIONS["softmax"].code
+RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
 

@@ -18,6 +18,7 @@ Every product takes `scratch`, of `scratch_size` numbers, and overwrites it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -75,16 +76,22 @@ def scratch_size(rows: int, widest: int) -> int:
 
 
 @intrinsic
-def affine(typing_context: Any, x: Any, W: Any, b: Any, z: Any, scratch: Any) -> Any:
-    """z ← x W + b, (m, k) times (k, n) plus (1, n)."""
+def affine(typing_context: Any, x: Any, W: Any, b: Any, rectify: Any, z: Any, scratch: Any) -> Any:
+    """z ← x W + b, (m, k) times (k, n) plus (1, n); max(x W + b, 0) where `rectify`."""
 
     def emit(
-        builder: ir.IRBuilder, x: Array, W: Array, b: Array, z: Array, scratch: Array
+        builder: ir.IRBuilder,
+        x: Array,
+        W: Array,
+        b: Array,
+        rectify: ir.Value,
+        z: Array,
+        scratch: Array,
     ) -> None:
         matrices = _strided(x), _strided(W), _repeated(b), _strided(z)
-        _multiply(AFFINE, (*z.shape, x.shape[1]), *matrices, scratch)
+        _multiply(AFFINE, (*z.shape, x.shape[1]), *matrices, scratch, rectify=rectify)
 
-    return compiled(emit, types.void, x, W, b, z, scratch)
+    return compiled(emit, types.void, x, W, b, types.boolean, z, scratch)
 
 
 @intrinsic
@@ -143,17 +150,27 @@ def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, sc
 
 @intrinsic
 def product_transposed_right(
-    typing_context: Any, a: Any, b: Any, factor: Any, out: Any, scratch: Any
+    typing_context: Any, a: Any, b: Any, factor: Any, rectified: Any, out: Any, scratch: Any
 ) -> Any:
-    """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`."""
+    """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`.
+
+    Where `rectified` it counts as 1 where it is positive: the slope of a relu, from its a.
+    """
 
     def emit(
-        builder: ir.IRBuilder, a: Array, b: Array, factor: Array, out: Array, scratch: Array
+        builder: ir.IRBuilder,
+        a: Array,
+        b: Array,
+        factor: Array,
+        rectified: ir.Value,
+        out: Array,
+        scratch: Array,
     ) -> None:
         matrices = _strided(a), _strided(b), _strided(factor), _strided(out)
-        _multiply(TRANSPOSED_RIGHT, (*out.shape, a.shape[1]), *matrices, scratch)
+        shape = (*out.shape, a.shape[1])
+        _multiply(TRANSPOSED_RIGHT, shape, *matrices, scratch, rectify=rectified)
 
-    return compiled(emit, types.void, a, b, factor, out, scratch)
+    return compiled(emit, types.void, a, b, factor, types.boolean, out, scratch)
 
 
 @intrinsic
@@ -222,26 +239,34 @@ def _multiply(
     out: Strided,
     scratch: Array,
     alpha: ir.Value | None = None,
+    rectify: ir.Value | None = None,
 ) -> None:
-    """out ← D + alpha A B, or D ⊙ A Bᵀ where TRANSPOSED_RIGHT; (m, n), of k products each."""
+    """out ← D + alpha A B, or D ⊙ A Bᵀ where TRANSPOSED_RIGHT; (m, n), of k products each.
+
+    Where `rectify`, with relu or with its slope: `Finish.bound`.
+    """
     builder, element = scratch.builder, scratch.element
     if alpha is None:
         alpha = ir.Constant(element, 1.0)
     elif element != DOUBLE:
         alpha = builder.fptrunc(alpha, element)
+    bound = element(inf if kind == TRANSPOSED_RIGHT else -inf)
+    if rectify is not None:
+        bound = builder.select(rectify, element(0.0), bound)
     work = _aligned(builder, scratch.data)
     matrices = [value for matrix in (a, b, d, out) for value in matrix[1:]]
 
     def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
-        kind, m, n, k, *numbers, alpha, work = given
+        kind, m, n, k, *numbers, alpha, bound, work = given
         a, b, d, out = (Strided(builder, *numbers[3 * i : 3 * i + 3]) for i in range(4))
         tiles = Tiles(builder, element, scratch.masks)
         multiplies = builder.icmp_signed("==", kind, INT64(TRANSPOSED_RIGHT))
-        finish = Finish(out, d, splat(builder, alpha, tiles.lanes), multiplies)
+        alpha, bound = (splat(builder, number, tiles.lanes) for number in (alpha, bound))
+        finish = Finish(out, d, alpha, multiplies, bound)
         _special_cases(tiles, kind, (m, n, k), a, b, finish, work)
         Product(tiles, a, b, finish, work).write(m, n, k)
 
-    operands = [INT64(kind), *shape, *matrices, alpha, work]
+    operands = [INT64(kind), *shape, *matrices, alpha, bound, work]
     subroutine(builder, f"flatprop.product.{element}", emit, ir.VoidType(), operands)
 
 
@@ -263,20 +288,22 @@ def _special_cases(
     with builder.if_then(builder.and_(single, adds)):
         _outer_product(tiles, m, n, a, b, finish)
         builder.ret_void()
+    one_row = builder.icmp_signed("==", m, INT64(1))
+    in_place = builder.icmp_signed("<=", kind, INT64(AFFINE))
+    many = builder.not_(few)
+    with builder.if_then(builder.and_(builder.and_(one_row, in_place), many)):
+        _one_row(tiles, n, k, a, b, finish)
+        builder.ret_void()
     with builder.if_then(builder.icmp_signed("==", kind, INT64(AFFINE))):
-        with builder.if_then(builder.icmp_signed("==", m, INT64(1))):
-            with builder.if_then(few):
-                for count in cases(builder, n, range(FEW + 1)):
-                    if count:
-                        row_times_few_columns(tiles, count, k, a, b, finish)
-                builder.ret_void()
-            _one_row(tiles, n, k, a, b, finish)
+        with builder.if_then(one_row):
+            for count in cases(builder, n, range(FEW + 1)):
+                if count:
+                    row_times_few_columns(tiles, count, k, a, b, finish)
             builder.ret_void()
         for count in (1, 2):
             with builder.if_then(builder.icmp_signed("==", n, INT64(count))):
                 times_few_columns(tiles, count, m, k, a, b, finish, work)
                 builder.ret_void()
-    one_row = builder.icmp_signed("==", m, INT64(1))
     with builder.if_then(builder.and_(finish.multiplies, one_row)):
         row_times_transposed(tiles, n, k, a, b, finish, work)
         builder.ret_void()
@@ -291,7 +318,7 @@ def _special_cases(
 def _one_row(
     tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish
 ) -> None:
-    """out ← x W + b for one row: wide panels, since nothing of W is used twice."""
+    """out ← D + alpha x W for one row: wide panels, since nothing of W is used twice."""
     builder, lanes = tiles.builder, tiles.lanes
     with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
         left = builder.sub(n, j)
@@ -300,9 +327,9 @@ def _one_row(
             masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
             sums = tiles.sums(1, vectors, k, x, W.at(ZERO, j), masks)
             for v, (total, mask) in enumerate(zip(sums, masks, strict=True)):
-                bias = tiles.load(tiles.vector_at(here.d.data, v), mask)
-                z = builder.fadd(total, bias)
-                tiles.store(z, tiles.vector_at(here.out.data, v), mask)
+                before = tiles.load(tiles.vector_at(here.d.data, v), mask)
+                z = tiles.fma(total, finish.alpha, before)
+                tiles.store(finish.rectified(z), tiles.vector_at(here.out.data, v), mask)
 
 
 def _outer_product(
@@ -323,7 +350,8 @@ def _outer_product(
                 for v, (vector, mask) in enumerate(zip(row, masks, strict=True)):
                     before = tiles.load(tiles.vector_at(here.d.data, v), mask)
                     total = tiles.fma(factor, vector, before)
-                    tiles.store(total, tiles.vector_at(here.out.data, v), mask)
+                    z = finish.rectified(total)
+                    tiles.store(z, tiles.vector_at(here.out.data, v), mask)
 
 
 class Product(NamedTuple):
@@ -353,7 +381,12 @@ class Product(NamedTuple):
                 pack_rows(tiles, rows, some, a, copy)
             a = a._replace(data=builder.select(packs_a, copy, a.data))
             first = builder.icmp_signed("==", p, ZERO)
-            finish = self.finish._replace(d=self.finish.d.or_else(first, self.finish.out))
+            last = builder.icmp_signed("==", builder.add(p, some), k)
+            below = ir.Constant(tiles.vector, [-inf] * tiles.lanes)
+            finish = self.finish._replace(
+                d=self.finish.d.or_else(first, self.finish.out),
+                bound=builder.select(last, self.finish.bound, below),
+            )
             # p is 0 where B is transposed
             part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
             part.by_panels(rows, n, some, packs_a)

@@ -30,7 +30,8 @@ def times_few_columns(
     bias = [tiles.broadcast(finish.d.at(ZERO, INT64(j)).data) for j in range(n)]
     every = _gathered(tiles, bias, [(lane % n, lane) for lane in range(lanes)])
     for i, total, mask in _few_columns(tiles, n, m, k, x, W, work):
-        tiles.store(builder.fadd(total, every), finish.out.at(i, ZERO).data, mask)
+        z = finish.rectified(builder.fadd(total, every))
+        tiles.store(z, finish.out.at(i, ZERO).data, mask)
 
 
 def row_times_transposed(
@@ -43,7 +44,7 @@ def row_times_transposed(
     builder = tiles.builder
     for i, total, mask in _few_columns(tiles, 1, n, k, W, x.transposed(), work):
         here = finish.at(ZERO, i)
-        factor = tiles.load(here.d.data, mask)
+        factor = finish.factor(tiles.load(here.d.data, mask))
         tiles.store(builder.fmul(total, factor), here.out.data, mask)
 
 
@@ -114,7 +115,8 @@ def row_times_few_columns(
     _, sums = tiles.repeat(steps, step, [x.data, W.data, k], [zero] * n)
     total = _added_up(tiles, [*_deinterleaved(tiles, sums), *[zero] * (lanes - n)])
     mask = tiles.mask(INT64(n))
-    tiles.store(builder.fadd(total, tiles.load(finish.d.data, mask)), finish.out.data, mask)
+    z = builder.fadd(total, tiles.load(finish.d.data, mask))
+    tiles.store(finish.rectified(z), finish.out.data, mask)
 
 
 def transposed_times_few_columns(

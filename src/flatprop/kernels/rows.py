@@ -13,19 +13,21 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.formulas import elementary
-from flatprop.formulas.lanes import Lanes
+from flatprop.formulas.lanes import Lanes, lane_count
 from flatprop.formulas.numbers import where
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
     INT64,
     Array,
+    Fold,
     Register,
     broadcast,
     compiled,
     largest_of,
     registers,
     rows_of,
+    splat,
     sum_of,
     wide,
 )
@@ -87,14 +89,9 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
     def emit(
         builder: ir.IRBuilder, z: Array, y: Array, weight: Array, scale: ir.Value, slope: Array
     ) -> ir.Value:
-        result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-
-        def add(loss: Lanes) -> None:
-            so_far = Lanes(builder, builder.load(result))
-            builder.store((so_far + loss).value, result)
-
         units = z.shape[1]
         indices = builder.icmp_signed("!=", y.shape[1], units)
+        loss, logarithms = sum_of(z), _Logarithms(builder, z.shape[0])
         for i in rows_of(z):
             logits, p = z.row(i), slope.row(i)
             shift, total = _exponentials(logits, p)
@@ -103,10 +100,11 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
                 logits=logits,
                 p=p,
                 shift=shift,
-                log_total=broadcast(elementary.log(total), z.element),
                 share=broadcast(1.0 / total, z.element),
+                weight=Lanes(builder, splat(builder, w.value, lane_count(z.element))),
                 factor=broadcast(w * Lanes(builder, scale), z.element),
             )
+            mass = cgutils.alloca_once(builder, DOUBLE)
             with builder.if_else(indices) as (one_index, one_per_unit):
                 with one_index:
                     # What is no class counts as none; NaN makes the loss NaN.
@@ -114,14 +112,17 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
                     end = Lanes(builder, builder.sitofp(units, z.element))
                     known = where(index >= 0.0, where(index < end, index, -1.0), -1.0)
                     one_hot = partial(_one_hot, builder.fptosi(known.value, INT64))
-                    counts = broadcast(where(known < 0.0, index.like(0.0), 1.0), z.element)
-                    add(w * (row.finish(one_hot, counts) + wide(index - index)))
+                    count = where(known < 0.0, index.like(0.0), 1.0)
+                    builder.store(wide(count + (index - index)).value, mass)
+                    row.finish(one_hot, loss, wide(count))
                 with one_per_unit:
-                    mass = sum_of(z)
+                    sum_of_y = sum_of(z)
                     for register in registers(y.row(i)):
-                        mass.add(wide(register[0]))
-                    add(w * row.finish(_third, broadcast(mass.total(), z.element), y.row(i)))
-        return builder.load(result)
+                        sum_of_y.add(wide(register[0]))
+                    builder.store(sum_of_y.total().value, mass)
+                    row.finish(_third, loss, sum_of_y.total(), y.row(i))
+            logarithms.add(i, w * Lanes(builder, builder.load(mass)), total)
+        return (loss.total() + logarithms.sum.total()).value
 
     return compiled(emit, types.float64, z, y, weight, types.float64, slope)
 
@@ -133,21 +134,51 @@ class _Row(NamedTuple):
     p: Array
     """e^(z - shift); overwritten with the slope."""
     shift: Lanes
-    log_total: Lanes
     share: Lanes
     """1 / Σ e^(z - shift)."""
+    weight: Lanes
     factor: Lanes
     """scale · w."""
 
-    def finish(self, target: Callable[[Register], Lanes], mass: Lanes, *y: Array) -> Lanes:
-        """ℓ in float64; p ← the slope. `target` takes y from a register, `mass` is Σ y."""
-        loss = sum_of(self.p)
+    def finish(
+        self, target: Callable[[Register], Lanes], loss: Fold, mass: Lanes, *y: Array
+    ) -> None:
+        """p ← the slope; to `loss` is added -w Σ y (z - shift), what ℓ has beside logarithms.
+
+        `target` takes y from a register, `mass` is Σ y.
+        """
+        scale = broadcast(mass, self.p.element) * self.share
         for register in registers(self.p, self.logits, *y):
-            share_of_y = target(register)
-            log_p = register[1] - self.shift - self.log_total
-            loss.add(wide(register.inside(where(share_of_y > 0.0, -share_of_y * log_p, 0.0))))
-            register.store(self.factor * (mass * self.share * register[0] - share_of_y), 0)
-        return loss.total()
+            y_here = target(register)
+            part = where(y_here > 0.0, y_here * (self.shift - register[1]), 0.0)
+            loss.add(self.weight * wide(part))
+            register.store(self.factor * (scale * register[0] - y_here), 0)
+
+
+class _Logarithms:
+    """Σ w log t over rows: a logarithm takes long, and a register full of them no longer."""
+
+    def __init__(self, builder: ir.IRBuilder, rows: ir.Value) -> None:
+        self.builder, self.lanes = builder, lane_count(DOUBLE)
+        self.last = builder.sub(rows, INT64(1))
+        self.none = ir.Constant(ir.VectorType(DOUBLE, self.lanes), None)
+        nothing = Lanes(builder, self.none)
+        self.t = cgutils.alloca_once_value(builder, nothing.like(1.0).value)
+        self.w = cgutils.alloca_once_value(builder, self.none)
+        self.sum = Fold(nothing, lambda one, other: one + other)
+
+    def add(self, i: ir.Value, w: Lanes, t: Lanes) -> None:
+        """Take w log t of row i in, once there are as many as a register holds."""
+        builder = self.builder
+        lane = builder.and_(i, INT64(self.lanes - 1))
+        for place, number in ((self.w, w), (self.t, t)):
+            first = builder.bitcast(place, DOUBLE.as_pointer())
+            builder.store(number.value, builder.gep(first, [lane]))
+        full = builder.icmp_signed("==", lane, INT64(self.lanes - 1))
+        with builder.if_then(builder.or_(full, builder.icmp_signed("==", i, self.last))):
+            w, t = (Lanes(builder, builder.load(place)) for place in (self.w, self.t))
+            self.sum.add(w * elementary.log(t))
+            builder.store(self.none, self.w)
 
 
 def _one_hot(k: ir.Value, register: Register) -> Lanes:

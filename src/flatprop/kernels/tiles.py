@@ -12,10 +12,11 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from flatprop.formulas.lanes import REGISTER_BYTES, Lanes, lane_count
-from flatprop.formulas.numbers import fma
+from flatprop.formulas.numbers import fma, maximum, where
 from flatprop.kernels.registers import (
     INT32,
     INT64,
+    cases,
     mask_of,
     masked_load,
     masked_store,
@@ -61,10 +62,23 @@ class Finish(NamedTuple):
     alpha: ir.Value
     multiplies: ir.Value
     """1 for the second."""
+    bound: ir.Value
+    """In every lane 0 for a relu: a sum is that at least, and D, then the relu's a, counts as 1
+    above it. Without, -∞ for a sum and ∞ for a product."""
 
     def at(self, i: ir.Value, j: ir.Value) -> "Finish":
         """What begins at row i, column j."""
         return self._replace(out=self.out.at(i, j), d=self.d.at(i, j))
+
+    def rectified(self, total: ir.Value) -> ir.Value:
+        """A vector of sums, none below the bound."""
+        total, bound = (Lanes(self.out.builder, value) for value in (total, self.bound))
+        return maximum(total, bound).value
+
+    def factor(self, kept: ir.Value) -> ir.Value:
+        """What a vector of D stands for where it multiplies."""
+        d, bound = (Lanes(self.out.builder, value) for value in (kept, self.bound))
+        return where(d > bound, 1.0, d).value
 
 
 Values: TypeAlias = list[ir.Value]
@@ -292,28 +306,28 @@ class Tiles:
         self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
     ) -> None:
         builder = self.builder
-        zero = ir.Constant(self.vector, None)
 
-        def write(mask: ir.Value | None) -> None:
+        def write(mask: ir.Value | None, multiplies: bool) -> None:
             out, d = finish.out.data, finish.d.data
             for i in range(rows):
                 for j in range(vectors):
                     lanes = mask if j == vectors - 1 else None
-                    kept = self.load(self.vector_at(d, j), lanes)
-                    # D + alpha sum or D sum: a product and a sum either way
-                    factor = builder.select(finish.multiplies, kept, finish.alpha)
-                    added = builder.select(finish.multiplies, zero, kept)
-                    total = self.fma(sums[i * vectors + j], factor, added)
+                    kept, total = self.load(self.vector_at(d, j), lanes), sums[i * vectors + j]
+                    if multiplies:
+                        total = builder.fmul(total, finish.factor(kept))
+                    else:
+                        total = finish.rectified(self.fma(total, finish.alpha, kept))
                     self.store(total, self.vector_at(out, j), lanes)
                 out, d = builder.gep(out, [finish.out.row]), builder.gep(d, [finish.d.row])
 
-        if self.masks:
-            write(mask)
-            return
-        bits = builder.bitcast(mask, ir.IntType(self.lanes))
-        whole = builder.icmp_signed("==", bits, ir.Constant(bits.type, -1))
-        with builder.if_else(whole) as (yes, no):
-            with yes:
-                write(None)
-            with no:
-                write(mask)
+        for multiplies in cases(builder, builder.zext(finish.multiplies, INT64), (False, True)):
+            if self.masks:
+                write(mask, multiplies)
+                continue
+            bits = builder.bitcast(mask, ir.IntType(self.lanes))
+            whole = builder.icmp_signed("==", bits, ir.Constant(bits.type, -1))
+            with builder.if_else(whole) as (yes, no):
+                with yes:
+                    write(None, multiplies)
+                with no:
+                    write(mask, multiplies)
