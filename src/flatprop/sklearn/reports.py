@@ -44,6 +44,11 @@ class Reports:
             self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
+    @property
+    def each_epoch(self) -> bool:
+        """Whether there is anything to do between two epochs."""
+        return bool(self._own or self._context is not None or self.estimator.verbose)
+
     def say(self, text: str) -> None:
         """Print, if `verbose`."""
         if self.estimator.verbose:

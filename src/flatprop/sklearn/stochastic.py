@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
+from flatprop.kernels.batches import Data
 from flatprop.network import Network
 from flatprop.sklearn.reports import Reports
 from flatprop.sklearn.samples import Samples
@@ -31,58 +33,98 @@ def descend(
     """
     trainer = _trainer(estimator, net, optimizer, incremental)
     data = net.samples(training.X, estimator._targets(training.y), training.weight)
+    batch_size, shuffle = _batch_size(estimator, data.rows), bool(estimator.shuffle)
     held = None if held_out is None else _HeldOut(estimator, net, held_out)
     rates = _Rates(estimator, optimizer, trainer)
-    batch_size = _batch_size(estimator, data.rows)
-    best = net.params.copy() if estimator.early_stopping else None
+    course = _Course(estimator, held, rates, reports, estimator._loss_offset(training), data.rows)
     estimator.n_iter_ = 0
-    if held is not None and not hasattr(estimator, "validation_loss_curve_"):
-        estimator.validation_loss_curve_ = []
     try:
-        for epoch in range(estimator.max_iter):
-            reports.begin_epoch()
-            rates.begin(epoch)
-            rate = trainer.learning_rate
-            loss = trainer.go_through(data, batch_size, bool(estimator.shuffle))
-            loss += estimator._loss_offset(training)
-            estimator.n_iter_ += 1
-            estimator.t_ += data.rows
-            estimator.loss_ = loss
-            estimator.loss_curve_.append(loss)
-            reports.say(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
-            val_loss = None
-            if held is not None:
-                val_loss = held.loss()
-                estimator.validation_loss_curve_.append(val_loss)
-            if best is not None and held is not None:
-                score = held.score() if math.isfinite(loss) else math.nan
-                estimator.validation_scores_.append(score)
-                reports.say(f"Validation score: {score:f}")
-                if score > estimator.best_validation_score_:
-                    best[:] = net.params
-            _count_without_improvement(estimator)
-            rates.end(epoch, loss if val_loss is None else val_loss)
-            stop = reports.end_epoch(epoch, loss, val_loss, rate)
-            if stop or not math.isfinite(loss):
+        while estimator.n_iter_ < estimator.max_iter:
+            first = estimator.n_iter_
+            stop = first + course.epochs_ahead()
+            course.begin(first)
+            if incremental or not isinstance(data, Data):
+                losses: Iterable[float] = (trainer.go_through(data, batch_size, shuffle),)
+            else:
+                losses = trainer.epochs(data, first, stop, batch_size, shuffle)
+            if any(course.ends(loss) for loss in losses) or incremental:
                 break
-            if estimator._no_improvement_count > estimator.n_iter_no_change:
-                if rates.lowered(_reason(estimator), reports):
-                    estimator._no_improvement_count = 0
-                else:
-                    break
-            if incremental:
-                break
-            if estimator.n_iter_ == estimator.max_iter:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached "
-                    "and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=5,
-                )
+        else:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and "
+                "the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
-    if best is not None:
-        net.params[:] = best
+    if course.best is not None:
+        net.params[:] = course.best
+
+
+class _Course:
+    """What happens after each epoch, and whether that ends the training."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        held: "_HeldOut | None",
+        rates: "_Rates",
+        reports: Reports,
+        offset: float,
+        rows: int,
+    ) -> None:
+        self.estimator, self.held, self.rates, self.reports = estimator, held, rates, reports
+        self.offset, self.rows = offset, rows
+        self.best = held.net.params.copy() if held and estimator.early_stopping else None
+        if held is not None and not hasattr(estimator, "validation_loss_curve_"):
+            estimator.validation_loss_curve_ = []
+
+    def epochs_ahead(self) -> int:
+        """How many epochs are sure to follow before anybody has to be asked.
+
+        Without improvement training ends after more than `n_iter_no_change` of them.
+        """
+        e = self.estimator
+        if self.held is not None or self.reports.each_epoch or self.rates.change:
+            return 1
+        patience = e.n_iter_no_change + 1 - e._no_improvement_count
+        return int(max(1, min(patience, e.max_iter - e.n_iter_)))
+
+    def begin(self, epoch: int) -> None:
+        """An epoch, or several, are about to begin."""
+        self.rates.begin(epoch)
+        self.reports.begin_epoch()
+
+    def ends(self, loss: float) -> bool:
+        """Take note of an epoch with this loss; whether the training ends with it."""
+        e, held, reports = self.estimator, self.held, self.reports
+        epoch, rate = e.n_iter_, self.rates.trainer.learning_rate
+        loss += self.offset
+        e.n_iter_ += 1
+        e.t_ += self.rows
+        e.loss_ = loss
+        e.loss_curve_.append(loss)
+        reports.say(f"Iteration {e.n_iter_}, loss = {loss:.8f}")
+        val_loss = None
+        if held is not None:
+            val_loss = held.loss()
+            e.validation_loss_curve_.append(val_loss)
+        if self.best is not None and held is not None:
+            score = held.score() if math.isfinite(loss) else math.nan
+            e.validation_scores_.append(score)
+            reports.say(f"Validation score: {score:f}")
+            if score > e.best_validation_score_:
+                self.best[:] = held.net.params
+        _count_without_improvement(e)
+        self.rates.end(epoch, loss if val_loss is None else val_loss)
+        if reports.end_epoch(epoch, loss, val_loss, rate) or not math.isfinite(loss):
+            return True
+        if e._no_improvement_count > e.n_iter_no_change:
+            if not self.rates.lowered(_reason(e), reports):
+                return True
+            e._no_improvement_count = 0
+        return False
 
 
 def _trainer(estimator: Any, net: Network, optimizer: Optimizer, incremental: bool) -> Trainer:
@@ -138,6 +180,7 @@ class _Rates:
         self.kind = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         schedule = as_schedule(optimizer.learning_rate)
         self.scheduled = isinstance(estimator.solver, Optimizer)
+        self.change = self.scheduled or self.kind == "invscaling"
         if self.scheduled:
             self.rates = schedule.rates(estimator.max_iter)
             self.follow = schedule.follow()

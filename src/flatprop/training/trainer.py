@@ -1,7 +1,7 @@
 """`Trainer`: one optimizer for data that come a part at a time."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from flatprop.training.updates import Updates
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-
-NO_SEED = np.uint64(0)
 
 
 class Trainer:
@@ -90,6 +88,7 @@ class Trainer:
             checks.positive("penalty", penalty, or_zero=True),
         )
         self._progress = loop.progress(np.zeros(1))
+        self._seed = np.uint64(0)
 
     @property
     def learning_rate(self) -> float:
@@ -180,6 +179,34 @@ class Trainer:
             fell_back = safe.fall_back(params)
         return float(progress.losses[0]) if finite and not fell_back else math.nan
 
+    def epochs(
+        self, data: batches.Data, first: int, stop: int, batch_size: int, shuffle: bool
+    ) -> Iterator[float]:
+        """Epochs `first` to `stop` of a training, without Python between them; the loss of each.
+
+        Which follow each other in one call makes no difference to their result. NaN is the
+        last, where it is no longer finite.
+        """
+        params = self.network.params
+        progress = self._progress._replace(losses=np.zeros(stop))
+        progress.sums[:] = 0.0
+        if first == 0:
+            self._seed = self._drawn()
+        plan = self._plan(data, batch_size, shuffle, np.array([self._rate]), first)
+        safe = Snapshot(params)
+        done, status = first, loop.RUNNING
+        while status == loop.RUNNING:
+            try:
+                status = self._advance(plan, progress, safe)
+            finally:
+                fell_back = safe.fall_back(params)
+            if status == loop.DIVERGED or fell_back:
+                yield math.nan
+                return
+            finished = int(progress.cursor[loop.EPOCH])
+            yield from progress.losses[done:finished].tolist()
+            done = finished
+
     def _train_on(
         self,
         data: batches.Data,
@@ -189,14 +216,32 @@ class Trainer:
         safe: Snapshot,
     ) -> bool:
         """Go on with these samples, too; whether all is finite, as far as was looked."""
-        updates, progress = self._updates, self._progress
-        updates.take(data, batch_size, shuffle)
-        seed = self.rng.integers(0, 2**64, dtype=np.uint64) if updates.shuffle else NO_SEED
-        plan = loop.Plan(rates, updates.batch_size, seed, -1.0, False)
-        progress.cursor[loop.EPOCH] = progress.cursor[loop.ROW] = 0
+        if shuffle:
+            self._seed = self._drawn()
+        plan = self._plan(data, batch_size, shuffle, rates)
         status = loop.RUNNING
         while status == loop.RUNNING:
-            status = updates.advance(plan, progress)
-            if status == loop.DIVERGED or not safe.keep_in_time(self.network.params):
-                return False
-        return True
+            status = self._advance(plan, self._progress, safe)
+        return status != loop.DIVERGED
+
+    def _plan(
+        self,
+        data: batches.Data,
+        batch_size: int | None,
+        shuffle: bool,
+        rates: Any,
+        epoch: int = 0,
+    ) -> loop.Plan:
+        """Make ready for these samples."""
+        self._updates.take(data, batch_size, shuffle)
+        cursor = self._progress.cursor
+        cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
+        return loop.Plan(rates, self._updates.batch_size, self._seed, -1.0, False)
+
+    def _drawn(self) -> np.uint64:
+        return self.rng.integers(0, 2**64, dtype=np.uint64)
+
+    def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
+        """One call of the loop; DIVERGED also where it is the parameters that are not finite."""
+        status = self._updates.advance(plan, progress)
+        return status if safe.keep_in_time(self.network.params) else loop.DIVERGED
