@@ -28,17 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 source = OWN.read_text()
 assert source.count(IMPORT) == 1
 theirs = {"__name__": "flatprop_test_mlp", "__file__": str(OWN)}
-exec(
-    compile(
-        source.replace(
-            IMPORT,
-            IMPORT.replace("neural_network", "SELF").replace("sklearn.SELF", "flatprop.sklearn"),
-        ),
-        str(OWN),
-        "exec",
-    ),
-    theirs,
-)
+ours = source.replace(IMPORT, IMPORT.replace("sklearn.neural_network", "flatprop.sklearn"))
+exec(compile(ours, str(OWN), "exec"), theirs)
 globals().update(
     {
         name: test

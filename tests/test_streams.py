@@ -412,6 +412,26 @@ def test_a_sparse_matrix_is_the_dense_one(kind, part_bytes, monkeypatch):
     )
 
 
+def test_a_shuffled_sparse_matrix_is_mixed_throughout(small_parts):
+    sparse = pytest.importorskip("scipy.sparse", reason="sparse matrices need SciPy")
+    X = np.zeros((400, 3))
+    X[:, 0] = np.arange(400)
+    net, weight = network(), np.arange(1, 401)
+    parts = sources.Parts(net, sparse.csr_array(X), X[:, :2], weight)
+    seen = []
+    for part in parts.parts(16, np.random.default_rng(0)):
+        ids = part.x.reshape(-1, 3)[:, 0]
+        assert np.array_equal(part.y.reshape(-1, 2)[:, 0], ids)
+        assert np.array_equal(part.weight, ids + 1)
+        seen.append(ids.copy())
+    assert len(seen) > 4
+    assert all(np.ptp(ids) > 200 for ids in seen)
+    assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(400))
+    X[250, 1] = np.nan
+    with pytest.raises(ValueError, match=r"X\[250, 1\] is nan"):
+        net.fit(sparse.csr_array(X), X[:, [0, 2]], epochs=1)
+
+
 # ---- batches
 
 

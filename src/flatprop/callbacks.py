@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from flatprop import checks, files
 
 if TYPE_CHECKING:
@@ -87,3 +89,8 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
         if not callable(callback):
             raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
     return tuple(callbacks)
+
+
+def wants_to_stop(answer: object) -> bool:
+    """Whether what a callback returned ends the training."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)

@@ -1,8 +1,8 @@
 """Samples that are too large to be taken whole: read a part at a time into one buffer.
 
 A memory-mapped file may be larger than memory, and so may a sparse matrix be that is made
-dense. A part is made of segments, rows that follow each other, so that the file is read in
-long runs also where their order is random.
+dense. A shuffled part of a file is made of segments, rows that follow each other, so that the
+file is read in long runs; one of a sparse matrix of rows from anywhere.
 """
 
 import math
@@ -76,26 +76,31 @@ class Rows:
     rows, columns
         The shape.
     read
-        start, stop → these rows.
+        slice, or where `scattered` also an array of places → these rows.
     checked
         rows, number of the first → these of the network's dtype, (rows, columns).
+    scattered
+        Whether rows in any order are read as fast as those that follow each other: from
+        memory they are, from a file not.
     """
 
     def __init__(
         self,
         rows: int,
         columns: int,
-        read: Callable[[int, int], Any],
+        read: Callable[[Any], Any],
         checked: Callable[[Any, int], Array],
+        scattered: bool = True,
     ) -> None:
         self.rows = rows
         self.columns = columns
         self._read = read
         self._checked = checked
+        self.scattered = scattered
 
     def lend(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
         """Call `use` with rows start to stop, which hold only until it returns."""
-        segment = self._read(start, stop)
+        segment = self._read(slice(start, stop))
         use(self._checked(segment, start))
         release(segment)
 
@@ -103,11 +108,20 @@ class Rows:
         """out, (rows, columns), ← rows start to stop."""
         self.lend(start, stop, partial(np.copyto, out))
 
+    def collect(self, places: Array, out: Array) -> None:
+        """out, (rows, columns), ← the rows at these places, where `scattered`."""
+        try:
+            out[...] = self._checked(self._read(places), 0)
+        except (TypeError, ValueError):
+            for place in places.tolist():  # one of which is to be named by its number
+                self._checked(self._read(slice(place, place + 1)), place)
+            raise
+
 
 def held(array: Array) -> Rows:
     """Rows of an array that is in memory and was checked."""
     rows, columns = array.shape
-    return Rows(rows, columns, lambda start, stop: array[start:stop], lambda rows, first: rows)
+    return Rows(rows, columns, lambda rows: array[rows], lambda rows, first: rows)
 
 
 def release(array: Any) -> None:
@@ -138,8 +152,9 @@ def inputs_of(network: "Network", X: Any) -> Rows:
     return Rows(
         rows,
         columns,
-        lambda start, stop: matrix[start:stop],
+        lambda rows: matrix[rows],
         lambda segment, first: _dense(checks.inputs, segment, columns, dtype, first=first),
+        frames.is_sparse(X),
     )
 
 
@@ -158,7 +173,7 @@ def targets_of(network: "Network", y: Any, rows: int) -> Rows:
         return _dense(checks.targets, segment, count, outputs, domain, dtype, first=first)
 
     columns = checked(matrix[:1], 0).shape[1]
-    return Rows(rows, columns, lambda start, stop: matrix[start:stop], checked)
+    return Rows(rows, columns, lambda rows: matrix[rows], checked, frames.is_sparse(y))
 
 
 def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options: Any) -> Array:
@@ -199,7 +214,10 @@ class Parts:
                 "give a batch_size, or arrays in memory: np.array(X) reads a file into one, "
                 "X.toarray() a sparse matrix"
             )
-        return self._filled(self._sizes(batch_size), rng)
+        sizes = self._sizes(batch_size)
+        if rng is not None and all(column.scattered for column in self._columns):
+            return self._collected(sizes, rng)
+        return self._filled(sizes, rng)
 
     def _sizes(self, batch_size: int) -> list[int]:
         """Rows of the parts: whole batches, and what remains of one belongs to the last."""
@@ -229,6 +247,16 @@ class Parts:
                 if filled == size:
                     yield self._data(flat, size)
                     size, filled = next(waiting, 0), 0
+
+    def _collected(self, sizes: list[int], rng: np.random.Generator) -> Iterator[batches.Data]:
+        flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
+        for size in sizes:
+            places = order[start : start + size]
+            for column, buffer in zip(self._columns, flat, strict=True):
+                room = buffer[: size * column.columns].reshape(size, column.columns)
+                column.collect(places, room)
+            start += size
+            yield self._data(flat, size)
 
     def _segments(self, length: int, rng: np.random.Generator | None) -> Iterator[tuple[int, int]]:
         count = -(-self.rows // length)

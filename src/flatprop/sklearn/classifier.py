@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
@@ -14,6 +15,7 @@ from flatprop.description import Dense
 from flatprop.sklearn import settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.parameters import documented
+from flatprop.sklearn.reports import with_callbacks
 from flatprop.sklearn.samples import Samples
 
 
@@ -88,6 +90,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._keep(locals())
 
     @available_if(lambda self: self._has_partial_fit())
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> "MLPClassifier":
@@ -105,6 +108,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         MLPClassifier
             The estimator itself.
         """
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
+                "or weights from sklearn.utils.class_weight.compute_class_weight"
+            )
+        before = self.__dict__.copy()
+        self._note_all_classes(y, classes)
+        try:
+            self._fit(X, y, sample_weight, (None, None, None), True)
+        except Exception:
+            if "classes_" not in before:
+                del self.classes_, self._label_binarizer
+            raise
+        return self
+
+    def _note_all_classes(self, y: Any, classes: Any) -> None:
         known = getattr(self, "classes_", None)
         if known is None:
             if classes is None:
@@ -117,13 +136,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{known!r}"
             )
-        if self.class_weight == "balanced":
-            raise ValueError(
-                'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
-                "or weights from sklearn.utils.class_weight.compute_class_weight"
-            )
-        self._fit(X, y, sample_weight, (None, None, None), True)
-        return self
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each sample.
@@ -139,7 +151,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Labels; or 1 for each label whose probability is above a half.
         """
         found = self._chosen(self._outputs(X))
-        return found if found.ndim == 2 else self.classes_[found]
+        if found.ndim == 1:
+            return np.asarray(self.classes_[found])
+        return csr_matrix(found) if self._label_binarizer.sparse_input_ else found
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class.
@@ -199,11 +213,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return X, y
 
-    def _weights(self, y: Any, sample_weight: Any, dtype: Any) -> Any:
-        weight = super()._weights(y, sample_weight, dtype)
+    def _note_classes(self, y: Any) -> None:
+        self._weight_of_class = self.class_weight
+        if isinstance(self.class_weight, str) and y.ndim == 1:  # a validation set has others
+            present = np.unique(y)
+            balanced = compute_class_weight(self.class_weight, classes=present, y=y)
+            self._weight_of_class = dict(zip(present, balanced, strict=True))
+
+    def _weights(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        weight = super()._weights(X, y, sample_weight)
         if self.class_weight is None:
             return weight
-        by_class = compute_sample_weight(self.class_weight, y).astype(dtype)
+        by_class = compute_sample_weight(self._weight_of_class, y).astype(X.dtype)
         return by_class if weight is None else by_class * weight
 
     def _encode(self, y: Any) -> Array:
@@ -232,9 +253,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if right.ndim == 2:
             right = right.all(axis=1)
         return float(np.average(right, weights=samples.weight))
-
-    def _loss_offset(self, samples: Samples) -> float:
-        return 0.0
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -60,7 +60,7 @@ epsilon : float, default=1e-8
 n_iter_no_change : int or inf, default=10
     After more epochs than this without improvement training stops.
 max_fun : int, default=15000
-    The most evaluations of the loss by a solver that sees all samples at once."""
+    The most evaluations of the loss by "lbfgs"."""
 
 EXTRA = """\
 callbacks : function or list of functions, default=()
@@ -78,8 +78,8 @@ loss_ : float
 loss_curve_ : list of float
     That of every iteration: the mean over its batches, each before its update.
 validation_loss_curve_ : list of float
-    The loss of the validation set after every iteration, without the penalty, where
-    there is such a set.
+    The loss of the validation set after every iteration that had one, without the
+    penalty.
 best_loss_ : float or None
     The lowest of `loss_curve_`; None with `early_stopping`.
 validation_scores_ : list of float or None
@@ -87,7 +87,7 @@ validation_scores_ : list of float or None
 best_validation_score_ : float or None
     The best of these.
 n_iter_, t_ : int
-    The iterations of the last `fit`; the samples seen by all.
+    The iterations of the last `fit`; the samples seen since the weights were new.
 n_features_in_, n_layers_, n_outputs_ : int
     Input features; layers, the inputs being one; outputs.
 feature_names_in_ : ndarray of str

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from flatprop.arrays import Array
 from flatprop.description import Dense
+from flatprop.formulas.losses import Poisson
 from flatprop.sklearn import settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.parameters import documented
@@ -23,9 +23,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : str, a loss of flatprop or a function, default="squared_error"
         What is made small: "squared_error" (½ Σ (ŷ - y)², averaged over the samples),
-        "poisson" (half the Poisson deviance), "absolute_error", "huber", "quantile",
-        "log_cosh", any other name that `fp.Network` takes, an object such as
-        ``fp.losses.Quantile(q=0.9)``, or your own function.
+        "poisson" (half the Poisson deviance, without what does not depend on ŷ),
+        "absolute_error", "huber", "quantile", "log_cosh", any other name that `fp.Network`
+        takes, an object such as ``fp.losses.Quantile(q=0.9)``, or your own function.
     {network}
     {training}
     output_activation : str or function, default=None
@@ -39,8 +39,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Notes
     -----
-    With several outputs `loss_` is that of which the gradient is taken, ½ Σ (ŷ - y)² per sample;
-    scikit-learn reports the mean over the outputs instead, and trains by the same gradient.
+    What is made small with several outputs is ½ Σ (ŷ - y)² per sample, with the penalty. As in
+    scikit-learn `loss_` is that over the number of outputs, here penalty included.
 
     Examples
     --------
@@ -116,18 +116,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return 1 if encoded.ndim == 1 else encoded.shape[1]
 
     def _last_layer(self, units: int) -> tuple[Dense, Any]:
-        activation = self.output_activation
+        activation, loss = self.output_activation, settings.loss(self.loss)
         if activation is None:
-            activation = "exp" if self.loss == "poisson" else "identity"
-        return Dense(units, settings.sigmoid(activation)), settings.loss(self.loss)
+            activation = "exp" if isinstance(loss, Poisson) else "identity"
+        return Dense(units, settings.sigmoid(activation)), loss
 
     def _score(self, outputs: Array, samples: Samples) -> float:
         return float(r2_score(samples.y, outputs, sample_weight=samples.weight))
 
-    def _loss_offset(self, samples: Samples) -> float:
-        """What makes Poisson's loss half the deviance: 0 where the prediction is y."""
-        if self.loss != "poisson":
-            return 0.0
-        y = samples.y.reshape(len(samples.y), -1)
-        terms = (xlogy(y, y) - y).sum(axis=1)
-        return float(np.average(terms, weights=samples.weight))
+    @property
+    def _loss_scale(self) -> float:
+        # scikit-learn divides by the outputs where it reports the loss, not where it trains
+        return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0

@@ -1,8 +1,10 @@
 """What an epoch is reported to: printed lines, flatprop's callbacks, scikit-learn's."""
 
+import sys
+import warnings
 from typing import Any
 
-from flatprop.callbacks import Epoch, checked_callbacks
+from flatprop.callbacks import Epoch, checked_callbacks, wants_to_stop
 from flatprop.network import Network
 
 try:
@@ -16,7 +18,17 @@ except ImportError:  # before scikit-learn 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "Reports", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "Reports", "warn", "with_callbacks"]
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of something in the line that called into an estimator."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
+        ("flatprop.sklearn", "sklearn.callback")
+    ):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 class NoCheckpoint:
@@ -70,7 +82,7 @@ class Reports:
             training: Any = NoCheckpoint()
             report = Epoch(self.network, epoch, limit, loss, val_loss, rate, training)
             answers = [callback(report) for callback in self._own]
-            stop = any(answer is True for answer in answers)
+            stop = any(map(wants_to_stop, answers))
         if self._context is not None:
             stop |= self._task.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data

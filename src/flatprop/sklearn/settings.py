@@ -30,9 +30,10 @@ def hidden_layers(estimator: Any) -> list[Dense]:
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     sizes = [checks.count("hidden_layer_sizes", size) for size in sizes]
     activations = estimator.activation
-    if isinstance(activations, str) or callable(activations):
+    if isinstance(activations, (list, tuple, np.ndarray)):
+        activations = list(activations)
+    else:
         activations = [activations] * len(sizes)
-    activations = list(activations)
     if len(activations) != len(sizes):
         raise ValueError(
             f"activation names {len(activations)} activations for {len(sizes)} hidden layers; "
@@ -94,6 +95,8 @@ def optimizer(estimator: Any) -> Optimizer | Solver:
     name = checks.choice("solver", given, [*OPTIMIZERS, *SOLVERS])
     if name == "sgd":
         momentum = checks.positive("momentum", estimator.momentum, or_zero=True)
+        if momentum > 1:
+            raise ValueError(f"momentum must lie in [0, 1], got {momentum:g}")
         return SGD(rate, momentum, nesterov=bool(estimator.nesterovs_momentum) and momentum > 0)
     if name == "adam":
         betas = estimator.beta_1, estimator.beta_2
@@ -114,6 +117,11 @@ def is_stochastic(estimator: Any) -> bool:
 def check_the_rest(estimator: Any) -> None:
     """The parameters that are numbers or names, and nothing more; and the callbacks."""
     checked_callbacks(estimator.callbacks)
+    for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
+        if not isinstance(getattr(estimator, name), (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {getattr(estimator, name)!r}")
+    if not isinstance(estimator.verbose, (bool, np.bool_)):
+        checks.count("verbose", estimator.verbose, least=0)
     checks.positive("alpha", estimator.alpha, or_zero=True)
     checks.positive("power_t", estimator.power_t, or_zero=True)
     checks.positive("tol", estimator.tol, or_zero=True)

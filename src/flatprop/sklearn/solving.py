@@ -1,7 +1,6 @@
 """Training by a solver, which sees all samples in every iteration."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from flatprop.kernels.batches import Data
 from flatprop.network import Network
-from flatprop.sklearn.reports import Reports
-from flatprop.sklearn.samples import Samples
+from flatprop.sklearn.reports import warn
+from flatprop.sklearn.samples import Task
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import DivergedError
@@ -35,66 +34,53 @@ class Penalised(Objective):
         return loss + 0.5 * self.strength * float(W @ W), gradient + self.strength * W
 
 
-def solve(
-    estimator: Any,
-    net: Network,
-    solver: Solver,
-    training: Samples,
-    held_out: Samples | None,
-    reports: Reports,
-) -> None:
+def solve(estimator: Any, task: Task, solver: Solver) -> None:
     """Train until the solver has converged, or until `max_iter` or `max_fun`."""
-    solver.check(net, net.params.size)
-    data = net.data(training.X, estimator._targets(training.y), training.weight)
+    e, net, held, reports = estimator, task.net, task.held, task.reports
     # Least squares would not see the penalty in its residuals.
-    alpha = 0.0 if isinstance(solver, LevenbergMarquardt) else float(estimator.alpha)
-    objective = Penalised(net, data, alpha)
-    offset = float(estimator._loss_offset(training))
-    validation = None
-    if held_out is not None:
-        y = estimator._targets(held_out.y)
-        held = net.samples(held_out.X, y, held_out.weight)
-        validation = held, net.block(held)
-        estimator.validation_loss_curve_ = []
-    estimator.loss_curve_ = []
-    estimator.n_iter_ = 0
-    converged = True
-    stopped = False
+    alpha = 0.0 if isinstance(solver, LevenbergMarquardt) else float(e.alpha)
+    objective = Penalised(net, task.data, alpha)
+    kept = net.params.copy()
+    e.loss_curve_, e.n_iter_ = [], 0
+    if held is not None:
+        e.validation_loss_curve_ = []
+    converged, stopped = True, False
 
     def after_iteration(loss: float, rule: str = "") -> bool:
         nonlocal converged, stopped
-        estimator.loss_ = loss + offset
+        kept[:] = net.params
         if rule:
             # L-BFGS-B's own words for a line search that found nothing better
             converged = "ABNORMAL" not in rule
             return True
-        estimator.n_iter_ += 1
-        estimator.loss_curve_.append(estimator.loss_)
         reports.begin_epoch()
-        reports.say(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        val_loss = None
-        if validation is not None:
-            val_loss = net.loss_of(*validation)
-            estimator.validation_loss_curve_.append(val_loss)
-        stopped = reports.end_epoch(estimator.n_iter_ - 1, estimator.loss_, val_loss, None)
-        exhausted = objective.evaluations >= estimator.max_fun
-        converged = not (estimator.n_iter_ >= estimator.max_iter or exhausted)
+        e.n_iter_ += 1
+        e.loss_ = loss * e._loss_scale
+        e.loss_curve_.append(e.loss_)
+        reports.say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
+        if held is not None:
+            e.validation_loss_curve_.append(held.loss())
+        val_loss = None if held is None else e.validation_loss_curve_[-1]
+        stopped = reports.end_epoch(e.n_iter_ - 1, e.loss_, val_loss, None)
+        converged = e.n_iter_ < e.max_iter and objective.evaluations <= e.max_fun
         return stopped or not converged
 
     try:
         solver.minimise(objective, after_iteration)
     except DivergedError:
-        estimator.loss_ = math.nan
+        e.loss_ = math.nan
         return
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
-        return
-    estimator.loss_ = objective.loss_and_gradient()[0] + offset
+        warn("Training interrupted by user.")
+        converged = True
+    finally:
+        net.params[:] = kept  # a step may have been under trial
+    e.loss_ = objective.loss_and_gradient()[0] * e._loss_scale
+    e.best_loss_ = min([*e.loss_curve_, e.loss_])
     if not converged and not stopped:
-        warnings.warn(
-            f"{solver.name} failed to converge after {estimator.n_iter_} iteration(s): increase "
-            "the number of iterations (max_iter, max_fun) or scale the data, as in "
+        warn(
+            f"{solver.name} failed to converge after {e.n_iter_} iteration(s): increase the "
+            "number of iterations (max_iter, max_fun) or scale the data, as in "
             "https://scikit-learn.org/stable/modules/preprocessing.html",
             ConvergenceWarning,
-            stacklevel=5,
         )

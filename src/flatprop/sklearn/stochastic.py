@@ -1,48 +1,37 @@
 """Training by mini-batches: scikit-learn's epochs, stopping rules and learning rates."""
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.batches import Data
-from flatprop.network import Network
-from flatprop.sklearn.reports import Reports
-from flatprop.sklearn.samples import Samples
+from flatprop.sklearn.reports import Reports, warn
+from flatprop.sklearn.samples import Task
 from flatprop.training.trainer import Trainer
 
 
-def descend(
-    estimator: Any,
-    net: Network,
-    optimizer: Optimizer,
-    training: Samples,
-    held_out: Samples | None,
-    reports: Reports,
-    incremental: bool,
-) -> None:
+def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool) -> None:
     """Train until a rule stops it; once through the samples where `incremental`.
 
     Sets the estimator's attributes as scikit-learn's does: `loss_`, `loss_curve_`, `n_iter_`,
     `t_`, and those of early stopping.
     """
-    trainer = _trainer(estimator, net, optimizer, incremental)
-    data = net.samples(training.X, estimator._targets(training.y), training.weight)
+    data = task.data
+    trainer = _trainer(estimator, task, optimizer, incremental)
     batch_size, shuffle = _batch_size(estimator, data.rows), bool(estimator.shuffle)
-    held = None if held_out is None else _HeldOut(estimator, net, held_out)
-    rates = _Rates(estimator, optimizer, trainer)
-    course = _Course(estimator, held, rates, reports, estimator._loss_offset(training), data.rows)
+    course = _Course(estimator, task, _Rates(estimator, optimizer, trainer))
+    # A schedule is one of epochs, of which a stream has as many as there were calls.
+    offset = len(estimator.loss_curve_) if incremental else 0
     estimator.n_iter_ = 0
     try:
         while estimator.n_iter_ < estimator.max_iter:
             first = estimator.n_iter_
             stop = first + course.epochs_ahead()
-            course.begin(first)
+            course.begin(first + offset)
             if incremental or not isinstance(data, Data):
                 losses: Iterable[float] = (trainer.go_through(data, batch_size, shuffle),)
             else:
@@ -50,35 +39,35 @@ def descend(
             if any(course.ends(loss) for loss in losses) or incremental:
                 break
         else:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and "
                 "the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
-    if course.best is not None:
-        net.params[:] = course.best
+        estimator.loss_ = estimator.loss_curve_[-1] if estimator.loss_curve_ else math.inf
+        warn("Training interrupted by user.")
+    finally:
+        if course.best is not None:
+            task.net.params[:] = course.best
+        if not incremental:
+            trainer.release()
 
 
 class _Course:
     """What happens after each epoch, and whether that ends the training."""
 
-    def __init__(
-        self,
-        estimator: Any,
-        held: "_HeldOut | None",
-        rates: "_Rates",
-        reports: Reports,
-        offset: float,
-        rows: int,
-    ) -> None:
-        self.estimator, self.held, self.rates, self.reports = estimator, held, rates, reports
-        self.offset, self.rows = offset, rows
-        self.best = held.net.params.copy() if held and estimator.early_stopping else None
-        if held is not None and not hasattr(estimator, "validation_loss_curve_"):
-            estimator.validation_loss_curve_ = []
+    def __init__(self, estimator: Any, task: Task, rates: "_Rates") -> None:
+        self.estimator, self.net, self.rates = estimator, task.net, rates
+        self.held, self.reports, self.rows = task.held, task.reports, task.data.rows
+        self.best = task.net.params.copy() if task.held and estimator.early_stopping else None
+        e = estimator  # parameters may have changed since the last fit
+        if e.early_stopping and e.validation_scores_ is None:
+            e.validation_scores_, e.best_validation_score_ = [], -math.inf
+        if not e.early_stopping and e.best_loss_ is None:
+            e.best_loss_ = math.inf
+        if task.held is not None and not hasattr(e, "validation_loss_curve_"):
+            e.validation_loss_curve_ = []
 
     def epochs_ahead(self) -> int:
         """How many epochs are sure to follow before anybody has to be asked.
@@ -100,7 +89,7 @@ class _Course:
         """Take note of an epoch with this loss; whether the training ends with it."""
         e, held, reports = self.estimator, self.held, self.reports
         epoch, rate = e.n_iter_, self.rates.trainer.learning_rate
-        loss += self.offset
+        loss *= e._loss_scale
         e.n_iter_ += 1
         e.t_ += self.rows
         e.loss_ = loss
@@ -115,7 +104,7 @@ class _Course:
             e.validation_scores_.append(score)
             reports.say(f"Validation score: {score:f}")
             if score > e.best_validation_score_:
-                self.best[:] = held.net.params
+                self.best[:] = self.net.params
         _count_without_improvement(e)
         self.rates.end(epoch, loss if val_loss is None else val_loss)
         if reports.end_epoch(epoch, loss, val_loss, rate) or not math.isfinite(loss):
@@ -127,13 +116,14 @@ class _Course:
         return False
 
 
-def _trainer(estimator: Any, net: Network, optimizer: Optimizer, incremental: bool) -> Trainer:
+def _trainer(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool) -> Trainer:
     """A new optimizer, or the one that the last `partial_fit` left."""
     left: Trainer | None = getattr(estimator, "_optimizer", None)
-    if incremental and left is not None and left.network is net:
+    if incremental and left is not None and left.network is task.net:
+        left.penalty = float(estimator.alpha)
         return left
-    seed = estimator._random_state.randint(2**31 - 1)
-    trainer = Trainer(net, optimizer, penalty=float(estimator.alpha), rng=seed)
+    seed = task.random.randint(2**31 - 1)
+    trainer = Trainer(task.net, optimizer, penalty=float(estimator.alpha), rng=seed)
     estimator._optimizer = trainer
     return trainer
 
@@ -142,10 +132,7 @@ def _batch_size(estimator: Any, rows: int) -> int:
     if isinstance(estimator.batch_size, str):
         return min(200, rows)
     if estimator.batch_size > rows:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=5,
-        )
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return min(int(estimator.batch_size), rows)
 
 
@@ -179,21 +166,20 @@ class _Rates:
         self.trainer = trainer
         self.kind = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         schedule = as_schedule(optimizer.learning_rate)
-        self.scheduled = isinstance(estimator.solver, Optimizer)
+        self.rates = schedule.rates(estimator.max_iter)  # one, where it is constant
+        self.follow = schedule.follow()
+        self.scheduled = isinstance(estimator.solver, Optimizer) and self.rates.size > 1
         self.change = self.scheduled or self.kind == "invscaling"
-        if self.scheduled:
-            self.rates = schedule.rates(estimator.max_iter)
-            self.follow = schedule.follow()
 
     def begin(self, epoch: int) -> None:
         if self.scheduled:
-            self.trainer.learning_rate = float(self.rates[epoch])
+            self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
 
     def end(self, epoch: int, monitored: float) -> None:
         if self.kind == "invscaling":
             e = self.estimator
             self._change(e.learning_rate_init / (e.t_ + 1) ** e.power_t)
-        if self.scheduled and self.follow is not None and epoch + 1 < len(self.rates):
+        if self.follow is not None and epoch + 1 < self.rates.size:
             self.rates[epoch + 1] = self.follow(monitored)
 
     def lowered(self, reason: str, reports: Reports) -> bool:
@@ -213,28 +199,3 @@ class _Rates:
         if isinstance(self.trainer.optimizer, SGD):
             self.trainer.state[:] *= self.trainer.learning_rate / rate
         self.trainer.learning_rate = rate
-
-
-class _HeldOut:
-    """A validation set, ready to be measured after every epoch."""
-
-    def __init__(self, estimator: Any, net: Network, samples: Samples) -> None:
-        self.estimator = estimator
-        self.net = net
-        self.samples = samples
-        self.data = net.samples(samples.X, estimator._targets(samples.y), samples.weight)
-        self.block = net.block(self.data)
-
-    def loss(self) -> float:
-        """The loss, without the penalty."""
-        return self.net.loss_of(self.data, self.block) + float(
-            self.estimator._loss_offset(self.samples)
-        )
-
-    def score(self) -> float:
-        """Accuracy or R²."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            outputs = self.net.predict(self.samples.X)
-            if not np.isfinite(outputs).all():
-                return math.nan
-            return float(self.estimator._score(outputs, self.samples))

@@ -11,7 +11,7 @@ import numpy as np
 
 from flatprop import checks, files
 from flatprop.arrays import Array
-from flatprop.callbacks import Callback, Epoch, checked_callbacks
+from flatprop.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
@@ -154,10 +154,16 @@ class Training(ABC):
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
         for callback in self.callbacks:
-            answer = callback(report)
-            if isinstance(answer, (bool, np.bool_)) and answer:
+            if wants_to_stop(callback(report)):
                 reason = reason or "callback"
         return reason
+
+    def _settled(self) -> bool:
+        """Whether the last two losses are within `tol` of each other."""
+        done = self.epochs_done
+        if self.tol is None or done < 2:
+            return False
+        return bool(abs(self.losses[done - 1] - self.losses[done - 2]) <= self.tol)
 
     def learning_rate(self, epoch: int) -> float | None:
         """The learning rate of this epoch, if there is such a thing."""

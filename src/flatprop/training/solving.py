@@ -132,11 +132,6 @@ class Solving(Training):
         self.stopped_by = reason
         return bool(reason)
 
-    def _settled(self) -> bool:
-        if self.tol is None or len(self.losses) < 2:
-            return False
-        return abs(self.losses[-1] - self.losses[-2]) <= self.tol
-
     def _divergence_message(self) -> str:
         return (
             f"training diverged in epoch {self.epochs_done}: {self.message}. The last parameters "

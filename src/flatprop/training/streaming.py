@@ -79,11 +79,6 @@ class Streaming(Updating):
                 return reason
         return "epochs"
 
-    def _settled(self) -> bool:
-        if self.tol is None or len(self.losses) < 2:
-            return False
-        return abs(self.losses[-1] - self.losses[-2]) <= self.tol
-
     def _keep_finite(self) -> None:
         self.safe.fall_back(self.network.params)
 

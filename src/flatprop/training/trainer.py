@@ -101,6 +101,19 @@ class Trainer:
         self._rate = float(value)
 
     @property
+    def penalty(self) -> float:
+        """α of the term with Σ W²; assign to change it."""
+        return self._updates.rule.penalty
+
+    @penalty.setter
+    def penalty(self, value: float) -> None:
+        self._updates.penalise(checks.positive("penalty", value, or_zero=True))
+
+    def release(self) -> None:
+        """Let go of the last samples and of all scratch, which the next call makes anew."""
+        self._updates.release()
+
+    @property
     def updates(self) -> int:
         """How many updates there were; assign, with `state`, to go on from a saved one."""
         return int(self._progress.cursor[loop.UPDATES])
@@ -184,8 +197,8 @@ class Trainer:
     ) -> Iterator[float]:
         """Epochs `first` to `stop` of a training, without Python between them; the loss of each.
 
-        Which follow each other in one call makes no difference to their result. NaN is the
-        last, where it is no longer finite.
+        Which follow each other in one call makes no difference to their result. NaN comes
+        last, where loss or parameters are no longer finite.
         """
         params = self.network.params
         progress = self._progress._replace(losses=np.zeros(stop))
@@ -200,12 +213,12 @@ class Trainer:
                 status = self._advance(plan, progress, safe)
             finally:
                 fell_back = safe.fall_back(params)
-            if status == loop.DIVERGED or fell_back:
-                yield math.nan
-                return
             finished = int(progress.cursor[loop.EPOCH])
             yield from progress.losses[done:finished].tolist()
             done = finished
+            if status == loop.DIVERGED or fell_back:
+                yield math.nan
+                return
 
     def _train_on(
         self,

@@ -132,8 +132,22 @@ class Updates:
         operations = 6 * self.network.params.size * self.buffers.block_rows
         return max(1, int(CHUNK_SECONDS / (operations / 2e9 + 1e-5)))
 
+    def penalise(self, penalty: float) -> None:
+        """Change the penalty, from the next data on."""
+        if penalty != self.rule.penalty:
+            self.rule = self.rule._replace(penalty=penalty)
+            self._shape = ()
+
+    def release(self) -> None:
+        """Let go of data and scratch; `take` comes next."""
+        self._shape = ()
+        for name in self._MADE_ANEW:
+            self.__dict__.pop(name, None)
+
+    _MADE_ANEW = ("data", "buffers", "model")
+
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("data", "buffers", "model"):
+        for name in self._MADE_ANEW:
             state.pop(name, None)
         return state | {"_shape": ()}
