@@ -53,6 +53,26 @@ def test_keras_weights(sizes, dtype):
     np.testing.assert_array_equal(other.params, net.params)
 
 
+class Estimator:
+    network_ = fp.Network(1, [Dense(1)])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(3, "got int"), (Estimator(), "network_$")])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *(("get_weights", ()), ("set_weights", ([],)), ("state_dict", ())),
+        *(("load_state_dict", ({},)), ("to_torch", ()), ("to_sklearn", ()), ("to_onnx", ())),
+    ],
+)
+def test_what_is_no_network_is_refused(name, more, wrong, message):
+    packages = {"to_sklearn": "sklearn", "to_onnx": "onnx"}
+    if name in packages:
+        pytest.importorskip(packages[name])
+    with pytest.raises(TypeError, match=f"{name} takes an fp.Network, .*{message}"):
+        getattr(fp.interchange, name)(wrong, *more)
+
+
 FITTING = [np.ones((2, 3)), np.ones(3), np.ones((3, 1)), np.ones(1)]
 
 
