@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
@@ -33,6 +33,7 @@ else:
     assert done.returncode == 0, done.stderr
 
 
+@settings(deadline=None)  # the first example may compile
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=6),
     dtype=st.sampled_from(["float32", "float64"]),

@@ -136,6 +136,7 @@ def test_classes_that_scikit_learn_has_not(classes, message):
     net = network([Dense(3, "softmax")], "cross_entropy")
     with pytest.raises(ValueError, match=message):
         to_sklearn(net, classes)
+    assert to_sklearn(net, [np.int64(2), 7.0, True]).classes_.tolist() == [1, 2, 7]
 
 
 def network(layers, loss, dtype="float64"):
