@@ -263,10 +263,12 @@ def roots(x, out):
 def test_root_of_squares(dtype):
     info = np.finfo(dtype)
     exponents = np.random.default_rng(0).uniform(info.minexp, info.maxexp, 100_000)
-    x = np.concatenate([np.exp2(exponents), [info.tiny, 1, 4, info.max, 0, np.nan]]).astype(dtype)
+    ends = [info.tiny, 1, 4, info.max, 0, np.inf, np.nan]
+    x = np.concatenate([np.exp2(exponents), ends]).astype(dtype)
     out = np.full_like(x, 7)
     roots(x, out)
     expected = np.sqrt(x)  # correctly rounded
-    assert (np.abs(out - expected)[:-1] <= np.spacing(expected)[:-1]).all()
-    assert out[-2] == 0
+    assert (np.abs(out[:-2] - expected[:-2]) <= np.spacing(expected[:-2])).all()
+    assert out[-3] == 0
+    assert out[-2] == np.inf
     assert np.isnan(out[-1])

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
@@ -33,6 +33,7 @@ else:
     assert done.returncode == 0, done.stderr
 
 
+@settings(deadline=None)  # the first example may compile
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=6),
     dtype=st.sampled_from(["float32", "float64"]),
@@ -51,6 +52,26 @@ def test_keras_weights(sizes, dtype):
     other = net.copy().reset()
     set_weights(other, [array.astype("float64") for array in weights])
     np.testing.assert_array_equal(other.params, net.params)
+
+
+class Estimator:
+    network_ = fp.Network(1, [Dense(1)])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(3, "got int"), (Estimator(), "network_$")])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *(("get_weights", ()), ("set_weights", ([],)), ("state_dict", ())),
+        *(("load_state_dict", ({},)), ("to_torch", ()), ("to_sklearn", ()), ("to_onnx", ())),
+    ],
+)
+def test_what_is_no_network_is_refused(name, more, wrong, message):
+    packages = {"to_sklearn": "sklearn", "to_onnx": "onnx"}
+    if name in packages:
+        pytest.importorskip(packages[name])
+    with pytest.raises(TypeError, match=f"{name} takes an fp.Network, .*{message}"):
+        getattr(fp.interchange, name)(wrong, *more)
 
 
 FITTING = [np.ones((2, 3)), np.ones(3), np.ones((3, 1)), np.ones(1)]

@@ -368,8 +368,10 @@ def test_log1p_where_it_ends(size, monkeypatch):
 
 def test_what_onnx_cannot_express(tmp_path, monkeypatch):
     path = tmp_path / "net.onnx"
-    with pytest.raises(ValueError, match=r"cannot write the activation by_a_loop of layers\[1\]"):
+    with pytest.raises(ValueError, match=r"activation by_a_loop of layers\[1\]: it has a loop"):
         fp.Network(1, [Dense(2, "tanh"), Dense(1, by_a_loop)]).to_onnx(path)
+    with pytest.raises(ValueError, match=r"it calls floor; .* of math exp, expm1"):
+        fp.Network(1, [Dense(1, numba.njit(lambda z: (math.floor(z), 0.0)))]).to_onnx(path)
 
     def bits(z):
         return z.as_integers(), z

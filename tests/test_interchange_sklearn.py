@@ -112,7 +112,7 @@ def test_the_loss_is_the_one_that_it_was_trained_by(kind):
         (MLPClassifier(), ValueError, "the MLPClassifier is not fitted"),
         (LogisticRegression(), TypeError, "got LogisticRegression$"),
         (make_pipeline(StandardScaler(), MLPRegressor()), TypeError, "pass its last step"),
-        (MLPRegressor, TypeError, "got ABCMeta"),
+        (MLPRegressor, TypeError, "fitted estimator, got the class MLPRegressor"),
     ],
 )
 def test_what_is_no_network(estimator, error, message):
@@ -121,6 +121,22 @@ def test_what_is_no_network(estimator, error, message):
 
 
 # ---- to scikit-learn
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([1, "a", "b"], r"all numbers or all texts, got \[1, 'a', 'b'\]"),
+        ([0, 0.5, 1], "whole numbers or texts for scikit-learn, got 0.5"),
+        ([0, 1, np.nan], "whole numbers or texts for scikit-learn, got nan"),
+        ([0, 1, None], "whole numbers or texts for scikit-learn, got None"),
+    ],
+)
+def test_classes_that_scikit_learn_has_not(classes, message):
+    net = network([Dense(3, "softmax")], "cross_entropy")
+    with pytest.raises(ValueError, match=message):
+        to_sklearn(net, classes)
+    assert to_sklearn(net, [np.int64(2), 7.0, True]).classes_.tolist() == [1, 2, 7]
 
 
 def network(layers, loss, dtype="float64"):

@@ -157,6 +157,58 @@ def test_numbers_in_names_count_as_numbers():
     np.testing.assert_array_equal(line.params, [2, 3, 1])
 
 
+def test_an_order_that_nothing_tells_is_asked_for():
+    net = random_network([2, 2, 2, 2], ["tanh", "tanh", "identity"], np.float32, 0)
+    parts = dict(zip(["head", "body", "tail"], range(3), strict=True))
+    ours = state_dict(net)
+    mapping = {
+        f"{name}.{kind}": ours[f"{2 * place}.{kind}"]
+        for name, place in sorted(parts.items())
+        for kind in ("bias", "weight")
+    }
+    other = net.copy().reset(rng=5)
+    before = other.params.copy()
+    with pytest.raises(
+        ValueError, match=r"body, head, tail .* not clear.*layers=\['body', 'head'"
+    ):
+        load_state_dict(other, mapping)
+    for wrong in (["head", "body"], ["head", "body", "tial"], "head", ["head", "head", "tail"]):
+        with pytest.raises(ValueError, match="layers must name body, head, tail"):
+            load_state_dict(other, mapping, wrong)
+    np.testing.assert_array_equal(other.params, before)
+    load_state_dict(other, mapping, layers=["head", "body", "tail"])
+    np.testing.assert_array_equal(other.params, net.params)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [([3, 5, 2, 4], ["x", "c", "a"]), ([3, 3, 3, 3, 1], ["fc1", "fc2", "fc10", "answer"])],
+)
+def test_shapes_and_numbers_tell_the_order_of_words(sizes, names):
+    net = random_network(sizes, ["tanh"] * len(names), np.float32, 0)
+    mapping = {
+        f"{name}.{kind}": state_dict(net)[f"{2 * place}.{kind}"]
+        for name, place in sorted(zip(names, range(9), strict=False))
+        for kind in ("bias", "weight")
+    }
+    other = net.copy().reset(rng=5)
+    load_state_dict(other, mapping)
+    np.testing.assert_array_equal(other.params, net.params)
+
+
+def test_tensors_without_real_values_are_refused():
+    net = fp.Network(2, [Dense(3)])
+    for module, error, message in (
+        (nn.Linear(2, 3, dtype=torch.complex64), TypeError, "weight holds complex numbers"),
+        (nn.Linear(2, 3, device="meta"), ValueError, "weight has no values yet"),
+        (nn.LazyLinear(3), ValueError, "weight has no values yet"),
+    ):
+        with pytest.raises(error, match=message):
+            load_state_dict(net, module.state_dict())
+    with pytest.raises(ValueError, match="the weight of Linear 0 has no values"):
+        from_torch(nn.Linear(2, 3, device="meta"))
+
+
 GIVEN = {
     "0.weight": np.ones((3, 2)),
     "0.bias": np.ones(3),
@@ -171,7 +223,7 @@ GIVEN = {
         ({"0.weight": np.ones((2, 3))}, ValueError, r"0.weight must .*\(3, 2\).*\(2, 3\).*transp"),
         ({"2.bias": np.ones(2)}, ValueError, r"2.bias must have shape \(units,\) = \(1,\)"),
         ({"2.bias": None}, ValueError, r"lacks 2\.bias; for layers without bias add zeros"),
-        ({"2.bias": None, "2.weight": None}, ValueError, r"holds 1 layers \(0\.\), but .* has 2"),
+        ({"2.bias": None, "2.weight": None}, ValueError, r"holds 1 layers \(0\), but .* has 2"),
         ({"4.weight": 1, "4.bias": 1}, ValueError, "holds 3 layers"),
         ({"1.running_mean": 1}, ValueError, r"'1\.running_mean', which a Linear"),
         ({"2.weight": np.full((1, 3), np.nan)}, ValueError, r"2\.weight\[0, 0\] is nan"),
@@ -267,6 +319,11 @@ LINEAR = nn.Linear(2, 2)
         ([LINEAR, nn.Linear(3, 2)], r"module\[1\] takes 3 inputs, but .* gives 2"),
         ([LINEAR, nn.Softmax(1), LINEAR], "only the last layer"),
         ([Doubled(LINEAR)], r"module\[0\] is a Doubled"),
+        ([nn.DataParallel(LINEAR)], r"is a DataParallel, .*; pass module\.module"),
+        (
+            [nn.ModuleList([LINEAR])],
+            r"ModuleList, .*load_state_dict\(net, module\.state_dict\(\)\)",
+        ),
         ([nn.Dropout()], "no Linear"),
         ([], "no Linear"),
     ],
@@ -279,7 +336,9 @@ def test_what_a_network_cannot_be(module, message):
 def test_what_else_from_torch_refuses():
     with pytest.raises(TypeError, match=r"takes a torch\.nn\.Sequential, got OrderedDict"):
         from_torch(LINEAR.state_dict())
-    with pytest.raises(ValueError, match=r"append it .*torch\.nn\.Softmax\(dim=1\)"):
+    with pytest.raises(
+        ValueError, match=r"append it .*Sequential\(module, torch\.nn\.Softmax\(dim"
+    ):
         from_torch(LINEAR, "cross_entropy")
     with pytest.raises(ValueError, match=r"append it .*torch\.nn\.Sigmoid\(\)"):
         from_torch(LINEAR, fp.losses.BinaryCrossEntropy)

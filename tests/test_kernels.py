@@ -446,6 +446,21 @@ def test_activations_that_vanish_at_zero_keep_their_digits_beside_it(name, dtype
     assert (np.abs(z - expected) <= 4 * np.finfo(dtype).eps * np.abs(expected)).all()
 
 
+@both_dtypes
+def test_a_hidden_relu_is_the_formula_that_products_stand_for(dtype):
+    z = np.array([-1, -0.0, 0.0, 1], dtype)
+    a, slope = z.copy(), np.empty_like(z)
+    activate_with_slope(ACTIVATIONS["relu"].code, a, slope)
+    net = fp.Network(1, [fp.Dense(1, "relu"), fp.Dense(1)], dtype=dtype)
+    net.params[:] = 1, -0.0, 1, 0
+    np.testing.assert_array_equal(net.predict(z)[:, 0], a)
+    dL_dx, gradient = net.vjp(z, np.ones_like(z))
+    np.testing.assert_array_equal(dL_dx[:, 0], slope)
+    np.testing.assert_array_equal(gradient, [slope @ z, slope.sum(), a.sum(), 4])
+    net.params[0] = np.nan
+    assert np.isnan(net.loss([[1]], [[1]]))
+
+
 # At z = -10^30 and 10^30: a, then da/dz
 FAR = {
     "identity": ((-1e30, 1e30), (1, 1)),

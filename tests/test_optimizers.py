@@ -125,6 +125,23 @@ def test_trajectory_is_that_of_pytorch(optimizer, record_property):
     assert np.abs(net.params - before).max() > 0.01  # it went somewhere
 
 
+@pytest.mark.parametrize("optimizer", [fp.Adam(0.1), fp.RMSprop(0.1), fp.Adagrad(0.1)], ids=repr)
+def test_a_gradient_whose_square_overflows_is_pytorchs(optimizer):
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
+    net = fp.Network(1, [fp.Dense(1)], "ssr", "float64")
+    net.params[:] = 1, 0
+    x, theta = 1e78, torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    rule = getattr(torch.optim, type(optimizer).__name__)([theta], lr=0.1)
+    for _ in range(3):
+        rule.zero_grad()
+        (theta[0] * x + theta[1] + x).square().backward()
+        rule.step()
+    net.fit([[x]], [[-x]], optimizer=optimizer, epochs=3, **FULL)
+    np.testing.assert_allclose(net.params, theta.detach().numpy(), rtol=1e-12)
+    assert net.params[0] == 1  # infinite in the divisor
+    assert net.params[1] < 0
+
+
 @pytest.mark.parametrize("clip_norm", [0.05, 0.5, 1e6])
 @pytest.mark.parametrize("optimizer", [fp.SGD(0.3), fp.SGD(0.1, 0.9, weight_decay=0.1)], ids=repr)
 def test_clipping_is_that_of_pytorch(optimizer, clip_norm):

@@ -109,6 +109,18 @@ def test_several_histories():
     assert shown == [sgd.get_label(), lbfgs.get_label(), "training", "validation"]
 
 
+@pytest.mark.parametrize("name", [0, 0.0, False, "", "_a", "price in $ or C$"])
+def test_any_name_of_a_history_is_in_the_legend(name):
+    ax = fp.plot.history({name: history(), "other": history()})
+    shown = ax.get_legend().get_texts()
+    assert [text.get_text() for text in shown] == [
+        f"{name}: all 50 epochs done",
+        "other: all 50 epochs done",
+    ]
+    assert not any(text.get_parse_math() for text in shown)
+    ax.figure.canvas.draw()
+
+
 def test_histories_of_few_epochs():
     empty = fp.plot.history(fp.History(stopped_by="interrupted"))
     assert empty.get_title() == "interrupted after 0 epochs"
@@ -336,6 +348,19 @@ def test_regions_of_a_scikit_learn_classifier_and_a_frame():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["left", "right"]
 
 
+def test_names_are_written_as_they_are():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.eye(4)[:, :2], columns=["price in $ or C$", "b"])
+    model = Nearest()
+    model.classes_ = np.array(["_yes", "$10-$20"])
+    ax = fp.plot.decision_regions(model, frame, model.predict(frame), resolution=4)
+    shown = ax.get_legend().get_texts()
+    assert [text.get_text() for text in shown] == ["_yes", "$10-$20"]
+    assert not any(text.get_parse_math() for text in (*shown, ax.xaxis.label, ax.yaxis.label))
+    assert ax.get_xlabel() == "price in $ or C$"
+    ax.figure.canvas.draw()
+
+
 # ---- regression, histograms
 
 
@@ -354,6 +379,28 @@ def test_a_fit_of_one_input():
     assert rmse == pytest.approx(np.sqrt(np.mean(residuals**2)), rel=1e-2)
     assert r2 == pytest.approx(1 - np.mean(residuals**2) / np.var(X**2), rel=1e-3)
     assert top.figure is bottom.figure
+
+
+class Line:
+    """A regressor that, as scikit-learn's, takes two dimensions only."""
+
+    def predict(self, X):
+        X = np.asarray(X)
+        assert X.ndim == 2
+        return 2 * X[:, 0]
+
+
+@pytest.mark.parametrize("model", [fp.Network(1, [fp.Dense(1)]), Line()], ids=["net", "other"])
+def test_a_fit_of_one_dimension(model):
+    pandas = pytest.importorskip("pandas")
+    x = np.linspace(-1, 2, 20)
+    expected = np.asarray(model.predict(x[:, None])).ravel()
+    for X, name in ((x, "x"), (pandas.Series(x, name="dose"), "dose"), (pandas.Series(x), "x")):
+        top, bottom = fp.plot.fit(model, X, pandas.Series(x))
+        np.testing.assert_allclose(bottom.lines[0].get_ydata(), x - expected)
+        assert bottom.get_xlabel() == name
+        curve = line(top, "fitted ŷ").get_xydata()
+        np.testing.assert_allclose(curve[[0, -1], 1], expected[[0, -1]])
 
 
 def test_a_fit_of_several_inputs():
@@ -532,6 +579,18 @@ def test_dark_pages():
 NET = fp.Network(2, [fp.Dense(3, "tanh"), fp.Dense(1)], rng=0)
 CLASSIFIER = fp.Network(2, [fp.Dense(2, "softmax")], "cross_entropy", rng=0)
 X2, Y = np.zeros((6, 2)), np.zeros(6)
+POISONED, SURE = NET.copy(), CLASSIFIER.copy()
+POISONED.params[:] = SURE.params[:] = np.nan
+ONE_CLASS = fp.Network(2, [fp.Dense(1, "softmax")], "cross_entropy", rng=0)
+
+
+class Failing:
+    classes_ = np.array([0, 1])
+
+    def predict(self, X):
+        raise ValueError("the model fails")
+
+
 P = fp.plot
 
 
@@ -557,6 +616,14 @@ P = fp.plot
         (lambda: P.decision_regions(CLASSIFIER, X2, Y + 7), "y holds 7.0, but the classes"),
         (lambda: P.decision_regions(CLASSIFIER, X2, Y[:3]), r"y must have shape \(6,\)"),
         (lambda: P.decision_regions(CLASSIFIER, X2, Y, features=(0, 2)), "two different columns"),
+        (lambda: P.decision_regions(CLASSIFIER, X2, Y, features=0), "two columns of X.* not 0"),
+        (
+            lambda: P.decision_regions(CLASSIFIER, X2, Y, features=(0, 1, 2)),
+            r"two columns of X.* not \(0, 1, 2\)",
+        ),
+        (lambda: P.decision_regions(ONE_CLASS, X2, Y), "need two classes or more"),
+        (lambda: P.decision_regions(Failing(), X2, Y), "the model fails"),
+        (lambda: P.decision_regions(SURE, X2, Y), r"probabilities\[0, 0\] is nan"),
         (lambda: P.decision_regions(CLASSIFIER, X2, Y, at=[1]), r"at must have shape \(2,\)"),
         (
             lambda: P.decision_regions(CLASSIFIER, X2, Y, class_names=["a"]),
@@ -569,6 +636,10 @@ P = fp.plot
         (lambda: P.fit(NET, X2, np.zeros((6, 2))), "y has 2 columns, but the model predicts 1"),
         (lambda: P.fit(NET, X2, Y, figure=3), "figure must be a Matplotlib Figure"),
         (lambda: P.fit(object(), X2, Y), "a method predict"),
+        (lambda: P.fit(Line(), np.zeros((6, 2, 1)), Y), "X must have two dimensions"),
+        (lambda: P.fit(types.SimpleNamespace(predict=Failing().predict), X2, Y), "model fails"),
+        (lambda: P.fit(POISONED, X2, Y), r"model\.predict\(X\)\[0, 0\] is nan"),
+        (lambda: P.histograms(POISONED), r"net\.params\[0\] is nan"),
         (lambda: P.histograms(NET, X2), "both X and y"),
         (lambda: P.histograms(NET, X2, Y, gradient=Y), "not both"),
         (lambda: P.histograms(NET, gradient=Y), r"gradient must have shape \(13,\)"),

@@ -459,8 +459,11 @@ def test_own_activations_beside_others(tmp_path):
 
 def test_an_own_activation_that_c_cannot_express(tmp_path):
     net = fp.Network(1, [Dense(2, "tanh"), Dense(1, by_a_loop)])
-    with pytest.raises(ValueError, match=r"cannot write the activation by_a_loop of layers\[1\]"):
+    with pytest.raises(ValueError, match=r"activation by_a_loop of layers\[1\]: it has a loop"):
         net.to_c(tmp_path / "net.c")
+    stairs = fp.Network(1, [Dense(1, numba.njit(lambda z: (math.floor(z), 0.0)))])
+    with pytest.raises(ValueError, match=r"it calls floor; .* of math exp, expm1"):
+        stairs.to_c(tmp_path / "net.c")
     assert not list(tmp_path.iterdir())
 
 

@@ -159,13 +159,13 @@ def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
     """The body of an activation, from its formula."""
     formula: Any
     if callable(layer.activation):
-        from flatprop.formulas.translated import own_formula
+        from flatprop.formulas.translated import WHAT_IS_TRANSLATED, own_formula
 
-        formula, translated = own_formula(layer.activation, 1)
-        if not translated:
+        formula, obstacle = own_formula(layer.activation, 1)
+        if obstacle:
             raise ValueError(
-                f"to_c cannot write the activation {layer.name} of layers[{number}]: it takes "
-                "flatprop's own, and functions without a loop that call nothing but math"
+                f"to_c cannot write the activation {layer.name} of layers[{number}]: "
+                f"{obstacle}; {WHAT_IS_TRANSLATED}"
             )
     else:
         formula = ACTIVATIONS[layer.activation].formula

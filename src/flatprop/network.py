@@ -600,8 +600,8 @@ class Network:
         ------
         TypeError, ValueError
             If the name cannot be that of a C function, a parameter is NaN or
-            infinite, an activation of your own has a loop or calls more than `math`,
-            or `test` does not fit.
+            infinite, an activation of your own has a loop or calls what there is no
+            formula of, as `math.floor`, or `test` does not fit.
         OSError
             If the file cannot be written.
         """
@@ -631,7 +631,7 @@ class Network:
             If onnx is missing: ``pip install 'flatprop[onnx]'``.
         ValueError
             If a parameter is NaN or infinite, an activation of your own has a loop or calls
-            more than `math`, or the parameters take 2 GiB or more.
+            what there is no formula of, as `math.floor`, or the parameters take 2 GiB or more.
         OSError
             If the file cannot be written.
         """

@@ -2,7 +2,8 @@
 
 To add one, write its function here and decorate it with the initialisation that
 suits it: the table gives it a code, a loop in both passes and its name in
-`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.rows`.
+`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.rows`; a
+hidden relu has none, for the matrix products apply it (`kernels.tiles.Finish`).
 """
 
 from collections.abc import Callable
@@ -67,6 +68,8 @@ def tanh(z: N) -> tuple[N, N]:
     return a, fma(-a, a, 1.0)
 
 
+# The products of hidden layers have this mathematics once more: `Finish.rectified` and
+# `Finish.factor` in kernels/tiles.py, `slope_factor` in kernels/backprop.py.
 @activation("he")
 def relu(z: N) -> tuple[N, N]:
     """max(z, 0); the slope at 0 is 0"""

@@ -134,7 +134,7 @@ INVERSE_ROOT = 0x5FE6EB50C7B537A9
 
 
 def root_of_squares(x: Lanes) -> Lanes:
-    """√x for 0 <= x < ∞ within 1 ulp; numbers below the normal ones count as about 0.
+    """√x for x >= 0 within 1 ulp; numbers below the normal ones count as about 0.
 
     In float64 without the instruction, which takes twice as long as all of this: one step
     from 1 / √x by its bits to 2^-17, one from there to the last place.
@@ -145,7 +145,8 @@ def root_of_squares(x: Lanes) -> Lanes:
     inverse = Lanes(x.builder, x.builder.bitcast(bits.value, x.value.type))
     inverse = _refined(inverse, x * inverse, inverse)
     root = x * inverse
-    return _refined(root, root, inverse)
+    root = _refined(root, root, inverse)
+    return where(x < inf, root, x)  # a g² that overflows: the step is 0, not NaN
 
 
 def _refined(value: Lanes, root: Lanes, inverse: Lanes) -> Lanes:

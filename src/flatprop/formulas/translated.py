@@ -89,15 +89,21 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minnum": lambda x, y: where(x.equals(x), where(x > y, y, x), y),
 }
 
+WHAT_IS_TRANSLATED = (
+    "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
+    "pow, copysign, erf, sin, cos, tan, atan, sinh, cosh and tanh"
+)
+"""For messages where nothing else will do."""
+
 
 class UntranslatableError(Exception):
-    """The function has a loop, memory or a call that formulas do not know."""
+    """The function has a loop, memory or a call that formulas do not know; says which."""
 
 
-def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, bool]:
-    """The formula of a function of float64 that returns two, and whether it is translated.
+def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
+    """The formula of a function of float64 that returns two, and why it is not translated.
 
-    One that is not takes `Lanes` only.
+    One that is, where the reason is "", takes every kind of number, the others `Lanes` only.
     """
     scalar = _scalar(function, arguments)
     name = scalar.fndesc.llvm_func_name
@@ -107,9 +113,9 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, bool]:
     builder = ir.IRBuilder(nowhere.append_basic_block())
     try:
         formula(*(Lanes(builder, argument) for argument in nowhere.args))
-    except UntranslatableError:
-        return partial(_calls, scalar.library.get_pointer_to_function(name)), False
-    return formula, True
+    except UntranslatableError as error:
+        return partial(_calls, scalar.library.get_pointer_to_function(name)), str(error)
+    return formula, ""
 
 
 def _scalar(function: Any, arguments: int) -> Any:
@@ -143,7 +149,7 @@ def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
             return values[str(value)]
         if value.value_kind.name in ("constant_fp", "constant_int"):
             return model.like(float(value.get_constant_value()))
-        raise UntranslatableError(str(value))
+        raise UntranslatableError(f"it uses what is no number, {value}")
 
     for block in _in_order(code):
         reached = taken[block.name] if edges else model.like(1.0)
@@ -182,7 +188,7 @@ def _result(instruction: Any, operands: list[Any], operand: Callable[[Any], Any]
         *given, called = operands
         name = called.name.removeprefix("llvm.").split(".f64")[0]
         if name not in _FUNCTIONS:
-            raise UntranslatableError(name)
+            raise UntranslatableError(f"it calls {name}")
         return _FUNCTIONS[name](*map(operand, given))
     numbers = [operand(value) for value in operands]
     if opcode == "fcmp":
@@ -190,7 +196,7 @@ def _result(instruction: Any, operands: list[Any], operand: Callable[[Any], Any]
         predicate = next(word for word in text.split() if word in _PREDICATES)
         return _PREDICATES[predicate](x, y)
     if opcode not in _ARITHMETIC or (opcode == "uitofp" and " i1 " not in text):
-        raise UntranslatableError(opcode)
+        raise UntranslatableError(f"it needs the instruction {opcode}")
     return _ARITHMETIC[opcode](*numbers)
 
 
@@ -220,13 +226,13 @@ def _in_order(code: Any) -> list[Any]:
 
     def visit(name: str) -> None:
         if state.get(name) == "open":
-            raise UntranslatableError("a loop")
+            raise UntranslatableError("it has a loop")
         if name in state:
             return
         state[name] = "open"
         *_, last = blocks[name].instructions
         if last.opcode not in ("br", "ret", "unreachable"):
-            raise UntranslatableError(last.opcode)
+            raise UntranslatableError(f"it needs the instruction {last.opcode}")
         for target in last.operands:
             if target.value_kind.name == "basic_block":
                 visit(target.name)

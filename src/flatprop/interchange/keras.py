@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from flatprop.arrays import Array
-from flatprop.interchange.parameters import assign
+from flatprop.interchange.parameters import assign, checked_network
 from flatprop.network import Network
 
 
@@ -22,6 +22,7 @@ def get_weights(network: Network) -> list[Array]:
     list of ndarray
         Copies: W (inputs, units) and b (units,) of the first layer, then of the next.
     """
+    checked_network("get_weights", network)
     layers = zip(network.weights, network.biases, strict=True)
     return [array.copy() for layer in layers for array in layer]
 
@@ -47,6 +48,7 @@ def set_weights(network: Network, weights: Sequence[ArrayLike]) -> None:
         If there are too few arrays or too many, a shape is another, or one holds anything but
         finite numbers.
     """
+    checked_network("set_weights", network)
     try:
         arrays = list(weights)
     except TypeError:

@@ -17,6 +17,7 @@ from flatprop.files import write_in_one_step
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from flatprop.interchange.onnx_number import OnnxNumber, Tape
+from flatprop.interchange.parameters import checked_network
 from flatprop.network import Network
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
     ImportError
         If onnx is missing: ``pip install 'flatprop[onnx]'``.
     ValueError
-        If a parameter is NaN or infinite, an activation of your own has a loop or calls more
-        than `math`, or the parameters take 2 GiB or more. Nothing is written then.
+        If a parameter is NaN or infinite, an activation of your own has a loop or calls what
+        there is no formula of, as `math.floor`, or the parameters take 2 GiB or more. Nothing is
+        written then.
     OSError
         If the file cannot be written.
 
@@ -95,6 +97,7 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
         raise ImportError("to_onnx needs onnx: pip install 'flatprop[onnx]'") from None
     import flatprop
 
+    checked_network("to_onnx", network)
     checks.finite("params", network.params)
     if network.params.nbytes > MOST_BYTES:
         raise ValueError(
@@ -194,13 +197,13 @@ def _activation(layer: Dense, place: int, tape: Tape) -> OnnxNumber:
     z = tape.z
     formula: Any
     if callable(layer.activation):
-        from flatprop.formulas.translated import own_formula
+        from flatprop.formulas.translated import WHAT_IS_TRANSLATED, own_formula
 
-        formula, translated = own_formula(layer.activation, 1)
-        if not translated:
+        formula, obstacle = own_formula(layer.activation, 1)
+        if obstacle:
             raise ValueError(
-                f"to_onnx cannot write the activation {layer.name} of layers[{place}]: it takes "
-                "flatprop's own, and functions without a loop that call nothing but math"
+                f"to_onnx cannot write the activation {layer.name} of layers[{place}]: "
+                f"{obstacle}; {WHAT_IS_TRANSLATED}"
             )
     else:
         operators = FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS

@@ -1,5 +1,6 @@
 """Networks from and to scikit-learn's MLPClassifier and MLPRegressor."""
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.description import Dense
-from flatprop.interchange.parameters import assign
+from flatprop.interchange.parameters import assign, checked_network
 from flatprop.network import Network
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def from_sklearn(estimator: "MLPClassifier | MLPRegressor") -> Network:
     TypeError, ValueError
         If it is another estimator, or is not fitted.
     """
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"from_sklearn takes a fitted estimator, got the class {estimator.__name__}"
+        )
     kinds = [kind.__name__ for kind in type(estimator).__mro__]
     if not {"MLPClassifier", "MLPRegressor"} & {*kinds}:
         hint = "; of a pipeline, pass its last step" if "Pipeline" in kinds else ""
@@ -123,6 +128,7 @@ def to_sklearn(
         raise ImportError(
             "to_sklearn needs scikit-learn: pip install 'flatprop[sklearn]'"
         ) from None
+    checked_network("to_sklearn", network)
     checks.finite("params", network.params)
     settings: dict[str, Any] = {
         "hidden_layer_sizes": tuple(layer.units for layer in network.dense[:-1]),
@@ -186,6 +192,7 @@ def _labels(network: Network, classes: ArrayLike | None) -> NDArray[Any]:
         raise ValueError(
             f"classes must hold {count} labels for {network!r}, but its shape is {labels.shape}"
         )
+    _check_labels(labels if classes is None else classes)
     if len(np.unique(labels)) < count:
         raise ValueError(f"classes must differ from each other, got {labels.tolist()}")
     if several and not np.array_equal(labels, np.arange(count)):
@@ -194,6 +201,21 @@ def _labels(network: Network, classes: ArrayLike | None) -> NDArray[Any]:
             f"to {count - 1}; leave classes out"
         )
     return labels
+
+
+def _check_labels(classes: ArrayLike) -> None:
+    """Raise unless scikit-learn takes these as labels of classes."""
+    labels: list[Any] = np.asarray(classes, object).tolist()
+    texts = [isinstance(label, str) for label in labels]
+    if all(texts):
+        return
+    if any(texts):
+        raise ValueError(f"classes must be all numbers or all texts, got {labels}")
+    for label in labels:
+        if not (isinstance(label, Real | np.bool_) and label == label // 1):
+            raise ValueError(
+                f"classes must be whole numbers or texts for scikit-learn, got {label}"
+            )
 
 
 def _regression(network: Network, regressor: Any) -> dict[str, str]:

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from flatprop.description import Dense
 from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.interchange.parameters import assign
+from flatprop.interchange.parameters import assign, checked_network
 from flatprop.interchange.state_dicts import array_of
 from flatprop.network import Network
 
@@ -57,6 +57,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     ValueError
         If an activation is your own function.
     """
+    checked_network("to_torch", network)
     torch = _imported("to_torch")
     for number, layer in enumerate(network.dense):
         if callable(layer.activation) or layer.activation not in MODULES:
@@ -147,7 +148,7 @@ def from_torch(
     if needed and names[-1] == "identity":
         raise ValueError(
             f"the loss {loss!r} needs a {MODULES[needed][0]} at the end of the module; append it "
-            "to one that gives logits: torch.nn.Sequential(*module, torch.nn."
+            "to one that gives logits: torch.nn.Sequential(module, torch.nn."
             f"{MODULES[needed][0]}({'dim=1' * (needed == 'softmax')}))"
         )
     network = Network(
@@ -158,9 +159,10 @@ def from_torch(
     )
     arrays: list[tuple[str, Any]] = []
     for number, linear in enumerate(linears):
-        bias = np.zeros(linear.out_features) if linear.bias is None else array_of(linear.bias)
-        arrays.append((f"the weight of Linear {number}", array_of(linear.weight)))
-        arrays.append((f"the bias of Linear {number}", bias))
+        bias = np.zeros(linear.out_features) if linear.bias is None else linear.bias
+        for what, value in (("weight", linear.weight), ("bias", bias)):
+            name = f"the {what} of Linear {number}"
+            arrays.append((name, array_of(name, value)))
     assign(network, arrays, transposed=True)
     return network
 
@@ -221,6 +223,10 @@ def _activation(place: str, module: Any) -> str:
     names = [name for name in MODULES if type(module) is _class_of(name)]
     if not names:
         hint = "; use Softmax(dim=1)" if kind == "LogSoftmax" else ""
+        if isinstance(getattr(module, "module", None), nn.Module):  # DataParallel and the like
+            hint = "; pass module.module"
+        elif next(module.children(), None) is not None:
+            hint = "; build the Network and use load_state_dict(net, module.state_dict())"
         raise ValueError(
             f"{place} is a {kind}, which a network cannot have{hint}. It takes Linear and "
             f"{', '.join(found for found, _ in MODULES.values())}"

@@ -33,8 +33,8 @@ _number = count()
 @functools.cache
 def activation_address(function: Any, dtype: np.dtype[Any]) -> int:
     """The address of a compiled activation, z -> (a, da/dz), for arrays of `dtype`."""
-    formula, translated = own_formula(function, 1)
-    second = _of_dual if translated else _of_differences
+    formula, obstacle = own_formula(function, 1)
+    second = _of_differences if obstacle else _of_dual
 
     def emit(builder: ir.IRBuilder, n: ir.Value, z: Any, slope: Any, curvature: Any) -> None:
         arrays = [_array(builder, n, pointer) for pointer in (z, slope, curvature)]
@@ -55,8 +55,8 @@ def activation_address(function: Any, dtype: np.dtype[Any]) -> int:
 @functools.cache
 def loss_address(function: Any, dtype: np.dtype[Any]) -> int:
     """The address of a compiled loss, (ŷ, y) -> (value, slope), for arrays of `dtype`."""
-    formula, translated = own_formula(function, 2)
-    second = _of_dual if translated else _of_differences
+    formula, obstacle = own_formula(function, 2)
+    second = _of_differences if obstacle else _of_dual
 
     def emit(builder: ir.IRBuilder, n: ir.Value, scale: ir.Value, *pointers: ir.Value) -> None:
         prediction, y, weight, slope, tangent = (_array(builder, n, p) for p in pointers)

@@ -4,6 +4,7 @@ The colours are Okabe & Ito's (2008), which people with any colour vision tell a
 that stand for one thing in all pictures come in two shades, for light and dark pages.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -65,6 +66,20 @@ def checked_figure(
     if not isinstance(figure, (Figure, SubFigure)):
         raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {figure!r}")
     return figure
+
+
+def legend_of(ax: Axes, drawn: Sequence[Any]) -> None:
+    """A legend of these artists, and of others in the axes that have a label.
+
+    Labels stand there as they are: neither are dollar signs mathematics, nor is one left out
+    because it begins with an underscore.
+    """
+    others = [one for one in ax.get_legend_handles_labels()[0] if one not in drawn]
+    handles = [*others, *drawn]
+    legend = ax.legend(handles, [""] * len(handles))
+    for text, handle in zip(legend.get_texts(), handles, strict=True):
+        text.set_parse_math(False)
+        text.set_text(str(handle.get_label()))
 
 
 def spans_decades(*series: Any) -> bool:

@@ -45,24 +45,30 @@ def histograms(
     Raises
     ------
     TypeError, ValueError
-        If `gradient` or X and y do not fit the network, or both are given.
+        If `gradient` or X and y do not fit the network, or both are given, or a parameter or the
+        gradient is NaN or infinite.
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be an fp.Network, got {net!r}")
     bins = checks.count("bins", bins)
+    checks.finite("net.params", net.params)
     slopes = _checked_gradient(net, X, y, gradient)
     columns: list[tuple[str, str, list[Array]]] = [
         ("weight W", colours().positive, list(net.weights))
     ]
     if slopes is not None:
+        checks.finite("the gradient", slopes)
         columns.append(("gradient ∂L/∂W", colours().gradient, _by_layer(net, slopes)))
+    edges = [
+        np.histogram_bin_edges(np.concatenate([W.ravel() for W in values]), bins)
+        for _, _, values in columns
+    ]
     layers, size = len(net.dense), (4.2 * len(columns), 0.8 + 1.6 * len(net.dense))
     figure = checked_figure(figure, size)
     axes = figure.subplots(layers, len(columns), sharex="col", squeeze=False)
     for column, (name, colour, values) in enumerate(columns):
-        edges = np.histogram_bin_edges(np.concatenate([W.ravel() for W in values]), bins)
         for ax, W, layer in zip(axes[:, column], values, net.dense, strict=True):
-            ax.hist(W.ravel(), edges, color=colour)
+            ax.hist(W.ravel(), edges[column], color=colour)
             inputs, units = W.shape
             ax.set_title(f"{inputs} → {units} {layer.name}, σ = {W.std():.2g}", fontsize="medium")
         axes[-1, column].set_xlabel(name)

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 
 def feature_names(X: Any, given: Sequence[str] | None, inputs: int) -> list[str]:
-    """Those given, or the columns of a data frame, or what they are in Python."""
+    """Those given, or the columns of a data frame, or else what they are in Python."""
     names = getattr(X, "columns", None) if given is None else given
+    if given is None and names is None and getattr(X, "name", None) not in (None, ""):
+        names = [X.name]  # of a Series
     if names is None:
         return ["x"] if inputs == 1 else [f"X[:, {column}]" for column in range(inputs)]
     names = [str(name) for name in names]
@@ -18,5 +20,5 @@ def feature_names(X: Any, given: Sequence[str] | None, inputs: int) -> list[str]
 
 
 def as_given(X: Any, rows: NDArray[Any]) -> Any:
-    """The rows as a data frame, where X is one."""
-    return type(X)(rows, columns=X.columns) if hasattr(X, "iloc") else rows
+    """The rows as a data frame, where X is one of pandas."""
+    return type(X)(rows, columns=X.columns) if hasattr(X, "iloc") and X.ndim == 2 else rows

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from flatprop.history import FloatArray, History
-from flatprop.plot.canvas import CLASSES, checked_axes, colours, spans_decades
+from flatprop.plot.canvas import CLASSES, checked_axes, colours, legend_of, spans_decades
 
 ENDS = {
     "epochs": "all {} done",
@@ -27,7 +27,7 @@ above it would not settle on a part of their height."""
 
 
 def history(
-    history: History | Mapping[str, History], ax: Axes | None = None, *, log: bool | None = None
+    history: History | Mapping[Any, History], ax: Axes | None = None, *, log: bool | None = None
 ) -> Axes:
     """Draw loss curves: training, validation, the best epoch, and why training stopped.
 
@@ -62,11 +62,12 @@ def history(
     histories = _checked(history)
     ax = checked_axes(ax)
     single = not isinstance(history, Mapping)
+    drawn: list[Line2D] = []
     for number, (name, one) in enumerate(histories.items()):
         colour = CLASSES[number % len(CLASSES)]
-        _curves(ax, one, name, colour, CLASSES[5] if single else colour)
+        drawn += _curves(ax, one, None if single else f"{name}: {_end(one)}", colour)
         if one.best_epoch is not None or (single and one.val_loss.size):
-            _mark_best(ax, one, label=single)
+            drawn += _mark_best(ax, one, label=single)
     losses = [_finite(part) for one in histories.values() for part in (one.loss, one.val_loss)]
     if spans_decades(*[part for part in losses if part.size]) if log is None else log:
         ax.set_yscale("log")
@@ -74,12 +75,16 @@ def history(
     if single:
         (one,) = histories.values()
         ax.set_title(_end(one))
-    _legend(ax, histories, single)
+    if not single and any(one.val_loss.size for one in histories.values()):
+        ink = colours().ink
+        drawn.append(Line2D([], [], color=ink, label="training"))
+        drawn.append(Line2D([], [], color=ink, linestyle="--", label="validation"))
+    legend_of(ax, drawn)
     _learning_rates(ax, histories)
     return ax
 
 
-def _checked(history: object) -> dict[str, History]:
+def _checked(history: object) -> dict[Any, History]:
     histories: dict[Any, Any]
     histories = dict(history) if isinstance(history, Mapping) else {"": history}
     if not histories:
@@ -103,27 +108,30 @@ def _end(history: History) -> str:
     return ENDS.get(history.stopped_by, "{}").format(epochs)
 
 
-def _curves(ax: Axes, history: History, name: str, colour: str, validation: str) -> None:
+def _curves(ax: Axes, history: History, label: str | None, colour: str) -> list[Line2D]:
+    """The lines for the legend; without a label those of the only history are both in it."""
     marker = "o" if history.epochs == 1 else ""  # a line of one point cannot be seen
     epochs = np.arange(history.epochs)
-    label = f"{name}: {_end(history)}" if name else "training"
-    ax.plot(epochs, history.loss, color=colour, marker=marker, label=label)
+    single = label is None
+    lines = ax.plot(epochs, history.loss, color=colour, marker=marker, label=label or "training")
     if history.val_loss.size:
-        label = "" if name else "validation"
-        ax.plot(
-            epochs, history.val_loss, "--", color=validation, marker=marker, label=label or None
-        )
+        colour = CLASSES[5] if single else colour
+        name = "validation" if single else None
+        also = ax.plot(epochs, history.val_loss, "--", color=colour, marker=marker, label=name)
+        lines += also if single else []
+    return lines
 
 
-def _mark_best(ax: Axes, history: History, label: bool) -> None:
+def _mark_best(ax: Axes, history: History, label: bool) -> list[Line2D]:
+    """The mark, if it is for the legend."""
     monitored = history.val_loss if history.val_loss.size else history.loss
     best, text = history.best_epoch, "best"
     if best is None:
         if not np.isfinite(monitored).any():
-            return
+            return []
         best, text = int(np.nanargmin(monitored)), "lowest"
     text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
-    ax.plot(
+    lines = ax.plot(
         best,
         monitored[best],
         "o",
@@ -132,18 +140,10 @@ def _mark_best(ax: Axes, history: History, label: bool) -> None:
         markersize=8,
         label=text if label else None,
     )
+    return lines if label else []
 
 
-def _legend(ax: Axes, histories: Mapping[str, History], single: bool) -> None:
-    handles = ax.get_legend_handles_labels()[0]
-    if not single and any(one.val_loss.size for one in histories.values()):
-        ink = colours().ink
-        handles.append(Line2D([], [], color=ink, label="training"))
-        handles.append(Line2D([], [], color=ink, linestyle="--", label="validation"))
-    ax.legend(handles=handles)
-
-
-def _learning_rates(ax: Axes, histories: Mapping[str, History]) -> None:
+def _learning_rates(ax: Axes, histories: Mapping[Any, History]) -> None:
     rates = [one.learning_rate for one in histories.values()]
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not any(rate.size and np.ptp(rate) for rate in rates):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from flatprop import checks
 from flatprop.network import Network
 from flatprop.plot import frames
-from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes
+from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
 
 Array = NDArray[Any]
 
@@ -79,12 +79,13 @@ def decision_regions(
             f"at must have shape {samples.shape[1:]}, one per input, not {held.shape}"
         )
     classes = _classes(model)
+    if len(classes) < 2:
+        raise ValueError(f"decision regions need two classes or more, but there is {classes}")
     members = _members(model, y, classes, len(samples))
     labels = [str(label) for label in (classes if class_names is None else class_names)]
     if len(labels) != len(classes):
         raise ValueError(f"class_names has {len(labels)} names for {len(classes)} classes")
 
-    ax = checked_axes(ax)
     x_range, y_range = (_range(samples[:, feature]) for feature in (first, second))
     grid = np.tile(held, (resolution**2, 1))
     across = np.meshgrid(*(_centres(*ends, resolution) for ends in (x_range, y_range)))
@@ -92,26 +93,30 @@ def decision_regions(
     probabilities = _probabilities(model, frames.as_given(X, grid), classes)
     palette = np.array([to_rgb(CLASSES[k % len(CLASSES)]) for k in range(len(classes))])
     image = _shades(probabilities, palette).reshape(resolution, resolution, 4)
+    ax = checked_axes(ax)
     ax.imshow(
         image, extent=(*x_range, *y_range), origin="lower", aspect="auto", interpolation="nearest"
     )
+    drawn = []
     for k, label in enumerate(labels):
         mine = samples[members == k]
-        ax.scatter(
-            mine[:, first],
-            mine[:, second],
-            s=22,
-            color=palette[k],
-            marker=MARKERS[k % len(MARKERS)],
-            edgecolors="white",
-            linewidths=0.5,
-            label=label,
+        drawn.append(
+            ax.scatter(
+                mine[:, first],
+                mine[:, second],
+                s=22,
+                color=palette[k],
+                marker=MARKERS[k % len(MARKERS)],
+                edgecolors="white",
+                linewidths=0.5,
+                label=label,
+            )
         )
     ax.set_xlim(x_range)
     ax.set_ylim(y_range)
-    ax.set_xlabel(names[first])
-    ax.set_ylabel(names[second])
-    ax.legend()
+    ax.set_xlabel(names[first], parse_math=False)
+    ax.set_ylabel(names[second], parse_math=False)
+    legend_of(ax, drawn)
     return ax
 
 
@@ -125,6 +130,8 @@ def _checked_features(features: tuple[int, int] | None, inputs: int) -> tuple[in
                 else f"X has {inputs} column, but regions take two inputs"
             )
         return 0, 1
+    if not isinstance(features, Sequence | np.ndarray) or len(features) != 2:
+        raise ValueError(f"features must be two columns of X, (i, j), not {features!r}")
     first, second = (checks.count("features", feature, least=0) for feature in features)
     if max(first, second) >= inputs or first == second:
         raise ValueError(
@@ -185,10 +192,15 @@ def _probabilities(model: Any, grid: Any, classes: list[Any]) -> Array:
     """(points, classes); 1 and 0 where the model gives none."""
     if isinstance(model, Network):
         p = model.predict(grid).astype(float)
-        return np.hstack([1 - p, p]) if model.outputs == 1 else p
-    if hasattr(model, "predict_proba"):
-        return np.asarray(model.predict_proba(grid), float)
-    return np.asarray(model.predict(grid)[:, None] == np.array(classes), float)
+        binary = model.loss_function.name == "binary_cross_entropy"
+        probabilities = np.hstack([1 - p, p]) if binary else p
+    elif hasattr(model, "predict_proba"):
+        probabilities = np.asarray(model.predict_proba(grid), float)
+    else:
+        predicted = np.asarray(model.predict(grid))
+        probabilities = np.asarray(predicted[:, None] == np.array(classes), float)
+    checks.finite("the model's probabilities", probabilities)
+    return probabilities
 
 
 def _shades(probabilities: Array, palette: Array) -> Array:

@@ -53,24 +53,26 @@ def fit(
         If the data do not fit the model, or it is a classifier.
     """
     samples, observed, predict = _checked(model, X, y, output)
-    predicted = predict(X)
-    residuals = observed - predicted
     one_input = samples.shape[1] == 1
+    predicted = predict(samples if np.ndim(X) == 1 else X)  # others than a Network want (n, 1)
+    residuals = observed - predicted
+    if one_input:
+        x = samples[:, 0]
+        grid = np.linspace(x.min(), x.max(), CURVE_POINTS)
+        curve = predict(frames.as_given(X, grid[:, None]))
+        (name,) = frames.feature_names(X, None, 1)
     figure = checked_figure(figure, (6.4, 5.6) if one_input else (9.6, 4.4))
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": colours().positive}
     style |= {"markersize": 4 if len(samples) < 300 else 3, "markeredgewidth": 0}
     style["alpha"] = max(0.15, min(0.8, 60 / len(samples) ** 0.7))
     if one_input:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        x = samples[:, 0]
-        grid = np.linspace(x.min(), x.max(), CURVE_POINTS)
         top.plot(x, observed, label="observed y", **style)
-        curve = predict(frames.as_given(X, grid[:, None]))
         top.plot(grid, curve, color=colours().negative, label="fitted ŷ")
         top.set_ylabel("y")
         top.legend()
         bottom.plot(x, residuals, **style)
-        bottom.set_xlabel(frames.feature_names(X, None, 1)[0])
+        bottom.set_xlabel(name, parse_math=False)
     else:
         top, bottom = figure.subplots(1, 2)
         top.plot(observed, predicted, **style)
@@ -101,6 +103,8 @@ def _checked(
     samples = checks.numbers("X", X, np.dtype(float))
     if samples.ndim == 1:
         samples = samples[:, None]
+    if samples.ndim != 2:
+        raise ValueError(f"X must have two dimensions, (n, inputs), not shape {samples.shape}")
     observed = checks.numbers("y", y, np.dtype(float))
     if observed.ndim == 1:
         observed = observed[:, None]
@@ -116,6 +120,7 @@ def _checked(
     def predict(rows: Any) -> Array:
         predicted = np.asarray(model.predict(rows), float)
         predicted = predicted.reshape(len(predicted), -1)
+        checks.finite("model.predict(X)", predicted)
         if predicted.shape[1] != outputs:
             raise ValueError(
                 f"y has {outputs} columns, but the model predicts {predicted.shape[1]}"

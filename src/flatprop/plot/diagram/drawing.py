@@ -58,7 +58,7 @@ class Drawing:
             return
         options = {"ha": "center", "va": "center", "color": self.colours.ink} | options
         size = options.pop("size", 1.0) * FONT * self.scale
-        self.ax.text(x, y, text, fontsize=size, **options)
+        self.ax.text(x, y, text, fontsize=size, parse_math=False, **options)
 
     def _caption(self, x: float, text: str) -> None:
         self._write(x, self.plan.top + 2.8 * LINE, text, va="top", linespacing=1.4)
