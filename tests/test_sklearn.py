@@ -524,6 +524,32 @@ def test_an_interruption_leaves_a_model(solver, epoch):
     assert furthest(model, shorter) == 0
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_interruption_of_the_first_epoch_is_no_divergence(streamed, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fp.Trainer, "epochs", interrupt)
+    monkeypatch.setattr(fp.Trainer, "go_through", interrupt)
+    model = MLPRegressor(random_state=0)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        (model.partial_fit if streamed else model.fit)(X, NUMBERS)
+    assert model.n_iter_ == 0
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_stream_that_diverges_at_once_keeps_its_classes():
+    model = MLPClassifier(solver="sgd", learning_rate_init=1e300, batch_size=10, random_state=0)
+    with pytest.raises(ValueError, match="non-finite"):
+        model.partial_fit(1e150 * X, NAMES, classes=["ant", "bee", "cow"])
+    assert set(model.predict(X)) <= set(NAMES)
+    refused = MLPClassifier()
+    with pytest.raises(ValueError, match="inconsistent"):
+        refused.partial_fit(X, NAMES[:3], classes=["ant", "bee", "cow"])
+    assert not hasattr(refused, "classes_")
+
+
 @quiet
 def test_an_error_in_a_callback_leaves_the_best():
     def fail(report):

@@ -9,7 +9,7 @@
 import inspect
 import re
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -55,7 +55,7 @@ class Public(SphinxDirective):
     """
 
     required_arguments = 1
-    option_spec = {  # noqa: RUF012
+    option_spec: ClassVar = {
         "of": directives.unchanged,
         "only": str.split,
         "members": directives.unchanged,

@@ -59,6 +59,4 @@ def read_only(array: Array) -> Array:
 
 def flat(array: Array) -> Array:
     """The same of a C-contiguous array, one-dimensional."""
-    view = array.reshape(-1)
-    view.setflags(write=False)
-    return view
+    return read_only(array.reshape(-1))

@@ -15,7 +15,6 @@ from flatprop.arrays import Array
 from flatprop.c_names import checked_name
 from flatprop.description import Dense
 from flatprop.files import write_in_one_step
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.c_source import CNumber, c_type, function_name, hexadecimal, statements
 from flatprop.network import Network
 
@@ -157,26 +156,10 @@ def _suffixes(network: Network) -> list[str]:
 
 def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
     """The body of an activation, from its formula."""
-    formula: Any
-    if callable(layer.activation):
-        from flatprop.formulas.translated import WHAT_IS_TRANSLATED, own_formula
+    from flatprop.formulas.translated import written
 
-        formula, obstacle = own_formula(layer.activation, 1)
-        if obstacle:
-            raise ValueError(
-                f"to_c cannot write the activation {layer.name} of layers[{number}]: "
-                f"{obstacle}; {WHAT_IS_TRANSLATED}"
-            )
-    else:
-        formula = ACTIVATIONS[layer.activation].formula
-    try:
-        a, _ = formula(CNumber(dtype, "z"))
-        return "\n".join(f"    {statement}" for statement in statements(a))
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f'to_c cannot write "{layer.name}": its formula uses what only the machine\'s own '
-            f"numbers have ({error})"
-        ) from error
+    a = written("to_c", layer, number, CNumber(dtype, "z"))
+    return "\n".join(f"    {statement}" for statement in statements(a))
 
 
 def _softmax(function: str, dtype: np.dtype[Any]) -> str:

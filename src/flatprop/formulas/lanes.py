@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from llvmlite import ir
 
-from flatprop.formulas.numbers import Elementary, Number, fma
+from flatprop.formulas.numbers import Elementary, N, Number, fma
 
 REGISTER_BYTES = 64
 """Bytes that a vector holds: one AVX-512 register. LLVM splits it into two of
@@ -144,7 +144,7 @@ class Lanes(Number):
         )
 
 
-def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
+def horner(x: N, coefficients: Sequence[float]) -> N:
     """The polynomial Σ cᵢ xⁱ, by Horner's rule."""
     result = x.like(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):

@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import types
 
 from flatprop.formulas import elementary
+from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.numbers import (
     Elementary,
@@ -89,11 +90,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minnum": lambda x, y: where(x.equals(x), where(x > y, y, x), y),
 }
 
-WHAT_IS_TRANSLATED = (
+_WHAT_IS_TRANSLATED = (
     "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
     "pow, copysign, erf, sin, cos, tan, atan, sinh, cosh and tanh"
 )
-"""For messages where nothing else will do."""
 
 
 class UntranslatableError(Exception):
@@ -116,6 +116,30 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
     except UntranslatableError as error:
         return partial(_calls, scalar.library.get_pointer_to_function(name)), str(error)
     return formula, ""
+
+
+def written(writer: str, layer: Any, place: int, z: Number) -> Any:
+    """a(z) of the activation of a `Dense` in numbers that are written down.
+
+    Raises ValueError, in the name of `writer`, where those cannot express it.
+    """
+    formula: Any
+    if callable(layer.activation):
+        formula, obstacle = own_formula(layer.activation, 1)
+        if obstacle:
+            raise ValueError(
+                f"{writer} cannot write the activation {layer.name} of layers[{place}]: "
+                f"{obstacle}; {_WHAT_IS_TRANSLATED}"
+            )
+    else:
+        formula = ACTIVATIONS[layer.activation].formula
+    try:
+        return formula(z)[0]
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f'{writer} cannot write "{layer.name}": its formula uses what only the machine\'s own '
+            f"numbers have ({error})"
+        ) from error
 
 
 def _scalar(function: Any, arguments: int) -> Any:

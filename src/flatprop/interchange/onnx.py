@@ -15,7 +15,7 @@ from flatprop.arrays import Array
 from flatprop.description import Dense
 from flatprop.files import write_in_one_step
 from flatprop.formulas import elementary
-from flatprop.formulas.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
+from flatprop.formulas.activations import SELU_ALPHA, SELU_SCALE
 from flatprop.interchange.onnx_number import OnnxNumber, Tape
 from flatprop.interchange.parameters import checked_network
 from flatprop.network import Network
@@ -194,28 +194,11 @@ class _Graph:
 
 def _activation(layer: Dense, place: int, tape: Tape) -> OnnxNumber:
     """What the activation makes of `tape.z`."""
-    z = tape.z
-    formula: Any
-    if callable(layer.activation):
-        from flatprop.formulas.translated import WHAT_IS_TRANSLATED, own_formula
+    from flatprop.formulas.translated import written
 
-        formula, obstacle = own_formula(layer.activation, 1)
-        if obstacle:
-            raise ValueError(
-                f"to_onnx cannot write the activation {layer.name} of layers[{place}]: "
-                f"{obstacle}; {WHAT_IS_TRANSLATED}"
-            )
-    else:
-        operators = FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS
-        if layer.activation in operators:
-            return operators[layer.activation](z)
-        formula = ACTIVATIONS[layer.activation].formula
-    try:
-        a: OnnxNumber = formula(z)[0]
-    except (AttributeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'to_onnx cannot write "{layer.name}": its formula uses what only the machine\'s own '
-            f"numbers have ({error})"
-        ) from error
+    z, operators = tape.z, FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS
+    if layer.activation in operators:
+        return operators[layer.activation](z)
+    a: OnnxNumber = written("to_onnx", layer, place, z)
     # one that is the same everywhere still has the shape of z
     return a if tape.depends_on_z(a) else z.equals(z).apply("Where", a, a)

@@ -181,15 +181,10 @@ def _log1p(x: OnnxNumber) -> OnnxNumber:
 def _erf(x: OnnxNumber) -> OnnxNumber:
     """As `elementary.erf` in float64, with the exponential of the runtime."""
     size: OnnxNumber = abs(x)
-    inner = fma(x, _polynomial(x * x, elementary.ERF[1]), x)
-    q = _polynomial(minimum(size, 5.93), elementary.LOG_ERFC[1])
+    inner = fma(x, horner(x * x, elementary.ERF[1]), x)
+    q = horner(minimum(size, 5.93), elementary.LOG_ERFC[1])
     outer = 1.0 - elementary.exp(-q)
     return where(size < 1.0, inner, where(x < 0.0, -outer, outer))
-
-
-def _polynomial(x: Any, coefficients: tuple[float, ...]) -> OnnxNumber:
-    result: OnnxNumber = horner(x, coefficients)  # type: ignore[assignment]  # of any Number
-    return result
 
 
 def _cos(x: OnnxNumber) -> OnnxNumber:
@@ -219,7 +214,7 @@ def _atan(x: OnnxNumber) -> OnnxNumber:
     for _ in range(3):
         t = t / (sqrt(t * t + 1.0) + 1.0)
     # t < 0.0985: the next term is 2e-18 of the sum
-    series = _polynomial(t * t, tuple((-1) ** k / (2 * k + 1) for k in range(8)))
+    series = horner(t * t, tuple((-1) ** k / (2 * k + 1) for k in range(8)))
     angle = 8.0 * t * series
     return copysign(where(size > 1.0, math.pi / 2 - angle, angle), x)
 

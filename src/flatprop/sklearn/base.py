@@ -49,6 +49,9 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         """What the network's loss is multiplied by, to be scikit-learn's."""
         return 1.0
 
+    def _expect(self, y: Any, classes: Any) -> None:
+        """Hear of all classes there will ever be, with the first samples of a stream."""
+
     def _note_classes(self, y: Any) -> None:
         """Look at the targets that are trained on, before anything is weighed."""
 
@@ -139,13 +142,23 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             )
         return True
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any, incremental: bool) -> Any:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Any,
+        incremental: bool,
+        classes: Any = None,
+    ) -> Any:
         before = self.__dict__.copy()
         try:
+            if incremental:
+                self._expect(y, classes)
             settings.check_the_rest(self)
             optimizer = settings.optimizer(self)
             task = self._prepared(X, y, sample_weight, validation, incremental, optimizer)
-        except Exception:
+        except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
@@ -155,7 +168,8 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             descend(self, task, optimizer, incremental)
         task.reports.end()
         kept_the_best = self.early_stopping and not isinstance(optimizer, Solver)
-        if not (kept_the_best or math.isfinite(self.loss_)):
+        # Interrupted in its first epoch, a training has no loss.
+        if not (kept_the_best or math.isfinite(getattr(self, "loss_", 0.0))):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."

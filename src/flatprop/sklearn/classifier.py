@@ -113,29 +113,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
                 "or weights from sklearn.utils.class_weight.compute_class_weight"
             )
-        before = self.__dict__.copy()
-        self._note_all_classes(y, classes)
-        try:
-            self._fit(X, y, sample_weight, (None, None, None), True)
-        except Exception:
-            if "classes_" not in before:
-                del self.classes_, self._label_binarizer
-            raise
+        self._fit(X, y, sample_weight, (None, None, None), True, classes)
         return self
-
-    def _note_all_classes(self, y: Any, classes: Any) -> None:
-        known = getattr(self, "classes_", None)
-        if known is None:
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            labels = y if type_of_target(y).startswith("multilabel") else unique_labels(classes)
-            self._label_binarizer = LabelBinarizer().fit(labels)
-            self.classes_ = unique_labels(classes)
-        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
-            raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
-                f"{known!r}"
-            )
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each sample.
@@ -212,6 +191,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"'y' has {found}."
             )
         return X, y
+
+    def _expect(self, y: Any, classes: Any) -> None:
+        known = getattr(self, "classes_", None)
+        if known is None:
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            labels = y if type_of_target(y).startswith("multilabel") else unique_labels(classes)
+            self._label_binarizer = LabelBinarizer().fit(labels)
+            self.classes_ = unique_labels(classes)
+        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{known!r}"
+            )
 
     def _note_classes(self, y: Any) -> None:
         self._weight_of_class = self.class_weight

@@ -45,7 +45,6 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
                 ConvergenceWarning,
             )
     except KeyboardInterrupt:
-        estimator.loss_ = estimator.loss_curve_[-1] if estimator.loss_curve_ else math.inf
         warn("Training interrupted by user.")
     finally:
         if course.best is not None:
