@@ -81,9 +81,12 @@ def test_numpy_numbers_as_parameters_of_a_loss(tmp_path):
 
 def test_extra_information_is_kept(tmp_path):
     files.save(make(), tmp_path / "net", extra={"columns": ["a", "b"], "mean": [0.1, 2.5]})
-    assert files.load_extra(tmp_path / "net") == {"columns": ["a", "b"], "mean": [0.1, 2.5]}
+    assert files.load_with_extra(tmp_path / "net")[1] == {
+        "columns": ["a", "b"],
+        "mean": [0.1, 2.5],
+    }
     make().save(tmp_path / "plain")
-    assert files.load_extra(tmp_path / "plain") is None
+    assert files.load_with_extra(tmp_path / "plain")[1] is None
 
 
 def test_the_file_is_readable_by_anyone(tmp_path):
@@ -95,7 +98,7 @@ def test_the_file_is_readable_by_anyone(tmp_path):
 def altered(tmp_path, change):
     """A saved network whose tensors or description `change` has made a lie of."""
     net = make()
-    description = files._describe(net, None)
+    description = files.described(net)
     tensors = {"params": net.params.copy()}
     change(tensors, description)
     path = tmp_path / "liar"

@@ -50,6 +50,13 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> Array:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
+def aligned_copy(array: Array) -> Array:
+    """A writable, C-contiguous copy of any array, aligned as `aligned_empty`."""
+    copy = aligned_empty(array.size, array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 def read_only(array: Array) -> Array:
     """A view that cannot be written: one type for the kernels, whatever came in."""
     view = array.view()

@@ -14,9 +14,9 @@ from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.c_names import checked_name
 from flatprop.description import Dense
-from flatprop.files import write_in_one_step
 from flatprop.formulas.c_source import CNumber, c_type, function_name, hexadecimal, statements
 from flatprop.network import Network
+from flatprop.writing import write_in_one_step
 
 
 def to_c(

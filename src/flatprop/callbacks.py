@@ -3,15 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from flatprop import checks, files
+from flatprop import checks
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-    from flatprop.training import Training
+
+
+class Saving(Protocol):
+    """A training, as its callbacks may use it."""
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, or say why that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,11 @@ class Epoch:
     loss: float
     val_loss: float | None
     learning_rate: float | None
-    _training: "Training"
+    _training: "Saving"
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, for `fit(resume=path)`."""
-        files.save_checkpoint(self.network, self._training.state(), path)
+        self._training.save_checkpoint(path)
 
 
 Callback: TypeAlias = Callable[[Epoch], object]
@@ -55,8 +61,8 @@ class Checkpoint:
     """A callback that writes a checkpoint: network, optimizer and random state.
 
     The file is replaced in one step, so that an interruption leaves the one
-    before. `fp.load` reads the network out of it; ``fit(..., resume=path)`` goes
-    on with the training.
+    before, even where the process is killed or the power fails. `fp.load` reads the network out
+    of it; ``fit(..., resume=path)`` goes on with the training.
 
     Parameters
     ----------

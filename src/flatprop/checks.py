@@ -24,14 +24,15 @@ def choice(what: str, name: object, options: Iterable[str]) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{what} must be one of {', '.join(options)}; got {name!r}")
     if name not in options:
+        name = name[:60]  # names from files may be of any length
         near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown {what} {name!r}.{hint} Known: {', '.join(options)}")
     return name
 
 
-def count(what: str, value: object, least: int = 1) -> int:
-    """A whole number that is large enough."""
+def count(what: str, value: object, least: int = 1, most: int = 2**53) -> int:
+    """A whole number that is large enough, and no larger than floating point can count."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{what} must be a whole number, got {value!r}")
     try:
@@ -40,6 +41,8 @@ def count(what: str, value: object, least: int = 1) -> int:
         raise TypeError(f"{what} must be a whole number, got {value!r}") from None
     if number < least:
         raise ValueError(f"{what} must be at least {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{what} must be no more than {most}, got {number}")
     return number
 
 
@@ -76,7 +79,7 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
     `first` is the number of its first row, where these are rows of something larger.
     """
     plain = type(value) is np.ndarray and value.dtype == dtype
-    if plain and value.size and value.ndim and value.flags.c_contiguous:
+    if plain and value.size and value.ndim and _is_plain(value):
         array: Array = value
         finite(what, array, first=first)
         return array
@@ -88,10 +91,18 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
         raise ValueError(f"{what} is empty: its shape is {array.shape}")
     with np.errstate(over="ignore"):  # told below, with the place
         converted = np.ascontiguousarray(array, dtype=dtype)
+    if not converted.flags.aligned:  # which ascontiguousarray leaves as it is
+        converted = converted.copy()
     if array.ndim == 0:
         converted = converted.reshape(())  # ascontiguousarray makes a scalar one-dimensional
     finite(what, converted, array, first, names)
     return converted
+
+
+def _is_plain(array: Array) -> bool:
+    """Whether numbers follow each other at addresses that their processor likes."""
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.aligned)
 
 
 def finite(
@@ -125,6 +136,15 @@ def finite(
     raise ValueError(f"{where}{of_column} is {array[place]}{more}; remove or replace it first")
 
 
+def writable(what: str, array: Array) -> None:
+    """Raise if an array that is about to be changed says that it must not be."""
+    if not array.flags.writeable:
+        raise ValueError(
+            f"{what} is read-only, but would be changed; allow it with "
+            f"{what}.flags.writeable = True"
+        )
+
+
 def _where(what: str, place: tuple[int, ...], first: int) -> str:
     if not place:
         return what
@@ -141,7 +161,7 @@ def inputs(
     """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
     if type(value) is np.ndarray and value.dtype == dtype:
         shape = value.shape
-        if len(shape) == 2 and shape[1] == columns and shape[0] and value.flags.c_contiguous:
+        if len(shape) == 2 and shape[1] == columns and shape[0] and _is_plain(value):
             if look_for_nan:
                 finite("X", value, first=first)
             return value
@@ -262,3 +282,12 @@ def trainable_ranges(value: object, size: int) -> NDArray[np.int64]:
         raise ValueError("trainable is False everywhere: nothing would be trained")
     edges = np.diff(np.concatenate(([False], mask, [False])).astype(np.int8))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def ranges(value: Any, size: int) -> NDArray[np.int64]:
+    """A copy of what `trainable_ranges` made, (ranges, 2), of as many parameters."""
+    found = np.array(value, np.int64)
+    whole = found.ndim == 2 and found.shape[1] == 2 and found.size > 0
+    if not whole or found.min() < 0 or found.max() > size or (found[:, 0] >= found[:, 1]).any():
+        raise ValueError(f"these are no ranges of {size} parameters: {value}")
+    return found

@@ -32,7 +32,7 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
     workspace = aligned_empty(backward_workspace_size(network.layers, rows), network.dtype)
     flat = read_only(x.reshape(-1)), read_only(slope.reshape(-1))
     batches.vjp(
-        network.layers, network.params, *flat, dL_dx.reshape(-1), gradient, rows, workspace
+        network.layers, network.vector, *flat, dL_dx.reshape(-1), gradient, rows, workspace
     )
     return dL_dx, gradient
 
@@ -49,7 +49,7 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
     out = np.empty((len(x), network.outputs, columns), network.dtype)
     workspace = aligned_empty(jacobian_workspace_size(network.layers, rows), network.dtype)
     flat: Any = read_only(x.reshape(-1))
-    kernel(network.layers, network.params, flat, out.reshape(-1), rows, workspace)
+    kernel(network.layers, network.vector, flat, out.reshape(-1), rows, workspace)
     return out
 
 
@@ -60,7 +60,7 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
     batches.per_sample_gradients(
         network.layers,
         network.objectives,
-        network.params,
+        network.vector,
         data,
         network.loss_function.scale(network.outputs, 1),
         out.reshape(-1),
@@ -91,7 +91,7 @@ def curvature_product(
     kernel(
         network.layers,
         network.objectives,
-        network.params,
+        network.vector,
         direction,
         data,
         network.scale(data),

@@ -130,8 +130,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
             raise ValueError(f"layers[{number}] would take the network to {offset:,} parameters")
         place += layer.units
         inputs = layer.units
-    records.flags.writeable = False
-    return records, offset
+    return frozen(records), offset
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
@@ -150,8 +149,12 @@ def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
         loss.parameter,
         function,
     )
-    record.flags.writeable = False
-    return record
+    return frozen(record)
+
+
+def frozen(records: Array) -> Array:
+    """A copy that nobody can make writable: kernels go where the records say."""
+    return np.frombuffer(records.tobytes(), records.dtype)
 
 
 class Summary(str):

@@ -1,25 +1,31 @@
-"""Networks and checkpoints as files: safetensors, described by JSON in the header.
+"""Networks as files: safetensors, described by JSON in the header.
 
-No pickle: reading a file runs nothing. Parameters come back bit for bit.
+No pickle: reading a file runs nothing. Parameters come back bit for bit. A file may come from
+anywhere, so whatever it says is checked before anything is made of it.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop import checks
 from flatprop.description import Dense
-from flatprop.formulas.losses import LOSSES, Own
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
 from flatprop.network import Network
+from flatprop.random_states import checked_generator, plain_state
+from flatprop.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown
+from flatprop.writing import write_in_one_step
 
 FORMAT = "flatprop 1"
-PathOrName = str | PathLike[str]
+PathOrName: TypeAlias = str | PathLike[str]
+Json: TypeAlias = dict[str, Any]
 
 
 def save(network: Network, path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
@@ -28,7 +34,8 @@ def save(network: Network, path: PathOrName, extra: Mapping[str, Any] | None = N
     Parameters
     ----------
     network
-        What to write: the description, the parameters and the random state.
+        What to write: the description, the parameters and the random state. Of a bit generator
+        that NumPy does not come with no state is written.
     path
         Where to; an existing file is replaced in one step.
     extra
@@ -36,10 +43,12 @@ def save(network: Network, path: PathOrName, extra: Mapping[str, Any] | None = N
 
     Raises
     ------
+    TypeError, ValueError
+        If `extra` is no JSON, or too much of it for a header.
     OSError
         If the file cannot be written.
     """
-    _write(path, {"params": network.params}, _describe(network, extra))
+    write(path, {"params": network.params}, described(network) | {"extra": extra})
 
 
 def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> Network:
@@ -48,7 +57,8 @@ def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> Networ
     Parameters
     ----------
     path
-        The file.
+        The file. It may come from anywhere: nothing in it is run, and everything that it says is
+        checked.
     functions
         Your own activations and loss, by name, for a network that was made with such;
         the file holds their names only.
@@ -60,121 +70,46 @@ def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> Networ
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file (`FileNotFoundError`), or it cannot be read.
     ValueError
         If it is not a flatprop file, is damaged, contradicts itself, or needs a function
         that was not given.
     """
-    tensors, description = _read(path)
-    return _network(path, tensors, description, functions or {})
+    return load_with_extra(path, functions)[0]
 
 
-def load_extra(path: PathOrName) -> Any:
-    """What was saved beside the network under `extra`; None if nothing was."""
-    return _read(path)[1].get("extra")
-
-
-# ---- checkpoints
-
-
-@dataclass
-class TrainingState:
-    """What a training needs, beside its arguments, to go on as if never stopped."""
-
-    settings: dict[str, Any]
-    epochs: int
-    seed: int
-    cursor: NDArray[np.int64]
-    losses: NDArray[np.float64]
-    val_losses: NDArray[np.float64]
-    rates: NDArray[np.float64]
-    optimizer_state: NDArray[Any]
-    best_epoch: int | None = None
-    best_params: NDArray[Any] | None = None
-    params: NDArray[Any] | None = None
-    rng: np.random.Generator | None = None
-
-    def check(self, settings: dict[str, Any], epochs: int) -> None:
-        """Raise unless the training that goes on is the one that was interrupted."""
-        done = len(self.losses)
-        if done > epochs:
+def load_with_extra(
+    path: PathOrName, functions: Mapping[str, Any] | None = None
+) -> tuple[Network, Any]:
+    """The same, and what was saved beside the network under `extra`; None if nothing was."""
+    with TensorFile(path) as file:
+        said = read_description(file, path)
+        try:
+            saved = Description.of(said)
+            layers, loss = saved.layers(functions or {}), saved.loss(functions or {})
+            rng = checked_generator(said.get("rng"))
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"the checkpoint has {done} epochs behind it, more than epochs={epochs}"
-            )
-        for name, before in self.settings.items():
-            if settings.get(name) != before:
-                raise ValueError(
-                    f"the checkpoint was written with {name} = {before}, but fit was called "
-                    f"with {settings.get(name)}; call it as the interrupted training was"
-                )
-
-
-_ARRAYS = ("cursor", "losses", "val_losses", "rates", "optimizer_state")
-
-
-def save_checkpoint(network: Network, state: TrainingState, path: PathOrName) -> None:
-    """Write a network and the state of its training to one file."""
-    tensors = {name: np.ascontiguousarray(getattr(state, name)) for name in _ARRAYS}
-    tensors["params"] = network.params
-    if state.best_params is not None:
-        tensors["best_params"] = state.best_params
-    description = _describe(network, None)
-    description["training"] = {
-        "settings": state.settings,
-        "epochs": state.epochs,
-        "seed": state.seed,
-        "best_epoch": state.best_epoch,
-    }
-    _write(path, tensors, description)
-
-
-def load_checkpoint(network: Network, path: PathOrName) -> TrainingState:
-    """Read the state of a training; `network` must have the checkpoint's description."""
-    tensors, description = _read(path)
-    training = description.get("training")
-    if training is None:
-        raise ValueError(
-            f"{path} holds a network but no training to resume; files that do are written by "
-            "fit(callbacks=fp.Checkpoint(path))"
-        )
-    saved = _network(path, tensors, description, _own_functions(network))
-    for name, ours, theirs in (
-        ("layers", network.dense, saved.dense),
-        ("inputs", network.inputs, saved.inputs),
-        ("loss", network.loss_function, saved.loss_function),
-        ("dtype", network.dtype, saved.dtype),
-    ):
-        if ours != theirs:
-            raise ValueError(
-                f"{path} was written by a network with other {name}: {theirs}, not {ours}; "
-                "read it with fp.load and call fit of that network"
-            )
-    missing = [name for name in _ARRAYS if name not in tensors]
-    if missing:
-        raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
-    return TrainingState(
-        settings=training["settings"],
-        epochs=training["epochs"],
-        seed=training["seed"],
-        cursor=tensors["cursor"],
-        losses=tensors["losses"],
-        val_losses=tensors["val_losses"],
-        rates=tensors["rates"],
-        optimizer_state=tensors["optimizer_state"],
-        best_epoch=training["best_epoch"],
-        best_params=tensors.get("best_params"),
-        params=tensors["params"],
-        rng=saved.rng,
-    )
+                f"{path} does not describe a network that can be built: {error}"
+            ) from None
+        if "params" not in file:
+            raise ValueError(f"{path} is damaged: it holds no parameters")
+        params = file.tensor("params", saved.dtype, (saved.parameters,))
+    try:
+        network = Network.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} contradicts itself: {error}") from None
+    return network, said.get("extra")
 
 
 # ---- the description
 
 
-def _describe(network: Network, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+def described(network: Network) -> Json:
+    """What the header says of a network."""
     loss = network.loss_function
-    _own_functions(network)  # which must have names of their own
+    own_functions(network)  # which must have names of their own
     return {
         "format": FORMAT,
         "inputs": network.inputs,
@@ -186,12 +121,132 @@ def _describe(network: Network, extra: Mapping[str, Any] | None) -> dict[str, An
         if isinstance(loss, Own)
         else {"name": loss.name, **asdict(loss)},
         "dtype": network.dtype.name,
-        "rng": _plain(network.rng.bit_generator.state),
-        "extra": extra,
+        "rng": plain_state(network.rng),
+        "extra": None,
     }
 
 
-def _own_functions(network: Network) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Description:
+    """What a header says of a network; every field was checked, none of it is made yet."""
+
+    inputs: int
+    units: tuple[int, ...]
+    activations: tuple[Any, ...]
+    """A name each, or {"own": name}."""
+    loss_fields: Json
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, said: Json) -> "Description":
+        """From the JSON that `described` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        inputs = size("inputs", field(said, "inputs"))
+        given, units, activations = field(said, "layers"), [], []
+        if not isinstance(given, list) or not given:
+            raise ValueError(f"layers must be a list of layers, got {shown(given)}")
+        for number, layer in enumerate(given):
+            if not isinstance(layer, list) or len(layer) != 2:
+                raise ValueError(f"layers[{number}] must be [units, activation]")
+            units.append(size(f"layers[{number}]", layer[0]))
+            activations.append(_activation(number, layer[1], last=number == len(given) - 1))
+        dtype = field(said, "dtype")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
+        loss = field(said, "loss")
+        _check_loss(loss)
+        return cls(inputs, tuple(units), tuple(activations), loss, np.dtype(dtype))
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters such a network has."""
+        pairs = zip((self.inputs, *self.units), self.units, strict=False)
+        return sum((inputs + 1) * units for inputs, units in pairs)
+
+    def layers(self, functions: Mapping[str, Any]) -> list[Dense]:
+        """The layers, with the user's own functions out of these."""
+        made: dict[Any, Dense] = {}  # of a thousand layers most are the same
+        layers = []
+        for units, entry in zip(self.units, self.activations, strict=True):
+            name = entry["own"] if isinstance(entry, dict) else entry
+            key = units, name, isinstance(entry, dict)
+            if key not in made:
+                made[key] = Dense(units, _function(name, functions) if key[2] else name)
+            layers.append(made[key])
+        return layers
+
+    def loss(self, functions: Mapping[str, Any]) -> Loss:
+        """The loss, likewise."""
+        loss = dict(self.loss_fields)
+        if "own" in loss:
+            return Own(_function(loss["own"], functions), reduction=loss["reduction"])
+        return LOSSES[loss.pop("name")](**loss)
+
+
+def field(said: Any, name: str) -> Any:
+    """A field that has to be there."""
+    if not isinstance(said, dict) or name not in said:
+        raise ValueError(f"{name!r} is missing")
+    return said[name]
+
+
+def size(what: str, value: Any, least: int = 1) -> int:
+    """A whole number that 64 bits hold."""
+    if type(value) is not int:
+        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
+    if not least <= value < 2**48:
+        raise ValueError(f"{what} must be at least {least} and below 2^48, got {shown(value)}")
+    return value
+
+
+def _activation(number: int, entry: Any, last: bool) -> Any:
+    if isinstance(entry, dict):
+        if entry.keys() != {"own"} or not isinstance(entry["own"], str):
+            raise ValueError(f"layers[{number}] has an activation without a name")
+        return entry
+    if not isinstance(entry, str):
+        raise ValueError(f"layers[{number}]: activation must be a name, got {shown(entry)}")
+    checks.choice("activation", entry, ACTIVATIONS)
+    if entry == "softmax" and not last:
+        raise ValueError(f"layers[{number}] is a softmax, which only the last layer can be")
+    return entry
+
+
+def _check_loss(loss: Any) -> None:
+    if isinstance(loss, dict) and "own" in loss:
+        named = loss.keys() == {"own", "reduction"} and isinstance(loss["own"], str)
+        if not named or loss["reduction"] not in REDUCTIONS:
+            raise ValueError(f"the loss is no own function: {shown(loss)}")
+        return
+    name = loss.get("name") if isinstance(loss, dict) else None
+    if not isinstance(name, str):
+        raise ValueError(f"the loss must have a name, got {shown(loss)}")
+    kind: Any = LOSSES[checks.choice("loss", name, LOSSES)]
+    expected = {f.name for f in fields(kind)} if hasattr(kind, "__dataclass_fields__") else set()
+    if loss.keys() != {"name", *expected}:
+        raise ValueError(f"the loss {name!r} does not have the fields {shown(sorted(loss))}")
+    for key in expected:
+        if type(loss[key]) not in (int, float) or not abs(loss[key]) <= 1e300:
+            raise ValueError(
+                f"{key} of the loss {name!r} must be a number, got {shown(loss[key])}"
+            )
+
+
+def _function(name: str, functions: Mapping[str, Any]) -> Any:
+    if name not in functions:
+        raise ValueError(
+            f"it was made with your own function {shown(name)}, of which it holds the name only; "
+            f"read it with fp.load(path, functions={{{shown(name)}: ...}})"
+        )
+    return functions[name]
+
+
+def own_functions(network: Network) -> dict[str, Callable[..., Any]]:
     """The user's own functions in a network, by name."""
     given: list[Any] = [layer.activation for layer in network.dense]
     if isinstance(network.loss_function, Own):
@@ -206,118 +261,42 @@ def _own_functions(network: Network) -> dict[str, Any]:
     return functions
 
 
-def _network(
-    path: PathOrName,
-    tensors: Mapping[str, NDArray[Any]],
-    description: dict[str, Any],
-    functions: Mapping[str, Any],
-) -> Network:
-    def function(name: str) -> Any:
-        if name not in functions:
-            raise ValueError(
-                f"it was made with your own function {name!r}, of which it holds the name only; "
-                f'read it with fp.load(path, functions={{"{name}": {name}}})'
-            )
-        return functions[name]
-
-    def activation(entry: Any) -> Any:
-        return function(entry["own"]) if isinstance(entry, dict) else entry
-
-    try:
-        loss = dict(description["loss"])
-        network = Network(
-            description["inputs"],
-            [Dense(units, activation(entry)) for units, entry in description["layers"]],
-            Own(function(loss.pop("own")), **loss)
-            if "own" in loss
-            else LOSSES[loss.pop("name")](**loss),
-            description["dtype"],
-            _generator(description.get("rng")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} does not describe a network that can be built: {error}"
-        ) from None
-    params = tensors.get("params")
-    if params is None:
-        raise ValueError(f"{path} is damaged: it holds no parameters")
-    if params.shape != network.params.shape or params.dtype != network.dtype:
-        raise ValueError(
-            f"{path} contradicts itself: {network!r} needs {network.params.size} parameters of "
-            f"{network.dtype}, but the file holds {params.shape} of {params.dtype}"
-        )
-    network.params[:] = params  # not through the setter: a saved NaN stays a NaN
-    network.rng = _generator(description.get("rng"))
-    return network
-
-
-def _plain(state: Any) -> Any:
-    """The state of a bit generator in what JSON can hold."""
-    if isinstance(state, Mapping):
-        return {key: _plain(value) for key, value in state.items()}
-    if isinstance(state, np.ndarray):
-        return state.tolist()
-    return state.item() if isinstance(state, np.generic) else state
-
-
-def _generator(state: Any) -> np.random.Generator:
-    """A generator in the given state; with fresh entropy if it is of an unknown kind."""
-    kind = getattr(np.random, str(state.get("bit_generator")), None) if state else None
-    if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
-        return np.random.default_rng()
-    bits = kind()
-    bits.state = state
-    return np.random.Generator(bits)
-
-
 # ---- the file
 
 
-def _write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Any) -> None:
+def write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Json) -> None:
+    """Write tensors and a description in one step."""
     from safetensors.numpy import save as serialise
 
+    text = json.dumps(description)
+    try:
+        parsed(text)
+        if len(json.dumps(text)) > MOST_HEADER_BYTES - 2**16:  # which the tensors may take
+            raise ValueError(f"it takes {len(text):,} characters")
+    except ValueError as error:
+        raise ValueError(
+            f"what is saved beside the parameters is too much for a header: {error}"
+        ) from None
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_in_one_step(path, serialise(arrays, metadata={"flatprop": json.dumps(description)}))
+    write_in_one_step(path, serialise(arrays, metadata={"flatprop": text}))
 
 
-def write_in_one_step(path: PathOrName, content: bytes) -> None:
-    """Write a file beside its place and rename it: a reader never sees half of one."""
-    target = Path(path).resolve()  # of a link, the file behind it
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
-    temporary = target.with_name(f".{target.name}.{uuid4().hex[:12]}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-        if target.exists():
-            temporary.chmod(target.stat().st_mode)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _read(path: PathOrName) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        kind = "a folder" if Path(path).is_dir() else "no such file"
-        raise FileNotFoundError(f"{path}: {kind}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
-    if "flatprop" not in metadata:
+def read_description(file: TensorFile, path: PathOrName) -> Json:
+    """What flatprop wrote into the header; a table whose format is known, and no more checked."""
+    if "flatprop" not in file.metadata:
         raise ValueError(f"{path} is a safetensors file, but flatprop did not write it")
     try:
-        description = json.loads(metadata["flatprop"])
-    except json.JSONDecodeError as error:
+        description = parsed(file.metadata["flatprop"])
+    except ValueError as error:
         raise ValueError(f"the description in {path} is damaged: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else description
+    found = description.get("format") if isinstance(description, dict) else description
+    if not isinstance(description, dict) or found != FORMAT:
         raise ValueError(
-            f"{path} has the format {found!r}; this version of flatprop reads {FORMAT!r}"
+            f"{path} has the format {shown(found)}; this version of flatprop reads {FORMAT!r}"
         )
-    return tensors, description
+    return description
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """Whether there is neither NaN nor infinity in an array."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from flatprop import checks, sources
-from flatprop.arrays import Array, Views, aligned_empty, flat, read_only
+from flatprop.arrays import Array, Views, aligned_copy, aligned_empty, flat, read_only
 from flatprop.description import (
     Dense,
     Summary,
@@ -33,8 +33,39 @@ if TYPE_CHECKING:
     from flatprop.history import History
     from flatprop.solvers import Solver
 
+# Views, records, which may hold addresses of this process, and what follows from them.
+_MADE_ANEW = (
+    *("_layers", "_objectives", "_weights", "_biases"),
+    *("_shown", "_outputs", "_row_workspace"),
+)
+
 FEW = 2**16
 """Arrays of no more numbers are not looked at whether they are part of a file."""
+
+
+T = TypeVar("T")
+
+
+class Fixed(Generic[T]):
+    """A part of a description: kernels rely on it, so it can be read but not assigned."""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, network: Any, owner: type) -> T:
+        if network is None:
+            return self  # type: ignore[return-value]
+        value: T = network.__dict__[f"_{self._name}"]
+        # Of an array a view: its shape and dtype could be assigned, too.
+        return value.view() if isinstance(value, np.ndarray) else value
+
+    def __set__(self, network: Any, value: object) -> NoReturn:
+        raise AttributeError(
+            f"{self._name} describes the network and cannot be changed; make a new fp.Network"
+        )
 
 
 class Network:
@@ -59,12 +90,18 @@ class Network:
 
     Attributes
     ----------
+    inputs : int
+        The number of input features.
+    dtype : numpy.dtype
+        Of the parameters and of all arithmetic.
     layers : structured array
         The network as the kernels see it, one record per layer; read-only.
     objectives : structured array
         The loss as the kernels see it, one record; read-only.
     dense : tuple of Dense
         The layers as they were given.
+    rng : numpy.random.Generator
+        Where random numbers come from; a seed can be assigned, too.
 
     Notes
     -----
@@ -94,14 +131,62 @@ class Network:
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        self.inputs = checks.count("inputs", inputs)
-        self.dense = checked_layers(layers)
-        self._loss_function = checked_loss(loss, self.dense[-1])
-        self.dtype = checked_dtype(dtype)
-        self.rng = checks.generator(rng)
-        size = self._describe()
-        self._attach(aligned_empty(size, self.dtype))
+        self._set_up(inputs, layers, loss, dtype, rng)
         self.reset()
+
+    _params: Array
+    _shown: Array
+
+    def _set_up(
+        self, inputs: Any, layers: Any, loss: Any, dtype: Any, rng: Any, params: Any = None
+    ) -> None:
+        """Check the description, and take these parameters; None takes memory for some."""
+        self._inputs = checks.count("inputs", inputs)
+        self._dense = checked_layers(layers)
+        self._outputs = self._dense[-1].units
+        self._loss_function = checked_loss(loss, self._dense[-1])
+        self._dtype = checked_dtype(dtype)
+        self.rng = rng
+        self._layers, size = layer_records(self._inputs, self._dense, self._dtype)
+        self._objectives = objective_record(self._loss_function, self._outputs, self._dtype)
+        # What `predict` of one row would spend a seventh of its time on.
+        self._row_workspace = workspace_size(self._layers, 1)
+        if params is None:
+            params = aligned_empty(size, self._dtype)
+        elif params.shape != (size,) or params.dtype != self._dtype:
+            raise ValueError(
+                f"the network needs {size} parameters of {self._dtype}, but it was given "
+                f"{params.shape} of {params.dtype}"
+            )
+        self._attach(params)
+
+    @classmethod
+    def with_params(
+        cls, inputs: int, layers: Any, loss: Any, dtype: Any, rng: Any, params: Array
+    ) -> "Network":
+        """A network that has these parameters and draws none; `params` is taken as it is."""
+        network = cls.__new__(cls)
+        network._set_up(inputs, layers, loss, dtype, rng, params)
+        return network
+
+    # ---- what describes it, which cannot be changed
+
+    inputs = Fixed[int]("The number of input features.")
+    dense = Fixed[tuple[Dense, ...]]("The layers as they were given.")
+    dtype = Fixed[np.dtype[Any]]("Of the parameters and of all arithmetic.")
+    outputs = Fixed[int]("The number of outputs.")
+    loss_function = Fixed[Loss]("What `fit` makes small.")
+    layers = Fixed[Array]("The network as the kernels see it, one record per layer.")
+    objectives = Fixed[Array]("The loss as the kernels see it, one record.")
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Where random numbers come from; assigning takes a seed or a generator."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: int | np.random.Generator | None) -> None:
+        self._rng = checks.generator(value)
 
     # ---- parameters
 
@@ -118,6 +203,7 @@ class Network:
         Network
             The network itself.
         """
+        checks.writable("net.params", self.params)
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
             fan_in, fan_out = W.shape
@@ -136,9 +222,18 @@ class Network:
     def params(self) -> Array:
         """Every parameter, flat: per layer W (inputs × units, row-major), then b.
 
-        Writing into it changes the network at once; assigning copies into it.
+        Writing into it changes the network at once; assigning copies into it. Where its flag
+        `writeable` is cleared, training is refused.
         """
-        return self._params
+        shown, params = self._shown, self._params
+        # It is a view, so that no assignment to its shape or dtype reaches the kernels.
+        if (
+            shown.shape != params.shape
+            or shown.dtype != params.dtype
+            or shown.strides != (params.strides)
+        ):
+            shown = self._shown = params.view()
+        return shown
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
@@ -159,23 +254,10 @@ class Network:
         """Per layer b, (units,): views of `params`; assigning one copies into it."""
         return self._biases
 
-    @property
-    def loss_function(self) -> Loss:
-        """What `fit` makes small; chosen when the network is made."""
-        return self._loss_function
-
-    def _describe(self) -> int:
-        """Make the records for the kernels; the number of parameters."""
-        self.layers, size = layer_records(self.inputs, self.dense, self.dtype)
-        self.objectives = objective_record(self._loss_function, self.dense[-1].units, self.dtype)
-        return size
-
     def _attach(self, params: Array) -> None:
         self._params = params
-        records = self.layers
-        # What `predict` of one row would spend a seventh of its time on.
-        self._outputs = self.dense[-1].units
-        self._row_workspace = workspace_size(records, 1)
+        self._shown = params.view()
+        records = self._layers
         self._weights = Views(
             "weights",
             [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
@@ -185,11 +267,6 @@ class Network:
         )
 
     # ---- what it computes
-
-    @property
-    def outputs(self) -> int:
-        """The number of outputs."""
-        return self._outputs
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs after the last activation.
@@ -212,19 +289,19 @@ class Network:
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
+        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self._dtype):
             return sources.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
-        x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
+        x = checks.inputs(X, self._inputs, self._dtype, look_for_nan=False)
         rows = x.shape[0]
-        out = np.empty((rows, self._outputs), self.dtype)
+        out = np.empty((rows, self._outputs), self._dtype)
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
             block = min(rows, self.block_rows)
-            size = workspace_size(self.layers, block)
-        workspace = np.empty(size, self.dtype)
-        if not batches.predict(self.layers, self._params, read_only(x), out, block, workspace):
+            size = workspace_size(self._layers, block)
+        workspace = np.empty(size, self._dtype)
+        if not batches.predict(self._layers, self._params, read_only(x), out, block, workspace):
             checks.finite("X", x)
         return out
 
@@ -639,7 +716,12 @@ class Network:
 
         return to_onnx(self, path)
 
-    # ---- data as the kernels take them
+    # ---- data and parameters as the kernels take them
+
+    @property
+    def vector(self) -> Array:
+        """The memory of `params`, as kernels take it: writable, whatever flags `params` has."""
+        return self._params
 
     def data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -714,17 +796,24 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        # Made again: views, and records, which may hold addresses of this process.
-        for name in ("_weights", "_biases", "layers", "objectives"):
+        for name in _MADE_ANEW:
             del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        # Version 0.1 wrote the same names, some without the underscore.
+        description = [
+            state.pop(f"_{name}") if f"_{name}" in state else state.pop(name)
+            for name in ("inputs", "dense", "loss_function", "dtype", "rng", "params")
+        ]
+        for name in _MADE_ANEW:
+            state.pop(name, None)
         self.__dict__.update(state)
-        self._describe()
-        params = aligned_empty(self._params.size, self.dtype)
-        params[:] = self._params
-        self._attach(params)
+        # Checked as if it were new. A copy of the parameters: what was unpickled may be mapped
+        # read-only from a file, or belong to another.
+        description[-1] = aligned_copy(np.asarray(description[-1]))
+        self._set_up(*description)
 
     def __repr__(self) -> str:
         layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)

@@ -118,8 +118,7 @@ def load(path: str) -> tuple["Network", Recipe | None]:
     from flatprop import files
 
     try:
-        network = files.load(path)
-        extra = files.load_extra(path)
+        network, extra = files.load_with_extra(path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:
@@ -133,6 +132,11 @@ def load(path: str) -> tuple["Network", Recipe | None]:
         raise UserError(
             f"{path} contradicts itself: its columns make {recipe.width} inputs, but the network "
             f"takes {network.inputs}"
+        )
+    if network.outputs not in recipe.target.outputs:
+        raise UserError(
+            f"{path} contradicts itself: the network has {network.outputs} outputs, which are not "
+            "those of its target"
         )
     return network, recipe
 

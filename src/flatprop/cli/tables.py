@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.cli import saved
 from flatprop.cli.commas import Style
 from flatprop.cli.errors import UserError, listed, nearest
 from flatprop.cli.targets import Target, target_from_json
@@ -169,7 +170,7 @@ class Recipe:
         return {"columns": columns, "target": self.target.to_json()}
 
     @classmethod
-    def from_json(cls, saved: Any) -> "Recipe":
+    def from_json(cls, table: Any) -> "Recipe":
         """The recipe that `to_json` gave.
 
         Raises
@@ -177,22 +178,34 @@ class Recipe:
         UserError
             If it is something else.
         """
-        try:
-            columns = tuple(_column_from_json(dict(column)) for column in saved["columns"])
-            return cls(columns, target_from_json(dict(saved["target"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the description of the columns in the file is damaged: {error!r}"
-            ) from None
+        given = saved.checked(
+            table, "the table", columns=lambda c: isinstance(c, list) and bool(c), target=bool
+        )
+        columns = tuple(map(_column_from_json, given["columns"]))
+        names = [column.name for column in columns]
+        if len(set(names)) != len(names):
+            raise UserError("the description of the columns in the file names one of them twice")
+        return cls(columns, target_from_json(given["target"]))
 
 
-def _column_from_json(saved: dict[str, Any]) -> Column:
-    kind = saved.pop("kind")
+def _column_from_json(column: Any) -> Column:
+    kind, rest = saved.kind_of(column, "kind", (Number.kind, Category.kind))
     if kind == Category.kind:
-        return Category(saved["name"], tuple(saved["values"]))
-    if kind == Number.kind:
-        return Number(**saved)
-    raise ValueError(f"a column of kind {kind!r}")
+        values = saved.are_different_texts
+        rest = saved.checked(rest, "a column of words", name=saved.is_text, values=values)
+        return Category(rest["name"], tuple(rest["values"]))
+    return Number(
+        **saved.checked(
+            rest,
+            "a column of numbers",
+            name=saved.is_text,
+            mean=saved.is_number,
+            scale=saved.is_positive,
+            median=saved.is_number,
+            indicator=saved.is_flag,
+            comma=lambda style: style in ("", "decimal", "thousands"),
+        )
+    )
 
 
 def learn_columns(

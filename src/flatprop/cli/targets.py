@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.cli import commas
+from flatprop.cli import commas, saved
 from flatprop.cli.errors import UserError, listed
 
 Label: TypeAlias = str | int | float | bool
@@ -36,6 +36,11 @@ class Classes:
     labels: tuple[Label, ...]
 
     task = "classification"
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """How many outputs the network may have: one sigmoid will do for two classes."""
+        return (1, 2) if len(self.labels) == 2 else (len(self.labels),)
 
     def encode(self, texts: Any) -> NDArray[np.int64]:
         """The class of each row, from 0; -1 for a label that is none of them."""
@@ -72,6 +77,7 @@ class Quantity:
     scale: float = 1.0
 
     task = "regression"
+    outputs = (1,)
 
     def encode(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the network is to give."""
@@ -90,14 +96,27 @@ class Quantity:
 Target: TypeAlias = Classes | Quantity
 
 
-def target_from_json(saved: dict[str, Any]) -> Target:
-    """The target that `to_json` gave."""
-    task = saved.pop("task")
+def target_from_json(target: Any) -> Target:
+    """The target that `to_json` gave.
+
+    Raises
+    ------
+    UserError
+        If it is something else.
+    """
+    task, rest = saved.kind_of(target, "task", (Classes.task, Quantity.task))
     if task == Classes.task:
-        return Classes(saved["name"], tuple(saved["labels"]))
-    if task == Quantity.task:
-        return Quantity(**saved)
-    raise ValueError(f"a task {task!r}")
+        rest = saved.checked(rest, "the target", name=saved.is_text, labels=saved.are_labels)
+        return Classes(rest["name"], tuple(rest["labels"]))
+    return Quantity(
+        **saved.checked(
+            rest,
+            "the target",
+            name=saved.is_text,
+            mean=lambda mean: saved.is_number(mean) and abs(mean) <= LARGEST,
+            scale=lambda scale: saved.is_positive(scale) and scale <= LARGEST,
+        )
+    )
 
 
 def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:

@@ -514,3 +514,18 @@ def rule_code(optimizer: Optimizer) -> int:
     """The place in `RULES` of the update that `optimizer` uses."""
     owner = next(base for base in type(optimizer).__mro__ if "update" in vars(base))
     return RULES.index(Rule(owner, optimizer.slots))
+
+
+def check_state(code: int, settings: NDArray[Any], state: NDArray[Any], params: Any) -> None:
+    """Raise unless these arrays are what the update of this code needs for such parameters."""
+    if not 0 <= code < len(RULES):
+        raise ValueError(f"there is no update of an optimizer with the code {code}")
+    rule = RULES[code]
+    count = len(SETTINGS) + len(rule.optimizer.settings)
+    fits = settings.shape == (count,) and settings.dtype == np.float64
+    if not (fits and state.shape == (rule.slots, params.size) and state.dtype == params.dtype):
+        raise ValueError(
+            f"{count} settings and a state of {params.dtype} with shape "
+            f"{(rule.slots, params.size)} are needed by {rule.optimizer.__name__}, but they are "
+            f"{settings.shape} and {state.dtype} with shape {state.shape}"
+        )

@@ -13,12 +13,12 @@ import numpy as np
 from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.description import Dense
-from flatprop.files import write_in_one_step
 from flatprop.formulas import elementary
 from flatprop.formulas.activations import SELU_ALPHA, SELU_SCALE
 from flatprop.interchange.onnx_number import OnnxNumber, Tape
 from flatprop.interchange.parameters import checked_network
 from flatprop.network import Network
+from flatprop.writing import write_in_one_step
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -2,7 +2,7 @@
 
 import weakref
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,9 +12,6 @@ from flatprop.callbacks import Epoch
 from flatprop.history import History
 from flatprop.plot.loss_curves import history
 from flatprop.plot.screens import Screen, screen
-
-if TYPE_CHECKING:
-    from flatprop.training import Training
 
 SHARE = 0.1
 """How much of the time drawing may take."""
@@ -47,7 +44,7 @@ class LiveLoss:
         self.every = checks.count("every", every)
         self.seconds = checks.positive("seconds", seconds, or_zero=True)
         self.log = log
-        self._training: weakref.ref[Training] | None = None
+        self._training: weakref.ref[Any] | None = None
         self._screen: Screen | None = None
 
     def __call__(self, epoch: Epoch) -> None:

@@ -34,7 +34,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 class NoCheckpoint:
     """Stands for the training in an `Epoch` that cannot be written to a file."""
 
-    def state(self) -> Any:
+    def save_checkpoint(self, path: object) -> None:
         raise ValueError(
             "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and "
             "goes on with warm_start or partial_fit"
@@ -79,7 +79,7 @@ class Reports:
         stop = False
         if self._own:
             limit = self.estimator.max_iter
-            training: Any = NoCheckpoint()
+            training = NoCheckpoint()
             report = Epoch(self.network, epoch, limit, loss, val_loss, rate, training)
             answers = [callback(report) for callback in self._own]
             stop = any(map(wants_to_stop, answers))

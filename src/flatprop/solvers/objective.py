@@ -61,7 +61,7 @@ class Objective:
             total += batches.loss_and_gradient(
                 net.layers,
                 net.objectives,
-                net.params,
+                net.vector,
                 data,
                 self.scale,
                 self._gradient,

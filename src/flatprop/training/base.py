@@ -5,16 +5,24 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import checks, files
+from flatprop import checks
 from flatprop.arrays import Array
-from flatprop.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
+from flatprop.callbacks import (
+    Callback,
+    Checkpoint,
+    Epoch,
+    checked_callbacks,
+    wants_to_stop,
+)
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
+from flatprop.training.checkpoints import TrainingState, save_checkpoint
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -49,6 +57,7 @@ class Training(ABC):
         callbacks: Sequence[Callback] | Callback,
         progress: bool,
     ) -> None:
+        checks.writable("net.params", network.params)
         self.network = network
         self.epochs = checks.count("epochs", epochs)
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
@@ -65,6 +74,9 @@ class Training(ABC):
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
         self.message = ""
+        self.ended_by_callback = False
+        """Whether what was resumed had been ended by one of its callbacks."""
+        self._written: list[str | PathLike[str]] = []  # the checkpoints of this epoch
 
     # ---- what each kind of training says for itself
 
@@ -78,7 +90,7 @@ class Training(ABC):
         """How many epochs are finished."""
 
     @abstractmethod
-    def state(self) -> "files.TrainingState":
+    def state(self, stopped_by: str | None = None) -> TrainingState:
         """Everything that a continuation needs beside the network."""
 
     @abstractmethod
@@ -102,7 +114,7 @@ class Training(ABC):
         began = time.perf_counter()
         bar = self._progress_bar() if self.progress else None
         try:
-            stopped_by = self._loop(bar)
+            stopped_by = self._already_stopped_by() or self._loop(bar)
         except KeyboardInterrupt:
             stopped_by = "interrupted"
             self._keep_finite()
@@ -128,6 +140,25 @@ class Training(ABC):
             warnings.warn(self.message, DivergenceWarning, stacklevel=4)
         return history
 
+    def _already_stopped_by(self) -> str:
+        """The rule that had ended the training which is resumed, if one had.
+
+        In the order in which a training asks them.
+        """
+        last = self.epochs_done - 1
+        if last < 0:
+            return ""
+        if self._settled():
+            return "converged"
+        if self.patience is not None and last - (self.best_epoch or 0) >= self.patience:
+            return "patience"
+        # Without the callback that ended it, the training is meant to go on.
+        if self.ended_by_callback and any(
+            not isinstance(callback, Checkpoint) for callback in self.callbacks
+        ):
+            return "callback"
+        return ""
+
     def _after_epoch(self, before: Array | None) -> str:
         """Validation, early stopping, schedule, callbacks; why to stop, if at all.
 
@@ -152,11 +183,19 @@ class Training(ABC):
                 self.best_params = self.network.params.copy() if before is None else before
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
+        self._written.clear()
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
-        for callback in self.callbacks:
-            if wants_to_stop(callback(report)):
-                reason = reason or "callback"
+        answers = [callback(report) for callback in self.callbacks]
+        if any(map(wants_to_stop, answers)):
+            for path in self._written:  # again: whoever resumes has to know of the end
+                save_checkpoint(self.network, self.state("callback"), path)
+            reason = reason or "callback"
         return reason
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, as it is after an epoch."""
+        save_checkpoint(self.network, self.state(), path)
+        self._written.append(path)
 
     def _settled(self) -> bool:
         """Whether the last two losses are within `tol` of each other."""

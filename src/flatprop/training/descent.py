@@ -4,18 +4,16 @@ The kernel trains as long as nobody needs Python: between two of its calls lie
 callbacks, validation, early stopping, the progress bar and Ctrl-C.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
+from flatprop.training.checkpoints import TrainingState
 from flatprop.training.snapshot import Snapshot, is_finite
 from flatprop.training.updates import Updates
 from flatprop.training.updating import Updating
-
-if TYPE_CHECKING:
-    from flatprop import files
 
 
 class Descent(Updating):
@@ -41,7 +39,7 @@ class Descent(Updating):
         self.cursor = self.kernel_progress.cursor
         self.safe = Snapshot(network.params)
 
-    def _restore(self, state: "files.TrainingState") -> None:
+    def _restore(self, state: TrainingState) -> None:
         super()._restore(state)
         self.safe = Snapshot(self.network.params)
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import checks, files
+from flatprop import checks
 from flatprop.callbacks import Checkpoint
 from flatprop.kernels import batches
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
 from flatprop.training.base import Training
+from flatprop.training.checkpoints import TrainingState
 from flatprop.training.snapshot import is_finite
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Solving(Training):
     def epochs_done(self) -> int:
         return len(self.losses)
 
-    def state(self) -> "files.TrainingState":
+    def state(self, stopped_by: str | None = None) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
 
     def _loop(self, bar: Any) -> str:

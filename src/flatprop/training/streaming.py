@@ -1,20 +1,18 @@
 """Training by updates on samples that come a part at a time: a file, an iterable of batches."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flatprop.kernels import epochs as loop
 from flatprop.sources import Parts
+from flatprop.training.checkpoints import TrainingState
 from flatprop.training.iterables import Batches
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.solving import DEFAULT_BATCH_SIZE
 from flatprop.training.trainer import Trainer
 from flatprop.training.updating import Updating
-
-if TYPE_CHECKING:
-    from flatprop import files
 
 
 class Streaming(Updating):
@@ -50,7 +48,7 @@ class Streaming(Updating):
         self.cursor = np.zeros(3, np.int64)
         self.safe = Snapshot(self.network.params)
 
-    def _restore(self, state: "files.TrainingState") -> None:
+    def _restore(self, state: TrainingState) -> None:
         super()._restore(state)
         self.trainer.updates = int(self.cursor[loop.UPDATES])
         self.safe = Snapshot(self.network.params)

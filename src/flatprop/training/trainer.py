@@ -46,10 +46,8 @@ class Trainer:
 
     Attributes
     ----------
-    network : Network
-        The network.
-    optimizer : Optimizer
-        Its settings; the learning rate may have changed since.
+    rng : numpy.random.Generator
+        Where the order of the samples comes from.
 
     Raises
     ------
@@ -75,8 +73,9 @@ class Trainer:
         penalty: float = 0.0,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        self.network = network
-        self.optimizer = optimizer_only(optimizer)
+        checks.writable("net.params", network.params)
+        self._network = network
+        self._optimizer = optimizer_only(optimizer)
         self.rng = network.rng if rng is None else checks.generator(rng)
         self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
         self._updates = Updates(
@@ -89,6 +88,16 @@ class Trainer:
         )
         self._progress = loop.progress(np.zeros(1))
         self._seed = np.uint64(0)
+
+    @property
+    def network(self) -> "Network":
+        """The network that is trained."""
+        return self._network
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Its settings; the learning rate may have changed since."""
+        return self._optimizer
 
     @property
     def learning_rate(self) -> float:
@@ -125,7 +134,19 @@ class Trainer:
     @property
     def state(self) -> Any:
         """(slots, parameters): what the optimizer remembers, writable."""
-        return self._updates.rule.state
+        state: Any = self._updates.rule.state
+        return state.view()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        # Version 0.1 wrote these two without the underscore.
+        for name in ("network", "optimizer"):
+            if name in state:
+                state[f"_{name}"] = state.pop(name)
+        before = state.pop("_progress")
+        self.__dict__.update(state)
+        self._progress = loop.progress(np.zeros(1))
+        self.updates = int(before.cursor[loop.UPDATES])
 
     def partial_fit(
         self,
@@ -177,6 +198,7 @@ class Trainer:
 
         `safe` is what a divergence falls back on, if that is to be older than this call.
         """
+        checks.writable("net.params", self.network.params)
         params, progress = self.network.params, self._progress
         if isinstance(data, batches.Data):
             parts: Iterable[batches.Data] = (data,)
@@ -201,6 +223,7 @@ class Trainer:
         last, where loss or parameters are no longer finite.
         """
         params = self.network.params
+        checks.writable("net.params", params)
         progress = self._progress._replace(losses=np.zeros(stop))
         progress.sums[:] = 0.0
         if first == 0:

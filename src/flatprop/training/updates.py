@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.arrays import aligned_empty
-from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer
+from flatprop import checks
+from flatprop.arrays import aligned_copy, aligned_empty
+from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
 
@@ -92,7 +93,7 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
-        self.model = loop.Model(network.layers, network.objectives, network.params)
+        self.model = loop.Model(network.layers, network.objectives, network.vector)
         size, dtype = network.params.size, network.dtype
         block = network.block(data, self.batch_size)
         when = self._when(block.rows)
@@ -151,3 +152,14 @@ class Updates:
         for name in self._MADE_ANEW:
             state.pop(name, None)
         return state | {"_shape": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        rule = self.rule
+        check_state(rule.code, rule.settings, rule.state, self.network.params)
+        # Copies: what was unpickled may be mapped read-only from a file, or belong to another.
+        self.rule = rule._replace(
+            settings=aligned_copy(rule.settings),
+            state=aligned_copy(rule.state),
+            trainable=checks.ranges(rule.trainable, self.network.params.size),
+        )

@@ -8,11 +8,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks, files
+from flatprop import checks
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels import epochs as loop
 from flatprop.training.base import Training
+from flatprop.training.checkpoints import TrainingState, load_checkpoint
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -43,17 +44,15 @@ class Updating(Training):
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
         super().__init__(network, X, y, **common)
-        resumed = None if resume is None else files.load_checkpoint(network, resume)
         source = network.rng if rng is None else checks.generator(rng)
 
         schedule = as_schedule(optimizer.learning_rate)
         self.rates = schedule.rates(self.epochs)
         self.follow = schedule.follow()
         self._begin()
-        if resumed is not None:
-            resumed.check(self.settings(), self.epochs)
-            self.seed = resumed.seed
-            self._restore(resumed)
+        if resume is not None:
+            slots = len(self.optimizer_state)
+            self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
         else:  # Nothing was changed so far; from here on nothing is refused.
             self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
 
@@ -104,10 +103,10 @@ class Updating(Training):
             "validation": self.validation is not None,
         }
 
-    def state(self) -> "files.TrainingState":
+    def state(self, stopped_by: str | None = None) -> TrainingState:
         """Everything that a continuation needs beside the network."""
         done = self.epochs_done
-        return files.TrainingState(
+        return TrainingState(
             settings=self.settings(),
             epochs=self.epochs,
             seed=self.seed,
@@ -118,10 +117,14 @@ class Updating(Training):
             optimizer_state=self.optimizer_state,
             best_epoch=self.best_epoch,
             best_params=self.best_params,
+            stopped_by=stopped_by,
         )
 
-    def _restore(self, state: "files.TrainingState") -> None:
+    def _restore(self, state: TrainingState) -> None:
+        """Go on from what was read, in which there is nothing wrong any more."""
         done = int(state.cursor[loop.EPOCH])
+        self.seed = state.seed
+        self.ended_by_callback = state.stopped_by is not None
         self.network.params[:] = state.params
         if state.rng is not None:
             self.network.rng = state.rng

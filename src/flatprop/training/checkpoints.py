@@ -1,0 +1,210 @@
+"""Checkpoints: a network and the state of its training in one file.
+
+A file may come from anywhere. Every number of it is held against the training that is to go on
+with it before anything of that training is changed.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop import files
+from flatprop.files import PathOrName, field, finite, size
+from flatprop.kernels import epochs as loop
+from flatprop.random_states import checked_generator
+from flatprop.tensor_file import TensorFile, shown
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+STOPPED_BY = (None, "callback")
+"""What a checkpoint says of its training's end; the other rules follow from the losses."""
+
+
+@dataclass
+class TrainingState:
+    """What a training needs, beside its arguments, to go on as if never stopped."""
+
+    settings: dict[str, Any]
+    epochs: int
+    seed: int
+    cursor: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    val_losses: NDArray[np.float64]
+    rates: NDArray[np.float64]
+    optimizer_state: NDArray[Any]
+    best_epoch: int | None = None
+    best_params: NDArray[Any] | None = None
+    stopped_by: str | None = None
+    params: NDArray[Any] | None = None
+    rng: np.random.Generator | None = None
+
+
+def save_checkpoint(network: "Network", state: TrainingState, path: PathOrName) -> None:
+    """Write a network and the state of its training to one file."""
+    tensors = {
+        "params": network.params,
+        "cursor": state.cursor,
+        "losses": state.losses,
+        "val_losses": state.val_losses,
+        "rates": state.rates,
+        "optimizer_state": state.optimizer_state,
+    }
+    if state.best_params is not None:
+        tensors["best_params"] = state.best_params
+    training = {
+        "settings": state.settings,
+        "epochs": state.epochs,
+        "seed": state.seed,
+        "best_epoch": state.best_epoch,
+        "stopped_by": state.stopped_by,
+    }
+    files.write(path, tensors, files.described(network) | {"training": training})
+
+
+def load_checkpoint(
+    network: "Network", path: PathOrName, settings: dict[str, Any], epochs: int, slots: int
+) -> TrainingState:
+    """Read the state of a training.
+
+    Parameters
+    ----------
+    network
+        What is to be trained; it must be as the file describes it.
+    path
+        The file.
+    settings, epochs
+        Those of the training that is to go on; the settings must be those in the file.
+    slots
+        How many numbers its optimizer keeps for each parameter.
+
+    Returns
+    -------
+    TrainingState
+        Of which every part agrees with the others and with the network.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged, or belongs to another training.
+    """
+    with TensorFile(path) as file:
+        said = files.read_description(file, path)
+        training = said.get("training")
+        if training is None:
+            raise ValueError(
+                f"{path} holds a network but no training to resume; files that do are written by "
+                "fit(callbacks=fp.Checkpoint(path))"
+            )
+        _check_network(network, path, said)
+        try:
+            _check_training(training)
+            rng = checked_generator(said.get("rng"))
+            done = size("the number of losses", _length(file, "losses"))
+        except ValueError as error:
+            raise ValueError(f"the training in {path} is damaged: {error}") from None
+        _check_settings(training["settings"], settings, done, epochs)
+        dtype, count = network.dtype, network.params.size
+        best = training["best_epoch"] is not None
+        state = TrainingState(
+            settings=settings,
+            epochs=training["epochs"],
+            seed=training["seed"],
+            cursor=file.tensor("cursor", np.int64, (3,)),
+            losses=file.tensor("losses", np.float64, (done,)),
+            val_losses=file.tensor(
+                "val_losses", np.float64, (done if settings["validation"] else 0,)
+            ),
+            rates=file.tensor("rates", np.float64, (done + 1,)),
+            optimizer_state=file.tensor("optimizer_state", dtype, (slots, count)),
+            best_epoch=training["best_epoch"],
+            best_params=file.tensor("best_params", dtype, (count,)) if best else None,
+            stopped_by=training.get("stopped_by"),
+            params=file.tensor("params", dtype, (count,)),
+            rng=rng,
+        )
+    try:
+        _check_state(state)
+    except ValueError as error:
+        raise ValueError(f"{path} contradicts itself: {error}") from None
+    return state
+
+
+def _length(file: TensorFile, name: str) -> int:
+    return file.shape(name)[0] if len(file.shape(name)) == 1 else -1
+
+
+def _check_network(network: "Network", path: PathOrName, said: dict[str, Any]) -> None:
+    """Raise unless the file describes this network."""
+    ours = files.described(network)
+    for name in ("layers", "inputs", "loss", "dtype"):
+        if said.get(name) != ours[name]:
+            raise ValueError(
+                f"{path} was written by a network with other {name}: {shown(said.get(name))}, not "
+                f"{shown(ours[name])}; read it with fp.load and call fit of that network"
+            )
+
+
+def _check_training(training: Any) -> None:
+    """Raise unless the header says of the training what `save_checkpoint` does."""
+    if not isinstance(field(training, "settings"), dict):
+        raise ValueError("its settings are no table")
+    size("epochs", field(training, "epochs"))
+    seed, best = field(training, "seed"), field(training, "best_epoch")
+    if type(seed) is not int or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number of 64 bits, got {shown(seed)}")
+    if best is not None:
+        size("best_epoch", best, least=0)
+    # Version 0.1 did not write `stopped_by`.
+    if training.get("stopped_by") not in STOPPED_BY:
+        raise ValueError(f"it cannot have been stopped by {shown(training['stopped_by'])}")
+
+
+def _check_settings(
+    before: dict[str, Any], settings: dict[str, Any], done: int, epochs: int
+) -> None:
+    """Raise unless the training that goes on is the one that was interrupted."""
+    if done > epochs:
+        raise ValueError(f"the checkpoint has {done} epochs behind it, more than epochs={epochs}")
+    for name in {**settings, **before}:
+        if before.get(name) != settings.get(name):
+            raise ValueError(
+                f"the checkpoint was written with {_plainly(name)} = "
+                f"{_plainly(before.get(name))}, but fit was called with {settings.get(name)}; "
+                "call it as the interrupted training was"
+            )
+
+
+def _plainly(value: Any) -> str:
+    """A value of the header; a text without its quotes."""
+    text = shown(value, 300)
+    return text[1:-1] if isinstance(value, str) else text
+
+
+def _check_state(state: TrainingState) -> None:
+    """Raise unless the numbers are possible and agree with each other."""
+    done, updates = len(state.losses), int(state.cursor[loop.UPDATES])
+    if state.cursor[loop.EPOCH] != done or state.cursor[loop.ROW] != 0:
+        raise ValueError(
+            f"its cursor is {state.cursor.tolist()}, but it has the losses of {done} whole epochs"
+        )
+    if done > state.epochs:
+        raise ValueError(f"it has the losses of {done} epochs out of {state.epochs}")
+    rows, batch_size = state.settings.get("rows"), state.settings.get("batch_size")
+    most = 2**53 if rows is None else done * -(-rows // (batch_size or rows))
+    if not done <= updates <= most:
+        raise ValueError(f"{done} epochs cannot have taken {updates} updates")
+    for name in ("losses", "val_losses", "rates", "params", "best_params"):
+        array = getattr(state, name)
+        if array is not None and not finite(array):
+            raise ValueError(f"its {name} are not finite")
+    if np.isnan(state.optimizer_state).any():
+        raise ValueError("its optimizer_state holds NaN")
+    if (state.rates < 0).any():
+        raise ValueError("its rates are negative")
+    if state.best_epoch is not None and state.best_epoch >= done:
+        raise ValueError(f"its best epoch is {state.best_epoch}, but only {done} are done")
