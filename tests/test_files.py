@@ -1,6 +1,8 @@
 """Saved networks: exact, without pickle, and files that lie."""
 
 import json
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import flatprop as fp
 from flatprop import files
+from flatprop.random_states import plain_state
 
 
 def make(**options):
@@ -106,34 +109,211 @@ def altered(tmp_path, change):
     return path
 
 
+def state(kind, **fields):
+    """A change to the random state: that of another bit generator, with these fields."""
+
+    def change(tensors, description):
+        description["rng"] = plain_state(np.random.Generator(kind(3)))
+        description["rng"]["state"] |= fields.pop("state", {})
+        description["rng"] |= fields
+
+    return change
+
+
+def tall(depth):
+    nested = []
+    for _ in range(depth):
+        nested = [nested]
+    return nested
+
+
 LIES = {
     "too few parameters": (
         lambda t, d: t.update(params=t["params"][:-1].copy()),
-        "contradicts itself",
+        r"must be F32 of shape \(33,\), but it is F32 of shape \(32,\)",
     ),
     "other dtype": (
         lambda t, d: t.update(params=t["params"].astype("float64")),
-        "contradicts itself",
+        "contradicts itself: .* is F64",
     ),
+    "half precision": (lambda t, d: t.update(params=t["params"].astype("f2")), "is F16 of"),
+    "a column of parameters": (lambda t, d: t.update(params=t["params"][:, None]), r"\(33, 1\)"),
     "no parameters": (lambda t, d: t.update(other=t.pop("params")), "holds no parameters"),
     "newer format": (lambda t, d: d.update(format="flatprop 9"), "'flatprop 9'"),
     "unknown activation": (lambda t, d: d.update(layers=[[5, "mush"], [3, "exp"]]), "mush"),
+    "no activation": (lambda t, d: d.update(layers=[[5, None]]), "must be a name, got None"),
+    "an own one without a name": (lambda t, d: d.update(layers=[[5, {"own": 1}]]), "without a na"),
+    "a hidden softmax": (lambda t, d: d.update(layers=[[5, "softmax"], [3, "exp"]]), "only the l"),
     "negative width": (lambda t, d: d.update(layers=[[-5, "mish"]]), "at least 1"),
+    "width of 5.0": (lambda t, d: d.update(layers=[[5.0, "mish"], [3, "exp"]]), "whole number"),
+    "width of true": (lambda t, d: d.update(layers=[[True, "mish"], [3, "exp"]]), "whole number"),
+    "enormous width": (lambda t, d: d.update(layers=[[10**400, "exp"]]), "below 2.48"),
+    "a layer of three": (lambda t, d: d.update(layers=[[5, "mish", 1]]), r"\[units, activation"),
     "no layers": (lambda t, d: d.pop("layers"), "layers"),
+    "empty layers": (lambda t, d: d.update(layers=[]), "layers must be a list"),
+    "inputs of null": (lambda t, d: d.update(inputs=None), "inputs must be a whole number"),
+    "other inputs": (lambda t, d: d.update(inputs=3), r"of shape \(38,\)"),
     "unknown loss": (lambda t, d: d.update(loss={"name": "hinge"}), "hinge"),
+    "loss of 1": (lambda t, d: d.update(loss=1), "the loss must have a name"),
     "unknown parameter of a loss": (
         lambda t, d: d.update(loss={"name": "huber", "epsilon": 1}),
         "epsilon",
     ),
+    "delta of true": (lambda t, d: d["loss"].update(delta=True), "delta .* must be a number"),
+    "delta below 0": (lambda t, d: d["loss"].update(delta=-1.0), "delta must be positive"),
+    "delta of infinity": (lambda t, d: d["loss"].update(delta=np.inf), "delta .* a number"),
+    "an own loss without reduction": (lambda t, d: d.update(loss={"own": "f"}), "no own function"),
+    "a loss that softmax lacks": (
+        lambda t, d: d.update(loss={"name": "cross_entropy"}),
+        "needs a last layer",
+    ),
+    "dtype float16": (lambda t, d: d.update(dtype="float16"), "dtype must be"),
     "a list for a description": (lambda t, d: d.clear(), "format None"),
+    "no random state": (lambda t, d: d.update(rng=7), "random state must be one of PCG64"),
+    "unknown generator": (lambda t, d: d["rng"].update(bit_generator="PCG65"), "must be one of"),
+    "what is no generator": (lambda t, d: d["rng"].update(bit_generator="seterr"), "must be one"),
+    "MT19937 beyond its key": (state(np.random.MT19937, state={"pos": 10**9}), "'pos'"),
+    "MT19937 of zeros": (state(np.random.MT19937, state={"key": [0] * 624}), "'key'"),
+    "MT19937 with a short key": (state(np.random.MT19937, state={"key": [1] * 623}), "'key'"),
+    "Philox beyond its buffer": (state(np.random.Philox, buffer_pos=99), "'buffer_pos'"),
+    "Philox with a long buffer": (state(np.random.Philox, buffer=[1] * 5), "'buffer'"),
+    "PCG64 without increment": (state(np.random.PCG64, state={"inc": 0}), "'inc'"),
+    "PCG64 of 129 bits": (state(np.random.PCG64, state={"state": 2**128}), "'state'"),
+    "PCG64 with a text": (state(np.random.PCG64, has_uint32="1"), "'has_uint32'"),
+    "SFC64 with a float": (state(np.random.SFC64, state={"state": [1.0, 2, 3, 4]}), "'state'"),
+    "a field too many": (state(np.random.SFC64, pos=1), "must have state, has_uint32"),
+    "deep": (lambda t, d: d.update(rng=tall(300)), "random state must be"),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_files_that_lie(tmp_path, lie):
     change, message = LIES[lie]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         fp.load(altered(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def raw(tmp_path, header, tensors=b"", length=None):
+    path = tmp_path / "raw"
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + tensors)
+    return path
+
+
+def entry(dtype="F32", shape=(2,), place=(0, 8), **more):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(place), **more}
+
+
+HEADERS = {
+    "no JSON": (b"{", b"", "header: Expecting"),
+    "no text": (b"\xff\xfe", b"", "codec can't decode"),
+    "UTF-16": (json.dumps({}).encode("utf-16"), b"", "codec can't decode"),
+    "deep": (b"[" * 200_000, b"", "nested too deeply"),
+    "deep tables": (b'{"a":' * 100_000, b"", "nested too deeply"),
+    "many values": (b"[" + b"0," * 400_000 + b"0]", b"", "more than 301,000 values"),
+    "many megabytes": (b" " * 5_000_000, b"", "longer than any flatprop writes"),
+    "a list": ([], b"", "no table"),
+    "a name twice": (b'{"a": 1, "a": 1}', b"", "stands in it twice"),
+    "a number of 5000 digits": (b'{"a": ' + b"9" * 5000 + b"}", b"", "header: "),
+    "metadata of numbers": ({"__metadata__": {"a": 1}}, b"", "must hold texts"),
+    "a tensor of null": ({"a": None}, b"", "too little or too much of 'a'"),
+    "a tensor without place": ({"a": {"dtype": "F32", "shape": []}}, b"", "too little or too"),
+    "a dtype of 1": ({"a": entry(1)}, bytes(8), "too little or too much"),
+    "a negative size": ({"a": entry(shape=(-2,))}, bytes(8), "are no sizes"),
+    "a size of true": ({"a": entry(shape=(True, 2))}, bytes(8), "are no sizes"),
+    "a size of 2.0": ({"a": entry(shape=(2.0,))}, bytes(8), "are no sizes"),
+    "sizes that overflow": ({"a": entry(shape=(2**62, 2**62))}, bytes(8), "not as large as"),
+    "three places": ({"a": entry(place=(0, 4, 8))}, bytes(8), "are no sizes"),
+    "an end before its beginning": ({"a": entry(place=(8, 0))}, bytes(8), "ends before it begins"),
+    "too small a place": ({"a": entry(place=(0, 4))}, bytes(4), "not as large as its shape"),
+    "overlapping tensors": ({"a": entry(), "b": entry(place=(4, 12))}, bytes(12), "overlap"),
+    "a gap": ({"a": entry(), "b": entry(place=(12, 20))}, bytes(20), "gap"),
+    "too short": ({"a": entry()}, bytes(7), "need .* bytes, but it has"),
+    "too long": ({"a": entry()}, bytes(9), "need .* bytes, but it has"),
+    "nothing of ours": ({}, b"", "flatprop did not write it"),
+    "a description of half a JSON": ({"__metadata__": {"flatprop": "{"}}, b"", "description in"),
+    "a deep description": (
+        {"__metadata__": {"flatprop": "[" * 200_000}},
+        b"",
+        "description in .* nested too deeply",
+    ),
+    "a kind that NumPy lacks": (
+        {"__metadata__": {"flatprop": json.dumps(files.described(make()))}}
+        | {"params": entry("BF16", (33,), (0, 66))},
+        bytes(66),
+        "F32 of shape .33,., but it is BF16",
+    ),
+    "a kind that nobody knows": (
+        {"__metadata__": {"flatprop": json.dumps(files.described(make()))}}
+        | {"params": entry("F4\n" * 99, (33,), (0, 17))},
+        bytes(17),
+        "too little or too much of 'params'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_lie(tmp_path, name):
+    header, tensors, message = HEADERS[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        fp.load(raw(tmp_path, header, tensors))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("length", [0, 7, 2**63, 2**64 - 1])
+def test_lengths_of_headers_that_lie(tmp_path, length):
+    with pytest.raises(ValueError, match="damaged"):
+        fp.load(raw(tmp_path, {}, length=length))
+    (tmp_path / "raw").write_bytes(b"\0" * min(length, 9))
+    with pytest.raises(ValueError, match="damaged"):
+        fp.load(tmp_path / "raw")
+
+
+def test_nothing_is_made_before_the_sizes_agree(tmp_path):
+    def change(tensors, description):
+        description.update(layers=[[30_000_000, "relu"], [1, "identity"]])
+
+    path = altered(tmp_path, change)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="contradicts itself"):
+        fp.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_reading_takes_little_memory(tmp_path):
+    net = fp.Network(1000, [fp.Dense(1000), fp.Dense(1)], rng=0)
+    X = np.zeros((3, 1000))
+    net.fit(X, X[:, :1], epochs=1, callbacks=fp.Checkpoint(tmp_path / "run"))
+    net.save(tmp_path / "net")
+    for name, most in (("net", 1.1), ("run", 0.4)):  # a network is a third of its checkpoint
+        tracemalloc.start()
+        fp.load(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < most * (tmp_path / name).stat().st_size + 1e5
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_cut_off_while_it_is_read(tmp_path, monkeypatch):
+    fp.Network(100, [fp.Dense(100)]).save(tmp_path / "net")  # more than is read at once
+    content = (tmp_path / "net").read_bytes()
+
+    def shorter(file, path):
+        (tmp_path / "net").write_bytes(content[:-9])
+        return read_description(file, path)
+
+    read_description = files.read_description
+    monkeypatch.setattr(files, "read_description", shorter)
+    with pytest.raises(ValueError, match="ended while it was read"):
+        fp.load(tmp_path / "net")
+
+
+def test_more_beside_the_network_than_a_header_holds(tmp_path):
+    for extra in (list(range(400_000)), "x" * 5_000_000, tall(200_000)):
+        with pytest.raises(ValueError, match="too much for a header"):
+            files.save(make(), tmp_path / "net", extra=extra)
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_that_are_not_networks(tmp_path):

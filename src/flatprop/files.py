@@ -268,12 +268,12 @@ def write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Js
     """Write tensors and a description in one step."""
     from safetensors.numpy import save as serialise
 
-    text = json.dumps(description)
     try:
+        text = json.dumps(description)
         parsed(text)
         if len(json.dumps(text)) > MOST_HEADER_BYTES - 2**16:  # which the tensors may take
             raise ValueError(f"it takes {len(text):,} characters")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"what is saved beside the parameters is too much for a header: {error}"
         ) from None

@@ -132,7 +132,7 @@ class TensorFile:
     def _entry(self, name: str, given: Any) -> tuple[str, tuple[int, ...], int]:
         """Dtype, shape and place of a tensor."""
         whole = isinstance(given, dict) and given.keys() == {"dtype", "shape", "data_offsets"}
-        if not whole or not isinstance(given["dtype"], str):
+        if not whole or not _is_name(given["dtype"]):
             raise self._damaged(f"the header says too little or too much of {shown(name)}")
         shape, place = given["shape"], given["data_offsets"]
         if not (_are_sizes(shape) and _are_sizes(place) and len(place) == 2):
@@ -203,6 +203,11 @@ def _regular(path: str | PathLike[str]) -> str | PathLike[str]:
             f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}"
         )
     return path
+
+
+def _is_name(value: Any) -> bool:
+    """Whether this can be the name of a dtype, known or not."""
+    return isinstance(value, str) and value.isidentifier() and len(value) < 20
 
 
 def _are_texts(value: Any) -> bool:
