@@ -269,6 +269,7 @@ class _Argument:
         self.optional = name in ("weight", "dL_dx") or (function, name) == ("vjp", "gradient")
         results = ("out", "dL_dx", "workspace", "gradient")
         self.written = name in results and function != "update"
+        self.trains = function in ("update", "training_step", "sgd_step")
 
     def from_param(self, value: Any) -> Any:
         if self.struct is not None:
@@ -297,4 +298,6 @@ class _Argument:
                 f"this function is for {self.dtype.name}, but {self.name} is of {value.dtype}; "
                 f'take flatprop.c_functions("{value.dtype}")'
             )
+        if self.trains and isinstance(value, CNetwork):
+            checks.writable("network.network.params", value.network.params)
         return ctypes.byref(value)

@@ -580,7 +580,8 @@ class Network:
         resume
             A file that `fp.Checkpoint` wrote, from which to go on: called as the
             interrupted training was, the result is the same bit for bit, if X gives the same
-            batches where it gives them. Not with a solver.
+            batches where it gives them. A training that `tol`, `patience` or a callback had
+            ended is not trained on: the result is the one that it had. Not with a solver.
 
         Returns
         -------
