@@ -239,3 +239,11 @@ def test_data_at_odd_addresses(data, dtype):
     net.fit(X, data[1], epochs=1)
     net.fit(X.copy(), data[1], epochs=1)
     assert len(loop.train.signatures) <= compiled + 1
+
+
+def test_a_sparse_matrix_whose_indices_lie():
+    sparse = pytest.importorskip("scipy.sparse")
+    X = sparse.csr_array(np.eye(3))
+    X.indices[1] = 10**6
+    with pytest.raises(ValueError, match="X is no sound sparse matrix: "):
+        make().predict(X)

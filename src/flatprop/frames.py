@@ -18,6 +18,14 @@ def is_sparse(value: object) -> bool:
     return hasattr(value, "toarray") and hasattr(value, "nnz")
 
 
+def dense(matrix: Any) -> Array:
+    """The array of a sparse matrix, whose indices are looked at first: SciPy follows them."""
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)
+    array: Array = matrix.toarray()
+    return array
+
+
 def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[Any] | None]:
     """An array, of numbers if it came from a frame, and the names of the frame's columns.
 
@@ -65,7 +73,10 @@ def _is_one_block(frame: Any) -> bool:
 
 def _plain(what: str, value: Any) -> Array:
     if is_sparse(value):
-        value = value.toarray()
+        try:
+            value = dense(value)
+        except ValueError as error:
+            raise ValueError(f"{what} is no sound sparse matrix: {error}") from None
     elif hasattr(value, "filled") and np.any(value.mask):
         raise ValueError(
             f"{what} is a masked array with {np.sum(value.mask)} masked values; fill them first, "

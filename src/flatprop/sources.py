@@ -177,7 +177,7 @@ def targets_of(network: "Network", y: Any, rows: int) -> Rows:
 
 
 def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options: Any) -> Array:
-    array = segment.toarray() if frames.is_sparse(segment) else segment
+    array = frames.dense(segment) if frames.is_sparse(segment) else segment
     return check(array, *arguments, **options)
 
 

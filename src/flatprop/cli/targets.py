@@ -52,8 +52,9 @@ class Classes:
         p = outputs.astype(np.float64)
         if p.shape[1] == 1:
             p = np.concatenate([1 - p, p], axis=1)
-        total = p.sum(axis=1, keepdims=True)
-        return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
+        with np.errstate(all="ignore"):  # the outputs of a network from anywhere
+            total = p.sum(axis=1, keepdims=True)
+            return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
 
     def to_json(self) -> dict[str, Any]:
         """The target as what JSON can hold."""
@@ -85,7 +86,8 @@ class Quantity:
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """The values that the outputs stand for."""
-        values: NDArray[np.float64] = outputs[:, 0].astype(np.float64) * self.scale + self.mean
+        with np.errstate(all="ignore"):
+            values: NDArray[np.float64] = outputs[:, 0].astype(np.float64) * self.scale + self.mean
         return values
 
     def to_json(self) -> dict[str, Any]:

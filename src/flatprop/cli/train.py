@@ -114,4 +114,7 @@ def _check_save(path: str | None) -> None:
 def _save(network: "Network", path: str, recipe: Recipe) -> None:
     from flatprop import files
 
-    files.save(network, path, extra={"table": recipe.to_json()})
+    try:
+        files.save(network, path, extra={"table": recipe.to_json()})
+    except ValueError as error:  # thousands of columns of many words
+        raise UserError(f"--save {path}: {error}") from None
