@@ -11,7 +11,8 @@ from flatprop import checks, own_functions
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss, Own
-from flatprop.kernels.layout import LAYER, OBJECTIVE, OWN
+from flatprop.kernels.addresses import HERE
+from flatprop.kernels.layout import LAYER, OBJECTIVE
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Dense:
             return ACTIVATIONS[self.name].code, 0
         from flatprop.kernels.own import activation_address
 
-        return OWN, activation_address(self.activation, dtype)
+        return HERE, activation_address(self.activation, dtype)
 
 
 def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
@@ -135,7 +136,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
-    code, function = OWN, 0
+    code, function = HERE, 0
     if isinstance(loss, Own):
         from flatprop.kernels.own import loss_address
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flatprop import checks
-from flatprop.kernels.layout import OWN
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -93,7 +92,7 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
 
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
     objective = network.objectives[0]
-    if OWN in network.layers["activation"] or objective["loss"] == OWN:
+    if network.layers["activation"].min() < 0 or objective["loss"] < 0:
         raise ValueError(
             "a network with an activation or a loss of your own cannot be specialised; "
             "use net.fit, or flatprop.kernels.sgd_step in compiled code"
