@@ -8,6 +8,7 @@ code) is known, and the function is not called. C vouches for its own addresses:
 
 import ctypes
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -35,6 +36,18 @@ def may_call(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> ir.Va
     here = builder.icmp_signed("==", code, builder.load(place))
     known = builder.or_(here, builder.icmp_signed("==", code, _INT64(OWN)))
     return builder.and_(known, builder.icmp_signed("!=", function, _INT64(0)))
+
+
+def own_cases(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> Iterator[bool]:
+    """Where a record has a function of the user's own: yields whether it may be called."""
+    with (
+        builder.if_then(builder.icmp_signed("<", code, _INT64(0)), likely=False),
+        builder.if_else(may_call(builder, code, function)) as (known, unknown),
+    ):
+        with known:
+            yield True
+        with unknown:
+            yield False
 
 
 @intrinsic

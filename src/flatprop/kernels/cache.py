@@ -71,7 +71,7 @@ class PackageCache(caching.FunctionCache):
             raise RuntimeError("the files that compiled code comes from cannot be read")
         super().__init__(function)
         name = f"{function.__module__}.{function.__qualname__}"
-        self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, name)
+        self._cache_file: Any = _Files(Path(self._cache_path), self._impl.filename_base, name)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -105,7 +105,7 @@ def _beside_the_module(locator: Any) -> Any:
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = tuple(
+    _locator_classes: Any = tuple(
         _beside_the_module(locator)
         for locator in (
             caching.UserProvidedCacheLocator,

@@ -19,7 +19,7 @@ from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.numbers import where
 from flatprop.formulas.optimizers import RULES, SETTINGS
-from flatprop.kernels.addresses import may_call
+from flatprop.kernels.addresses import own_cases
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -299,15 +299,14 @@ def _own_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: 
     builder = z.builder
     pointer = z.element.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
-    with builder.if_then(builder.icmp_signed("<", code, INT64(0)), likely=False):
-        with builder.if_else(may_call(builder, code, function)) as (known, unknown):
-            with known:
-                wanted = [array.data for array in derivatives]
-                unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
-                address = builder.inttoptr(function, kind.as_pointer())
-                builder.call(address, [z.count, z.data, *wanted, *unwanted])
-            with unknown:
-                _fill_with_nan(z, *derivatives)
+    for known in own_cases(builder, code, function):
+        if known:
+            wanted = [array.data for array in derivatives]
+            unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+            address = builder.inttoptr(function, kind.as_pointer())
+            builder.call(address, [z.count, z.data, *wanted, *unwanted])
+        else:
+            _fill_with_nan(z, *derivatives)
 
 
 def _own_loss(
@@ -323,18 +322,15 @@ def _own_loss(
     pointer = arrays[0].element.as_pointer()
     kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
     result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-    with builder.if_then(builder.icmp_signed("<", code, INT64(0)), likely=False):
-        with builder.if_else(may_call(builder, code, function)) as (known, unknown):
-            with known:
-                address = builder.inttoptr(function, kind.as_pointer())
-                data = [
-                    ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)
-                ]
-                given = [arrays[0].count, scale, *(array.data for array in arrays)]
-                builder.store(builder.call(address, [*given, *data]), result)
-            with unknown:
-                _fill_with_nan(*(array for array in (slope, tangent) if array is not None))
-                builder.store(DOUBLE(math.nan), result)
+    for known in own_cases(builder, code, function):
+        if known:
+            address = builder.inttoptr(function, kind.as_pointer())
+            data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
+            given = [arrays[0].count, scale, *(array.data for array in arrays)]
+            builder.store(builder.call(address, [*given, *data]), result)
+        else:
+            builder.store(DOUBLE(math.nan), result)
+            _fill_with_nan(*(array for array in (slope, tangent) if array is not None))
     return builder.load(result)
 
 

@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 
 import numba
 import numba.extending
+from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from flatprop.kernels.cache import PackageCache, mark
 
-if numba.config.DISABLE_JIT:
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
     # `name` lets `python -m flatprop` end with this line, not with a traceback.
     raise ImportError(
-        "flatprop is compiled by Numba, whose compiler is switched off: unset NUMBA_DISABLE_JIT",
+        "flatprop needs Numba's compiler, which NUMBA_DISABLE_JIT switches off: unset it, and run "
+        "what you debug as `your_function.py_func`",
         name="flatprop",
     )
 

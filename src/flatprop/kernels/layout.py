@@ -118,9 +118,9 @@ def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:
 
 
 for _record, _aligned in product((LAYER, OBJECTIVE), (True, False)):
-    lower_constant(
-        types.Array(from_dtype(_record), 1, "C", readonly=True, aligned=_aligned)  # type: ignore[no-untyped-call]
-    )(_freeze)
+    lower_constant(types.Array(from_dtype(_record), 1, "C", readonly=True, aligned=_aligned))(
+        _freeze
+    )
 
 
 @intrinsic

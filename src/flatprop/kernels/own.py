@@ -32,12 +32,14 @@ _number = count()
 
 def activation_address(function: Any, dtype: np.dtype[Any]) -> int:
     """The address of a compiled activation, z -> (a, da/dz), for arrays of `dtype`."""
-    return _address(_compiled_activation, function, 1, dtype)
+    address: int = _address(_compiled_activation, function, 1, dtype)
+    return address
 
 
 def loss_address(function: Any, dtype: np.dtype[Any]) -> int:
     """The address of a compiled loss, (ŷ, y) -> (value, slope), for arrays of `dtype`."""
-    return _address(_compiled_loss, function, 2, dtype)
+    address: int = _address(_compiled_loss, function, 2, dtype)
+    return address
 
 
 @global_compiler_lock
