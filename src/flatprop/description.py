@@ -30,7 +30,8 @@ class Dense:
         ``@numba.njit`` that takes z and returns (a, da/dz). What it computes in
         float64 is carried over to the network's dtype; where it would raise, the
         result is NaN. It is tried at points from -4 to 4, whole numbers not among
-        them. Weights before it start as for tanh.
+        them. Weights before it start as for tanh. After ``activation.recompile()`` new
+        networks and copies compute with the new code, networks that exist with the old one.
 
     Raises
     ------

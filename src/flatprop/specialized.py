@@ -20,6 +20,9 @@ class Specialized(NamedTuple):
     class indices (rows,), of any integer type too, or probabilities (rows, outputs).
     `weight` is (rows,) or None. Nothing is allocated, and no lock is held.
 
+    Numba does not cache on disk a function of yours that calls them, and warns where it has
+    ``cache=True``: in a later process the same name may stand for another network.
+
     Shapes are checked, the values are not: NaN goes through to the result, and an index
     that is no class counts as none. Another shape raises ValueError, before anything
     changed, another dtype or layout `numba.TypingError`.
