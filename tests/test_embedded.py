@@ -554,8 +554,8 @@ LAYER_LIES = {
     "biases before": lambda layers, net: changed(layers, 0, biases=-5),
     "another place": lambda layers, net: changed(layers, 1, place=BIG),
     "a negative place": lambda layers, net: changed(layers, 0, place=-1),
-    "the first only": lambda layers, net: layers[:1].copy(),
-    "one too many": lambda layers, net: layers[[0, 1, 1]],
+    "the first only": lambda layers, net: layers[:1],
+    "one too many": lambda layers, net: read_only(layers[[0, 1, 1]]),
     "unknown activation": lambda layers, net: changed(layers, 0, activation=99),
     "hidden softmax": lambda layers, net: changed(layers, 0, activation=SOFTMAX),
     "a function beside a code": lambda layers, net: changed(layers, 0, function=4096),
@@ -566,7 +566,7 @@ LAYER_LIES = {
 }
 LOSS_LIES = {
     "no record": lambda objectives: objectives[:0],
-    "two records": lambda objectives: objectives[[0, 0]],
+    "two records": lambda objectives: read_only(objectives[[0, 0]]),
     "unknown loss": lambda objectives: changed(objectives, 0, loss=99),
     "another last layer": lambda objectives: changed(
         objectives, 0, loss=CROSS_ENTROPY, from_logits=1
@@ -584,7 +584,7 @@ def changed(records, number, **fields):
     other = records.copy()
     for name, value in fields.items():
         other[name][number] = value
-    return other
+    return read_only(other)  # as those of a network: nothing is compiled for another type
 
 
 def refused(net, layers, objectives):
@@ -638,6 +638,7 @@ def test_checked_functions_take_every_loss(loss):
     last = fp.losses.LOSSES[loss].activation or "identity"
     net = make([3, 5, 2], last=last, loss=loss)
     x, y, weight = samples(net, 6)
+    y /= y.sum(axis=1, keepdims=True)  # probabilities, for cross-entropy
     gradient = np.empty_like(net.params)
     workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
     network = net.layers, net.objectives, net.params
