@@ -121,6 +121,13 @@ def test_every_file_with_code_belongs_to_the_edition(copy_of_package):
     assert len(set(found)) == len(found)
 
 
+def test_compiled_code_comes_from_the_folders_of_the_edition():
+    makers = ("flatprop.kernels.jit import", "llvmlite import", "numba.extending")
+    for path in PACKAGE.rglob("*.py"):
+        if any(maker in path.read_text(encoding="utf-8") for maker in makers):
+            assert path.relative_to(PACKAGE).parts[0] in cache._FOLDERS, path
+
+
 def test_an_application_without_sources(copy_of_package):
     environment, folder = copy_of_package
     sources = folder.with_name("sources")
