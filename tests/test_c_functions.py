@@ -414,6 +414,23 @@ def test_an_activation_and_a_loss_written_in_c(dtype, libraries):
         )
 
 
+def test_c_reads_own_functions_as_the_header_says():
+    layers = [fp.Dense(20, cubic), fp.Dense(3)]
+    net = fp.Network(5, layers, fp.losses.Own(quartic), "float64", rng=0)
+    table, network = (
+        fp.c_functions("float64", only=["workspace_size", "forward"]),
+        fp.c_network(net),
+    )
+    for records, name in zip(network.records, ("activation", "loss"), strict=True):
+        assert records[name][0] == -1  # FLATPROP_OWN
+        assert records["function"][0] != 0
+    assert network.layers == network.records[0].ctypes.data
+    assert network.objective == network.records[1].ctypes.data
+    x, out = np.linspace(-1, 1, 20).reshape(4, 5), np.empty((4, 3))
+    table.forward(network, 4, x, out, np.empty(table.workspace_size(network, 4)))
+    np.testing.assert_allclose(out, net.predict(x), rtol=1e-13)
+
+
 # ---- threads
 
 

@@ -1,7 +1,6 @@
 """What is compiled when, where it is cached, and what a step allocates."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,85 +121,49 @@ def test_a_training_step_allocates_nothing(options, allocations):
     assert allocations(lambda: net.fit(X, y, epochs=400, **options)) == 0
 
 
-# ---- caches
+# ---- beside other users of the compiler
 
-PREDICT = """
-import flatprop as fp
-net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
-net.params = [1.0, 0.0]
-print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
+
+def test_without_a_compiler_one_sentence_says_what_to_do():
+    for arguments in (["-c", "import flatprop"], ["-m", "flatprop", "train", "digits"]):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        )
+        assert done.returncode != 0
+        assert "unset" in done.stderr.splitlines()[-1]
+        assert "NUMBA_DISABLE_JIT" in done.stderr.splitlines()[-1]
+    assert len(done.stderr.splitlines()) == 1  # of the command line, which shows no traceback
+
+
+FORK = """
+import os, signal, threading, time, warnings
+import numba, numba.extending
+from numba.core import types
+import flatprop
+inside = threading.Event()
+
+@numba.extending.intrinsic
+def slow(context):
+    inside.set()
+    time.sleep(0.5)  # in the middle of a compilation, with the compiler's lock
+    return types.int64(), lambda context, *_: context.get_constant(types.int64, 1)
+
+thread = threading.Thread(target=numba.njit(lambda: slow()))
+thread.start()
+assert inside.wait(60)
+warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: there are threads
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(numba.njit(lambda: 7)())
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), numba.njit(lambda: 8)())
 """
 
 
-@pytest.fixture
-def copy_of_package(tmp_path):
-    """The package where nothing else uses its cache: (environment, folder)."""
-    folder = tmp_path / "flatprop"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}, folder
-
-
-def test_the_second_process_finds_the_first_one_s_code(copy_of_package):
-    environment, _ = copy_of_package
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
-
-
-def test_an_edited_formula_is_not_served_from_the_cache(copy_of_package):
-    environment, folder = copy_of_package
-    run(PREDICT, **environment)
-    source = folder / "formulas" / "activations.py"
-    source.write_text(source.read_text().replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
-    assert run(PREDICT, **environment).split() == ["-0.5", "0"]
-
-
-def test_damaged_cache_files_are_replaced(copy_of_package, tmp_path):
-    environment, _ = copy_of_package
-    run(PREDICT, **environment)
-    files = [path for path in (tmp_path / "cache").rglob("*.nb?") if "predict" in path.name]
-    assert len(files) == 2
-    for path in files:
-        path.write_bytes(path.read_bytes()[:40])
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
-
-
-def test_without_any_cache_folder(copy_of_package, tmp_path):
-    environment, folder = copy_of_package
-    # Files where the folders would have to be: not writable for root either.
-    nowhere = tmp_path / "file"
-    nowhere.write_text("")
-    (folder / "kernels" / "__pycache__").write_text("")
-    environment |= {
-        "NUMBA_CACHE_DIR": str(nowhere / "cache"),
-        "HOME": str(nowhere),
-        "XDG_CACHE_HOME": str(nowhere),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-
-
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() == 0, reason="root can write to read-only folders"
-)
-def test_with_a_read_only_cache_folder(copy_of_package, tmp_path):
-    environment, folder = copy_of_package
-    for path in (tmp_path / "cache", folder / "kernels"):
-        path.mkdir(exist_ok=True)
-        path.chmod(0o555)
-    environment |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    for path in (tmp_path / "cache", folder / "kernels"):
-        path.chmod(0o755)
-
-
-def test_a_disk_that_fills_up(copy_of_package):
-    environment, _ = copy_of_package
-    script = """
-from numba.core.caching import IndexDataCacheFile
-def full(*_):
-    raise OSError(28, "No space left on device")
-IndexDataCacheFile.save = full
-"""
-    assert run(script + PREDICT, **environment).split() == ["-0.01", "0"]
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_while_a_thread_compiles():
+    assert run(FORK).split() == ["7", "8"]

@@ -17,6 +17,8 @@ from numba.core.runtime import _nrt_python, rtsys
 import flatprop as fp
 from flatprop import kernels
 from flatprop.kernels import backprop, batches, checked, curvature, derivatives
+from flatprop.kernels.addresses import HERE
+from flatprop.kernels.layout import CROSS_ENTROPY, OWN, SOFTMAX
 
 ARCHITECTURES = [
     pytest.param([3, 5, 2], 1, id="3-5-2 b1"),
@@ -531,6 +533,141 @@ def test_checked_functions_refuse_before_they_write(name, number):
         getattr(checked, name)(*arguments)
     for key, value in given.items():
         np.testing.assert_array_equal(value, before[key])
+
+
+BIG = 2**62
+LAYER_LIES = {
+    "no layers": lambda layers, net: layers[:0],
+    "no inputs": lambda layers, net: changed(layers, 0, inputs=0),
+    "negative inputs": lambda layers, net: changed(layers, 0, inputs=-3),
+    "more inputs": lambda layers, net: changed(layers, 0, inputs=4),
+    "inputs of the next": lambda layers, net: changed(layers, 1, inputs=4),
+    "no units": lambda layers, net: changed(layers, 1, units=0),
+    "negative units": lambda layers, net: changed(layers, 1, units=-2),
+    "units beyond": lambda layers, net: changed(layers, 1, units=3),
+    "units whose product overflows": lambda layers, net: changed(layers, 0, inputs=BIG, units=BIG),
+    "units that come to 0": lambda layers, net: changed(layers, 0, units=BIG),
+    "weights beyond": lambda layers, net: changed(layers, 0, weights=net.params.size),
+    "weights before": lambda layers, net: changed(layers, 0, weights=-1),
+    "weights that overlap": lambda layers, net: changed(layers, 1, weights=0),
+    "biases beyond": lambda layers, net: changed(layers, 1, biases=BIG),
+    "biases before": lambda layers, net: changed(layers, 0, biases=-5),
+    "another place": lambda layers, net: changed(layers, 1, place=BIG),
+    "a negative place": lambda layers, net: changed(layers, 0, place=-1),
+    "the first only": lambda layers, net: layers[:1],
+    "one too many": lambda layers, net: read_only(layers[[0, 1, 1]]),
+    "unknown activation": lambda layers, net: changed(layers, 0, activation=99),
+    "hidden softmax": lambda layers, net: changed(layers, 0, activation=SOFTMAX),
+    "a function beside a code": lambda layers, net: changed(layers, 0, function=4096),
+    "no function": lambda layers, net: changed(layers, 0, activation=OWN),
+    "of another process": lambda layers, net: changed(
+        layers, 0, activation=HERE - 1, function=4096
+    ),
+}
+LOSS_LIES = {
+    "no record": lambda objectives: objectives[:0],
+    "two records": lambda objectives: read_only(objectives[[0, 0]]),
+    "unknown loss": lambda objectives: changed(objectives, 0, loss=99),
+    "another last layer": lambda objectives: changed(
+        objectives, 0, loss=CROSS_ENTROPY, from_logits=1
+    ),
+    "from logits": lambda objectives: changed(objectives, 0, from_logits=1),
+    "negative divisor": lambda objectives: changed(objectives, 0, divisor=-1.0),
+    "no divisor": lambda objectives: changed(objectives, 0, divisor=np.nan),
+    "a function beside a code": lambda objectives: changed(objectives, 0, function=4096),
+    "no function": lambda objectives: changed(objectives, 0, loss=OWN),
+    "of another process": lambda objectives: changed(objectives, 0, loss=HERE - 1, function=4096),
+}
+
+
+def changed(records, number, **fields):
+    other = records.copy()
+    for name, value in fields.items():
+        other[name][number] = value
+    return read_only(other)  # as those of a network: nothing is compiled for another type
+
+
+def refused(net, layers, objectives):
+    """Every function of `checked` refuses these records, and writes nothing."""
+    x, y, weight = samples(net, 6)
+    size = net.params.size
+    workspace = np.zeros(kernels.gradient_workspace_size(net.layers, 6))
+    out, flat, inputs = np.zeros((6, 2)), np.zeros(size), np.zeros((12, 3))
+    by_params, each, dL_dx = np.zeros((12, size)), np.zeros((6, size)), np.zeros((6, 3))
+    params, v = net.params.copy(), np.ones(size)
+    adam = fp.Adam().start(params)
+    full = layers, objectives, params
+    calls = {
+        "loss": (*full, x, y, weight, workspace),
+        "loss_and_gradient": (*full, x, y, weight, flat, workspace),
+        "per_sample_gradients": (*full, x, y, each, workspace),
+        "hessian_vector_product": (*full, v, x, y, weight, flat, workspace),
+        "gauss_newton_vector_product": (*full, v, x, y, weight, flat, workspace),
+        "training_step": (*full, x, y, weight, adam, flat, workspace),
+        "sgd_step": (*full, x, y, weight, 0.1, workspace),
+    }
+    if layers is not net.layers:
+        calls |= {
+            "forward": (layers, params, x, out, workspace),
+            "vjp": (layers, params, x, y, dL_dx, flat, workspace),
+            "jacobian": (layers, params, x, inputs, workspace),
+            "parameter_jacobian": (layers, params, x, by_params, workspace),
+        }
+    for name, arguments in calls.items():
+        with pytest.raises(ValueError, match=r"^flatprop: "):
+            getattr(checked, name)(*arguments)
+    written = (workspace, out, flat, inputs, by_params, each, dL_dx, adam.state)
+    assert not any(array.any() for array in written)
+    np.testing.assert_array_equal(params, net.params)
+
+
+@pytest.mark.parametrize("lie", LAYER_LIES)
+def test_checked_functions_refuse_layers_that_lie(lie):
+    net = make([3, 5, 2])
+    refused(net, LAYER_LIES[lie](net.layers, net), net.objectives)
+
+
+@pytest.mark.parametrize("lie", LOSS_LIES)
+def test_checked_functions_refuse_losses_that_lie(lie):
+    net = make([3, 5, 2])
+    refused(net, net.layers, LOSS_LIES[lie](net.objectives))
+
+
+@pytest.mark.parametrize("loss", fp.losses.LOSSES)
+def test_checked_functions_take_every_loss(loss):
+    last = fp.losses.LOSSES[loss].activation or "identity"
+    net = make([3, 5, 2], last=last, loss=loss)
+    x, y, weight = samples(net, 6)
+    y /= y.sum(axis=1, keepdims=True)  # probabilities, for cross-entropy
+    gradient = np.empty_like(net.params)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
+    network = net.layers, net.objectives, net.params
+    value = checked.loss_and_gradient(*network, x, y, weight, gradient, workspace)
+    assert value == pytest.approx(net.loss(x, y, weight), rel=1e-12, nan_ok=True)
+
+
+def test_checked_functions_take_own_functions():
+    @numba.njit
+    def square(z):
+        return z * z, 2 * z
+
+    @numba.njit
+    def squared(prediction, y):
+        return (prediction - y) ** 2, 2 * (prediction - y)
+
+    net = fp.Network(3, [fp.Dense(5, square), fp.Dense(2)], squared, "float64", rng=0)
+    x, y, weight = samples(net, 6)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
+    records = [(net.layers, net.objectives)]
+    records.append((changed(net.layers, 0, activation=OWN), changed(net.objectives, 0, loss=OWN)))
+    for layers, objectives in records:  # the second as C has them: its address is trusted
+        gradient = np.empty_like(net.params)
+        value = checked.loss_and_gradient(
+            layers, objectives, net.params, x, y, weight, gradient, workspace
+        )
+        expected, expected_gradient = net.loss_and_gradient(x, y, weight)
+        assert value == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10)
 
 
 def test_checked_functions_compute_the_same():

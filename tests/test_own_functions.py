@@ -235,6 +235,53 @@ def test_trace_and_check_gradients():
     assert "hyperbolic(z)" in str(ours)
 
 
+FACTOR = 1.0
+
+
+@numba.njit
+def scaled(z):
+    return FACTOR * z, FACTOR
+
+
+@numba.njit
+def scaled_in_a_loop(z):
+    a, left = 0.0, 1.0 + abs(z)
+    while left > 0:
+        a, left = a + FACTOR * z, left - 100.0
+    return a, FACTOR
+
+
+@numba.njit
+def scaled_loss(prediction, y):
+    return FACTOR * (prediction - y) ** 2, 2 * FACTOR * (prediction - y)
+
+
+@pytest.mark.parametrize("function", [scaled, scaled_in_a_loop], ids=lambda f: f.__name__)
+def test_a_recompiled_function_has_its_new_code(function, monkeypatch):
+    def make():
+        net = fp.Network(1, [fp.Dense(1, function)], scaled_loss, "float64", rng=0)
+        net.params = [1.0, 0.0]
+        return net
+
+    def results(net):
+        return net.predict([[2.0]])[0, 0], net.loss([[2.0]], [[0.0]])
+
+    before = make()
+    assert results(before) == (2.0, 4.0)
+    try:
+        monkeypatch.setitem(globals(), "FACTOR", 3.0)
+        function.recompile()
+        assert make().predict([[2.0]]) == 6.0
+        scaled_loss.recompile()
+        assert results(make()) == results(before.copy()) == (6.0, 108.0)
+        assert results(before) == (2.0, 4.0)  # as documented: what was made keeps its code
+    finally:
+        monkeypatch.undo()
+        function.recompile()
+        scaled_loss.recompile()
+    assert results(make()) == (2.0, 4.0)
+
+
 # ---- copies and files
 
 

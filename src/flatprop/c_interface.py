@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flatprop import checks
+from flatprop.arrays import Array
 from flatprop.description import checked_dtype
 from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, OptimizerState
+from flatprop.kernels.layout import OWN
 from flatprop.network import Network
 
 ABI_VERSION = 1
@@ -39,6 +41,8 @@ class CNetwork(ctypes.Structure):
     ----------
     network : Network
         The one whose parameters these are.
+    records : tuple of structured arrays
+        Copies of `Network.layers` and `Network.objectives`, as C reads them.
     address : int
         Of the struct.
     """
@@ -51,6 +55,7 @@ class CNetwork(ctypes.Structure):
         ("n_params", ctypes.c_int64),
     ]
     network: Network
+    records: tuple[Array, Array]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -111,11 +116,14 @@ def c_network(net: Network) -> CNetwork:
     """
     if not isinstance(net, Network):
         raise TypeError(f"c_network takes a flatprop.Network, got {net!r}")
-    layers, objectives, params = net.layers, net.objectives, net.params
+    layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
+    # As the header has it; what Python writes there is of no use to C.
+    for codes in (layers["activation"], objectives["loss"]):
+        codes[codes < 0] = OWN
     struct = CNetwork(
         layers.ctypes.data, layers.size, objectives.ctypes.data, params.ctypes.data, params.size
     )
-    struct.network = net
+    struct.network, struct.records = net, (layers, objectives)
     return struct
 
 

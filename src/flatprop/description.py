@@ -11,7 +11,8 @@ from flatprop import checks, own_functions
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss, Own
-from flatprop.kernels.layout import LAYER, OBJECTIVE, OWN
+from flatprop.kernels.addresses import HERE
+from flatprop.kernels.layout import LAYER, OBJECTIVE
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Dense:
         ``@numba.njit`` that takes z and returns (a, da/dz). What it computes in
         float64 is carried over to the network's dtype; where it would raise, the
         result is NaN. It is tried at points from -4 to 4, whole numbers not among
-        them. Weights before it start as for tanh.
+        them. Weights before it start as for tanh. After ``activation.recompile()`` new
+        networks and copies compute with the new code, networks that exist with the old one.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class Dense:
             return ACTIVATIONS[self.name].code, 0
         from flatprop.kernels.own import activation_address
 
-        return OWN, activation_address(self.activation, dtype)
+        return HERE, activation_address(self.activation, dtype)
 
 
 def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
@@ -134,7 +136,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
-    code, function = OWN, 0
+    code, function = HERE, 0
     if isinstance(loss, Own):
         from flatprop.kernels.own import loss_address
 

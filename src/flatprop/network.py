@@ -95,9 +95,10 @@ class Network:
     dtype : numpy.dtype
         Of the parameters and of all arithmetic.
     layers : structured array
-        The network as the kernels see it, one record per layer; read-only.
+        The network as the kernels see it, one record per layer; read-only. Addresses of
+        functions of your own in it hold in this process only: send the network elsewhere.
     objectives : structured array
-        The loss as the kernels see it, one record; read-only.
+        The loss as the kernels see it, one record; read-only. The same holds for it.
     dense : tuple of Dense
         The layers as they were given.
     rng : numpy.random.Generator

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flatprop import checks
-from flatprop.kernels.layout import OWN
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -20,6 +19,9 @@ class Specialized(NamedTuple):
     inputs), `y` (rows, outputs), or (rows,) where there is one output; for "cross_entropy"
     class indices (rows,), of any integer type too, or probabilities (rows, outputs).
     `weight` is (rows,) or None. Nothing is allocated, and no lock is held.
+
+    Numba does not cache on disk a function of yours that calls them, and warns where it has
+    ``cache=True``: in a later process the same name may stand for another network.
 
     Shapes are checked, the values are not: NaN goes through to the result, and an index
     that is no class counts as none. Another shape raises ValueError, before anything
@@ -93,7 +95,7 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
 
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
     objective = network.objectives[0]
-    if OWN in network.layers["activation"] or objective["loss"] == OWN:
+    if network.layers["activation"].min() < 0 or objective["loss"] < 0:
         raise ValueError(
             "a network with an activation or a loss of your own cannot be specialised; "
             "use net.fit, or flatprop.kernels.sgd_step in compiled code"

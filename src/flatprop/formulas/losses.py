@@ -225,7 +225,8 @@ class Own(Loss):
     ----------
     function
         A scalar function compiled by ``@numba.njit`` that takes (ŷ, y) and returns the
-        value and its slope with respect to ŷ.
+        value and its slope with respect to ŷ. After ``function.recompile()`` new networks
+        and copies compute with the new code, networks that exist with the old one.
     reduction
         "mean over samples and outputs", "mean over samples" or "sum".
     """

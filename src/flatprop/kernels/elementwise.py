@@ -5,6 +5,7 @@ formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
 equally long.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from flatprop.formulas.lanes import Lanes
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.numbers import where
 from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.kernels.addresses import own_cases
 from flatprop.kernels.jit import intrinsic
 from flatprop.kernels.registers import (
     DOUBLE,
@@ -100,7 +102,7 @@ def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
     """z ← its activation a."""
 
     def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
-        _own_activation(function, z)
+        _own_activation(code, function, z)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z):
                 register.store(formula(register[0])[0], 0)
@@ -115,7 +117,7 @@ def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, s
     def emit(
         builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
     ) -> None:
-        _own_activation(function, z, slope)
+        _own_activation(code, function, z, slope)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, written_only=1):
                 a, derivative = formula(register[0])
@@ -139,7 +141,7 @@ def activate_with_curvature(
         slope: Array,
         curvature: Array,
     ) -> None:
-        _own_activation(function, z, slope, curvature)
+        _own_activation(code, function, z, slope, curvature)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, curvature, written_only=2):
                 a, derivative = formula(Dual(register[0], register[0].like(1.0)))
@@ -179,7 +181,7 @@ def loss_with_slope(
         slope: Array,
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-        own = _own_loss(function, scale, (prediction, y, weight), slope=slope)
+        own = _own_loss(code, function, scale, (prediction, y, weight), slope=slope)
         builder.store(own, result)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
@@ -221,7 +223,7 @@ def loss_curvature(
         weight: Array,
         tangent: Array,
     ) -> None:
-        _own_loss(function, scale, (prediction, y, weight), tangent=tangent)
+        _own_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -292,33 +294,48 @@ def update(
 # ---- the user's own functions, by their address
 
 
-def _own_activation(function: ir.Value, z: Array, *derivatives: Array) -> None:
-    """Call the user's activation, where there is one: see `formulas.own`."""
+def _own_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
+    """Call the user's activation, where there is one; NaN where it may not be called."""
     builder = z.builder
     pointer = z.element.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
-    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
-        wanted = [array.data for array in derivatives]
-        unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
-        address = builder.inttoptr(function, kind.as_pointer())
-        builder.call(address, [z.count, z.data, *wanted, *unwanted])
+    for known in own_cases(builder, code, function):
+        if known:
+            wanted = [array.data for array in derivatives]
+            unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+            address = builder.inttoptr(function, kind.as_pointer())
+            builder.call(address, [z.count, z.data, *wanted, *unwanted])
+        else:
+            _fill_with_nan(z, *derivatives)
 
 
 def _own_loss(
+    code: ir.Value,
     function: ir.Value,
     scale: ir.Value,
     arrays: Sequence[Array],
     slope: Array | None = None,
     tangent: Array | None = None,
 ) -> ir.Value:
-    """Call the user's loss, where there is one; its sum, or 0."""
+    """Call the user's loss, where there is one; its sum, 0, or NaN where it may not be called."""
     builder = arrays[0].builder
     pointer = arrays[0].element.as_pointer()
     kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
     result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-    with builder.if_then(builder.icmp_signed("!=", function, INT64(0)), likely=False):
-        address = builder.inttoptr(function, kind.as_pointer())
-        data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
-        given = [arrays[0].count, scale, *(array.data for array in arrays)]
-        builder.store(builder.call(address, [*given, *data]), result)
+    for known in own_cases(builder, code, function):
+        if known:
+            address = builder.inttoptr(function, kind.as_pointer())
+            data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
+            given = [arrays[0].count, scale, *(array.data for array in arrays)]
+            builder.store(builder.call(address, [*given, *data]), result)
+        else:
+            builder.store(DOUBLE(math.nan), result)
+            _fill_with_nan(*(array for array in (slope, tangent) if array is not None))
     return builder.load(result)
+
+
+def _fill_with_nan(*arrays: Array) -> None:
+    for array in arrays:
+        with cgutils.for_range(array.builder, array.count) as loop:
+            place = array.builder.gep(array.data, [loop.index])
+            array.builder.store(array.element(math.nan), place)

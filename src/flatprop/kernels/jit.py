@@ -1,22 +1,30 @@
-"""How this package compiles: entry points, what they are made of, and their cache.
+"""How this package compiles: entry points, and what they are made of.
 
-Numba keys a cached function by its own source file. An entry point here pulls in
-code from many files, so its cache is keyed by the source of the whole package
-instead. Where no cache folder can be written, functions are compiled in memory.
+They are cached on disk, see `cache`. Where no cache folder can be written, functions are
+compiled in memory.
 """
 
 import contextlib
 import functools
 import gc
-import hashlib
-import threading
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 import numba.extending
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
+
+from flatprop.kernels.cache import PackageCache, mark
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    # `name` lets `python -m flatprop` end with this line, not with a traceback.
+    raise ImportError(
+        "flatprop needs Numba's compiler, which NUMBA_DISABLE_JIT switches off: unset it, and run "
+        "what you debug as `your_function.py_func`",
+        name="flatprop",
+    )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,10 +50,18 @@ def kernel(function: Callable[..., Any]) -> Any:
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
     dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
-    dispatcher.compile = _without_garbage_collection(dispatcher.compile)
+    compile = _without_garbage_collection(dispatcher.compile)
+
+    def compile_and_mark(signature: Any) -> Any:
+        address = compile(signature)
+        for result in list(dispatcher.overloads.values()):
+            mark(result.environment)
+        return address
+
+    dispatcher.compile = compile_and_mark
     # Without a folder to write to, Numba's own memory-only cache stays.
     with contextlib.suppress(RuntimeError, OSError):
-        dispatcher._cache = _PackageCache(dispatcher.py_func)
+        dispatcher._cache = PackageCache(dispatcher.py_func)
     return dispatcher
 
 
@@ -56,7 +72,7 @@ def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, .
     """
     from numba.core.ccallback import CFunc
 
-    with _c_lock:
+    with global_compiler_lock:
         key = function, result, arguments
         if key not in _c_functions:
             # forceinline: into Numba's wrapper, which would call Python if a function raised.
@@ -64,14 +80,22 @@ def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, .
             options = {**_OPTIONS, "_nrt": False, "forceinline": True}
             compiled: Any = CFunc(function, (arguments, result), locals={}, options=options)
             with contextlib.suppress(RuntimeError, OSError):
-                compiled._cache = _PackageCache(function)
+                compiled._cache = PackageCache(function)
             _without_garbage_collection(compiled.compile)()
             _c_functions[key] = compiled
         return int(_c_functions[key].address)
 
 
-_c_lock = threading.Lock()
 _c_functions: dict[Any, Any] = {}
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while a thread compiles has a compiler in the middle of that
+    # work, and a lock that nobody will release. So a fork waits until nothing is compiled.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,42 +125,3 @@ def jittable(function: F) -> F:
 def intrinsic(function: Callable[..., Any]) -> Any:
     """A function that writes its own LLVM instructions, called from compiled code."""
     return numba.extending.intrinsic(function)
-
-
-class _PackageCache(FunctionCache):
-    """A disk cache keyed by the package's source, that never fails the caller."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            self._cache_path, self._impl.filename_base, _package_fingerprint()
-        )
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            # Not through Numba's own method, which would first load everything that
-            # compiling needs: a tenth of a second that finished code does without.
-            return self._load_overload(sig, target_context)
-        except Exception:
-            # Whatever is wrong with the file (truncated, another LLVM, no
-            # permission), compiling afresh gives the same function.
-            with contextlib.suppress(OSError):
-                self.flush()
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        # A full or read-only disk costs the next process a compilation, no more.
-        with contextlib.suppress(OSError):
-            super().save_overload(sig, data)
-
-
-@functools.cache
-def _package_fingerprint() -> str:
-    """A hash over every source file that compiled code may come from."""
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for folder in ("formulas", "kernels"):
-        for path in sorted((package / folder).glob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -5,15 +5,19 @@ per dtype serves every architecture. The records have the memory layout of a C
 struct of 64-bit integers.
 """
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
 from numba.extending import overload
+from numba.np.numpy_support import from_dtype
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
+from flatprop.kernels.cache import keep_out_of_caches, mark
 from flatprop.kernels.jit import intrinsic
 
 LAYER = np.dtype(
@@ -22,7 +26,7 @@ LAYER = np.dtype(
         ("units", np.int64),
         ("weights", np.int64),  # where W, (inputs, units) row-major, begins in params
         ("biases", np.int64),  # where b, (units,), begins in params
-        ("activation", np.int64),  # the code of formulas.activations; -1: `function`
+        ("activation", np.int64),  # the code of formulas.activations; < 0: `function`
         ("place", np.int64),  # how many units the layers before have
         ("function", np.int64),  # the address of the user's own activation; 0: none
     ]
@@ -31,7 +35,7 @@ LAYER = np.dtype(
 
 OBJECTIVE = np.dtype(
     [
-        ("loss", np.int64),  # the code of formulas.losses; -1: `function`
+        ("loss", np.int64),  # the code of formulas.losses; < 0: `function`
         ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
         ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
         ("parameter", np.float64),  # Huber's delta, the quantile's q
@@ -41,7 +45,8 @@ OBJECTIVE = np.dtype(
 """The loss; an array of one record."""
 
 OWN = -1
-"""The code of an activation or a loss that the user wrote."""
+"""The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python
+writes is `addresses.HERE` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
@@ -61,12 +66,25 @@ def widest(layers: Any) -> int:
     return max(int(layers["inputs"].max()), most_units(layers))
 
 
-# The same for compiled code, in which columns of records have no such methods.
+# The same for compiled code, in which columns of records have no such methods. What a user
+# compiles into his own function bears the mark, as entry points do by themselves.
+
+
+@intrinsic
+def marked(typing_context: Any) -> Any:
+    """Mark the function into which this is compiled: see `cache.mark`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        mark(context.environment)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @overload(all_units)
 def _all_units(layers):
     def compiled(layers):
+        marked()
         last = layers[layers.size - 1]
         return last.place + last.units
 
@@ -76,6 +94,7 @@ def _all_units(layers):
 @overload(most_units)
 def _most_units(layers):
     def compiled(layers):
+        marked()
         most = 0
         for l in range(layers.size):
             most = max(most, layers[l].units)
@@ -87,6 +106,21 @@ def _most_units(layers):
 @overload(widest)
 def _widest(layers):
     return lambda layers: max(layers[0].inputs, most_units(layers))
+
+
+# Numba freezes global arrays into what it compiles. A cached function would go on with the
+# network of the process that compiled it.
+
+
+def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    keep_out_of_caches(context, builder)
+    return context.make_constant_array(builder, kind, array)
+
+
+for _record, _aligned in product((LAYER, OBJECTIVE), (True, False)):
+    lower_constant(types.Array(from_dtype(_record), 1, "C", readonly=True, aligned=_aligned))(
+        _freeze
+    )
 
 
 @intrinsic

@@ -12,13 +12,13 @@ last two where they are not NULL. A loss returns Σ w ℓ, overwrites `slope` wi
 ∂ℓ/∂ŷ, and multiplies `tangent` by scale · w · ∂²ℓ/∂ŷ², each where it is not NULL.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
@@ -30,9 +30,41 @@ from flatprop.kernels.registers import DOUBLE, INT64, Array, broadcast, register
 _number = count()
 
 
-@functools.cache
 def activation_address(function: Any, dtype: np.dtype[Any]) -> int:
     """The address of a compiled activation, z -> (a, da/dz), for arrays of `dtype`."""
+    address: int = _address(_compiled_activation, function, 1, dtype)
+    return address
+
+
+def loss_address(function: Any, dtype: np.dtype[Any]) -> int:
+    """The address of a compiled loss, (ŷ, y) -> (value, slope), for arrays of `dtype`."""
+    address: int = _address(_compiled_loss, function, 2, dtype)
+    return address
+
+
+@global_compiler_lock
+def _address(
+    compile: Callable[..., int], function: Any, arguments: int, dtype: np.dtype[Any]
+) -> int:
+    """What `compile` made of the function, once for all networks.
+
+    A function that its author recompiled has code of its own; what was made of the code
+    before stays, for the networks that have its address.
+    """
+    signature = (types.float64,) * arguments
+    function.compile(signature)  # nothing, if it is compiled
+    code = function.overloads[signature]
+    key = compile, function, dtype
+    if key not in _addresses or _addresses[key][0] is not code:
+        _addresses[key] = code, compile(function, dtype)
+    return _addresses[key][1]
+
+
+_addresses: dict[Any, tuple[Any, int]] = {}
+"""By function: its code for float64, and the address of what was made of it."""
+
+
+def _compiled_activation(function: Any, dtype: np.dtype[Any]) -> int:
     formula, obstacle = own_formula(function, 1)
     second = _of_differences if obstacle else _of_dual
 
@@ -52,9 +84,7 @@ def activation_address(function: Any, dtype: np.dtype[Any]) -> int:
     return address
 
 
-@functools.cache
-def loss_address(function: Any, dtype: np.dtype[Any]) -> int:
-    """The address of a compiled loss, (ŷ, y) -> (value, slope), for arrays of `dtype`."""
+def _compiled_loss(function: Any, dtype: np.dtype[Any]) -> int:
     formula, obstacle = own_formula(function, 2)
     second = _of_differences if obstacle else _of_dual
 
@@ -122,7 +152,6 @@ def _array(builder: ir.IRBuilder, count: ir.Value, data: ir.Value) -> Array:
     return Array(builder, data.type.pointee, data, count, (count,), masks)
 
 
-@global_compiler_lock
 def _compiled(
     emit: Callable[..., None],
     result: ir.Type,

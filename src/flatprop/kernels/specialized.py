@@ -16,6 +16,7 @@ from numba.core.errors import TypingError
 from flatprop.formulas.lanes import Lanes
 from flatprop.kernels import by_tiles
 from flatprop.kernels.by_tiles import Samples
+from flatprop.kernels.cache import keep_out_of_caches
 from flatprop.kernels.jit import entry_point
 from flatprop.kernels.layout import CROSS_ENTROPY
 from flatprop.kernels.registers import DOUBLE, INT64, wide
@@ -129,6 +130,8 @@ def compiled(
     kinds = arrays | (numbers or {})
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        # Numba does not look which network a caller's global name stands for in a later process.
+        keep_out_of_caches(context, builder)
         outcome = emit(Call(context, builder, sizes, kinds, values[1:]))
         return context.get_dummy_value() if outcome is None else outcome
 

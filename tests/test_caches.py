@@ -1,0 +1,436 @@
+"""Compiled code on disk: found again, and never damaged, out of date or of another process."""
+
+import compileall
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from test_compilation import PACKAGE, run
+
+import flatprop as fp
+from flatprop.kernels import batches, cache
+
+PREDICT = """
+import flatprop as fp
+net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
+net.params = [1.0, 0.0]
+print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
+"""
+
+
+@pytest.fixture
+def copy_of_package(tmp_path):
+    """The package where nothing else uses its cache: (environment, folder)."""
+    folder = tmp_path / "flatprop"
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}, folder
+
+
+def edit(folder):
+    """Another slope of leaky_relu."""
+    source = folder / "formulas" / "activations.py"
+    text = source.read_text()
+    assert "z.like(1.0), 0.01)" in text
+    source.write_text(text.replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
+
+
+def test_the_second_process_finds_the_first_one_s_code(copy_of_package):
+    environment, _ = copy_of_package
+    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
+
+
+def test_without_any_cache_folder(copy_of_package, tmp_path):
+    environment, folder = copy_of_package
+    # Files where the folders would have to be: not writable for root either.
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    (folder / "kernels" / "__pycache__").write_text("")
+    environment |= {
+        "NUMBA_CACHE_DIR": str(nowhere / "cache"),
+        "HOME": str(nowhere),
+        "XDG_CACHE_HOME": str(nowhere),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="root can write to read-only folders"
+)
+def test_with_a_read_only_cache_folder(copy_of_package, tmp_path):
+    environment, folder = copy_of_package
+    for path in (tmp_path / "cache", folder / "kernels"):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o555)
+    environment |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}
+    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    for path in (tmp_path / "cache", folder / "kernels"):
+        path.chmod(0o755)
+
+
+def test_a_disk_that_fills_up(copy_of_package, tmp_path):
+    environment, _ = copy_of_package
+    script = """
+import os
+def full(*_):
+    raise OSError(28, "No space left on device")
+os.replace = full
+"""
+    assert run(script + PREDICT, **environment).split() == ["-0.01", "0"]
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+# ---- code that is out of date
+
+
+def test_an_edited_formula_is_not_served_from_the_cache(copy_of_package):
+    environment, folder = copy_of_package
+    run(PREDICT, **environment)
+    edit(folder)
+    assert run(PREDICT, **environment).split() == ["-0.5", "0"]
+
+
+def test_every_file_with_code_belongs_to_the_edition(copy_of_package):
+    environment, folder = copy_of_package
+
+    def edition():
+        return run("from flatprop.kernels.cache import edition; print(edition())", **environment)
+
+    deeper = folder / "kernels" / "loops" / "inner"
+    deeper.mkdir(parents=True)
+    changes = [
+        lambda: (deeper / "new.py").write_text("x = 1"),
+        lambda: (deeper / "new.py").write_text("x = 2"),
+        lambda: (deeper / "new.py").rename(deeper.parent / "new.py"),
+        lambda: (deeper / "bytecode.pyc").write_bytes(b"123"),
+        lambda: edit(folder),
+    ]
+    found = [edition()]
+    assert edition() == found[0]  # though there is a __pycache__ now
+    for change in changes:
+        change()
+        found.append(edition())
+    assert len(set(found)) == len(found)
+
+
+def test_compiled_code_comes_from_the_folders_of_the_edition():
+    makers = ("flatprop.kernels.jit import", "llvmlite import", "numba.extending")
+    for path in PACKAGE.rglob("*.py"):
+        if any(maker in path.read_text(encoding="utf-8") for maker in makers):
+            assert path.relative_to(PACKAGE).parts[0] in cache._FOLDERS, path
+
+
+def test_an_application_without_sources(copy_of_package):
+    environment, folder = copy_of_package
+    sources = folder.with_name("sources")
+    folder.rename(sources)
+
+    def ship():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(sources, folder)
+        compileall.compile_dir(folder, quiet=1, legacy=True)
+        for path in folder.rglob("*.py"):
+            path.unlink()
+
+    ship()
+    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
+    edit(sources)
+    ship()
+    assert run(PREDICT, **environment).split() == ["-0.5", "0"]
+
+
+def test_where_no_file_can_be_read_nothing_is_cached(copy_of_package, tmp_path):
+    environment, folder = copy_of_package
+    archive = shutil.make_archive(str(tmp_path / "package"), "zip", tmp_path, "flatprop")
+    shutil.rmtree(folder)
+    environment["PYTHONPATH"] = archive
+    for _ in range(2):
+        assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+
+
+# ---- users' cached functions, which hold code of the package
+
+USER = """
+import sys, warnings
+import numba, numpy as np
+import flatprop as fp
+
+name, loss, rows, dtype = sys.argv[1:5]
+net = fp.Network(2, [fp.Dense(2, name), fp.Dense(1)], loss=loss, dtype=dtype, rng=0)
+s = fp.specialize(net, batch_size=int(rows) or None)
+layers, objectives = net.layers, net.objectives
+pair = layers, objectives
+
+@numba.njit(cache=True)
+def specialised(params, x, y, out):
+    s.forward(params, x, out)
+    return s.sgd_steps(params, x, y, None, 0.0, 2)
+
+@numba.njit(cache=True)
+def through_another(params, x, y, out):
+    return specialised(params, x, y, out)
+
+@numba.njit(cache=True)
+def frozen(params, x, y, out):
+    return layers[0].activation + 100 * objectives[0].loss
+
+@numba.njit(cache=True)
+def frozen_in_a_tuple(params, x, y, out):
+    return pair[0][0].activation + 100 * pair[1][0].loss
+
+x = np.array([[-1.0, 0.3], [2.0, 0.7], [0.5, -3.0]], dtype)
+y, out = np.ones((3, 1), dtype), np.empty((3, 1), dtype)
+codes = layers["activation"][0] + 100 * objectives["loss"][0]
+for function in (specialised, through_another, frozen, frozen_in_a_tuple):
+    out[:] = np.nan
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = function(net.params, x, y, out)
+    if "frozen" in function.__name__:
+        assert value == codes, function
+    else:
+        assert np.allclose(out, net.predict(x), rtol=1e-5), function
+        assert np.isclose(value, net.loss(x, y), rtol=1e-5), function
+    assert any("Cannot cache" in str(warning.message) for warning in caught), function
+    assert not function.stats.cache_hits
+"""
+
+
+def user(script, environment, *arguments):
+    """The output of a user's program, which has a file of its own."""
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_user_s_cached_function_has_the_network_of_its_process(tmp_path):
+    script = tmp_path / "user.py"
+    script.write_text(USER)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for network in (
+        ("tanh", "mse", "0", "float32"),
+        ("sigmoid", "mse", "0", "float32"),
+        ("sigmoid", "ssr", "3", "float32"),
+    ):
+        user(script, environment, *network)
+
+
+CALLER = """
+import numba, numpy as np
+import flatprop as fp
+from flatprop import kernels
+
+@numba.njit(cache=True)
+def forward(layers, params, x, out, workspace):
+    kernels.forward(layers, params, x, out, workspace)
+
+@numba.njit(cache=True)
+def outer(layers, params, x, out, workspace):
+    forward(layers, params, x, out, workspace)
+
+@numba.njit(cache=True)
+def size(layers, rows):
+    return kernels.workspace_size(layers, rows)
+
+net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
+net.params = [1.0, 0.0]
+x, out, workspace = np.array([[-1.0]]), np.empty((1, 1)), np.empty(size(net.layers, 1))
+outer(net.layers, net.params, x, out, workspace)
+print(out[0, 0], outer.stats.cache_hits.total(), size.stats.cache_hits.total())
+"""
+
+
+def test_a_user_s_cached_function_is_compiled_anew_after_an_upgrade(copy_of_package, tmp_path):
+    environment, folder = copy_of_package
+    script = tmp_path / "user.py"
+    script.write_text(CALLER)
+    assert user(script, environment) == ["-0.01", "0", "0"]
+    assert user(script, environment) == ["-0.01", "1", "1"]
+    edit(folder)
+    assert user(script, environment) == ["-0.5", "0", "0"]
+    assert user(script, environment) == ["-0.5", "1", "1"]
+
+
+# ---- damaged files
+
+
+class Explosive:
+    """What must not be unpickled."""
+
+    def __reduce__(self):
+        return explode, ()
+
+
+def explode():
+    raise AssertionError("a damaged file was unpickled")
+
+
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def damages(content, rng, flips):
+    """Damaged copies of the content of a file."""
+    yield from (flipped(content, rng.randrange(8 * len(content))) for _ in range(flips))
+    yield from (content[:length] for length in (0, 1, 63, 64, 65, len(content) - 1))
+    yield content + b"\0"
+    yield bytes(len(content))
+    yield content[:64] + pickle.dumps("something else")
+
+
+def test_a_damaged_file_is_never_unpickled(tmp_path):
+    files = cache._Files(tmp_path, "base", "module.function")
+    files.save("key", ["data"])
+    assert files.load("key") == ["data"]
+    assert files.load("another") is None
+    files.save("key", Explosive())
+    with pytest.raises(AssertionError):
+        files.load("key")
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for content in damages(whole, random.Random(0), 200):
+        path.write_bytes(content)
+        assert files.load("key") is None
+
+
+def test_a_file_of_another_function_key_or_edition_is_none(tmp_path, monkeypatch):
+    files = cache._Files(tmp_path, "base", "module.function")
+    files.save("key", Explosive())
+    (path,) = tmp_path.iterdir()
+    files.save("other", ["data"])
+    (other,) = set(tmp_path.iterdir()) - {path}
+    other.write_bytes(path.read_bytes())
+    assert files.load("other") is None
+    assert cache._Files(tmp_path, "base", "module.namesake").load("key") is None
+    monkeypatch.setattr(cache, "edition", lambda: "the next")
+    assert files.load("key") is None
+    files.save("key", ["data"])  # in the same place: editions do not pile up
+    assert files.load("key") == ["data"]
+    assert set(tmp_path.iterdir()) == {path, other}
+    files.flush()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_kernel_is_not_loaded(tmp_path, monkeypatch):
+    """The real files, through Numba's own way to them."""
+    fp.Network(1, [fp.Dense(1)], dtype="float64").predict([[1.0]])
+    (result,) = [r for r in batches.predict.overloads.values() if "float64" in str(r.signature)]
+    stored = cache.PackageCache(batches.predict.py_func)
+    stored._cache_file._folder = tmp_path
+    stored.save_overload(result.signature, result)
+    (path,) = tmp_path.iterdir()
+    whole, context = path.read_bytes(), result.target_context
+    for content in damages(whole, random.Random(1), 40):
+        path.write_bytes(content)
+        assert stored.load_overload(result.signature, context) is None
+    path.write_bytes(whole)
+    assert stored.load_overload(result.signature, context) is not None
+
+
+EVERYTHING = """
+import sys
+import numpy as np
+import flatprop as fp
+from flatprop.kernels import batches
+results = []
+for dtype in ("float32", "float64"):
+    layers = [fp.Dense(4, "tanh"), fp.Dense(2, "leaky_relu")]
+    net = fp.Network(3, layers, dtype=dtype, rng=0)
+    x = np.linspace(-1, 1, 15, dtype=dtype).reshape(5, 3)
+    y = np.ones((5, 2), dtype)
+    results += [net.predict(x).tobytes().hex(), net.loss(x, y).hex()]
+    s, out = fp.specialize(net), np.empty((5, 2), dtype)
+    s.forward(net.params, x, out)
+    results += [out.tobytes().hex(), s.sgd_steps(net.params, x, y, None, 0.1, 3).hex()]
+    table = fp.c_functions(dtype, only=["workspace_size", "gradient_workspace_size"])
+    network = fp.c_network(net)
+    results += [table.workspace_size(network, 5), table.gradient_workspace_size(network, 5)]
+print(*results)
+"""
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mark.slow)])
+def test_flipped_bits_change_no_result(copy_of_package, tmp_path, rounds):
+    environment, _ = copy_of_package
+    expected = run(EVERYTHING, **environment)
+    rng = random.Random(rounds)
+    files = sorted((tmp_path / "cache").rglob("*.nb*"))
+    assert len(files) == 10
+    whole = {path: path.read_bytes() for path in files}
+    for number in range(rounds):
+        for path in files:
+            path.write_bytes(flipped(whole[path], rng.randrange(8 * len(whole[path]))))
+        if number % 2:  # and some of them under the name of another
+            one, other = rng.sample(files, 2)
+            one.write_bytes(whole[other])
+        assert run(EVERYTHING, **environment) == expected
+    assert sorted((tmp_path / "cache").rglob("*.nb*")) == files
+    counted = "print(batches.predict._cache_hits.total())"
+    assert run(EVERYTHING + counted, **environment).split()[-1] == "2"  # replaced by good ones
+
+
+# ---- records of another process
+
+ELSEWHERE = textwrap.dedent("""
+    import pickle, sys
+    import numpy as np
+    from flatprop import kernels
+    from flatprop.kernels import checked
+    nets, params, x, y = pickle.loads(sys.stdin.buffer.read())
+    for layers, objectives in nets:
+        workspace = np.empty(kernels.gradient_workspace_size(layers, 4))
+        out, gradient = np.zeros((4, 2)), np.zeros_like(params)
+        kernels.forward(layers, params, x, out, workspace)
+        arguments = layers, objectives, params, x, y, None, gradient, workspace
+        assert np.isnan(kernels.loss_and_gradient(*arguments))
+        assert np.isnan(kernels.loss(*arguments[:6], workspace))
+        product = np.zeros_like(params)
+        kernels.hessian_vector_product(*arguments[:3], params, x, y, None, product, workspace)
+        for array in (gradient, product):
+            assert np.isnan(array).any()
+        try:
+            checked.loss_and_gradient(*arguments)
+        except ValueError as error:
+            assert "another process" in str(error), error
+        else:
+            raise AssertionError
+        print(*np.isnan(out).all(axis=0))
+""")
+
+
+def test_records_of_another_process_give_nan(tmp_path):
+    from test_own_functions import squared, swish
+
+    x, y = np.ones((4, 3)), np.zeros((4, 2))
+    layers = [fp.Dense(5, swish), fp.Dense(2)]
+    own = fp.Network(3, layers, squared, "float64", rng=0)
+    plain = fp.Network(3, [fp.Dense(5), fp.Dense(2)], "mse", "float64", rng=0)
+    np.save(tmp_path / "layers.npy", own.layers)
+    ways = [
+        (own.layers, own.objectives),
+        (np.array(own.layers), own.objectives.copy()),
+        (np.load(tmp_path / "layers.npy"), plain.objectives),
+        (np.frombuffer(own.layers.tobytes(), own.layers.dtype), plain.objectives),
+        (plain.layers, own.objectives),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        input=pickle.dumps((ways, own.params, x, y)),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().split() == ["True", "True"] * 4 + ["False", "False"]
