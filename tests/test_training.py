@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from tests.reference import Twin, updating
 
 import flatprop as fp
 
@@ -48,14 +49,50 @@ def test_full_batch_loss_is_measured_before_the_update(data):
     assert history.loss == pytest.approx(expected, rel=1e-13)
 
 
-def test_mini_batch_loss_is_the_mean_over_batches(data):
+def test_an_epoch_without_updates_has_the_loss_of_all_samples():
+    """The last row is alone in its batch, and far away."""
+    X = np.random.default_rng(0).normal(size=(129, 1))
+    y = X[:, 0].copy()
+    y[-1] = 100.0
+    net = fp.Network(1, [fp.Dense(1)], dtype="float64", rng=0)
+    whole = net.loss(X, y)
+    options = {"optimizer": fp.SGD(0.0), "epochs": 2}
+    for more in ({"shuffle": False}, {"shuffle": True}, {"batch_size": 7}, {"batch_size": None}):
+        assert net.fit(X, y, **options, **more).loss == pytest.approx([whole] * 2, rel=1e-13)
+    mean_of_batches = np.mean([net.loss(X[i : i + 32], y[i : i + 32]) for i in range(0, 129, 32)])
+    assert mean_of_batches > 15 * whole  # what it was before
+
+
+WEIGHTS = {
+    "none": None,
+    "of all kinds": np.random.default_rng(2).integers(0, 4, 101) / 2,
+    "of whole batches": np.repeat([1.0, 0.0, 3.0, 0.0, 0.5], [20, 30, 20, 20, 11]),
+    "of the last row alone": np.r_[np.zeros(100), 2.0],
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "ssr", "mae"])
+@pytest.mark.parametrize("batch_size", [10, 32, None])
+def test_every_batch_counts_with_its_share(data, loss, weights, batch_size):
+    (X, y), w = data, WEIGHTS[weights]
+    net = make(loss=loss, dtype="float64")
+    twin = Twin(net)
+    expected = twin.fit(X, y, updating("sgd"), [1e-3] * 3, batch_size=batch_size, w=w)
+    options = {"epochs": 3, "shuffle": False, "batch_size": batch_size}
+    history = net.fit(X, y, optimizer=fp.SGD(1e-3), sample_weight=w, **options)
+    assert history.loss == pytest.approx(expected, rel=1e-12)
+    assert net.params == pytest.approx(twin.theta, rel=1e-9, abs=1e-9)
+
+
+def test_tol_sees_the_loss_with_its_shares(data):
+    """In the plain mean of the batches the last row, alone in its batch, never settles."""
     X, y = data
-    net = make(dtype="float64")
-    still = net.copy()
-    history = net.fit(X, y, optimizer=fp.SGD(0.0), epochs=1, batch_size=40, shuffle=False)
-    batches = [still.loss(X[i : i + 40], y[i : i + 40]) for i in (0, 40, 80)]
-    assert history.loss == pytest.approx([np.mean(batches)], rel=1e-13)
-    assert np.array_equal(net.params, still.params)
+    y = y.copy()
+    y[-1] += 30
+    history = make().fit(X, y, optimizer=fp.SGD(1e-3), batch_size=50, epochs=500, tol=2e-3)
+    assert history.stopped_by == "converged"
+    assert (np.abs(np.diff(history.loss)) <= 2e-3).tolist()[-1]
 
 
 def test_validation_is_measured_after_the_epoch(data):

@@ -18,6 +18,14 @@ from flatprop import frames
 Array = NDArray[Any]
 
 
+class LeftOut(int):
+    """A whole number as a default that can be told from the same number when it is given."""
+
+
+DEFAULT_BATCH_SIZE = LeftOut(32)
+"""That of `Network.fit`."""
+
+
 def choice(what: str, name: object, options: Iterable[str]) -> str:
     """`name`, if it is one of `options`."""
     options = list(options)
@@ -229,6 +237,10 @@ def _within(array: Array, low: float, high: float, why: str, first: int) -> None
         raise ValueError(f"{_where('y', place, first)} is {array[place]}; {why}")
 
 
+class NoWeightError(ValueError):
+    """No sample has a weight."""
+
+
 def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     """(rows,), or empty for None."""
     if value is None:
@@ -241,8 +253,19 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     if (array < 0).any():
         place = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
-    if not array.any():
-        raise ValueError("every sample_weight is zero: nothing would be learnt")
+    total = float(array.sum(dtype=np.float64))
+    if total == 0 and np.any(np.asarray(value)):
+        raise ValueError(
+            f"every sample_weight is so small that it is 0 in {dtype}; divide them by their mean"
+        )
+    if total == 0:
+        raise NoWeightError("every sample_weight is zero: nothing would be learnt or measured")
+    # A mean is divided by their sum, in the network's dtype.
+    if not (math.isfinite(total) and 1 / total < np.finfo(dtype).max):
+        raise ValueError(
+            f"the sample_weight add up to {total:g}, which {dtype} has no room for; divide them "
+            "by their mean"
+        )
     return array
 
 

@@ -440,7 +440,7 @@ class Network:
         *,
         optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
-        batch_size: int | None = 32,
+        batch_size: int | None = checks.DEFAULT_BATCH_SIZE,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,

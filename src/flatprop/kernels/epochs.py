@@ -27,7 +27,7 @@ AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
 # ... and of Progress.sums
-BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_BATCHES, BATCH_WEIGHT = range(5)
+BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_WEIGHT, BATCH_WEIGHT = range(5)
 
 
 class Model(NamedTuple):
@@ -77,8 +77,9 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses and their number,
-    the batch's Σ w."""
+    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
+    they count together; what the batch counts. A batch counts its Σ w, or 1 where the loss is a
+    sum."""
     losses: Any
     """(epochs,) float64."""
 
@@ -150,7 +151,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             if epoch > 0:  # the first may go on with the sums of other data
-                sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
+                sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
             if order.size > 0:
                 shuffle(seed, epoch, order)
 
@@ -184,8 +185,10 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
-                sums[EPOCH_LOSS] += batch_loss
-                sums[EPOCH_BATCHES] += 1
+                sums[EPOCH_WEIGHT] += sums[BATCH_WEIGHT]
+                # A mean that goes on from batch to batch: that of one batch is its loss exactly.
+                share = sums[BATCH_WEIGHT] / sums[EPOCH_WEIGHT]
+                sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 settings[STEP] = cursor[UPDATES]
                 settings[LEARNING_RATE] = rate
@@ -212,13 +215,14 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             if stop == last_row and when == AFTERWARDS:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
-                    sums[EPOCH_LOSS] += penalise(layers, strength, params, gradient)
+                    share = sums[BATCH_WEIGHT] / sums[EPOCH_WEIGHT]
+                    sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
         cursor[ROW] = stop
         if stop < samples:
             continue
 
-        losses[epoch] = sums[EPOCH_LOSS] / sums[EPOCH_BATCHES]
+        losses[epoch] = sums[EPOCH_LOSS]
         cursor[EPOCH] = epoch + 1
         cursor[ROW] = 0
         if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:

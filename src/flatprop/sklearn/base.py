@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
 from flatprop.sklearn import settings
 from flatprop.sklearn.fitted import Fitted
@@ -17,6 +18,7 @@ from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
 from flatprop.solvers import Solver
+from flatprop.training import divergence
 
 
 class BaseMLP(CallbackSupportMixin, Fitted):
@@ -167,14 +169,42 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         else:
             descend(self, task, optimizer, incremental)
         task.reports.end()
-        kept_the_best = self.early_stopping and not isinstance(optimizer, Solver)
-        # Interrupted in its first epoch, a training has no loss.
-        if not (kept_the_best or math.isfinite(getattr(self, "loss_", 0.0))):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
-            )
+        self._tell_of_divergence(task, isinstance(optimizer, Solver))
         return self
+
+    def _tell_of_divergence(self, task: Task, solved: bool) -> None:
+        """Raise where nothing was learnt, warn where the best weights of a divergence are kept."""
+        # Interrupted in its first epoch, a training has neither loss nor scores.
+        finite = math.isfinite(getattr(self, "loss_", 0.0))
+        scores = (self.validation_scores_ or []) if self.early_stopping and not solved else []
+        scored = any(map(math.isfinite, scores))
+        if finite and (scored or not scores):
+            return
+        updates = 1 if solved else self._optimizer.updates
+        steps = f"a smaller learning_rate_init (it was {self.learning_rate_init:g})"
+        cause, advice = divergence.of_updates(
+            task.net, task.data, updates, "more regularisation (alpha)" if solved else steps
+        )
+        if finite:
+            what = "No validation score was finite: the outputs for the validation set overflow"
+        elif scored:
+            what = f"The training diverged in iteration {self.n_iter_}: its loss is not finite"
+        else:
+            what = (
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed"
+            )
+        kept = (
+            " The weights with the best validation score so far, "
+            f"{self.best_validation_score_:g}, were kept."
+            if scored
+            else ""
+        )
+        advice = advice.replace('dtype="float64"', "X in float64")
+        message = f"{what}{f'; {cause}' if cause else ''}.{kept} Try {advice}."
+        if not scored:
+            raise ValueError(message)
+        warn(message, DivergenceWarning)
 
     def _prepared(
         self,
@@ -218,6 +248,11 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             return None
         if X is None or y is None:
             raise ValueError("a validation set needs both X_val and y_val")
+        if weight is not None and not np.any(weight):
+            raise ValueError(
+                "every sample_weight_val is zero: nothing would be measured; give some samples of "
+                "the validation set a weight, or leave the validation set out"
+            )
         X, y = self._validated(X, y, True, False)
         return Samples(X, self._encode(y), self._weights(X, y, weight))
 

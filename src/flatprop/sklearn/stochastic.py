@@ -6,10 +6,11 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
+from flatprop.alerts import warn
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.batches import Data
-from flatprop.sklearn.reports import Reports, warn
+from flatprop.sklearn.reports import Reports
 from flatprop.sklearn.samples import Task
 from flatprop.training.trainer import Trainer
 
@@ -139,7 +140,7 @@ def _count_without_improvement(estimator: Any) -> None:
     """Update the count of epochs in a row that were not better by `tol`, and the best."""
     if estimator.early_stopping:
         score, best = estimator.validation_scores_[-1], estimator.best_validation_score_
-        worse = score < best + estimator.tol
+        worse = not score >= best + estimator.tol  # a score that is NaN is
         if score > best:
             estimator.best_validation_score_ = score
     else:

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop import checks, files
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
 from flatprop.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
+from flatprop.training import divergence
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-
-
-class DivergenceWarning(RuntimeWarning):
-    """The loss became NaN or infinite during training."""
 
 
 class Training(ABC):
@@ -65,6 +62,8 @@ class Training(ABC):
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
         self.message = ""
+        self.only_validation = False
+        """Whether it is the loss of the validation data that is not finite."""
 
     # ---- what each kind of training says for itself
 
@@ -90,7 +89,12 @@ class Training(ABC):
         """Leave the network with finite parameters, wherever the loop was left."""
 
     @abstractmethod
-    def _divergence_message(self) -> str: ...
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        """Where the training loss ceased to be finite, in what, why, and what to try."""
+
+    @abstractmethod
+    def _advice_on_steps(self) -> str:
+        """What to try where the steps have led too far."""
 
     def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
         """Hear of the loss that early stopping looks at."""
@@ -125,7 +129,7 @@ class Training(ABC):
             time.perf_counter() - began,
         )
         if stopped_by == "diverged":
-            warnings.warn(self.message, DivergenceWarning, stacklevel=4)
+            warn(self.message, DivergenceWarning)
         return history
 
     def _after_epoch(self, before: Array | None) -> str:
@@ -141,6 +145,7 @@ class Training(ABC):
             val_loss = self.network.loss_of(*self.validation)
             self.val_losses.append(val_loss)
             if not math.isfinite(val_loss):
+                self.only_validation = True
                 return "diverged"
         monitored = loss if val_loss is None else val_loss
         rate = self.learning_rate(epoch)
@@ -157,6 +162,16 @@ class Training(ABC):
             if wants_to_stop(callback(report)):
                 reason = reason or "callback"
         return reason
+
+    def _divergence_message(self) -> str:
+        if not self.only_validation:
+            return divergence.told(*self._cause_of_divergence())
+        assert self.validation is not None
+        epoch = self.epochs_done - 1
+        loss, steps = float(self.losses[epoch]), self._advice_on_steps()
+        why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
+        what = "the loss of the validation data is not finite"
+        return divergence.told(f"in epoch {epoch}", what, *why)
 
     def _settled(self) -> bool:
         """Whether the last two losses are within `tol` of each other."""
@@ -205,6 +220,11 @@ def _checked_validation(
         raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
     try:
         data = network.samples(*validation_data)
+    except checks.NoWeightError:
+        raise ValueError(
+            "validation_data: every sample_weight is zero: nothing would be measured; give some "
+            "of these samples a weight, or leave validation_data out"
+        ) from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
     return data, network.block(data)

@@ -84,6 +84,10 @@ class Descent(Updating):
         self.safe.fall_back(self.network.params)
 
     @property
+    def _data_at_hand(self) -> Any:
+        return self.data
+
+    @property
     def _mini_batches(self) -> bool:
         return bool(self.updates.batch_size < self.data.rows)
 

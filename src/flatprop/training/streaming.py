@@ -9,7 +9,6 @@ from flatprop.kernels import epochs as loop
 from flatprop.sources import Parts
 from flatprop.training.iterables import Batches
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.solving import DEFAULT_BATCH_SIZE
 from flatprop.training.trainer import Trainer
 from flatprop.training.updating import Updating
 
@@ -31,7 +30,7 @@ class Streaming(Updating):
                 "sample_weight has no meaning beside batches; give it in each of them, as "
                 "(X, y, sample_weight)"
             )
-        if self.batch_size != DEFAULT_BATCH_SIZE:
+        if not self.batch_size_left_out:
             raise ValueError(
                 "batch_size has no meaning beside batches, each of which is one update; leave it "
                 "out"
@@ -81,6 +80,10 @@ class Streaming(Updating):
 
     def _keep_finite(self) -> None:
         self.safe.fall_back(self.network.params)
+
+    @property
+    def _data_at_hand(self) -> Any:
+        return self.trainer.data_at_hand
 
     # ---- interruption and continuation
 

@@ -114,6 +114,11 @@ class Trainer:
         self._updates.release()
 
     @property
+    def data_at_hand(self) -> Any:
+        """The samples of the last part; None before the first and after `release`."""
+        return getattr(self._updates, "data", None)
+
+    @property
     def updates(self) -> int:
         """How many updates there were; assign, with `state`, to go on from a saved one."""
         return int(self._progress.cursor[loop.UPDATES])
