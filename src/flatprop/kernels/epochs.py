@@ -69,6 +69,9 @@ class Plan(NamedTuple):
     """Two successive losses as close as this end the training; below 0 never."""
     each_epoch: bool
     """Whether to return after every epoch."""
+    by_rows: bool
+    """Whether a batch counts its rows in the mean over an epoch, as scikit-learn has it, and not
+    its Σ w."""
 
 
 class Progress(NamedTuple):
@@ -78,8 +81,7 @@ class Progress(NamedTuple):
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
     """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
-    they count together; what the batch counts. A batch counts its Σ w, or 1 where the loss is a
-    sum."""
+    they count together; the batch's Σ w, or 1 where the loss is a sum."""
     losses: Any
     """(epochs,) float64."""
 
@@ -140,7 +142,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     layers, objectives, params = model
     all_x, all_y, all_weights, samples = data
     code, settings, state, trainable, clip_norm, penalty, when = rule
-    rates, batch_size, seed, tol, each_epoch = plan
+    rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
     objective = objectives[0]
@@ -166,7 +168,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if objective.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
-        scale = sums[BATCH_SCALE]
+        scale, share = sums[BATCH_SCALE], 0.0
         rate = rates[min(epoch, rates.size - 1)]
         if scale > 0:
             x = matrix(all_x, start * inputs, rows, inputs)
@@ -185,9 +187,12 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
-                sums[EPOCH_WEIGHT] += sums[BATCH_WEIGHT]
+                counts = sums[BATCH_WEIGHT]
+                if by_rows and objective.divisor > 0:
+                    counts = float(last_row - first_row)
+                sums[EPOCH_WEIGHT] += counts
                 # A mean that goes on from batch to batch: that of one batch is its loss exactly.
-                share = sums[BATCH_WEIGHT] / sums[EPOCH_WEIGHT]
+                share = counts / sums[EPOCH_WEIGHT]
                 sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 settings[STEP] = cursor[UPDATES]
@@ -215,7 +220,6 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             if stop == last_row and when == AFTERWARDS:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
-                    share = sums[BATCH_WEIGHT] / sums[EPOCH_WEIGHT]
                     sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
         cursor[ROW] = stop

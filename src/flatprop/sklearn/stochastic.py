@@ -124,6 +124,7 @@ def _trainer(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool
         return left
     seed = task.random.randint(2**31 - 1)
     trainer = Trainer(task.net, optimizer, penalty=float(estimator.alpha), rng=seed)
+    trainer._by_rows = True
     estimator._optimizer = trainer
     return trainer
 

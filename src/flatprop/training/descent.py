@@ -53,7 +53,7 @@ class Descent(Updating):
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
         plan = loop.Plan(
-            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch
+            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
         )
         while True:
             before = None

@@ -65,6 +65,9 @@ class Trainer:
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
+    _by_rows = False
+    """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
+
     def __init__(
         self,
         network: "Network",
@@ -254,7 +257,8 @@ class Trainer:
         self._updates.take(data, batch_size, shuffle)
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
-        return loop.Plan(rates, self._updates.batch_size, self._seed, -1.0, False)
+        size = self._updates.batch_size
+        return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
