@@ -8,6 +8,7 @@ import numpy as np
 from flatprop import checks, files
 from flatprop.callbacks import Checkpoint
 from flatprop.kernels import batches
+from flatprop.solvers import LevenbergMarquardt
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
 from flatprop.training import divergence
@@ -16,6 +17,10 @@ from flatprop.training.snapshot import is_finite
 
 if TYPE_CHECKING:
     from flatprop.network import Network
+
+
+UNEXPLAINED = 0.1
+"""The part of the targets' variance beyond which `History.message` says what is left."""
 
 
 class Solving(Training):
@@ -125,8 +130,22 @@ class Solving(Training):
             self.message = f"the loss changed by no more than tol = {self.tol:g}"
         elif not reason and self.epochs_done == self.epochs:
             reason = "epochs"
+        if reason == "converged":
+            self.message += self._far_from_a_fit()
         self.stopped_by = reason
         return bool(reason)
+
+    def _far_from_a_fit(self) -> str:
+        """A word where a rule ended the training with more than a tenth of the variance left."""
+        left = self.objective.unexplained()
+        if not left > UNEXPLAINED:
+            return ""
+        relative = isinstance(self.solver, LevenbergMarquardt) and not self.solver.relative
+        return (
+            f"; this is far from a fit, for {100 * left:.3g} % of the targets' variance is left: "
+            "unless the targets are that noisy, try inputs and targets scaled to about 1, other "
+            "initial parameters" + (", or relative=True" if relative else "")
+        )
 
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
         cause, advice = divergence.cause_in_samples(self.network, self.data)
