@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
-from flatprop.sklearn import settings
+from flatprop.sklearn import plain, settings
 from flatprop.sklearn.fitted import Fitted
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
 from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
@@ -223,7 +223,8 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         self._note_classes(y)
         training = Samples(X, self._encode(y), self._weights(X, y, sample_weight))
         held_out = self._validation_set(*validation)
-        random = check_random_state(self.random_state)
+        # In a stream that goes on nothing is drawn from it but, at times, a new optimizer's seed.
+        random = check_random_state(self.random_state) if first or not incremental else None
         units = self._units(training.y)
         if first:
             self._new_network(X.shape[1], units, X.dtype, random)
@@ -272,9 +273,10 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     def _outputs(self, X: Any) -> Array:
         """What the network says of new samples."""
         check_is_fitted(self, "coefs_")
-        X = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
-        )
+        if not plain.inputs(self, X):
+            X = validate_data(
+                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
+            )
         return self._current().predict(X)
 
     # ---- as scikit-learn sees it

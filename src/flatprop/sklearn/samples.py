@@ -82,4 +82,5 @@ class Task(NamedTuple):
     held: HeldOut | None
     reports: Any
     """A `reports.Reports`."""
-    random: np.random.RandomState
+    random: np.random.RandomState | None
+    """None where a stream goes on."""

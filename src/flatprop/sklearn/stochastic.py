@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from flatprop.alerts import warn
 from flatprop.formulas.optimizers import SGD, Optimizer
@@ -122,7 +123,8 @@ def _trainer(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool
     if incremental and left is not None and left.network is task.net:
         left.penalty = float(estimator.alpha)
         return left
-    seed = task.random.randint(2**31 - 1)
+    random = task.random or check_random_state(estimator.random_state)
+    seed = random.randint(2**31 - 1)
     trainer = Trainer(task.net, optimizer, penalty=float(estimator.alpha), rng=seed)
     trainer._by_rows = True
     estimator._optimizer = trainer

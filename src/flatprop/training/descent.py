@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flatprop.checks import is_finite
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
-from flatprop.training.snapshot import Snapshot, is_finite
+from flatprop.training.snapshot import Snapshot
 from flatprop.training.updates import Updates
 from flatprop.training.updating import Updating
 

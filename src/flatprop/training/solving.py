@@ -13,7 +13,6 @@ from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
 from flatprop.training import divergence
 from flatprop.training.base import Training
-from flatprop.training.snapshot import is_finite
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -119,7 +118,7 @@ class Solving(Training):
         self.kept[:] = self.network.params
         self.losses.append(loss)
         reason = self._after_epoch(before)
-        if is_finite(self.network.params):  # a callback may have changed them
+        if checks.is_finite(self.network.params):  # a callback may have changed them
             self.kept[:] = self.network.params
         if self._bar is not None:
             self._show(self._bar)
