@@ -266,7 +266,8 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     if (array < 0).any():
         place = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
-    total = float(array.sum(dtype=np.float64))
+    with np.errstate(over="ignore"):  # told below
+        total = float(array.sum(dtype=np.float64))
     if total == 0 and np.any(np.asarray(value)):
         raise ValueError(
             f"every sample_weight is so small that it is 0 in {dtype}; divide them by their mean"
@@ -274,7 +275,7 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     if total == 0:
         raise NoWeightError("every sample_weight is zero: nothing would be learnt or measured")
     # A mean is divided by their sum, in the network's dtype.
-    if not (math.isfinite(total) and 1 / total < np.finfo(dtype).max):
+    if not (math.isfinite(total) and 1 / total < float(np.finfo(dtype).max)):
         raise ValueError(
             f"the sample_weight add up to {total:g}, which {dtype} has no room for; divide them "
             "by their mean"

@@ -18,7 +18,7 @@ from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
 from flatprop.solvers import Solver
-from flatprop.training import divergence
+from flatprop.training import divergence, resolution
 
 
 class BaseMLP(CallbackSupportMixin, Fitted):
@@ -239,6 +239,9 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             optimizer.check(net, net.params.size)
         take = net.data if whole else net.samples
         data = take(training.X, self._targets(training.y), training.weight)
+        if not incremental:
+            names = getattr(self, "feature_names_in_", None)
+            resolution.look_at(training.X, data, net.inputs, net.dtype, names)
         held = None if held_out is None else HeldOut(self, net, held_out)
         return Task(net, data, held, Reports(self, net, X, y, sample_weight), random)
 

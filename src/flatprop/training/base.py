@@ -15,7 +15,7 @@ from flatprop.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
-from flatprop.training import divergence
+from flatprop.training import divergence, resolution
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -56,6 +56,7 @@ class Training(ABC):
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
+        resolution.look_at(X, self.data, network.inputs, network.dtype)
 
         self.val_losses: list[float] = []
         self.best_loss = math.inf

@@ -8,6 +8,7 @@ import numpy as np
 from flatprop.kernels import epochs as loop
 from flatprop.sources import Parts
 from flatprop.training.iterables import Batches
+from flatprop.training.resolution import Watch, Watched, warn_of
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.trainer import Trainer
 from flatprop.training.updating import Updating
@@ -57,14 +58,18 @@ class Streaming(Updating):
     # ---- the run
 
     def _loop(self, bar: Any) -> str:
-        for epoch in range(self.epochs_done, self.epochs):
+        watch = Watch(self.network.inputs, self.network.dtype)
+        for epoch in range(first := self.epochs_done, self.epochs):
+            data = Watched(self.data, watch) if epoch == first else self.data
             self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
             # By the number of the epoch, so that a resumed training takes the same order.
             self.trainer.rng = np.random.default_rng([self.seed, epoch])
             try:
-                loss = self.trainer.go_through(self.data, self.batch_size, self.shuffle, self.safe)
+                loss = self.trainer.go_through(data, self.batch_size, self.shuffle, self.safe)
             finally:
                 self.cursor[loop.UPDATES] = self.trainer.updates
+            if epoch == first:
+                warn_of(watch, self.network.dtype)
             if not math.isfinite(loss):
                 return "diverged"
             self.losses.append(loss)

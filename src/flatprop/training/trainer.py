@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop import checks
+from flatprop import checks, other_names
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels import batches
@@ -68,6 +68,7 @@ class Trainer:
     _by_rows = False
     """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
 
+    @other_names.suggests(other_names.TRAINER)
     def __init__(
         self,
         network: "Network",
@@ -135,6 +136,7 @@ class Trainer:
         """(slots, parameters): what the optimizer remembers, writable."""
         return self._updates.rule.state
 
+    @other_names.suggests(other_names.PARTIAL_FIT)
     def partial_fit(
         self,
         X: ArrayLike,
