@@ -256,23 +256,30 @@ class Twin:
         return value, flat(dW, db)
 
     def fit(self, X, y, update, rates, *, batch_size=None, w=None, trainable=None, clip_norm=None):
-        """Train by `update`, one rate per epoch, in the order of the rows; losses by epoch."""
+        """Train by `update`, one rate per epoch, in the order of the rows; losses by epoch.
+
+        The loss of an epoch is the mean of its batches' losses before their updates. A batch
+        counts its Σ w, or 1 where the loss is a sum; one without weight is passed over.
+        """
         n = len(X)
         w = np.ones(n) if w is None else np.asarray(w, float)
         trained = np.ones(self.theta.size, bool) if trainable is None else trainable
         state, step, losses = {}, 0, []
         for rate in rates:
-            epoch = []
+            epoch, shares = [], []
             for start in range(0, n, batch_size or n):
                 batch = slice(start, start + (batch_size or n))
+                if not w[batch].any():
+                    continue
                 value, g = self.loss_and_gradient(X[batch], y[batch], w[batch])
                 epoch.append(value)
+                shares.append(1 if LOSSES[self.loss_name][1] == "nothing" else w[batch].sum())
                 g = g[trained]
                 if clip_norm is not None:
                     g = g * min(1, clip_norm / (np.linalg.norm(g) + 1e-6))
                 step += 1
                 self.theta[trained] = update(self.theta[trained], g, state, step, rate)
-            losses.append(np.mean(epoch))
+            losses.append(np.average(epoch, weights=shares))
         return np.array(losses)
 
 

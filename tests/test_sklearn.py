@@ -50,7 +50,7 @@ def test_the_conventions_of_scikit_learn(estimator, check):
 
 # ---- the same as scikit-learn's
 
-EARLY = {"early_stopping": True, "batch_size": 54}
+EARLY = {"early_stopping": True}
 SAME = {
     "relu": ("MLPRegressor", NUMBERS, {"hidden_layer_sizes": (8, 5)}),
     "tanh": ("MLPRegressor", NUMBERS, {"activation": "tanh"}),
@@ -71,12 +71,8 @@ SAME = {
     "names": ("MLPClassifier", NAMES, {}),
     "poisson": ("MLPRegressor", COUNTS, {"loss": "poisson", "learning_rate_init": 1e-3}),
     "early stopping": ("MLPClassifier", CLASSES, EARLY),
-    "early stopping, binary": (
-        "MLPClassifier",
-        BINARY,
-        {"early_stopping": True, "batch_size": 54},
-    ),
-    "early stopping, numbers": ("MLPRegressor", PAIRS, {"early_stopping": True, "batch_size": 54}),
+    "early stopping, binary": ("MLPClassifier", BINARY, EARLY),
+    "early stopping, numbers": ("MLPRegressor", PAIRS, EARLY),
 }
 
 
@@ -93,9 +89,10 @@ def furthest(one, other):
 @quiet
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", SAME)
-def test_gradient_descent_goes_the_same_way(case, weighted):
+@pytest.mark.parametrize("batch_size", [60, 75])  # 75 leaves a last batch of 15
+def test_gradient_descent_goes_the_same_way(case, weighted, batch_size):
     kind, y, options = SAME[case]
-    options = {"batch_size": 60, "learning_rate_init": 0.02, **options}
+    options = {"batch_size": batch_size, "learning_rate_init": 0.02, **options}
     one, other = both(kind, y, WEIGHT if weighted else None, solver="sgd", **options)
     assert one.n_iter_ == other.n_iter_
     assert one.t_ == other.t_
@@ -571,6 +568,108 @@ def test_a_divergence_keeps_what_was_before_it():
             model.set_params(random_state=0).fit(X, NUMBERS)
     np.testing.assert_array_equal(quietly.loss_curve_, seen.loss_curve_)
     assert quietly.n_iter_ == seen.n_iter_ > 1
+
+
+DIVERGING = {"solver": "sgd", "activation": "identity", "random_state": 0}
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_divergence_with_early_stopping_keeps_the_best_and_says_so(held_out):
+    model = MLPRegressor(early_stopping=True, learning_rate_init=1.0, **DIVERGING)
+    given = {"X_val": X[180:], "y_val": NUMBERS[180:]} if held_out else {}
+    with pytest.warns(fp.DivergenceWarning, match="best validation score so far.*kept") as told:
+        model.fit(X[:180], 9 * NUMBERS[:180], **given)
+    assert told[0].filename == __file__
+    assert "smaller learning_rate_init (it was 1)" in str(told[0].message)
+    assert not math.isfinite(model.validation_scores_[-1])
+    assert model.best_validation_score_ == np.nanmax(model.validation_scores_)
+    assert np.isfinite(model.predict(X)).all()
+    if held_out:
+        assert model.score(X[180:], NUMBERS[180:]) == pytest.approx(model.best_validation_score_)
+
+
+NEVER_FINITE = {
+    "steps": (1e3, X, NUMBERS, "smaller learning_rate_init"),
+    "targets": (0.01, X, 1e200 * NUMBERS, r"targets of up to \d.*e\+200 the loss overflows"),
+    "inputs": (0.01, 1e300 * X, NUMBERS, "inputs of up to"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("case", NEVER_FINITE)
+def test_a_training_without_any_finite_score_raises(case, early_stopping):
+    rate, inputs, y, message = NEVER_FINITE[case]
+    options = {"early_stopping": early_stopping, "learning_rate_init": rate, "batch_size": 20}
+    with pytest.raises(ValueError, match=f"non-finite parameter weights.*{message}"):
+        MLPRegressor(**DIVERGING, **options).fit(inputs, y)
+
+
+def test_a_part_without_weight_is_named():
+    few = np.zeros(240)
+    few[:2] = 1
+    with pytest.raises(ValueError, match="among the 24 samples that early_stopping set aside"):
+        MLPRegressor(early_stopping=True, random_state=0).fit(X, NUMBERS, few)
+    aside = MLPRegressor(early_stopping=True, random_state=0, validation_fraction=0.99)
+    with pytest.raises(ValueError, match="among the 2 samples that are left to train on"):
+        aside.fit(X, NUMBERS, few)
+    with pytest.raises(ValueError, match="every sample_weight_val is zero"):
+        MLPRegressor().fit(X, NUMBERS, X_val=X, y_val=NUMBERS, sample_weight_val=np.zeros(240))
+    none = MLPClassifier(class_weight={False: 1, True: 0}, early_stopping=True)
+    with pytest.raises(ValueError, match=r"every weight of the validation set \(X_val, y_val\)"):
+        none.fit(X, BINARY, X_val=X[BINARY], y_val=BINARY[BINARY])
+
+
+@pytest.mark.parametrize("kind", ["names", "binary", "classes", "one number", "pairs"])
+def test_plain_arrays_go_the_same_way_as_lists(kind):
+    y = {"names": NAMES.astype(str), "binary": BINARY, "classes": CLASSES}.get(kind)
+    if y is not None:
+        model = MLPClassifier(random_state=0).partial_fit(X, y, classes=np.unique(y))
+    else:
+        y = NUMBERS if kind == "one number" else PAIRS
+        model = MLPRegressor(random_state=0).partial_fit(X, y)
+    other = copy.deepcopy(model)
+    for rows in (slice(0, 1), slice(3, 20), slice(20, 22)):
+        model.partial_fit(X[rows], y[rows])
+        other.partial_fit(X[rows].tolist(), y[rows].tolist())
+        assert model.loss_ == other.loss_
+    assert furthest(model, other) == 0
+    np.testing.assert_array_equal(model.predict(X[:5]), other.predict(X[:5].tolist()))
+
+
+LATER = {
+    "NaN": (lambda: (np.full((2, 6), np.nan), CLASSES[:2]), "contains NaN"),
+    "columns": (lambda: (X[:2, :3], CLASSES[:2]), "expecting 6 features"),
+    "rows": (lambda: (X[:2], CLASSES[:3]), "inconsistent numbers of samples"),
+    "a new class": (lambda: (X[:2], np.array([0, 7])), "not in `self.classes_`"),
+    "a class below": (lambda: (X[:2], np.array([-1, 0])), "not in `self.classes_`"),
+    "half a class": (lambda: (X[:2], np.array([0.5, 1.0])), "Unknown label type"),
+    "nothing": (lambda: (X[:0], CLASSES[:0]), "0 sample"),
+    "one row": (lambda: (X[0], CLASSES[:1]), "Expected 2D array"),
+    "other classes": (lambda: (X[:2], CLASSES[:2], None, [0, 1]), "not the same as on last call"),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_a_later_part_of_a_stream_is_still_validated(case):
+    given, message = LATER[case]
+    model = MLPClassifier(random_state=0).partial_fit(X, CLASSES, classes=[0, 1, 2])
+    before = model.network_.params.copy()
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(*given())
+    np.testing.assert_array_equal(model.network_.params, before)
+
+
+def test_timestamps_in_float32_are_told_of():
+    stamps = np.column_stack([X[:, 0], 1.7e9 + 60 * np.arange(240)]).astype("float32")
+    model = MLPRegressor(callbacks=lambda epoch: True)
+    with pytest.warns(fp.ResolutionWarning, match="column 1 of X ranges from") as told:
+        model.fit(stamps, NUMBERS)
+    assert told[0].filename == __file__
+    pandas = pytest.importorskip("pandas", reason="the frame is one of pandas")
+    with pytest.warns(fp.ResolutionWarning, match="column 'time' of X"):
+        model.fit(pandas.DataFrame(stamps, columns=["place", "time"]), NUMBERS)
+    model.fit(stamps.astype("float64"), NUMBERS)
 
 
 REFUSED = {

@@ -9,7 +9,6 @@ from tests.reference import Twin, forward, split
 import flatprop as fp
 from flatprop.solvers import SOLVERS, levenberg_marquardt
 from flatprop.solvers.objective import Objective
-from flatprop.training import solving
 
 optimize = pytest.importorskip("scipy.optimize")
 
@@ -176,6 +175,115 @@ def test_what_a_callback_spoils_is_not_kept():
     assert np.array_equal(net.params, seen[0])
 
 
+# ---- in the units of the targets
+
+
+def fitted(scale, solver, epochs=150, dtype="float64", offset=0.0):
+    """A network fitted to targets in other units, and what part of their variance is left."""
+    net = network("several outputs", dtype=dtype)
+    X, y, w = samples(net, 80)
+    y = scale * (y + offset)
+    history = net.fit(X, y, optimizer=solver, epochs=epochs, sample_weight=w)
+    residuals = (net.predict(X) - y) / scale
+    apart = (y - np.average(y, axis=0, weights=w)) / scale
+    left = np.average(residuals**2, axis=0, weights=w) / np.average(apart**2, axis=0, weights=w)
+    return net, history, left.mean()
+
+
+RELATIVE = fp.LevenbergMarquardt(relative=True)
+
+
+def test_the_units_of_the_targets_do_not_matter_to_relative_rules():
+    left = {scale: fitted(scale, RELATIVE)[2] for scale in (1e-8, 1e-4, 1, 1e4, 1e8)}
+    assert max(left.values()) < 0.05
+    # Powers of two leave the same digits everywhere.
+    nets, histories, _ = zip(*(fitted(2.0**k, RELATIVE, 20) for k in (-40, 20)), strict=True)
+    assert np.ldexp(histories[0].loss[1:], 120) == pytest.approx(histories[1].loss[1:], rel=1e-6)
+    hidden = nets[0].layers[-1]["weights"]
+    assert nets[0].params[:hidden] == pytest.approx(nets[1].params[:hidden], rel=1e-5)
+
+
+def test_an_offset_of_the_targets_does_not_matter_to_relative_rules():
+    assert fitted(1.0, RELATIVE, offset=1e5)[2] < 0.05
+
+
+def test_units_of_the_inputs_do_not_matter_to_relative_steps():
+    """Where W is in the inverse units, so that the network begins at the same outputs."""
+    losses = []
+    for unit in (1.0, 2.0**30):
+        net = network()
+        X, y, _ = samples(net)
+        net.weights[0][:] /= unit
+        losses.append(net.fit(unit * X, y, optimizer=RELATIVE, epochs=15).loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+def test_relative_rules_go_on_from_a_fit():
+    net, _, _ = fitted(1e6, RELATIVE)
+    X, y, w = samples(net, 80)
+    before = net.loss(X, 1e6 * y, w)
+    history = net.fit(X, 1e6 * y, optimizer=RELATIVE, epochs=5, sample_weight=w)
+    assert (np.diff(history.loss) <= 0).all()
+    assert history.loss[0] == before
+
+
+RELATIVE_RULES = {
+    "min_grad": (fp.LevenbergMarquardt(relative=True, min_grad=1e-3), "min_grad: the cosine"),
+    "goal": (fp.LevenbergMarquardt(relative=True, goal=0.2), "goal: the loss is"),
+    "mu_max": (fp.LevenbergMarquardt(relative=True, min_grad=0, mu_max=2e-3), "mu_max: no"),
+    "ftol": (fp.LevenbergMarquardt(relative=True, ftol=1e-4), "ftol: the loss fell by"),
+    "xtol": (fp.LevenbergMarquardt(relative=True, xtol=1e-2), "xtol: θ changed by"),
+}
+
+
+@pytest.mark.parametrize("rule", RELATIVE_RULES)
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_a_relative_rule(rule, scale):
+    solver, message = RELATIVE_RULES[rule]
+    net = network()
+    X, y, w = samples(net)
+    y = scale * y
+    history = net.fit(
+        X, y, optimizer=solver, epochs=3000, sample_weight=w, tol=0 if rule == "mu_max" else None
+    )
+    assert history.stopped_by == "converged"
+    assert history.message.startswith(message)
+    if rule == "min_grad":
+        r, J = residuals_and_jacobian(Twin(net), net.params, X, y, w)
+        cosines = np.abs(J.T @ r) / np.linalg.norm(J, axis=0) / np.linalg.norm(r)
+        assert cosines.max() <= 1e-3 * (1 + 1e-6)
+    if rule == "goal":
+        variance = np.average((y - np.average(y, weights=w[:, None])) ** 2, weights=w[:, None])
+        assert history.loss[-1] <= 0.2 * variance < history.loss[-2]
+    if rule == "ftol":
+        assert 0 < 1 - history.loss[-1] / history.loss[-2] <= 1e-4
+    assert net.loss(X, y, w) == pytest.approx(history.loss[-1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("lbfgs", 1e-8), ("levenberg_marquardt", 1e-8), ("levenberg_marquardt", 1e8)],
+)
+def test_a_rule_that_was_met_far_from_a_fit_says_so(name, scale):
+    _, history, left = fitted(scale, name, 500)
+    assert history.stopped_by == "converged"
+    assert left > 0.1
+    assert "far from a fit" in history.message
+    assert "% of the targets' variance is left" in history.message
+    assert ("relative=True" in history.message) == (name == "levenberg_marquardt")
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_fit_is_not_said_to_be_far(name):
+    net = network()
+    X, y, w = samples(net)
+    history = net.fit(X, y, optimizer=name, epochs=3000, sample_weight=w, tol=1e-9)
+    assert history.stopped_by == "converged"
+    assert "far from" not in history.message
+    constant = network().fit(X, 0 * y + 7, optimizer=name, epochs=1000, tol=0)
+    assert "far from" not in constant.message
+
+
 # ---- L-BFGS
 
 
@@ -322,19 +430,27 @@ def test_one_entry_per_iteration(name):
     assert "12 epochs" in repr(history)
 
 
-def test_the_default_batch_size_is_that_of_fit():
-    default = inspect.signature(fp.Network.fit).parameters["batch_size"].default
-    assert default == solving.DEFAULT_BATCH_SIZE
+def test_the_default_batch_size_can_be_told_from_the_same_number():
+    parameter = inspect.signature(fp.Network.fit).parameters["batch_size"]
+    assert str(parameter).endswith("= 32")
+    assert parameter.default == 32
+    net = network()
+    X, y, _ = samples(net)
+    for batch_size in (32, np.int64(32), 39):
+        with pytest.raises(ValueError, match="all 40 samples at once, but batch_s"):
+            net.fit(X, y, optimizer="lbfgs", batch_size=batch_size)
+    net.fit(X, y, optimizer="lbfgs", epochs=1, batch_size=parameter.default)
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_all_of_the_batch_however_it_is_put(name):
-    nets = [network() for _ in range(3)]
+    nets = [network() for _ in range(4)]
     X, y, _ = samples(nets[0])
-    for net, batch_size in zip(nets, (None, 32, 40), strict=True):
-        net.fit(X, y, optimizer=name, epochs=3, batch_size=batch_size)
-    assert np.array_equal(nets[0].params, nets[1].params)
-    assert np.array_equal(nets[0].params, nets[2].params)
+    for net, given in zip(nets, ({}, None, 40, 64), strict=True):
+        options = given if given == {} else {"batch_size": given}
+        net.fit(X, y, optimizer=name, epochs=3, **options)
+    for other in nets[1:]:
+        assert np.array_equal(nets[0].params, other.params)
 
 
 @pytest.mark.parametrize("name", BOTH)

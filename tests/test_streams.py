@@ -486,7 +486,8 @@ def test_batches_of_changing_size():
     history = net.fit(given, epochs=1)
     losses = [trainer.partial_fit(*batch) for batch in given]
     assert np.array_equal(net.params, trainer.network.params)
-    assert history.loss == pytest.approx([np.mean(losses)], rel=1e-15)
+    shares = [w.sum() for _, _, w in given]
+    assert history.loss == pytest.approx([np.average(losses, weights=shares)], rel=1e-6)
 
 
 BATCHES = {
@@ -595,7 +596,8 @@ def test_a_trainer_goes_on_where_fit_begins_anew(optimizer):
     losses = [trainer.partial_fit(*batch) for batch in batches]
     assert trainer.partial_fit(*data, batch_size=32) == expected.loss[1]
     assert np.array_equal(trainer.network.params, net.params)
-    assert np.mean(losses) == pytest.approx(expected.loss[0], rel=1e-6)
+    shares = [batch[2].sum() for batch in batches]
+    assert np.average(losses, weights=shares) == pytest.approx(expected.loss[0], rel=1e-6)
     assert trainer.updates == 2 * len(batches)
 
 
@@ -648,6 +650,27 @@ def test_the_penalty_is_a_term_of_the_loss(loss, weighted):
     step = 1e-6 * np.eye(before.size)
     slope = [(penalised(before + e) - penalised(before - e)) / 2e-6 for e in step]
     np.testing.assert_allclose((before - net.params) / 1e-3, slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ssr"])
+def test_the_loss_of_parts_counts_each_batch_with_its_share(loss, folder, small_parts):
+    """A file in parts, batches of which the last is short, weights, and a penalty."""
+    X, y, weight = samples()
+    weight[40:80] = 0  # two batches without weight
+    net = fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(2)], loss, "float64", rng=0)
+    squares = sum((W**2).sum() for W in net.weights)
+    losses, shares = [], []
+    for start in range(0, ROWS, 20):
+        part = slice(start, start + 20)
+        if not (total := weight[part].sum()):
+            continue
+        shares.append(1.0 if loss == "ssr" else total)
+        losses.append(net.loss(X[part], y[part], weight[part]) + 0.35 * squares / shares[-1])
+    assert len(losses) == 9
+    trainer = fp.Trainer(net, fp.SGD(0.0), penalty=0.7)
+    for inputs in (X, mapped(folder, X)):
+        value = trainer.partial_fit(inputs, y, weight, batch_size=20)
+        assert value == pytest.approx(np.average(losses, weights=shares), rel=1e-12)
 
 
 @every_kind

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from tests.reference import Twin, updating
 
 import flatprop as fp
 
@@ -48,14 +49,50 @@ def test_full_batch_loss_is_measured_before_the_update(data):
     assert history.loss == pytest.approx(expected, rel=1e-13)
 
 
-def test_mini_batch_loss_is_the_mean_over_batches(data):
+def test_an_epoch_without_updates_has_the_loss_of_all_samples():
+    """The last row is alone in its batch, and far away."""
+    X = np.random.default_rng(0).normal(size=(129, 1))
+    y = X[:, 0].copy()
+    y[-1] = 100.0
+    net = fp.Network(1, [fp.Dense(1)], dtype="float64", rng=0)
+    whole = net.loss(X, y)
+    options = {"optimizer": fp.SGD(0.0), "epochs": 2}
+    for more in ({"shuffle": False}, {"shuffle": True}, {"batch_size": 7}, {"batch_size": None}):
+        assert net.fit(X, y, **options, **more).loss == pytest.approx([whole] * 2, rel=1e-13)
+    mean_of_batches = np.mean([net.loss(X[i : i + 32], y[i : i + 32]) for i in range(0, 129, 32)])
+    assert mean_of_batches > 15 * whole  # what it was before
+
+
+WEIGHTS = {
+    "none": None,
+    "of all kinds": np.random.default_rng(2).integers(0, 4, 101) / 2,
+    "of whole batches": np.repeat([1.0, 0.0, 3.0, 0.0, 0.5], [20, 30, 20, 20, 11]),
+    "of the last row alone": np.r_[np.zeros(100), 2.0],
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "ssr", "mae"])
+@pytest.mark.parametrize("batch_size", [10, 32, None])
+def test_every_batch_counts_with_its_share(data, loss, weights, batch_size):
+    (X, y), w = data, WEIGHTS[weights]
+    net = make(loss=loss, dtype="float64")
+    twin = Twin(net)
+    expected = twin.fit(X, y, updating("sgd"), [1e-3] * 3, batch_size=batch_size, w=w)
+    options = {"epochs": 3, "shuffle": False, "batch_size": batch_size}
+    history = net.fit(X, y, optimizer=fp.SGD(1e-3), sample_weight=w, **options)
+    assert history.loss == pytest.approx(expected, rel=1e-12)
+    assert net.params == pytest.approx(twin.theta, rel=1e-9, abs=1e-9)
+
+
+def test_tol_sees_the_loss_with_its_shares(data):
+    """In the plain mean of the batches the last row, alone in its batch, never settles."""
     X, y = data
-    net = make(dtype="float64")
-    still = net.copy()
-    history = net.fit(X, y, optimizer=fp.SGD(0.0), epochs=1, batch_size=40, shuffle=False)
-    batches = [still.loss(X[i : i + 40], y[i : i + 40]) for i in (0, 40, 80)]
-    assert history.loss == pytest.approx([np.mean(batches)], rel=1e-13)
-    assert np.array_equal(net.params, still.params)
+    y = y.copy()
+    y[-1] += 30
+    history = make().fit(X, y, optimizer=fp.SGD(1e-3), batch_size=50, epochs=500, tol=2e-3)
+    assert history.stopped_by == "converged"
+    assert (np.abs(np.diff(history.loss)) <= 2e-3).tolist()[-1]
 
 
 def test_validation_is_measured_after_the_epoch(data):
@@ -211,6 +248,186 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(data):
         history = net.fit(X, y, epochs=5, validation_data=far)
     assert history.stopped_by == "diverged"
     assert history.epochs == len(history.val_loss) == 1
+
+
+HUGE = np.full(101, 1e38)
+NOT_FINITE = {
+    # the fit's data from X and y, options, what the message says, what it does not say
+    "validation inputs": (
+        {"validation_data": lambda X, y: (1e30 * X, y)},
+        r"loss of the validation data is not finite; that of the training data is \d.*"
+        r"reach 3\.\d+, of the validation data 3\.\d+e\+30.*scaled by the same numbers",
+    ),
+    "validation targets": (
+        {"validation_data": lambda X, y: (X, 1e25 * y)},
+        r"targets of validation_data of up to \d.*e\+25 the loss overflows float32.*targets s",
+    ),
+    "validation weights": (
+        {"validation_data": lambda X, y: (X, 10 * y, HUGE)},
+        r"weights of validation_data of up to 1e\+38.*sample_weight / sample_weight\.mean\(\)",
+    ),
+    "targets": ({"y": lambda X, y: 1e25 * y}, r"targets of up to \d.*e\+25.*targets scaled"),
+    "one target of many": (
+        {"y": lambda X, y: np.where(np.arange(101)[:, None] == 70, 1e25, y)},
+        r"targets of up to 1e\+25 the loss overflows",
+    ),
+    "weights": (
+        {"y": lambda X, y: 10 * y, "sample_weight": lambda X, y: HUGE},
+        r"sample weights of up to 1e\+38 the loss overflows float32.*only their proportions count",
+    ),
+    "weights and the initial residuals": (
+        {"sample_weight": lambda X, y: HUGE},
+        r"sample weights of up to 1e\+38",
+    ),
+    "inputs": ({"X": lambda X, y: 1e30 * X}, "not finite.*inputs and targets scaled"),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_what_is_not_finite_is_named(data, optimizer, case):
+    X, y = data
+    made, message = NOT_FINITE[case]
+    given = {name: make_it(X, y) for name, make_it in made.items()}
+    net = fp.Network(4, [fp.Dense(2)], rng=0)
+    with pytest.warns(fp.DivergenceWarning, match=message) as caught:
+        history = net.fit(
+            given.pop("X", X), given.pop("y", y), optimizer=optimizer, epochs=5, **given
+        )
+    assert history.stopped_by == "diverged"
+    assert "smaller learning rate" not in history.message
+    assert str(caught[0].message) == history.message
+    assert np.isfinite(net.params).all()
+
+
+def test_weights_of_a_sum_have_to_be_smaller():
+    net = fp.Network(1, [fp.Dense(1)], "ssr", rng=0)
+    X = np.ones((5, 1))
+    with pytest.warns(
+        fp.DivergenceWarning, match=r"weights of up to 1e\+38.*smaller sample weights"
+    ):
+        net.fit(X, 100 * X, sample_weight=HUGE[:5])
+
+
+def test_targets_of_a_batch_from_a_stream_are_named(data):
+    X, y = data
+    batches = [(X[:50], y[:50]), (X[50:], 1e25 * y[50:])]
+    with pytest.warns(fp.DivergenceWarning, match=r"after 1 updates.*targets of up to \d.*e\+25"):
+        make().fit(batches)
+
+
+def test_steps_that_ruin_the_validation_are_named(data):
+    """Training data of which one is alone: the last update of the epoch is not seen in a loss."""
+    net = fp.Network(1, [fp.Dense(1)], rng=0)
+    x = np.ones((1, 1))
+    with pytest.warns(fp.DivergenceWarning, match="validation.*smaller learning rate"):
+        net.fit(x, 5 * x, optimizer=fp.SGD(1e25), epochs=1, validation_data=(x, x))
+
+
+WEIGHTS_WITHOUT_ROOM = {
+    "float64": (np.full(9, 1e308), "add up to inf, which float64 has no room for"),
+    "float32": (np.full(9, 1e-41), "add up to 8.*e-41, which float32 has no room for"),
+    "float32 alone": (np.full(9, 1e-60), "so small that it is 0 in float32"),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS_WITHOUT_ROOM)
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_weights_that_a_dtype_has_no_room_for(case, where):
+    weight, message = WEIGHTS_WITHOUT_ROOM[case]
+    net = fp.Network(1, [fp.Dense(1)], dtype=case.split()[0], rng=0)
+    before = net.params.copy()
+    x = np.ones((9, 1))
+    given = (
+        {"sample_weight": weight} if where == "training" else {"validation_data": (x, x, weight)}
+    )
+    with pytest.raises(ValueError, match=message):
+        net.fit(x, x, **given)
+    assert np.array_equal(net.params, before)
+
+
+# ---- inputs that the dtype cannot tell apart
+
+NOW = 1.7e9
+LOST = {
+    # a column, in float64, of which a float32 network cannot tell the rows apart
+    "seconds": NOW + np.arange(300),
+    "minutes": NOW + 60 * np.arange(300),
+    "half a day": NOW + np.linspace(0, 43_200, 300),
+    "constant in float32": NOW + np.linspace(0, 50, 300),
+    "nanoseconds": 1.7e18 + 1e9 * np.arange(300),
+    "whole numbers": (NOW + np.arange(300)).astype(np.int64),
+    "negative": -NOW - np.arange(300),
+    "a flag": 1e9 + (np.arange(300) == 280),
+    "a small spread": 1 + 1e-7 * np.arange(300),
+}
+ORDINARY = {
+    "standardised": np.random.default_rng(0).normal(size=300),
+    "constant": np.full(300, NOW),
+    "zero": np.zeros(300),
+    "one-hot": (np.arange(300) == 290).astype(float),
+    "years": 1900.0 + np.arange(300) % 125,
+    "whole numbers": np.random.default_rng(0).integers(0, 10**6, 300),
+    "large": np.random.default_rng(0).integers(0, 10**9, 300),
+    "an offset": 1000 + np.random.default_rng(0).normal(size=300),
+    "months of timestamps": NOW + 86_400 * np.arange(300),
+    "tiny": 1e-30 * np.arange(300),
+    "mostly one value": np.where(np.arange(300) == 299, 5.0, 4.0),
+}
+
+
+def with_column(column):
+    return np.column_stack([np.linspace(-1, 1, 300), column])
+
+
+def fit_once(X, dtype="float32", **options):
+    net = fp.Network(2, [fp.Dense(3, "tanh"), fp.Dense(1)], dtype=dtype, rng=0)
+    return net.fit(X, np.zeros(300), epochs=1, **options)
+
+
+@pytest.mark.parametrize("case", LOST)
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_rows_that_cannot_be_told_apart(case, optimizer):
+    X = with_column(LOST[case])
+    with pytest.warns(fp.ResolutionWarning, match="column 1 of X ranges from .*Subtract") as told:
+        fit_once(X, optimizer=optimizer)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert f"from {X[:, 1].min():.10g} to {X[:, 1].max():.10g}" in str(told[0].message)
+    fit_once(X, "float64", optimizer=optimizer)
+
+
+def test_rows_that_were_lost_before_they_came_or_lie_in_a_frame():
+    X = with_column(LOST["minutes"])
+    with pytest.warns(fp.ResolutionWarning, match="column 1 of X"):
+        fit_once(X.astype("float32"))
+    with pytest.warns(fp.ResolutionWarning, match="column 1 of X"):
+        fit_once(X.tolist())
+    pandas = pytest.importorskip("pandas", reason="the frame is one of pandas")
+    with pytest.warns(fp.ResolutionWarning, match="column 'time' of X"):
+        fit_once(pandas.DataFrame({"place": X[:, 0], "time": X[:, 1].astype(np.int64)}))
+    with pytest.warns(fp.ResolutionWarning, match=r"column 0 of X.*and 1 more columns"):
+        fit_once(np.column_stack([X[:, 1], X[:, 1]]))
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_ordinary_columns_are_not_told_of(case):
+    fit_once(with_column(ORDINARY[case]))
+    fit_once(with_column(ORDINARY[case]).astype("float32"))
+
+
+def test_a_column_of_a_stream_is_told_of_after_its_first_epoch():
+    y = np.zeros(300)
+
+    def in_batches(X):
+        return [(X[i : i + 50], y[i : i + 50]) for i in range(0, 300, 50)]
+
+    net = fp.Network(2, [fp.Dense(1)], rng=0)
+    with pytest.warns(fp.ResolutionWarning, match="column 1 of X") as told:
+        net.fit(in_batches(with_column(LOST["minutes"])), optimizer=fp.SGD(0.0), epochs=2)
+    assert len(told) == 1
+    sorted_stamps = with_column(NOW + 3600 * np.arange(300))  # of which each batch is too narrow
+    net.fit(in_batches(sorted_stamps), optimizer=fp.SGD(0.0), epochs=1)
 
 
 def test_clipping_saves_a_training_that_would_diverge(data):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from flatprop import kernels
+from flatprop import other_names as _other_names
+from flatprop.alerts import DivergenceWarning, ResolutionWarning
 from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
 from flatprop.callbacks import Checkpoint, Epoch
 from flatprop.description import Dense
@@ -36,7 +38,7 @@ from flatprop.network import Network
 from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.specialized import Specialized, specialize
-from flatprop.training import DivergenceWarning, Trainer
+from flatprop.training import Trainer
 
 if TYPE_CHECKING:
     from flatprop import interchange as interchange
@@ -61,6 +63,7 @@ __all__ = [
     "Network",
     "Optimizer",
     "RMSprop",
+    "ResolutionWarning",
     "Rprop",
     "Solver",
     "Specialized",
@@ -86,7 +89,7 @@ _LAZY = ("interchange", "plot", "sklearn")
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         return _import_module(f"flatprop.{name}")
-    raise AttributeError(f"module 'flatprop' has no attribute {name!r}")
+    raise _other_names.no_member("flatprop", name, (*__all__, *_LAZY))
 
 
 def __dir__() -> list[str]:

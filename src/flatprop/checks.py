@@ -18,6 +18,14 @@ from flatprop import frames
 Array = NDArray[Any]
 
 
+class LeftOut(int):
+    """A whole number as a default that can be told from the same number when it is given."""
+
+
+DEFAULT_BATCH_SIZE = LeftOut(32)
+"""That of `Network.fit`."""
+
+
 def choice(what: str, name: object, options: Iterable[str]) -> str:
     """`name`, if it is one of `options`."""
     options = list(options)
@@ -105,6 +113,22 @@ def _is_plain(array: Array) -> bool:
     return bool(flags.c_contiguous and flags.aligned)
 
 
+FEW = 10_000
+"""Products of no more numbers BLAS forms on one thread. For more it may wake others, which on a
+busy machine takes milliseconds."""
+CHUNK = 2**18
+"""How many numbers are looked at together, so that the answers stay in the cache."""
+
+
+def is_finite(array: Array) -> bool:
+    """Whether there is neither NaN nor infinity in a C-contiguous array."""
+    if array.size <= FEW:
+        # One fast look; an overflow of the square only costs the slower second one.
+        return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+    flat = array.reshape(-1)
+    return all(np.isfinite(flat[i : i + CHUNK]).all() for i in range(0, flat.size, CHUNK))
+
+
 def finite(
     what: str,
     array: Array,
@@ -117,12 +141,9 @@ def finite(
     It may have been converted from `original`; `first` is as in `numbers`, `names` are those of
     the columns.
     """
-    # One fast pass; an overflow of the square only costs the slower second look.
-    if math.isfinite(np.vdot(array, array)):
+    if is_finite(array):
         return
     bad = ~np.isfinite(array)
-    if not bad.any():
-        return
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     where = _where(what, place, first)
     of_column = "" if names is None else f" in column {names[place[-1]]!r}"
@@ -249,6 +270,10 @@ def _within(array: Array, low: float, high: float, why: str, first: int) -> None
         raise ValueError(f"{_where('y', place, first)} is {array[place]}; {why}")
 
 
+class NoWeightError(ValueError):
+    """No sample has a weight."""
+
+
 def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     """(rows,), or empty for None."""
     if value is None:
@@ -261,8 +286,20 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     if (array < 0).any():
         place = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
-    if not array.any():
-        raise ValueError("every sample_weight is zero: nothing would be learnt")
+    with np.errstate(over="ignore"):  # told below
+        total = float(array.sum(dtype=np.float64))
+    if total == 0 and np.any(np.asarray(value)):
+        raise ValueError(
+            f"every sample_weight is so small that it is 0 in {dtype}; divide them by their mean"
+        )
+    if total == 0:
+        raise NoWeightError("every sample_weight is zero: nothing would be learnt or measured")
+    # A mean is divided by their sum, in the network's dtype.
+    if not (math.isfinite(total) and 1 / total < float(np.finfo(dtype).max)):
+        raise ValueError(
+            f"the sample_weight add up to {total:g}, which {dtype} has no room for; divide them "
+            "by their mean"
+        )
     return array
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop import checks, own_functions
+from flatprop import checks, other_names, own_functions
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss, Own
@@ -15,6 +15,7 @@ from flatprop.kernels.addresses import HERE
 from flatprop.kernels.layout import LAYER, OBJECTIVE
 
 
+@other_names.suggesting(other_names.DENSE)
 @dataclass(frozen=True)
 class Dense:
     """One fully connected layer: a = f(x W + b).

@@ -5,7 +5,6 @@ anywhere, so whatever it says is checked before anything is made of it.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -295,8 +294,3 @@ def read_description(file: TensorFile, path: PathOrName) -> Json:
             f"{path} has the format {shown(found)}; this version of flatprop reads {FORMAT!r}"
         )
     return description
-
-
-def finite(array: NDArray[Any]) -> bool:
-    """Whether there is neither NaN nor infinity in an array."""
-    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

@@ -31,14 +31,14 @@ def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[A
 
     Columns of several types become one array of `dtype` at once, never one of objects.
     """
-    columns = _columns(value)
-    if columns is None:
+    named = columns(value)
+    if named is None:
         return _plain(what, value), None
-    names = [name for name, _ in columns]
+    names = [name for name, _ in named]
     if _is_one_block(value):
         return np.asarray(value), names
-    out = np.empty((len(value), len(columns)), dtype)
-    for place, (name, column) in enumerate(columns):
+    out = np.empty((len(value), len(named)), dtype)
+    for place, (name, column) in enumerate(named):
         array = np.asarray(column)
         if array.dtype.kind == "O":
             array = from_objects(what, array, place, name)
@@ -48,13 +48,13 @@ def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[A
     return out, names
 
 
-def _columns(value: Any) -> list[tuple[Any, Any]] | None:
+def columns(value: Any) -> list[tuple[Any, Any]] | None:
     """Names and columns of a frame, None of anything else."""
     # Asked of the class: to look at the columns of a lazy frame would compute its types.
     kind = type(value)
     named: Iterable[tuple[Any, Any]]
     if hasattr(kind, "iter_columns"):  # polars
-        named = ((column.name, column) for column in value.iter_columns())
+        named = ((column.name, column) for column in value.itercolumns())
     elif hasattr(kind, "itercolumns"):  # pyarrow
         named = zip(value.column_names, value.itercolumns(), strict=True)
     elif hasattr(kind, "columns") and hasattr(kind, "dtypes") and hasattr(kind, "items"):  # pandas

@@ -1,10 +1,12 @@
 """What a training leaves behind: losses by epoch, and why it ended."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flatprop import other_names
 
 FloatArray = NDArray[np.float64]
 
@@ -50,6 +52,11 @@ class History:
     def epochs(self) -> int:
         """How many epochs were finished."""
         return len(self.loss)
+
+    if not TYPE_CHECKING:  # which is to know that there are no other attributes
+
+        def __getattr__(self, name):
+            raise other_names.no_attribute(self, name, other_names.HISTORY)
 
     def __repr__(self) -> str:
         parts = [f"{self.epochs} epochs in {self.seconds:.3g} s", f"stopped by {self.stopped_by}"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from flatprop import checks, sources
+from flatprop import checks, other_names, sources
 from flatprop.arrays import Array, Views, aligned_copy, aligned_empty, flat, read_only
 from flatprop.description import (
     Dense,
@@ -124,6 +124,7 @@ class Network:
     Network(2 -> 8 tanh -> 1 identity; mse, float32, 33 parameters)
     """
 
+    @other_names.suggests(other_names.NETWORK)
     def __init__(
         self,
         inputs: int,
@@ -511,6 +512,7 @@ class Network:
         kernel = batches.gauss_newton_vector_product
         return curvature_product(self, X, y, v, sample_weight, kernel)
 
+    @other_names.suggests(other_names.FIT)
     def fit(
         self,
         X: "ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]]",
@@ -518,7 +520,7 @@ class Network:
         *,
         optimizer: "str | Optimizer | Solver" = "adam",
         epochs: int = 100,
-        batch_size: int | None = 32,
+        batch_size: int | None = checks.DEFAULT_BATCH_SIZE,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,
@@ -789,6 +791,11 @@ class Network:
         return min(in_cache, in_time)
 
     # ---- as a Python object
+
+    if not TYPE_CHECKING:  # which is to know that there are no other attributes
+
+        def __getattr__(self, name):
+            raise other_names.no_attribute(self, name, other_names.ATTRIBUTES)
 
     def copy(self) -> "Network":
         """An independent network with the same parameters and random state."""

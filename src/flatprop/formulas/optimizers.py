@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks
+from flatprop import checks, other_names
 from flatprop.arrays import aligned_empty
 from flatprop.formulas.elementary import root_of_squares
 from flatprop.formulas.lanes import Lanes
@@ -143,7 +143,7 @@ def named(name: str) -> Callable[[type[Optimizer]], type[Optimizer]]:
     def register(optimizer: type[Optimizer]) -> type[Optimizer]:
         optimizer.name = name
         OPTIMIZERS[name] = optimizer
-        return optimizer
+        return other_names.suggesting(other_names.OPTIMIZER)(optimizer)
 
     return register
 

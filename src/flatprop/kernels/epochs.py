@@ -27,7 +27,7 @@ AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
 # ... and of Progress.sums
-BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_BATCHES, BATCH_WEIGHT = range(5)
+BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_WEIGHT, BATCH_WEIGHT = range(5)
 
 
 class Model(NamedTuple):
@@ -69,6 +69,9 @@ class Plan(NamedTuple):
     """Two successive losses as close as this end the training; below 0 never."""
     each_epoch: bool
     """Whether to return after every epoch."""
+    by_rows: bool
+    """Whether a batch counts its rows in the mean over an epoch, as scikit-learn has it, and not
+    its Σ w."""
 
 
 class Progress(NamedTuple):
@@ -77,8 +80,8 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ, the epoch's Σ of batch losses and their number,
-    the batch's Σ w."""
+    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
+    they count together; the batch's Σ w, or 1 where the loss is a sum."""
     losses: Any
     """(epochs,) float64."""
 
@@ -139,7 +142,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     layers, objectives, params = model
     all_x, all_y, all_weights, samples = data
     code, settings, state, trainable, clip_norm, penalty, when = rule
-    rates, batch_size, seed, tol, each_epoch = plan
+    rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
     objective = objectives[0]
@@ -150,7 +153,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             if epoch > 0:  # the first may go on with the sums of other data
-                sums[EPOCH_LOSS] = sums[EPOCH_BATCHES] = 0.0
+                sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
             if order.size > 0:
                 shuffle(seed, epoch, order)
 
@@ -165,7 +168,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if objective.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
-        scale = sums[BATCH_SCALE]
+        scale, share = sums[BATCH_SCALE], 0.0
         rate = rates[min(epoch, rates.size - 1)]
         if scale > 0:
             x = matrix(all_x, start * inputs, rows, inputs)
@@ -184,8 +187,13 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
-                sums[EPOCH_LOSS] += batch_loss
-                sums[EPOCH_BATCHES] += 1
+                counts = sums[BATCH_WEIGHT]
+                if by_rows and objective.divisor > 0:
+                    counts = float(last_row - first_row)
+                sums[EPOCH_WEIGHT] += counts
+                # A mean that goes on from batch to batch: that of one batch is its loss exactly.
+                share = counts / sums[EPOCH_WEIGHT]
+                sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 settings[STEP] = cursor[UPDATES]
                 settings[LEARNING_RATE] = rate
@@ -212,13 +220,13 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             if stop == last_row and when == AFTERWARDS:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
-                    sums[EPOCH_LOSS] += penalise(layers, strength, params, gradient)
+                    sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
         cursor[ROW] = stop
         if stop < samples:
             continue
 
-        losses[epoch] = sums[EPOCH_LOSS] / sums[EPOCH_BATCHES]
+        losses[epoch] = sums[EPOCH_LOSS]
         cursor[EPOCH] = epoch + 1
         cursor[ROW] = 0
         if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:

@@ -9,14 +9,16 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
-from flatprop.sklearn import settings
+from flatprop.sklearn import plain, settings
 from flatprop.sklearn.fitted import Fitted
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
 from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
 from flatprop.solvers import Solver
+from flatprop.training import divergence, resolution
 
 
 class BaseMLP(CallbackSupportMixin, Fitted):
@@ -167,14 +169,42 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         else:
             descend(self, task, optimizer, incremental)
         task.reports.end()
-        kept_the_best = self.early_stopping and not isinstance(optimizer, Solver)
-        # Interrupted in its first epoch, a training has no loss.
-        if not (kept_the_best or math.isfinite(getattr(self, "loss_", 0.0))):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
-            )
+        self._tell_of_divergence(task, isinstance(optimizer, Solver))
         return self
+
+    def _tell_of_divergence(self, task: Task, solved: bool) -> None:
+        """Raise where nothing was learnt, warn where the best weights of a divergence are kept."""
+        # Interrupted in its first epoch, a training has neither loss nor scores.
+        finite = math.isfinite(getattr(self, "loss_", 0.0))
+        scores = (self.validation_scores_ or []) if self.early_stopping and not solved else []
+        scored = any(map(math.isfinite, scores))
+        if finite and (scored or not scores):
+            return
+        updates = 1 if solved else self._optimizer.updates
+        steps = f"a smaller learning_rate_init (it was {self.learning_rate_init:g})"
+        cause, advice = divergence.of_updates(
+            task.net, task.data, updates, "more regularisation (alpha)" if solved else steps
+        )
+        if finite:
+            what = "No validation score was finite: the outputs for the validation set overflow"
+        elif scored:
+            what = f"The training diverged in iteration {self.n_iter_}: its loss is not finite"
+        else:
+            what = (
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed"
+            )
+        kept = (
+            " The weights with the best validation score so far, "
+            f"{self.best_validation_score_:g}, were kept."
+            if scored
+            else ""
+        )
+        advice = advice.replace('dtype="float64"', "X in float64")
+        message = f"{what}{f'; {cause}' if cause else ''}.{kept} Try {advice}."
+        if not scored:
+            raise ValueError(message)
+        warn(message, DivergenceWarning)
 
     def _prepared(
         self,
@@ -193,7 +223,8 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         self._note_classes(y)
         training = Samples(X, self._encode(y), self._weights(X, y, sample_weight))
         held_out = self._validation_set(*validation)
-        random = check_random_state(self.random_state)
+        # In a stream that goes on nothing is drawn from it but, at times, a new optimizer's seed.
+        random = check_random_state(self.random_state) if first or not incremental else None
         units = self._units(training.y)
         if first:
             self._new_network(X.shape[1], units, X.dtype, random)
@@ -208,6 +239,9 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             optimizer.check(net, net.params.size)
         take = net.data if whole else net.samples
         data = take(training.X, self._targets(training.y), training.weight)
+        if not incremental:
+            names = getattr(self, "feature_names_in_", None)
+            resolution.look_at(training.X, data, net.inputs, net.dtype, names)
         held = None if held_out is None else HeldOut(self, net, held_out)
         return Task(net, data, held, Reports(self, net, X, y, sample_weight), random)
 
@@ -218,6 +252,11 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             return None
         if X is None or y is None:
             raise ValueError("a validation set needs both X_val and y_val")
+        if weight is not None and not np.any(weight):
+            raise ValueError(
+                "every sample_weight_val is zero: nothing would be measured; give some samples of "
+                "the validation set a weight, or leave the validation set out"
+            )
         X, y = self._validated(X, y, True, False)
         return Samples(X, self._encode(y), self._weights(X, y, weight))
 
@@ -237,9 +276,10 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     def _outputs(self, X: Any) -> Array:
         """What the network says of new samples."""
         check_is_fitted(self, "coefs_")
-        X = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
-        )
+        if not plain.inputs(self, X):
+            X = validate_data(
+                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
+            )
         return self._current().predict(X)
 
     # ---- as scikit-learn sees it

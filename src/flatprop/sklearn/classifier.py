@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from flatprop.arrays import Array
 from flatprop.description import Dense
-from flatprop.sklearn import settings
+from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
@@ -174,6 +174,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return str(self._label_binarizer.y_type_)
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        if not reset and incremental and plain.inputs(self, X) and self._has_labels(y, len(X)):
+            return X, y
         X, y = self._arrays(X, y, reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -192,6 +194,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return X, y
 
+    def _has_labels(self, y: Any, rows: int) -> bool:
+        """Whether y are plain labels of the classes that there are."""
+        one_each = self._kind in ("binary", "multiclass")
+        return one_each and plain.labels(y, rows, self.classes_)
+
     def _expect(self, y: Any, classes: Any) -> None:
         known = getattr(self, "classes_", None)
         if known is None:
@@ -200,7 +207,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             labels = y if type_of_target(y).startswith("multilabel") else unique_labels(classes)
             self._label_binarizer = LabelBinarizer().fit(labels)
             self.classes_ = unique_labels(classes)
-        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
+        elif (
+            classes is not None
+            and not _is_the_same(known, classes)
+            and not np.array_equal(known, unique_labels(classes))
+        ):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{known!r}"
@@ -223,6 +234,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encode(self, y: Any) -> Array:
         if self._kind == "multiclass":
             return np.asarray(np.searchsorted(self.classes_, y))
+        if self._kind == "binary":
+            return np.asarray(np.searchsorted(self.classes_, y) == 1)[:, None]
         return np.asarray(self._label_binarizer.transform(y)).astype(bool)
 
     def _targets(self, encoded: Array) -> Array:
@@ -251,3 +264,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _is_the_same(known: Array, classes: Any) -> bool:
+    """Whether these are the same labels in the same order, as they are in every call of a loop."""
+    if not isinstance(classes, (np.ndarray, list, tuple, range)) or len(classes) != len(known):
+        return False
+    given = np.asarray(classes)
+    return given.dtype.kind == known.dtype.kind and np.array_equal(given, known)

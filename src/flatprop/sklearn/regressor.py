@@ -9,7 +9,7 @@ from sklearn.metrics import r2_score
 from flatprop.arrays import Array
 from flatprop.description import Dense
 from flatprop.formulas.losses import Poisson
-from flatprop.sklearn import settings
+from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.samples import Samples
@@ -104,6 +104,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- what the base asks for
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        if not reset and plain.inputs(self, X) and plain.numbers(y, len(X)):
+            return X, y
         return self._arrays(X, y, reset, y_numeric=True)
 
     def _encode(self, y: Any) -> Array:

@@ -1,7 +1,5 @@
 """What an epoch is reported to: printed lines, flatprop's callbacks, scikit-learn's."""
 
-import sys
-import warnings
 from typing import Any
 
 from flatprop.callbacks import Epoch, checked_callbacks, wants_to_stop
@@ -18,17 +16,7 @@ except ImportError:  # before scikit-learn 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "Reports", "warn", "with_callbacks"]
-
-
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn of something in the line that called into an estimator."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
-        ("flatprop.sklearn", "sklearn.callback")
-    ):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+__all__ = ["CallbackSupportMixin", "Reports", "with_callbacks"]
 
 
 class NoCheckpoint:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from flatprop.checks import NoWeightError
 from flatprop.network import Network
 
 
@@ -30,6 +31,13 @@ def set_aside(given: Samples, fraction: float, random: Any) -> tuple[Samples, Sa
         stratify=given.y if one_column else None,
     )
     training, held_out = (Samples(*(*parts[k::2], None)[:3]) for k in (0, 1))
+    for part, what in ((training, "are left to train on"), (held_out, "early_stopping set aside")):
+        if part.weight is not None and not part.weight.any():
+            raise ValueError(
+                f"every sample_weight is zero among the {part.X.shape[0]} samples that {what}; "
+                "take another random_state or validation_fraction, pass X_val and y_val, or leave "
+                "out the samples without weight"
+            )
     return training, held_out
 
 
@@ -38,7 +46,13 @@ class HeldOut:
 
     def __init__(self, estimator: Any, net: Network, samples: Samples) -> None:
         self.estimator, self.net, self.samples = estimator, net, samples
-        self.data = net.samples(samples.X, estimator._targets(samples.y), samples.weight)
+        try:
+            self.data = net.samples(samples.X, estimator._targets(samples.y), samples.weight)
+        except NoWeightError:
+            raise ValueError(
+                "every weight of the validation set (X_val, y_val) is zero: nothing would be "
+                "measured; see sample_weight_val and class_weight, or leave the validation set out"
+            ) from None
         self.block = net.block(self.data)
         if estimator.early_stopping and self.data.rows < 2:
             raise ValueError(
@@ -68,4 +82,5 @@ class Task(NamedTuple):
     held: HeldOut | None
     reports: Any
     """A `reports.Reports`."""
-    random: np.random.RandomState
+    random: np.random.RandomState | None
+    """None where a stream goes on."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from flatprop.alerts import warn
 from flatprop.kernels.batches import Data
 from flatprop.network import Network
-from flatprop.sklearn.reports import warn
 from flatprop.sklearn.samples import Task
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.solvers.objective import Objective, Vector

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
+from flatprop.alerts import warn
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.batches import Data
-from flatprop.sklearn.reports import Reports, warn
+from flatprop.sklearn.reports import Reports
 from flatprop.sklearn.samples import Task
 from flatprop.training.trainer import Trainer
 
@@ -121,8 +123,10 @@ def _trainer(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool
     if incremental and left is not None and left.network is task.net:
         left.penalty = float(estimator.alpha)
         return left
-    seed = task.random.randint(2**31 - 1)
+    random = task.random or check_random_state(estimator.random_state)
+    seed = random.randint(2**31 - 1)
     trainer = Trainer(task.net, optimizer, penalty=float(estimator.alpha), rng=seed)
+    trainer._by_rows = True
     estimator._optimizer = trainer
     return trainer
 
@@ -139,7 +143,7 @@ def _count_without_improvement(estimator: Any) -> None:
     """Update the count of epochs in a row that were not better by `tol`, and the best."""
     if estimator.early_stopping:
         score, best = estimator.validation_scores_[-1], estimator.best_validation_score_
-        worse = score < best + estimator.tol
+        worse = not score >= best + estimator.tol  # a score that is NaN is
         if score > best:
             estimator.best_validation_score_ = score
     else:

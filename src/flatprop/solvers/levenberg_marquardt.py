@@ -59,9 +59,31 @@ class LevenbergMarquardt(Solver):
         gives it, over the trained parameters, is no larger.
     goal
         Converged once the loss is no larger.
+    relative
+        Whether damping and rules go by the sizes in the problem, so that the result is the same
+        in whatever units the targets are; see the notes. As MATLAB's they go by 1.
+    ftol
+        Converged once a step has lowered the loss by no more than this part of it, and was to
+        lower it by no more. 0 turns the rule off; 1.5e-8 is usual.
+    xtol
+        Converged once a step has changed θ by no more than this part of it, both in the norm of
+        D. 0 turns the rule off.
 
     Notes
     -----
+    With ``relative=True`` μ multiplies D in place of the identity, D being the largest diagonal
+    of JᵀJ so far (Marquardt 1963; Moré 1978). `min_grad` bounds the cosine of the angle between
+    r and the columns of J, which is MINPACK's ``gtol``; `goal` is a part of the loss that the
+    weighted mean of the targets would have, and `mu_max` bounds μ as it is. Where the outputs are
+    out of all proportion to the targets, a hundred times as far away as these are spread or a
+    hundredth as much spread, and the last layer is linear, the first iteration changes nothing
+    but it: the outputs get mean and standard deviation of the targets, which may raise the loss.
+    Inputs should be of the order of 1 all the same: they decide where the activations bend.
+
+    In absolute numbers a rule may be met far from a fit: with targets of 1e-8 every gradient is
+    small. Where more than a tenth of the targets' variance is left at the end, `History.message`
+    says so.
+
     Names, defaults and the order of the rules are those of MATLAB's ``trainlm``
     (mathworks.com/help/deeplearning/ref/trainlm.html); its ``epochs`` is that of `fit`, its
     ``max_fail`` the `patience`. What differs: inputs and targets are not scaled to [-1, 1]
@@ -79,11 +101,16 @@ class LevenbergMarquardt(Solver):
     mu_max: float = 1e10
     min_grad: float = 1e-7
     goal: float = 0.0
+    relative: bool = False
+    ftol: float = 0.0
+    xtol: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("mu", "mu_dec", "mu_inc", "mu_max"):
             checks.positive(name, getattr(self, name))
-        for name in ("min_grad", "goal"):
+        if not isinstance(self.relative, (bool, np.bool_)):
+            raise TypeError(f"relative must be True or False, got {self.relative!r}")
+        for name in ("min_grad", "goal", "ftol", "xtol"):
             checks.positive(name, getattr(self, name), or_zero=True)
         if not self.mu_dec < 1 < self.mu_inc:
             raise ValueError(
@@ -107,18 +134,26 @@ class LevenbergMarquardt(Solver):
             )
 
     def minimise(self, objective: Objective, after_iteration: AfterIteration) -> None:
-        equations = NormalEquations(objective)
-        mu = self.mu
+        equations = NormalEquations(objective, self.relative)
+        goal = self.goal * (objective.loss_of_the_mean() if self.relative else 1.0)
+        mu, rule, where = self.mu, "", " at the initial parameters"
+        if self.relative:
+            loss = objective.loss()
+            if objective.bring_outputs_to_targets() and after_iteration(loss):
+                return
         while True:
             theta, loss = objective.theta, objective.loss()
             equations.form()
             slope = equations.norm_of_gradient()
             if not (math.isfinite(loss + slope) and equations.finite()):
-                raise DivergedError("the loss or its Jacobian is not finite")
-            rule = self._rule(loss, slope)
+                raise DivergedError(f"the loss or its Jacobian is not finite{where}")
+            where = ""
+            rule = self._rule(loss, goal, equations) or rule
             while not rule:
-                objective.move_to(theta + equations.step(mu))
-                if objective.loss() < loss:
+                step = equations.step(mu)
+                objective.move_to(theta + step)
+                after = objective.loss()
+                if after < loss:
                     mu = max(mu * self.mu_dec, MU_LEAST)
                     break
                 mu *= self.mu_inc
@@ -127,20 +162,49 @@ class LevenbergMarquardt(Solver):
                     rule = f"mu_max: no step lowers the loss, up to mu = {self.mu_max:g}"
             if after_iteration(loss, rule):
                 return
+            # Told with the iteration that follows, which changes nothing.
+            rule = self._rule_of_step(equations, theta, step, loss, after)
 
-    def _rule(self, loss: float, slope: float) -> str:
-        if loss <= self.goal:
-            return f"goal: the loss is {loss:.3g}, no more than {self.goal:g}"
+    def _rule(self, loss: float, goal: float, equations: "NormalEquations") -> str:
+        if loss <= goal:
+            return f"goal: the loss is {loss:.3g}, no more than {goal:g}"
+        if self.relative:
+            slope, name = equations.largest_cosine(loss), "the cosine between r and a column of J"
+        else:
+            slope, name = equations.norm_of_gradient(), "the gradient's norm"
         if slope <= self.min_grad:
-            return f"min_grad: the gradient's norm is {slope:.3g}, no more than {self.min_grad:g}"
+            return f"min_grad: {name} is {slope:.3g}, no more than {self.min_grad:g}"
+        return ""
+
+    def _rule_of_step(
+        self,
+        equations: "NormalEquations",
+        theta: Vector,
+        step: Vector,
+        before: float,
+        after: float,
+    ) -> str:
+        """The rules that look at the step that was just taken from `theta`."""
+        if self.ftol > 0:
+            fell = (before - after) / before
+            if max(fell, equations.predicted_fall(step, before)) <= self.ftol:
+                return f"ftol: the loss fell by {fell:.3g} of itself, no more than {self.ftol:g}"
+        if self.xtol > 0:
+            moved = equations.norm(step) / max(equations.norm(theta), np.finfo(float).tiny)
+            if moved <= self.xtol:
+                return f"xtol: θ changed by {moved:.3g} of itself, no more than {self.xtol:g}"
         return ""
 
 
 class NormalEquations:
-    """(JᵀJ + μ I) δ = -Jᵀr at the parameters of the network, in float64."""
+    """(JᵀJ + μ D) δ = -Jᵀr at the parameters of the network, in float64.
 
-    def __init__(self, objective: Objective) -> None:
+    D is the identity, or where `relative` the largest diagonal of JᵀJ so far.
+    """
+
+    def __init__(self, objective: Objective, relative: bool) -> None:
         self._objective = objective
+        self._relative = relative
         net, size = objective.network, objective.theta.size
         # Adding to JᵀJ costs as much as P rows of J do, so that there should be more of them.
         rows = max(JACOBIAN_NUMBERS // net.params.size, size) // net.outputs
@@ -153,6 +217,7 @@ class NormalEquations:
         )
         self._JtJ = np.empty((size, size))
         self._Jtr = np.empty(size)
+        self._root_of_D = np.zeros(size) if relative else np.ones(size)
 
     def form(self) -> None:
         """Add up JᵀJ and Jᵀr over parts of the samples."""
@@ -163,6 +228,8 @@ class NormalEquations:
                 J, r = self._part(data)
                 self._JtJ += J.T @ J
                 self._Jtr += J.T @ r
+        if self._relative:
+            np.maximum(self._root_of_D, self._norms_of_columns(), out=self._root_of_D)
 
     def _part(self, data: batches.Data) -> tuple[Vector, Vector]:
         """J, (rows · outputs, P), and r of some of the samples."""
@@ -189,12 +256,44 @@ class NormalEquations:
         squares = self._objective.network.loss_function.squares
         return 2 * squares * self._objective.scale * math.sqrt(np.vdot(self._Jtr, self._Jtr))
 
+    def largest_cosine(self, loss: float) -> float:
+        """Of the angles between r and the columns of J."""
+        lengths = self._norms_of_columns() * self._norm_of_residuals(loss)
+        alive = lengths > 0
+        return float(np.max(np.abs(self._Jtr[alive]) / lengths[alive], initial=0.0))
+
+    def predicted_fall(self, step: Vector, loss: float) -> float:
+        """By what part of itself the loss would fall if r were linear in θ."""
+        fall = -step @ (2 * self._Jtr + self._JtJ @ step)
+        return float(fall) / self._norm_of_residuals(loss) ** 2
+
+    def norm(self, vector: Vector) -> float:
+        """The length in the norm of D."""
+        return float(np.linalg.norm(self._root_of_D * vector))
+
     def step(self, mu: float) -> Vector:
         """δ; where rounding has left the matrix singular, NaN, which no loss is lower at."""
         # By LU: NumPy has no triangular solver, without which Cholesky's factor takes longer.
-        damped = self._JtJ.copy()
+        damped, right = self._JtJ.copy(), -self._Jtr
+        if self._relative:
+            root = self._scale()
+            damped /= root
+            damped /= root[:, None]
+            right /= root
         damped.flat[:: len(damped) + 1] += mu
         try:
-            return np.asarray(np.linalg.solve(damped, -self._Jtr), np.float64)
+            step = np.asarray(np.linalg.solve(damped, right), np.float64)
         except np.linalg.LinAlgError:
             return np.full_like(self._Jtr, np.nan)
+        return step / root if self._relative else step
+
+    def _scale(self) -> Vector:
+        """√D, with 1 where it is 0: what no output depends on has no gradient either."""
+        return np.where(self._root_of_D > 0, self._root_of_D, 1.0)
+
+    def _norms_of_columns(self) -> Vector:
+        return np.sqrt(np.diag(self._JtJ))
+
+    def _norm_of_residuals(self, loss: float) -> float:
+        objective = self._objective
+        return math.sqrt(loss / (objective.network.loss_function.squares * objective.scale))

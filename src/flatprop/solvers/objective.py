@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Vector: TypeAlias = NDArray[np.float64]
 
+FAR = 100.0
+"""How many standard deviations of the targets are out of all proportion."""
+
 
 class Objective:
     """The loss over all samples, at the parameters that the network has.
@@ -70,6 +73,65 @@ class Objective:
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
         return total * self.scale, gradient
 
+    def loss_of_the_mean(self) -> float:
+        """The loss, where it is a sum of squares, of predicting the targets' weighted mean."""
+        y, w = self._targets_and_weights()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float((w * (y - _mean(y, w)) ** 2).sum())
+        return self.scale * self.network.loss_function.squares * squares
+
+    def unexplained(self) -> float:
+        """Which part of the targets' weighted variance, over all outputs, is left in ŷ - y.
+
+        0 where the targets are no numbers, but classes or probabilities, and where they do not
+        differ and are met to a tenth.
+        """
+        if self.network.loss_function.domain not in ("any", "non-negative"):
+            return 0.0
+        y, w = self._targets_and_weights()
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = float((w * (self._outputs() - y) ** 2).sum())
+            apart = float((w * (y - _mean(y, w)) ** 2).sum())
+            size = float((w * y**2).sum())
+        if apart <= 1e-24 * size:
+            return left / size if left > 0.01 * size > 0 else 0.0
+        return left / apart
+
+    def bring_outputs_to_targets(self) -> bool:
+        """Give the outputs mean and standard deviation of the targets, where they are `FAR` off.
+
+        By the last layer alone, if that is linear and all of it is trained; whether that was so.
+        """
+        net, last = self.network, self.network.layers[-1]
+        places = np.arange(net.params.size)[self.trained]
+        linear = net.dense[-1].activation == "identity"
+        if not linear or (places >= last["weights"]).sum() < net.params.size - last["weights"]:
+            return False
+        y, w = self._targets_and_weights()
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = self._outputs()
+            here, there = _mean(outputs, w), _mean(y, w)
+            spread, wanted = (_mean((a - m) ** 2, w) for a, m in ((outputs, here), (y, there)))
+            away = _mean((outputs - y) ** 2, w)
+            off = (away > FAR**2 * wanted) | (FAR**2 * spread < wanted)
+            ratio = np.sqrt(np.where(spread > 0, wanted / spread, 1.0))
+            W, b = net.weights[-1] * ratio, there + ratio * (net.biases[-1] - here)
+        if not (off.any() and np.isfinite(W).all() and np.isfinite(b).all()):
+            return False
+        net.weights[-1][:, off] = W[:, off]
+        net.biases[-1][off] = b[off]
+        return True
+
+    def _targets_and_weights(self) -> tuple[Vector, Vector]:
+        """y, (rows, columns), and w, (rows, 1)."""
+        _, y, weight, rows = self.data
+        w = weight if weight.size else np.ones(rows)
+        return y.reshape(rows, -1).astype(np.float64), w.astype(np.float64)[:, None]
+
+    def _outputs(self) -> Vector:
+        x = self.data.x.reshape(self.data.rows, -1)
+        return self.network.predict(x).astype(np.float64)
+
     def parts(self, rows: int) -> Iterator[batches.Data]:
         """The samples, so many at a time: Ctrl-C waits for one part only."""
         x, y, weight, samples = self.data
@@ -82,6 +144,11 @@ class Objective:
                 weight[start:stop],
                 stop - start,
             )
+
+
+def _mean(values: Vector, w: Vector) -> Vector:
+    """Each column's weighted mean."""
+    return np.asarray((w * values).sum(axis=0) / w.sum())
 
 
 def _places(trainable: NDArray[np.int64]) -> slice | NDArray[np.int64]:

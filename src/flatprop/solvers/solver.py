@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from flatprop import other_names
 from flatprop.solvers.objective import Objective
 
 if TYPE_CHECKING:
@@ -57,6 +58,6 @@ def named(name: str) -> Callable[[type[Solver]], type[Solver]]:
     def register(solver: type[Solver]) -> type[Solver]:
         solver.name = name
         SOLVERS[name] = solver
-        return solver
+        return other_names.suggesting({})(solver)
 
     return register

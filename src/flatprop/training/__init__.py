@@ -7,10 +7,11 @@ whole of the data (`solving`). What all have in common is in `base`.
 
 from typing import TYPE_CHECKING, Any
 
+from flatprop.alerts import DivergenceWarning
 from flatprop.history import History
 from flatprop.solvers import Solver
 from flatprop.sources import is_large
-from flatprop.training.base import DivergenceWarning, Training
+from flatprop.training.base import Training
 from flatprop.training.choice import optimizer_only, optimizer_or_solver
 from flatprop.training.descent import Descent
 from flatprop.training.solving import Solving

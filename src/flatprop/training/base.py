@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import PathLike
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop import checks
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
 from flatprop.callbacks import (
     Callback,
@@ -22,14 +22,11 @@ from flatprop.callbacks import (
 from flatprop.history import History
 from flatprop.kernels import batches
 from flatprop.sources import Parts
+from flatprop.training import divergence, resolution
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-
-
-class DivergenceWarning(RuntimeWarning):
-    """The loss became NaN or infinite during training."""
 
 
 class Training(ABC):
@@ -68,6 +65,7 @@ class Training(ABC):
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
+        resolution.look_at(X, self.data, network.inputs, network.dtype)
 
         self.val_losses: list[float] = []
         self.best_loss = math.inf
@@ -77,6 +75,8 @@ class Training(ABC):
         self.ended_by_callback = False
         """Whether what was resumed had been ended by one of its callbacks."""
         self._written: list[str | PathLike[str]] = []  # the checkpoints of this epoch
+        self.only_validation = False
+        """Whether it is the loss of the validation data that is not finite."""
 
     # ---- what each kind of training says for itself
 
@@ -102,7 +102,12 @@ class Training(ABC):
         """Leave the network with finite parameters, wherever the loop was left."""
 
     @abstractmethod
-    def _divergence_message(self) -> str: ...
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        """Where the training loss ceased to be finite, in what, why, and what to try."""
+
+    @abstractmethod
+    def _advice_on_steps(self) -> str:
+        """What to try where the steps have led too far."""
 
     def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
         """Hear of the loss that early stopping looks at."""
@@ -137,7 +142,7 @@ class Training(ABC):
             time.perf_counter() - began,
         )
         if stopped_by == "diverged":
-            warnings.warn(self.message, DivergenceWarning, stacklevel=4)
+            warn(self.message, DivergenceWarning)
         return history
 
     def _already_stopped_by(self) -> str:
@@ -172,6 +177,7 @@ class Training(ABC):
             val_loss = self.network.loss_of(*self.validation)
             self.val_losses.append(val_loss)
             if not math.isfinite(val_loss):
+                self.only_validation = True
                 return "diverged"
         monitored = loss if val_loss is None else val_loss
         rate = self.learning_rate(epoch)
@@ -196,6 +202,16 @@ class Training(ABC):
         """Write the network and the state of the training, as it is after an epoch."""
         save_checkpoint(self.network, self.state(), path)
         self._written.append(path)
+
+    def _divergence_message(self) -> str:
+        if not self.only_validation:
+            return divergence.told(*self._cause_of_divergence())
+        assert self.validation is not None
+        epoch = self.epochs_done - 1
+        loss, steps = float(self.losses[epoch]), self._advice_on_steps()
+        why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
+        what = "the loss of the validation data is not finite"
+        return divergence.told(f"in epoch {epoch}", what, *why)
 
     def _settled(self) -> bool:
         """Whether the last two losses are within `tol` of each other."""
@@ -244,6 +260,11 @@ def _checked_validation(
         raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
     try:
         data = network.samples(*validation_data)
+    except checks.NoWeightError:
+        raise ValueError(
+            "validation_data: every sample_weight is zero: nothing would be measured; give some "
+            "of these samples a weight, or leave validation_data out"
+        ) from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
     return data, network.block(data)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop import files
-from flatprop.files import PathOrName, field, finite, size
+from flatprop.checks import is_finite
+from flatprop.files import PathOrName, field, size
 from flatprop.kernels import epochs as loop
 from flatprop.random_states import checked_generator
 from flatprop.tensor_file import TensorFile, shown
@@ -200,7 +201,7 @@ def _check_state(state: TrainingState) -> None:
         raise ValueError(f"{done} epochs cannot have taken {updates} updates")
     for name in ("losses", "val_losses", "rates", "params", "best_params"):
         array = getattr(state, name)
-        if array is not None and not finite(array):
+        if array is not None and not is_finite(array):
             raise ValueError(f"its {name} are not finite")
     if np.isnan(state.optimizer_state).any():
         raise ValueError("its optimizer_state holds NaN")

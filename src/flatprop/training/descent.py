@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from flatprop.checks import is_finite
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
 from flatprop.training.checkpoints import TrainingState
-from flatprop.training.snapshot import Snapshot, is_finite
+from flatprop.training.snapshot import Snapshot
 from flatprop.training.updates import Updates
 from flatprop.training.updating import Updating
 
@@ -51,7 +52,7 @@ class Descent(Updating):
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
         plan = loop.Plan(
-            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch
+            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
         )
         while True:
             before = None
@@ -80,6 +81,10 @@ class Descent(Updating):
 
     def _keep_finite(self) -> None:
         self.safe.fall_back(self.network.params)
+
+    @property
+    def _data_at_hand(self) -> Any:
+        return self.data
 
     @property
     def _mini_batches(self) -> bool:

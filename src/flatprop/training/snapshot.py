@@ -1,11 +1,9 @@
 """Parameters to fall back on, kept now and then while they are known to be finite."""
 
-import math
 import time
 
-import numpy as np
-
 from flatprop.arrays import Array
+from flatprop.checks import is_finite
 
 SNAPSHOT_SECONDS = 0.05
 """How old the parameters should be that a divergence falls back on ..."""
@@ -44,8 +42,3 @@ class Snapshot:
 
     def _interval(self) -> float:
         return max(SNAPSHOT_SECONDS, self._seconds / SNAPSHOT_SHARE)
-
-
-def is_finite(params: Array) -> bool:
-    """Whether there is neither NaN nor infinity in a contiguous array."""
-    return math.isfinite(np.vdot(params, params)) or bool(np.isfinite(params).all())

@@ -8,17 +8,19 @@ import numpy as np
 from flatprop import checks
 from flatprop.callbacks import Checkpoint
 from flatprop.kernels import batches
+from flatprop.solvers import LevenbergMarquardt
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
+from flatprop.training import divergence
 from flatprop.training.base import Training
 from flatprop.training.checkpoints import TrainingState
-from flatprop.training.snapshot import is_finite
 
 if TYPE_CHECKING:
     from flatprop.network import Network
 
-DEFAULT_BATCH_SIZE = 32
-"""That of `fit`, which a solver takes for left out."""
+
+UNEXPLAINED = 0.1
+"""The part of the targets' variance beyond which `History.message` says what is left."""
 
 
 class Solving(Training):
@@ -67,7 +69,7 @@ class Solving(Training):
         return self.network.data(X, y, sample_weight)
 
     def _check_batch_size(self, batch_size: int | None) -> None:
-        if batch_size is None or batch_size == DEFAULT_BATCH_SIZE:
+        if batch_size is None or isinstance(batch_size, checks.LeftOut):
             return
         rows = self.data.rows
         if checks.count("batch_size", batch_size) < rows:
@@ -117,26 +119,38 @@ class Solving(Training):
         self.kept[:] = self.network.params
         self.losses.append(loss)
         reason = self._after_epoch(before)
-        if is_finite(self.network.params):  # a callback may have changed them
+        if checks.is_finite(self.network.params):  # a callback may have changed them
             self.kept[:] = self.network.params
         if self._bar is not None:
             self._show(self._bar)
-        if reason == "diverged":
-            self.message = "the loss of the validation data is no longer finite"
-        elif rule:
+        if reason != "diverged" and rule:
             reason, self.message = "converged", rule
-        elif self._settled():
+        elif reason != "diverged" and self._settled():
             reason = "converged"
             self.message = f"the loss changed by no more than tol = {self.tol:g}"
         elif not reason and self.epochs_done == self.epochs:
             reason = "epochs"
+        if reason == "converged":
+            self.message += self._far_from_a_fit()
         self.stopped_by = reason
         return bool(reason)
 
-    def _divergence_message(self) -> str:
+    def _far_from_a_fit(self) -> str:
+        """A word where a rule ended the training with more than a tenth of the variance left."""
+        left = self.objective.unexplained()
+        if not left > UNEXPLAINED:
+            return ""
+        relative = isinstance(self.solver, LevenbergMarquardt) and not self.solver.relative
         return (
-            f"training diverged in epoch {self.epochs_done}: {self.message}. The last parameters "
-            "known to be finite were kept. Try inputs and targets scaled to about 1, other "
-            "initial parameters"
-            + (', or dtype="float64".' if self.network.dtype == np.float32 else ".")
+            f"; this is far from a fit, for {100 * left:.3g} % of the targets' variance is left: "
+            "unless the targets are that noisy, try inputs and targets scaled to about 1, other "
+            "initial parameters" + (", or relative=True" if relative else "")
         )
+
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        cause, advice = divergence.cause_in_samples(self.network, self.data)
+        advice = advice or divergence.scaled(self.network, self._advice_on_steps())
+        return f"in epoch {self.epochs_done}", self.message, cause, advice
+
+    def _advice_on_steps(self) -> str:
+        return "other initial parameters"

@@ -9,8 +9,8 @@ from flatprop.kernels import epochs as loop
 from flatprop.sources import Parts
 from flatprop.training.checkpoints import TrainingState
 from flatprop.training.iterables import Batches
+from flatprop.training.resolution import Watch, Watched, warn_of
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.solving import DEFAULT_BATCH_SIZE
 from flatprop.training.trainer import Trainer
 from flatprop.training.updating import Updating
 
@@ -29,7 +29,7 @@ class Streaming(Updating):
                 "sample_weight has no meaning beside batches; give it in each of them, as "
                 "(X, y, sample_weight)"
             )
-        if self.batch_size != DEFAULT_BATCH_SIZE:
+        if not self.batch_size_left_out:
             raise ValueError(
                 "batch_size has no meaning beside batches, each of which is one update; leave it "
                 "out"
@@ -56,14 +56,18 @@ class Streaming(Updating):
     # ---- the run
 
     def _loop(self, bar: Any) -> str:
-        for epoch in range(self.epochs_done, self.epochs):
+        watch = Watch(self.network.inputs, self.network.dtype)
+        for epoch in range(first := self.epochs_done, self.epochs):
+            data = Watched(self.data, watch) if epoch == first else self.data
             self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
             # By the number of the epoch, so that a resumed training takes the same order.
             self.trainer.rng = np.random.default_rng([self.seed, epoch])
             try:
-                loss = self.trainer.go_through(self.data, self.batch_size, self.shuffle, self.safe)
+                loss = self.trainer.go_through(data, self.batch_size, self.shuffle, self.safe)
             finally:
                 self.cursor[loop.UPDATES] = self.trainer.updates
+            if epoch == first:
+                warn_of(watch, self.network.dtype)
             if not math.isfinite(loss):
                 return "diverged"
             self.losses.append(loss)
@@ -79,6 +83,10 @@ class Streaming(Updating):
 
     def _keep_finite(self) -> None:
         self.safe.fall_back(self.network.params)
+
+    @property
+    def _data_at_hand(self) -> Any:
+        return self.trainer.data_at_hand
 
     # ---- interruption and continuation
 

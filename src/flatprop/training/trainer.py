@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop import checks
+from flatprop import checks, other_names
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels import batches
@@ -63,6 +63,10 @@ class Trainer:
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
+    _by_rows = False
+    """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
+
+    @other_names.suggests(other_names.TRAINER)
     def __init__(
         self,
         network: "Network",
@@ -123,6 +127,11 @@ class Trainer:
         self._updates.release()
 
     @property
+    def data_at_hand(self) -> Any:
+        """The samples of the last part; None before the first and after `release`."""
+        return getattr(self._updates, "data", None)
+
+    @property
     def updates(self) -> int:
         """How many updates there were; assign, with `state`, to go on from a saved one."""
         return int(self._progress.cursor[loop.UPDATES])
@@ -148,6 +157,7 @@ class Trainer:
         self._progress = loop.progress(np.zeros(1))
         self.updates = int(before.cursor[loop.UPDATES])
 
+    @other_names.suggests(other_names.PARTIAL_FIT)
     def partial_fit(
         self,
         X: ArrayLike,
@@ -272,7 +282,8 @@ class Trainer:
         self._updates.take(data, batch_size, shuffle)
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
-        return loop.Plan(rates, self._updates.batch_size, self._seed, -1.0, False)
+        size = self._updates.batch_size
+        return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)

@@ -12,6 +12,7 @@ from flatprop import checks
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels import epochs as loop
+from flatprop.training import divergence
 from flatprop.training.base import Training
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
 
@@ -40,6 +41,7 @@ class Updating(Training):
         **common: Any,
     ) -> None:
         self.optimizer = optimizer
+        self.batch_size_left_out = isinstance(batch_size, checks.LeftOut)
         self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
@@ -82,17 +84,21 @@ class Updating(Training):
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
 
-    def _divergence_message(self) -> str:
-        rate = self.learning_rate(self.epochs_done)
-        advice = f"a smaller learning rate (it was {rate:g})"
-        if self.clip_norm is None:
-            advice += ", clip_norm=1.0"
-        return (
-            f"training diverged in epoch {self.epochs_done}, after {self.cursor[loop.UPDATES]} "
-            f"updates: the loss is no longer finite. The last parameters known to be finite "
-            f"were kept. Try {advice}, inputs and targets scaled to about 1"
-            + (', or dtype="float64".' if self.network.dtype == np.float32 else ".")
+    @property
+    @abstractmethod
+    def _data_at_hand(self) -> Any:
+        """The samples that the last update was to learn from, or more."""
+
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        updates = int(self.cursor[loop.UPDATES])
+        where = f"in epoch {self.epochs_done}, after {updates} updates"
+        why = divergence.of_updates(
+            self.network, self._data_at_hand, updates, self._advice_on_steps()
         )
+        return where, "the loss is not finite", *why
+
+    def _advice_on_steps(self) -> str:
+        return divergence.smaller_steps(self.learning_rate(self.epochs_done), self.clip_norm)
 
     def common_settings(self) -> dict[str, Any]:
         """The settings that do not depend on where the samples are."""

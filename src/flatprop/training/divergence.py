@@ -1,0 +1,156 @@
+"""Why a loss is not finite: what a user is told, and what there is to try.
+
+Looked for once a training has ended by it. Targets and weights that overflow by themselves do
+so whatever the parameters are; so they are tried on the same network with all parameters 0.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatprop.arrays import read_only
+from flatprop.kernels import batches
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+FEW = 64
+"""How many of the largest targets and weights are tried."""
+
+
+def told(where: str, what: str, cause: str, advice: str) -> str:
+    """One message of all this."""
+    because = f"; {cause}" if cause else ""
+    return (
+        f"training diverged {where}: {what}{because}. The last parameters known to be finite were "
+        f"kept. Try {advice}."
+    )
+
+
+def cause_in_samples(network: "Network", data: Any, of: str = "") -> tuple[str, str]:
+    """What in the samples is too large for any parameters, and what to do; or two empty texts.
+
+    `of` is put behind what is named: " of the validation data". Samples that are not in memory
+    are not looked at.
+    """
+    if not isinstance(data, batches.Data):
+        return "", ""
+    few = _extremes(data)
+    one = np.ones((), network.dtype)
+    tame = few._replace(y=read_only(np.clip(few.y, -one, one)), weight=few.weight[:0])
+    still = network.copy()
+    still.params[:] = 0
+    alike = few._replace(weight=few.weight[:0])
+    dtype = network.dtype
+    if not _is_finite(still, tame):
+        return "", ""
+    if _is_finite(still, few):
+        # Not the targets. Weights so large can be borne by the smallest of losses only.
+        huge = few.weight.size and float(few.weight.max()) > math.sqrt(np.finfo(dtype).max)
+        if not huge or not _is_finite(network, alike):
+            return "", ""
+    elif not _is_finite(still, alike):
+        largest = float(np.abs(few.y).max())
+        return (
+            f"with targets{of} of up to {largest:.3g} the loss overflows {dtype}, whatever the "
+            "parameters are",
+            "targets scaled to about 1" + _wider(dtype),
+        )
+    largest = float(few.weight.max())
+    advice = "smaller sample weights"
+    if network.loss_function.divisor(1):
+        advice = "sample_weight / sample_weight.mean(), for only their proportions count"
+    return (
+        f"with sample weights{of} of up to {largest:.3g} the loss overflows {dtype}, whatever the "
+        "parameters are",
+        advice + _wider(dtype),
+    )
+
+
+def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
+    """What to try where an optimizer's steps have led too far."""
+    steps = f"a smaller learning rate (it was {rate:g})"
+    return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
+
+
+def scaled(network: "Network", other: str) -> str:
+    """What to try beside another thing, where nothing more is known."""
+    return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
+
+
+def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple[str, str]:
+    """The same for the training data after so many updates, with causes beside the samples.
+
+    `steps` is what to try where these have led too far.
+    """
+    cause, advice = cause_in_samples(network, data)
+    if cause:
+        return cause, advice
+    if updates == 0:
+        cause = f"the loss is so at the initial parameters already{_largest_input(data)}"
+        return cause, scaled(network, "smaller initial parameters")
+    return "", scaled(network, steps)
+
+
+def of_validation(
+    network: "Network", data: Any, validation: Any, loss: float, steps: str
+) -> tuple[str, str]:
+    """The same for the loss of the validation data, where that of the training data is `loss`.
+
+    `steps` is what to try where the parameters are the reason.
+    """
+    told = f"that of the training data is {loss:.4g}"
+    cause, advice = cause_in_samples(network, validation, " of validation_data")
+    if cause:
+        return f"{told}; {cause}", advice
+    if not isinstance(data, batches.Data) or not isinstance(validation, batches.Data):
+        return told, f"validation data scaled as the training data are, {steps}"
+    here, there = (float(np.abs(d.x).max()) for d in (data, validation))
+    told += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
+    if there > 10 * here:
+        return told, "validation data scaled by the same numbers as the training data"
+    return told, steps
+
+
+def _extremes(data: batches.Data) -> batches.Data:
+    """The few samples with the largest targets, weights, and products of both."""
+    rows = data.rows
+    targets = np.abs(data.y.reshape(rows, -1)).max(axis=1).astype(np.float64)
+    measures = [targets]
+    if data.weight.size:
+        weight = data.weight.astype(np.float64)
+        measures += [weight, np.log(np.maximum(weight, 1e-300)) + np.log1p(targets)]
+    few = min(FEW, rows)
+    chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
+
+    def some(flat: Any) -> Any:
+        return read_only(flat.reshape(rows, -1)[chosen].reshape(-1)) if flat.size else flat
+
+    return batches.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
+
+
+def _is_finite(network: "Network", data: batches.Data) -> bool:
+    """Whether loss and gradient are."""
+    gradient = np.empty_like(network.params)
+    scale = network.scale(data)
+    total = batches.loss_and_gradient(
+        network.layers,
+        network.objectives,
+        network.params,
+        data,
+        scale,
+        gradient,
+        network.block(data),
+    )
+    return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
+
+
+def _largest_input(data: Any) -> str:
+    if not isinstance(data, batches.Data):
+        return ""
+    return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
+
+
+def _wider(dtype: np.dtype[Any]) -> str:
+    return ', or dtype="float64"' if dtype == np.float32 else ""

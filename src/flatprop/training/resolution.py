@@ -1,0 +1,114 @@
+"""Inputs that vary too little, for their size, for the dtype of the network.
+
+A layer computes x W + b in the network's dtype, in which numbers of the size of x lie eps · |x|
+apart, and so do the products with W. Raw timestamps of 1.7e9 lie 128 apart in float32: an hour
+of them has 28 values, whatever W is, and b, which would have to take off the rest, is rounded
+likewise.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from flatprop import frames
+from flatprop.alerts import ResolutionWarning, warn
+from flatprop.arrays import Array
+from flatprop.kernels import batches
+from flatprop.sources import Source
+
+VALUES = 1000
+"""A column is told of where fewer values than this fit between its least and its largest."""
+SAMPLE = 256
+"""How many rows are looked at first: few columns are left after these."""
+
+
+class Watch:
+    """Which columns of X, as they come, have not shown yet that they vary enough."""
+
+    def __init__(self, inputs: int, dtype: np.dtype[Any]) -> None:
+        self._eps = float(np.finfo(dtype).eps)
+        self.columns = np.arange(inputs)
+        self.low = np.full(inputs, np.inf)
+        self.high = np.full(inputs, -np.inf)
+
+    def see(self, x: Array) -> None:
+        """Take note of rows, (rows, inputs)."""
+        if not self.columns.size:
+            return
+        some = x if self.columns.size == x.shape[1] else x[:, self.columns]
+        # A column has a wide enough range for good: the range grows at least as its size does.
+        self.low = np.minimum(self.low, some.min(axis=0))
+        self.high = np.maximum(self.high, some.max(axis=0))
+        with np.errstate(over="ignore"):
+            size = np.maximum(np.abs(self.low), np.abs(self.high))
+            open_ = self.high - self.low < VALUES * self._eps * size
+        self.columns, self.low, self.high = (
+            array[open_] for array in (self.columns, self.low, self.high)
+        )
+
+
+def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = None) -> None:
+    """Warn of such columns of X, as the user gave it, and of `data`, as the network takes it."""
+    if not isinstance(data, batches.Data):
+        return
+    x = data.x.reshape(data.rows, inputs)
+    watch = Watch(inputs, dtype)
+    watch.see(x[:: max(1, data.rows // SAMPLE)])
+    if watch.columns.size:
+        watch.see(x)
+    warn_of(watch, dtype, X, names)
+
+
+def warn_of(watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None) -> None:
+    """Warn of the columns that are left; those that are constant as they were given are not."""
+    told = []
+    for column, low, high in zip(watch.columns, watch.low, watch.high, strict=True):
+        name, given = _as_given(X, int(column), names)
+        if given is not None and given.size:
+            low, high = float(given.min()), float(given.max())
+        if low < high:
+            told.append((name, low, high))
+    if not told:
+        return
+    name, low, high = told[0]
+    spacing = np.finfo(dtype).eps * max(abs(low), abs(high))
+    more = f", and {len(told) - 1} more columns likewise" if len(told) > 1 else ""
+    wider = ', or take dtype="float64"' if dtype == np.float32 else ""
+    warn(
+        f"{name} of X ranges from {low:.10g} to {high:.10g}, where {dtype} numbers lie about "
+        f"{spacing:.2g} apart{more}: its rows can hardly be told apart, whatever the weights are. "
+        f"Subtract the mean and divide by the standard deviation first, in float64{wider}.",
+        ResolutionWarning,
+    )
+
+
+def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Array | None]:
+    """What a column is called, and its numbers before they were converted, where there are any."""
+    pairs = frames.columns(X)
+    if pairs is not None:
+        name, values = pairs[column]
+        return f"column {name!r}", np.asarray(values, np.float64)
+    name = f"column {column}" if names is None else f"column {names[column]!r}"
+    if not isinstance(X, (np.ndarray, list, tuple)):
+        return name, None
+    array = np.asarray(X)
+    if array.dtype.kind not in "iufb":
+        return name, None
+    return name, array if array.ndim == 1 else array[:, column]
+
+
+class Watched:
+    """A `Source` that shows the inputs of its parts to a `Watch` as they pass."""
+
+    def __init__(self, source: Source, watch: Watch) -> None:
+        self._source = source
+        self._watch = watch
+
+    def parts(
+        self, batch_size: int | None, rng: np.random.Generator | None = None
+    ) -> Iterator[batches.Data]:
+        """Those of the source."""
+        for part in self._source.parts(batch_size, rng):
+            self._watch.see(part.x.reshape(part.rows, -1))
+            yield part
