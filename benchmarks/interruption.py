@@ -1,4 +1,4 @@
-"""How long Ctrl-C takes to stop a training."""
+"""How long Ctrl-C takes to stop a training, or a call over many rows."""
 
 import signal
 import statistics
@@ -56,3 +56,50 @@ class CtrlC:
         return statistics.median(self.seconds() for _ in range(5))
 
     track_seconds.unit = "s"
+
+
+CALLS = {
+    "predict": lambda net, x, y: net.predict(x),
+    "loss": lambda net, x, y: net.loss(x, y),
+    "loss_and_gradient": lambda net, x, y: net.loss_and_gradient(x, y),
+    "vjp": lambda net, x, y: net.vjp(x, y),
+    "hessian_vector_product": lambda net, x, y: net.hessian_vector_product(x, y, net.params),
+    "jacobian, 100 rows": lambda net, x, y: net.jacobian(x[:100]),
+}
+
+
+class CtrlCInACall:
+    """At 20,000 rows of 1024-1024-1024, float32."""
+
+    params = (list(CALLS),)
+    param_names = ("call",)
+    timeout = 240
+
+    def setup(self, call):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+        rng = np.random.default_rng(0)
+        self.x = rng.random((20_000, 1024), np.float32)
+        self.y = rng.random((20_000, 1024), np.float32)
+        self.net = fp.Network(1024, [fp.Dense(1024, "tanh"), fp.Dense(1024)], rng=0)
+        self.function = CALLS[call]
+        self.function(self.net, self.x[:2], self.y[:2])  # compiles
+
+    def seconds(self, after):
+        sent = []
+
+        def interrupt():
+            sent.append(time.perf_counter())
+            signal.raise_signal(signal.SIGINT)
+
+        timer = threading.Timer(after, interrupt)
+        timer.start()
+        try:
+            while True:
+                self.function(self.net, self.x, self.y)
+        except KeyboardInterrupt:
+            return time.perf_counter() - sent[0]
+
+    def track_longest(self, call):
+        return max(self.seconds(after) for after in (0.1, 0.17, 0.23, 0.31, 0.37))
+
+    track_longest.unit = "s"

@@ -151,8 +151,11 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
         if kernel is batches.per_sample_gradients and net.params.size > 10_000:
             continue  # the result alone would be gigabytes
         space, intact = block(size)
-        result = out if kernel is batches.loss_and_gradient else np.empty((rows, out.size), dtype)
-        kernel(*network[:1], net.objectives, net.params, data, 1.0, result.reshape(-1), space)
+        given = net.layers, net.objectives, net.params, data
+        if kernel is batches.loss_and_gradient:
+            kernel(*given, 0, rows, 0.0, 1.0, out, space)
+        else:
+            kernel(*given, 1.0, np.empty(rows * out.size, dtype), space)
         assert intact()
     whole, intact = guarded(size, dtype)
     batches.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, whole)
@@ -163,7 +166,7 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     size = curvature.curvature_workspace_size(net.layers, rows)
     for kernel in (batches.hessian_vector_product, batches.gauss_newton_vector_product):
         space, intact = block(size)
-        kernel(net.layers, net.objectives, net.params, v, data, 1.0, out, space)
+        kernel(net.layers, net.objectives, net.params, v, data, 0, rows, 1.0, out, space)
         assert intact()
 
 

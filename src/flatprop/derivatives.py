@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop import checks
+from flatprop import calls, checks
 from flatprop.arrays import Array, aligned_empty, read_only
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import backward_workspace_size
@@ -30,10 +30,10 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
     rows = min(len(x), network.block_rows)
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
     workspace = aligned_empty(backward_workspace_size(network.layers, rows), network.dtype)
-    flat = read_only(x.reshape(-1)), read_only(slope.reshape(-1))
-    batches.vjp(
-        network.layers, network.vector, *flat, dL_dx.reshape(-1), gradient, rows, workspace
-    )
+    for part in calls.parts(network, len(x), rows, calls.GRADIENT):
+        given = read_only(x[part].reshape(-1)), read_only(slope[part].reshape(-1))
+        place = dL_dx[part].reshape(-1)
+        batches.vjp(network.layers, network.vector, *given, place, gradient, rows, workspace)
     return dL_dx, gradient
 
 
@@ -41,15 +41,24 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
     """∂ŷ/∂x or ∂ŷ/∂params of every row; see `Network.jacobian`."""
     checks.choice("wrt", wrt, ("inputs", "params"))
     x = checks.inputs(X, network.inputs, network.dtype)
-    rows = min(len(x), network.block_rows)
-    columns, kernel = {
-        "inputs": (network.inputs, batches.jacobian),
-        "params": (network.params.size, batches.parameter_jacobian),
-    }[wrt]
-    out = np.empty((len(x), network.outputs, columns), network.dtype)
+    by_inputs, outputs = wrt == "inputs", network.outputs
+    columns = network.inputs if by_inputs else network.params.size
+    out = np.empty((len(x), outputs, columns), network.dtype)
+    passes = 1 + outputs if by_inputs else calls.WRITTEN * outputs
+    rows = min(len(x), network.block_rows if by_inputs else calls.rows_of_a_block(network, passes))
     workspace = aligned_empty(jacobian_workspace_size(network.layers, rows), network.dtype)
-    flat: Any = read_only(x.reshape(-1))
-    kernel(network.layers, network.vector, flat, out.reshape(-1), rows, workspace)
+    for part in calls.parts(network, len(x), rows, passes):
+        given = network.layers, network.vector, read_only(x[part].reshape(-1))
+        place = out[part].reshape(-1)
+        if not by_inputs:
+            batches.parameter_jacobian(*given, place, rows, workspace)
+            continue
+        some = outputs
+        if part.stop - part.start <= rows:  # a block of many outputs is divided by them
+            some = calls.passes_in_time(network, rows)
+        for first in range(0, outputs, some):
+            last = min(first + some, outputs)
+            batches.jacobian(*given, first, last, place, rows, workspace)
     return out
 
 
@@ -57,15 +66,19 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
     """The gradient of every sample's own loss; see `Network.per_sample_gradients`."""
     data = network.data(X, y)
     out = np.empty((data.rows, network.params.size), network.dtype)
-    batches.per_sample_gradients(
-        network.layers,
-        network.objectives,
-        network.vector,
-        data,
-        network.loss_function.scale(network.outputs, 1),
-        out.reshape(-1),
-        network.block(data),
-    )
+    scale = network.loss_function.scale(network.outputs, 1)
+    count = -(-data.rows // calls.rows_of_a_block(network, calls.WRITTEN))
+    block = network.block(data, -(-data.rows // count))  # all blocks about equally long
+    for part in calls.parts(network, data.rows, block.rows, calls.WRITTEN):
+        batches.per_sample_gradients(
+            network.layers,
+            network.objectives,
+            network.vector,
+            calls.rows_of(data, part),
+            scale,
+            out[part].reshape(-1),
+            block,
+        )
     return out
 
 
@@ -86,16 +99,19 @@ def curvature_product(
         )
     block = network.block(data)
     size = curvature_workspace_size(network.layers, block.rows)
-    workspace = aligned_empty(size, network.dtype)
-    out = np.empty_like(network.params)
-    kernel(
-        network.layers,
-        network.objectives,
-        network.vector,
-        direction,
-        data,
-        network.scale(data),
-        out,
-        block._replace(workspace=workspace),
-    )
+    block = block._replace(workspace=aligned_empty(size, network.dtype))
+    scale, out = network.scale(data), np.empty_like(network.params)
+    for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
+        kernel(
+            network.layers,
+            network.objectives,
+            network.vector,
+            direction,
+            data,
+            part.start,
+            part.stop,
+            scale,
+            out,
+            block,
+        )
     return out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flatprop import calls
 from flatprop.formulas.losses import Own
 from flatprop.kernels import batches
 
@@ -153,9 +154,10 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         network.dense, network.layers, network.weights, network.biases, strict=True
     ):
         with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
-            z = x @ W + b
+            z = _product(network, x, W) + b
         a, slope = np.copy(z), np.empty_like(z)
-        batches.activation(record["activation"], record["function"], a, slope)
+        for part in calls.parts(network, data.rows, network.block_rows, calls.PREDICT):
+            batches.activation(record["activation"], record["function"], a[part], slope[part])
         forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
         x = a
 
@@ -179,12 +181,20 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
             dL_dz = dL_da * slope
         shown = None if activation == "softmax" else slope
         layers.insert(0, LayerTrace(activation, x, W, b, z, a, shown, dL_da, dL_dz, dL_dW, dL_db))
-        dL_da = dL_dz @ W.T
+        dL_da = _product(network, dL_dz, W.T)
     function = network.loss_function
     source = function.function if isinstance(function, Own) else type(function)
     definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
     definition = definition or function.name
     return Trace(loss, layers, target, function.name, definition)
+
+
+def _product(network: "Network", x: Array, W: Array) -> Array:
+    """x W, by some rows at a time: Ctrl-C waits for NumPy too."""
+    out = np.empty((len(x), W.shape[1]), x.dtype)
+    for part in calls.parts(network, len(x), network.block_rows, calls.PREDICT):
+        np.matmul(x[part], W, out=out[part])
+    return out
 
 
 def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from flatprop import checks, other_names, sources
+from flatprop import calls, checks, other_names, sources
 from flatprop.arrays import Array, Views, aligned_copy, aligned_empty, flat, read_only
 from flatprop.description import (
     Dense,
@@ -303,7 +303,16 @@ class Network:
             block = min(rows, self.block_rows)
             size = workspace_size(self._layers, block)
         workspace = np.empty(size, self._dtype)
-        if not batches.predict(self._layers, self._params, read_only(x), out, block, workspace):
+        given = read_only(x)
+        if rows == block:
+            finite = batches.predict(self._layers, self._params, given, out, block, workspace)
+        else:
+            finite = True
+            for part in calls.parts(self, rows, block, calls.PREDICT):
+                finite &= batches.predict(
+                    self._layers, self._params, given[part], out[part], block, workspace
+                )
+        if not finite:
             checks.finite("X", x)
         return out
 
@@ -358,9 +367,7 @@ class Network:
         data = self.data(X, y, sample_weight)
         gradient = aligned_empty(self._params.size, self.dtype)
         scale = self.scale(data)
-        total = batches.loss_and_gradient(
-            self.layers, self.objectives, self._params, data, scale, gradient, self.block(data)
-        )
+        total = calls.loss_and_gradient(self, data, scale, gradient, self.block(data))
         return total * scale, gradient
 
     # ---- derivatives
@@ -761,15 +768,13 @@ class Network:
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
     def loss_of(self, data: "batches.Data | sources.Parts", block: batches.Block) -> float:
-        """The loss over what `samples` made; Ctrl-C waits for a part of it only."""
-        step = 16 * block.rows
+        """The loss over what `samples` made."""
+        step = 16 * block.rows  # the sums of so many rows are what is added up
         total = 0.0
         for part in (data,) if isinstance(data, batches.Data) else data.parts(step):
             for start in range(0, part.rows, step):
-                stop = min(start + step, part.rows)
-                total += batches.sum_of_losses(
-                    self.layers, self.objectives, self._params, part, start, stop, block
-                )
+                rows = min(step, part.rows - start)
+                total += calls.sum_of_losses(self, part, start, rows, block)
         return total * self.scale(data)
 
     def scale(self, data: "batches.Data | sources.Parts") -> float:

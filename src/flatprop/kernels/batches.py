@@ -71,10 +71,9 @@ def predict(layers, params, x, out, block_rows, workspace):
 
 
 @entry_point
-def sum_of_losses(layers, objectives, params, data, start, stop, block):
-    """Σ w ℓ over rows start to stop."""
+def sum_of_losses(layers, objectives, params, data, start, stop, total, block):
+    """total + Σ w ℓ over rows start to stop."""
     objective, outputs = objectives[0], layers[layers.size - 1].units
-    total = 0.0
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
         prediction = matrix(block.workspace, 0, x.shape[0], outputs)
@@ -86,11 +85,15 @@ def sum_of_losses(layers, objectives, params, data, start, stop, block):
 
 
 @entry_point
-def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
-    """Σ w ℓ over all samples; gradient ← that of scale · Σ w ℓ."""
-    total = 0.0
-    for start in range(0, data.rows, block.rows):
-        x, y, weight = block_of(layers, data, start, data.rows, block)
+def loss_and_gradient(
+    layers, objectives, params, data, start, stop, total, scale, gradient, block
+):
+    """total + Σ w ℓ over rows start to stop; gradient ← that of scale · Σ w ℓ.
+
+    Where `start` is not 0 it is added to what `gradient` holds, of the rows before.
+    """
+    for row in range(start, stop, block.rows):
+        x, y, weight = block_of(layers, data, row, stop, block)
         total += backprop.loss_and_gradient(
             layers,
             objectives[0],
@@ -99,7 +102,7 @@ def loss_and_gradient(layers, objectives, params, data, scale, gradient, block):
             y,
             weight,
             scale,
-            start > 0,
+            row > 0,
             gradient,
             block.workspace,
         )
@@ -125,16 +128,18 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, block_rows, workspace):
 
 
 @entry_point
-def jacobian(layers, params, x, out, block_rows, workspace):
-    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row."""
+def jacobian(layers, params, x, first, stop, out, block_rows, workspace):
+    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row, of outputs first to stop.
+
+    Where `first` is not 0 these are the rows of the call before, and no more than a block.
+    """
     inputs = layers[0].inputs
     rows, size = x.size // inputs, layers[layers.size - 1].units * inputs
     for start in range(0, rows, block_rows):
         count = min(block_rows, rows - start)
+        a = matrix(x, start * inputs, count, inputs)
         part = matrix(out, start * size, count, size)
-        derivatives.jacobian(
-            layers, params, matrix(x, start * inputs, count, inputs), part, workspace
-        )
+        derivatives.jacobian(layers, params, a, first, stop, part, workspace)
 
 
 @entry_point
@@ -169,10 +174,13 @@ def per_sample_gradients(layers, objectives, params, data, scale, out, block):
 
 
 @entry_point
-def hessian_vector_product(layers, objectives, params, v, data, scale, out, block):
-    """out ← the Hessian of scale · Σ w ℓ times v."""
-    for start in range(0, data.rows, block.rows):
-        x, y, weight = block_of(layers, data, start, data.rows, block)
+def hessian_vector_product(layers, objectives, params, v, data, start, stop, scale, out, block):
+    """out ← the Hessian of scale · Σ w ℓ over rows start to stop times v.
+
+    Where `start` is not 0 it is added to what `out` holds, of the rows before.
+    """
+    for row in range(start, stop, block.rows):
+        x, y, weight = block_of(layers, data, row, stop, block)
         curvature.hessian_vector_product(
             layers,
             objectives[0],
@@ -182,17 +190,22 @@ def hessian_vector_product(layers, objectives, params, v, data, scale, out, bloc
             y,
             weight,
             scale,
-            start > 0,
+            row > 0,
             out,
             block.workspace,
         )
 
 
 @entry_point
-def gauss_newton_vector_product(layers, objectives, params, v, data, scale, out, block):
-    """out ← the Gauss-Newton matrix of scale · Σ w ℓ times v."""
-    for start in range(0, data.rows, block.rows):
-        x, y, weight = block_of(layers, data, start, data.rows, block)
+def gauss_newton_vector_product(
+    layers, objectives, params, v, data, start, stop, scale, out, block
+):
+    """out ← the Gauss-Newton matrix of scale · Σ w ℓ over rows start to stop times v.
+
+    Where `start` is not 0 it is added to what `out` holds, of the rows before.
+    """
+    for row in range(start, stop, block.rows):
+        x, y, weight = block_of(layers, data, row, stop, block)
         curvature.gauss_newton_vector_product(
             layers,
             objectives[0],
@@ -202,7 +215,7 @@ def gauss_newton_vector_product(layers, objectives, params, v, data, scale, out,
             y,
             weight,
             scale,
-            start > 0,
+            row > 0,
             out,
             block.workspace,
         )

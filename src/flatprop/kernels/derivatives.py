@@ -85,14 +85,16 @@ def per_sample_gradients(layers, objective, params, x, y, weight, scale, out, wo
 
 
 @kernel
-def jacobian(layers, params, x, out, workspace):
-    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row.
+def jacobian(layers, params, x, first, stop, out, workspace):
+    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row, of outputs first to stop.
 
-    Overwrites `workspace`, of `jacobian_workspace_size` numbers.
+    Overwrites `workspace`, of `jacobian_workspace_size` numbers. Where `first` is not 0 it
+    holds what the call for the outputs before left, with the same x.
     """
     rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
-    forward_with_slopes(layers, params, x, False, workspace)
-    for k in range(outputs):
+    if first == 0:
+        forward_with_slopes(layers, params, x, False, workspace)
+    for k in range(first, stop):
         dy_dz = _output_slope(layers, k, rows, workspace)
         for l in range(layers.size - 1, 0, -1):
             dy_dz = _propagate(layers, l, params, dy_dz, workspace)

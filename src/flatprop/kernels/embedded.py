@@ -117,7 +117,8 @@ def jacobian(layers, params, x, out, workspace):
     expect_matrix(x, params)
     writes_matrix(out, params)
     writes_flat(workspace, params)
-    derivatives.jacobian(layers, params, x, out, workspace)
+    outputs = layers[layers.size - 1].units
+    derivatives.jacobian(layers, params, x, 0, outputs, out, workspace)
 
 
 @entry_point

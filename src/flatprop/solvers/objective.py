@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop import calls
 from flatprop.arrays import aligned_empty
 from flatprop.kernels import batches
 
@@ -61,15 +62,7 @@ class Objective:
         net, total = self.network, 0.0
         gradient: Any = 0.0
         for data in self.parts(16 * self._block.rows):
-            total += batches.loss_and_gradient(
-                net.layers,
-                net.objectives,
-                net.vector,
-                data,
-                self.scale,
-                self._gradient,
-                self._block,
-            )
+            total += calls.loss_and_gradient(net, data, self.scale, self._gradient, self._block)
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
         return total * self.scale, gradient
 
@@ -133,17 +126,9 @@ class Objective:
         return self.network.predict(x).astype(np.float64)
 
     def parts(self, rows: int) -> Iterator[batches.Data]:
-        """The samples, so many at a time: Ctrl-C waits for one part only."""
-        x, y, weight, samples = self.data
-        inputs, columns = x.size // samples, y.size // samples
-        for start in range(0, samples, rows):
-            stop = min(start + rows, samples)
-            yield batches.Data(
-                x[start * inputs : stop * inputs],
-                y[start * columns : stop * columns],
-                weight[start:stop],
-                stop - start,
-            )
+        """The samples, so many at a time."""
+        for start in range(0, self.data.rows, rows):
+            yield calls.rows_of(self.data, slice(start, min(start + rows, self.data.rows)))
 
 
 def _mean(values: Vector, w: Vector) -> Vector:

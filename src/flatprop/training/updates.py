@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks
+from flatprop import calls, checks
 from flatprop.arrays import aligned_copy, aligned_empty
 from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
 from flatprop.kernels import batches
@@ -18,8 +18,6 @@ from flatprop.kernels import epochs as loop
 if TYPE_CHECKING:
     from flatprop.network import Network
 
-CHUNK_SECONDS = 0.05
-"""How long one call of the kernel should take: Ctrl-C and the progress bar wait for it."""
 PANEL_PARAMETERS = 2**17
 """How many parameters' gradients exist at once, where they are used up by rows: what stays
 in the second cache."""
@@ -81,13 +79,13 @@ class Updates:
             self._blocks = self._first_blocks()
 
     def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
-        """One call of the loop, of about `CHUNK_SECONDS` at most; why it returned."""
+        """One call of the loop, of about `calls.SECONDS` at most; why it returned."""
         began = time.perf_counter()
         status: int = loop.train(
             self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
         )
         if status == loop.RUNNING:
-            ratio = CHUNK_SECONDS / max(time.perf_counter() - began, 1e-9)
+            ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
         return status
 
@@ -126,12 +124,8 @@ class Updates:
         return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
 
     def _first_blocks(self) -> int:
-        """How many blocks are sure to end in time, before anything was measured.
-
-        2 GFLOP/s and 10 µs per block are what the slowest of machines reach.
-        """
-        operations = 6 * self.network.params.size * self.buffers.block_rows
-        return max(1, int(CHUNK_SECONDS / (operations / 2e9 + 1e-5)))
+        """How many blocks are sure to end in time, before anything was measured."""
+        return calls.blocks_in_time(self.network, self.buffers.block_rows, calls.GRADIENT)
 
     def penalise(self, penalty: float) -> None:
         """Change the penalty, from the next data on."""
