@@ -162,8 +162,8 @@ class Trainer:
         -------
         float
             The mean over the batches of their loss, with its penalty, before their update, each
-            counted with its Σ w, or alike where the loss is a sum; NaN or infinite if it is no longer finite. The parameters are then the last that
-            are known to be finite.
+            counted with its Σ w, or alike where the loss is a sum; NaN or infinite if it is no
+            longer finite. The parameters are then the last that are known to be finite.
 
         Raises
         ------
