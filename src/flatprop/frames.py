@@ -54,7 +54,7 @@ def columns(value: Any) -> list[tuple[Any, Any]] | None:
     kind = type(value)
     named: Iterable[tuple[Any, Any]]
     if hasattr(kind, "iter_columns"):  # polars
-        named = ((column.name, column) for column in value.itercolumns())
+        named = ((column.name, column) for column in value.iter_columns())
     elif hasattr(kind, "itercolumns"):  # pyarrow
         named = zip(value.column_names, value.itercolumns(), strict=True)
     elif hasattr(kind, "columns") and hasattr(kind, "dtypes") and hasattr(kind, "items"):  # pandas

@@ -1,7 +1,7 @@
 """What a training leaves behind: losses by epoch, and why it ended."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,16 @@ def _none() -> FloatArray:
 
 
 @dataclass
-class History:
+class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     """The course of a training; one entry per finished epoch.
 
     Attributes
     ----------
     loss : ndarray
-        The training loss, averaged over the mini-batches of the epoch as each
-        was visited, before its update; with the full batch it is therefore the
-        loss before the update.
+        The training loss: the mean of the epoch's mini-batches, each before its update. A batch
+        counts with its Σ w, which is its number of samples where there are no weights; with a
+        loss that is a sum all batches count alike. With the full batch it is therefore the loss
+        before the update.
     val_loss : ndarray
         The loss of the validation data after the epoch; empty without such data.
     learning_rate : ndarray
@@ -35,7 +36,7 @@ class History:
         With `patience`, the epoch whose parameters the network has now.
     message : str
         After a divergence, what happened and what to try; where a solver converged, which of
-        its rules was met.
+        its rules was met, and whether more than a tenth of the targets' variance is left.
     seconds : float
         How long the training took.
     """
@@ -52,11 +53,6 @@ class History:
     def epochs(self) -> int:
         """How many epochs were finished."""
         return len(self.loss)
-
-    if not TYPE_CHECKING:  # which is to know that there are no other attributes
-
-        def __getattr__(self, name):
-            raise other_names.no_attribute(self, name, other_names.HISTORY)
 
     def __repr__(self) -> str:
         parts = [f"{self.epochs} epochs in {self.seconds:.3g} s", f"stopped by {self.stopped_by}"]

@@ -68,7 +68,7 @@ class Fixed(Generic[T]):
         )
 
 
-class Network:
+class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     """A dense neural network whose parameters are one flat array.
 
     Parameters
@@ -277,7 +277,8 @@ class Network:
         ----------
         X
             (n, inputs); (n,) where there is one input. Whatever NumPy makes an array of
-            numbers of; a frame of pandas, polars or pyarrow; a sparse matrix of SciPy's. A
+            numbers of; a frame of pandas, polars or pyarrow, of which columns go by their
+            position and not by their names; a sparse matrix of SciPy's. A
             memory-mapped file of more than 32 MB, or a sparse matrix that would be as large,
             is read a part at a time and may be larger than memory.
 
@@ -545,7 +546,8 @@ class Network:
         Parameters
         ----------
         X, y, sample_weight
-            As for `loss`; mini-batches without any weight are passed over. Or, with y left
+            As for `loss`. Columns go by their position, also those of a frame. Weights are
+            normalised in each mini-batch; one without any weight is passed over. Or, with y left
             out, X gives the batches: an iterable of (X, y) or (X, y, sample_weight), each of
             them one update, or a function that returns such an iterable for each epoch.
         optimizer
@@ -557,9 +559,9 @@ class Network:
             How often to go through the data; with a solver, its iterations.
         batch_size
             Samples per update, the last ones fewer; None for all of them, one
-            update per epoch. A solver takes all of them, and no other number than the
-            default; where X gives the batches there is nothing to choose either. All of
-            them at once are taken into memory, whatever X is.
+            update per epoch. A solver takes all of them, and no number below
+            theirs; where X gives the batches there is nothing to choose either. All of them
+            at once are taken into memory, whatever X is.
         shuffle
             Whether mini-batches are drawn in a new order every epoch. Where X gives the
             batches their order is its own.
@@ -611,6 +613,8 @@ class Network:
         DivergenceWarning
             If the loss became NaN or infinite. The parameters are then the last that
             are known to be finite.
+        ResolutionWarning
+            If the rows of a column of X can hardly be told apart in the network's dtype.
 
         Notes
         -----
@@ -796,11 +800,6 @@ class Network:
         return min(in_cache, in_time)
 
     # ---- as a Python object
-
-    if not TYPE_CHECKING:  # which is to know that there are no other attributes
-
-        def __getattr__(self, name):
-            raise other_names.no_attribute(self, name, other_names.ATTRIBUTES)
 
     def copy(self) -> "Network":
         """An independent network with the same parameters and random state."""

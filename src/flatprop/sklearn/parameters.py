@@ -76,7 +76,8 @@ coefs_, intercepts_ : list of ndarray
 loss_ : float
     The training loss of the last iteration, with the penalty.
 loss_curve_ : list of float
-    That of every iteration: the mean over its batches, each before its update.
+    That of every iteration: the mean over its batches, each before its update and counted
+    with its number of samples.
 validation_loss_curve_ : list of float
     The loss of the validation set after every iteration that had one, without the
     penalty.

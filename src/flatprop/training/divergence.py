@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flatprop import calls
 from flatprop.arrays import read_only
 from flatprop.kernels import batches
 
@@ -134,15 +135,7 @@ def _is_finite(network: "Network", data: batches.Data) -> bool:
     """Whether loss and gradient are."""
     gradient = np.empty_like(network.params)
     scale = network.scale(data)
-    total = batches.loss_and_gradient(
-        network.layers,
-        network.objectives,
-        network.params,
-        data,
-        scale,
-        gradient,
-        network.block(data),
-    )
+    total = calls.loss_and_gradient(network, data, scale, gradient, network.block(data))
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 

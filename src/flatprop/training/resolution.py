@@ -37,15 +37,19 @@ class Watch:
         if not self.columns.size:
             return
         some = x if self.columns.size == x.shape[1] else x[:, self.columns]
-        # A column has a wide enough range for good: the range grows at least as its size does.
         self.low = np.minimum(self.low, some.min(axis=0))
         self.high = np.maximum(self.high, some.max(axis=0))
-        with np.errstate(over="ignore"):
-            size = np.maximum(np.abs(self.low), np.abs(self.high))
-            open_ = self.high - self.low < VALUES * self._eps * size
+        # A column has a wide enough range for good: the range grows at least as its size does.
+        narrow = is_narrow(self.low, self.high, self._eps)
         self.columns, self.low, self.high = (
-            array[open_] for array in (self.columns, self.low, self.high)
+            array[narrow] for array in (self.columns, self.low, self.high)
         )
+
+
+def is_narrow(low: Array, high: Array, eps: float) -> Any:
+    """Whether too few values fit between the least and the largest of each column."""
+    with np.errstate(over="ignore"):
+        return high - low < VALUES * eps * np.maximum(np.abs(low), np.abs(high))
 
 
 def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = None) -> None:
@@ -53,11 +57,15 @@ def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = N
     if not isinstance(data, batches.Data):
         return
     x = data.x.reshape(data.rows, inputs)
+    first, last = x[0], x[-1]  # which are far enough apart, nearly always
+    eps = float(np.finfo(dtype).eps)
+    if not is_narrow(np.minimum(first, last), np.maximum(first, last), eps).any():
+        return
     watch = Watch(inputs, dtype)
     watch.see(x[:: max(1, data.rows // SAMPLE)])
     if watch.columns.size:
         watch.see(x)
-    warn_of(watch, dtype, X, names)
+        warn_of(watch, dtype, X, names)
 
 
 def warn_of(watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None) -> None:

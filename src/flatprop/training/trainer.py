@@ -182,9 +182,9 @@ class Trainer:
         Returns
         -------
         float
-            The mean over the batches of their loss, with its penalty, before their update;
-            NaN or infinite if it is no longer finite. The parameters are then the last that
-            are known to be finite.
+            The mean over the batches of their loss, with its penalty, before their update, each
+            counted with its Σ w, or alike where the loss is a sum; NaN or infinite if it is no
+            longer finite. The parameters are then the last that are known to be finite.
 
         Raises
         ------
