@@ -5,7 +5,7 @@ a curved function of the temperature; a network of 2 x 8 tanh units learns its i
 firmware needs it. `net.to_c` writes the network as C99 without dependencies, which
 c_program/main.c calls. Its output is held against `net.predict` and against the truth.
 
-    python examples/c_program.py            # writes thermistor.c and .png beside main.c
+    python examples/c_program.py            # writes thermistor.c, .h and .png beside main.c
     python examples/c_program.py --fast     # less training
 
 It needs a C compiler, `cc` or the one that the environment variable CC names.
@@ -47,7 +47,8 @@ def run_in_c(source, volts):
     with tempfile.TemporaryDirectory() as scratch:
         program = str(Path(scratch) / "thermometer")
         compiler = os.environ.get("CC", "cc").split()
-        command = [*compiler, "-std=c99", "-O2", str(MAIN), str(source), "-lm", "-o", program]
+        options = ["-std=c99", "-O2", "-I", str(source.parent)]
+        command = [*compiler, *options, str(MAIN), str(source), "-lm", "-o", program]
         subprocess.run(command, check=True)
         text = "\n".join(f"{v:.9g}" for v in volts)
         output = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
@@ -64,7 +65,7 @@ def main():
     celsius = np.linspace(-40, 125, 1_000)
     volts = voltage(celsius).astype("float32")
     source = options.output.with_name("thermistor.c")
-    net.to_c(source)
+    net.to_c(source, header=True)
     from_c = run_in_c(source, volts)
     from_python = 100 * net.predict(volts[:, None] / np.float32(1.65) - 1)[:, 0]
 

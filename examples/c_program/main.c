@@ -1,6 +1,6 @@
 /* A thermometer's firmware, on a desk: a network turns volts into degrees Celsius.
  *
- * examples/c_program.py trains the network, writes thermistor.c and builds this with
+ * examples/c_program.py trains the network, writes thermistor.c and thermistor.h and builds this with
  *
  *     cc -std=c99 -O2 main.c thermistor.c -lm -o thermometer
  *
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void thermistor(const float *x, float *out); /* in thermistor.c: one row, nothing allocated */
+#include "thermistor.h"
 
 /* The network was trained on inputs and outputs of about ±1. */
 static float celsius(float volts)
@@ -18,7 +18,7 @@ static float celsius(float volts)
     const float x = volts / 1.65f - 1.0f;
     float y;
 
-    thermistor(&x, &y);
+    thermistor(&x, &y); /* one row; nothing is allocated */
     return 100.0f * y;
 }
 

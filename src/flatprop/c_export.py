@@ -4,8 +4,11 @@ The activations come from `formulas.activations` by way of `formulas.c_source`;
 what is written here is what stands around them.
 """
 
+import re
 from os import PathLike
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +17,14 @@ from flatprop import checks
 from flatprop.arrays import Array
 from flatprop.c_names import checked_name
 from flatprop.description import Dense
-from flatprop.formulas.c_source import CNumber, c_type, function_name, hexadecimal, statements
+from flatprop.formulas.c_source import (
+    CNumber,
+    c_type,
+    function_name,
+    hexadecimal,
+    literal,
+    statements,
+)
 from flatprop.network import Network
 from flatprop.writing import write_in_one_step
 
@@ -24,19 +34,35 @@ def to_c(
     path: str | PathLike[str],
     name: str | None = None,
     test: ArrayLike | None = None,
+    header: bool = False,
 ) -> None:
     """Write a network as C; see `Network.to_c`."""
     name = checked_name(name, path)
+    beside = _header_beside(path) if header else None
     checks.finite("params", network.params)
     parts = [
         _head(network, name),
+        _declarations(network, name),
         *_parameters(network, name),
         *_functions(network, name),
         _network(network, name),
     ]
     if test is not None:
         parts.append(_test(network, name, test))
-    write_in_one_step(path, "\n".join(parts).encode("ascii", "backslashreplace"))
+    source = "\n".join(parts).encode("ascii")
+    if beside is None:
+        write_in_one_step(path, source)
+        return
+    # Both are written before either replaces another file.
+    waiting = beside.with_name(f".{uuid4().hex}.h")
+    write_in_one_step(waiting, _header(network, name).encode("ascii"))
+    try:
+        write_in_one_step(path, source)
+        if beside.exists():
+            waiting.chmod(beside.stat().st_mode)
+        waiting.replace(beside)
+    finally:
+        waiting.unlink(missing_ok=True)
 
 
 # ---- the parts of the file
@@ -45,15 +71,13 @@ def to_c(
 def _head(network: Network, name: str) -> str:
     import flatprop
 
-    kind = c_type(network.dtype)
-    layers = " -> ".join(f"{layer.units} {layer.name}" for layer in network.dense)
     buffers = _buffers(network)
     stack = sum(buffers) * network.dtype.itemsize
     taken = " + ".join(map(str, buffers)) or "no"
     return f"""\
 /* A neural network, written by flatprop {flatprop.__version__}.
  *
- *     {network.inputs} inputs -> {layers}
+ *     {_layers(network)}
  *     {network.params.size} parameters, {network.dtype.name}
  *
  * {name}(x, out) computes one row: x holds {name.upper()}_INPUTS numbers, out gets
@@ -68,21 +92,76 @@ def _head(network: Network, name: str) -> str:
  * Constants       {network.params.nbytes} bytes, exact in hexadecimal.
  */
 #include <math.h>
+"""
+
+
+def _declarations(network: Network, name: str) -> str:
+    """What the header has and the file repeats, so that each does without the other."""
+    kind, upper = c_type(network.dtype), name.upper()
+    return f"""\
+#ifndef FLATPROP_{upper}_H
+#define FLATPROP_{upper}_H
+
 #include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
 
-enum {{ {name.upper()}_INPUTS = {network.inputs}, {name.upper()}_OUTPUTS = {network.outputs} }};
+/* How many numbers one row has: of x, and of out. */
+enum {{ {upper}_INPUTS = {network.inputs}, {upper}_OUTPUTS = {network.outputs} }};
 
+/* One row: out gets the outputs for x. They must not overlap. */
 void {name}(const {kind} *x, {kind} *out);
+
+/* So many rows, one after the other, in x and in out. */
 void {name}_batch(size_t rows, const {kind} *x, {kind} *out);
 
 #ifdef __cplusplus
 }}
 #endif
+
+#endif
 """
+
+
+def _header(network: Network, name: str) -> str:
+    import flatprop
+
+    return f"""\
+/* Declarations of a neural network, written by flatprop {flatprop.__version__}.
+ *
+ *     {_layers(network)}
+ *     {network.params.size} parameters, {network.dtype.name}
+ *
+ * Inputs are taken as the network was trained on them; one that is NaN gives outputs that
+ * are NaN. Nothing is allocated, and any number of threads may call at once.
+ */
+{_declarations(network, name)}"""
+
+
+def _header_beside(path: str | PathLike[str]) -> Path:
+    """Where the header goes; an error if it cannot."""
+    target = Path(path).resolve()  # of a link, the file behind it
+    if target.suffix.lower() == ".h":
+        raise ValueError(
+            f"{str(path)!r} ends as a header does, which is to be written beside it; "
+            f"pass a path such as {str(Path(path).with_suffix('.c'))!r}"
+        )
+    beside = Path(path).absolute().with_suffix(".h").resolve()
+    if beside.is_dir():
+        raise IsADirectoryError(f"{beside}: there is a folder where the header is to be")
+    return beside
+
+
+def _layers(network: Network) -> str:
+    layers = (f"{layer.units} {_comment(layer.name)}" for layer in network.dense)
+    return f"{network.inputs} inputs -> {' -> '.join(layers)}"
+
+
+def _comment(text: str) -> str:
+    """A function's name, of which nothing ends a comment or is more than ASCII."""
+    return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
 
 
 def _parameters(network: Network, name: str) -> list[str]:
@@ -138,7 +217,9 @@ static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t
             parts.append(_softmax(f"{name}_softmax", network.dtype))
         else:
             text = _elementwise(layer, number, network.dtype)
-            whose = f"/* the user's {layer.name} */\n" if callable(layer.activation) else ""
+            whose = (
+                f"/* the user's {_comment(layer.name)} */\n" if callable(layer.activation) else ""
+            )
             parts.append(f"{whose}static {kind} {name}_{suffix}({kind} z)\n{{\n{text}\n}}\n")
     return parts
 
@@ -227,6 +308,8 @@ void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
 
 def _test(network: Network, name: str, test: ArrayLike) -> str:
     """A program that compares what the compiled network computes with `predict`."""
+    from flatprop.c_self_test import bounds
+
     try:
         x = checks.inputs(test, network.inputs, network.dtype)
         expected = network.predict(x)
@@ -234,30 +317,49 @@ def _test(network: Network, name: str, test: ArrayLike) -> str:
     except (TypeError, ValueError) as error:
         raise type(error)(f"test: {error}") from None
     kind, upper = c_type(network.dtype), name.upper()
-    tolerance = "1e-5" if network.dtype == np.float32 else "1e-12"
+    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
     return f"""\
 #ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
 #include <stdio.h>
 
 {_array(f"{name}_test_x", x)}
 {_array(f"{name}_test_expected", expected)}
+/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
+   each half a unit of the last place, by the slopes of the layers behind */
+{_array(f"{name}_test_bound", bounds(network, x, expected))}
 int main(void)
 {{
-    double worst = 0, largest = 0;
+    {kind} largest = 0;
+    int wrong = 0;
     for (size_t i = 0; i < {len(x)}; i++) {{
         {kind} out[{upper}_OUTPUTS];
         {name}({name}_test_x + i * {upper}_INPUTS, out);
         for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
-            const double expected = {name}_test_expected[i * {upper}_OUTPUTS + j];
-            const double error = fabs(out[j] - expected);
-            if (error > worst || error != error) /* NaN stays */
-                worst = error;
-            if (fabs(expected) > largest)
-                largest = fabs(expected);
+            const size_t k = i * {upper}_OUTPUTS + j;
+            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
+            const {kind} part = error / {name}_test_bound[k];
+            if (!(part <= {one})) /* as it is for NaN */
+                wrong++;
+            if (part > largest)
+                largest = part;
         }}
     }}
-    printf("largest error %g of outputs up to %g\\n", worst, largest);
-    return !(worst <= {tolerance} * largest);
+{_as_double("shown", "largest", network.dtype)}
+    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
+        shown, wrong);
+    return wrong > 0;
 }}
 #endif
 """
+
+
+def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
+    """A constant of the same value: for `printf`, without a warning in either language."""
+    if dtype == np.float64:
+        return f"    const double {name} = {variable};"
+    return f"""\
+#ifdef __cplusplus
+    const double {name} = static_cast<double>({variable});
+#else
+    const double {name} = (double){variable};
+#endif"""

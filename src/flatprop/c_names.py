@@ -4,32 +4,32 @@ import re
 from os import PathLike
 from pathlib import Path
 
-_WORDS = """
-alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
-char32_t class compl concept const consteval constexpr constinit const_cast continue co_await
-co_return co_yield decltype default delete do double dynamic_cast else enum explicit export
-extern false float for friend goto if inline int long mutable namespace new noexcept not
-not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires
-restrict return short signed sizeof static static_assert static_cast struct switch template
-this thread_local throw true try typedef typeid typename typeof union unsigned using virtual
-void volatile wchar_t while xor xor_eq
-"""
-_LIBRARY = """
-abort abs calloc clock div exit free labs llabs main malloc memcmp memcpy memmove memset printf
-putchar puts raise rand realloc remove rename scanf signal srand strcmp strcpy strlen system time
-size_t ptrdiff_t float_t double_t offsetof NULL NAN INFINITY HUGE_VAL EOF
-"""
-_LOCAL = (
-    "x i j rows out worst largest error expected"  # what the exported functions call their own
+from flatprop import c_taken
+
+_OWN = re.compile("[xijkWbuvz]|t[0-9]+|xi|out|inputs|units|rows|largest|total|wrong|used|part")
+"""What the exported functions call their own."""
+_TAKEN = frozenset(
+    " ".join((c_taken.KEYWORDS, c_taken.ISO_C, c_taken.POSIX, c_taken.GNU, c_taken.OTHERS)).split()
 )
-_TAKEN = frozenset(f"{_WORDS} {_LIBRARY} {_LOCAL}".split())
-_MATH = re.compile(
-    r"(a?(cos|sin|tan)h?|atan2|exp2?|exp10|expm1|frexp|[is]?logb|ldexp|log(10|1p|2|b)?|modf"
-    r"|scalbl?n?|cbrt|fabs|hypot|pow(10)?|sqrt|erfc?|[lt]?gamma|ceil|floor|nearbyint|l{0,2}rint"
-    r"|l{0,2}round|trunc|fmod|rem(ainder|quo)|drem|copysign|nan|next(after|toward|up|down)"
-    r"|fdim|fmax|fmin|fma|finite|fpclassify|is(finite|inf|nan|normal)|signbit|significand|sincos"
-    r"|[jy][01n])[fl]?"
+# <math.h> with C23's, and <complex.h>
+_PATTERNS = re.compile(
+    r"(a?(cos|sin|tan)(h|pi)?|atan2(pi)?|exp2?(m1)?|exp10(m1)?|frexp|[is]?logb|llogb|ldexp"
+    r"|log(10|1p|2|b|10p1|2p1|p1)?|modf"
+    r"|scalbl?n?|cbrt|fabs|hypot|pow(10|n|r)?|rootn|compoundn|r?sqrt|erfc?|[lt]?gamma|ceil|floor"
+    r"|nearbyint|l{0,2}rint|l{0,2}round|roundeven|trunc|fmod|rem(ainder|quo)|drem|copysign|nan"
+    r"|next(after|toward|up|down)|u?fromfpx?|canonicalize|totalorder(mag)?|[gs]etpayload(sig)?"
+    r"|fdim|fmax|fmin|f(max|min)(imum)?(_?mag)?(_num)?|fma|finite|fpclassify"
+    r"|is(finite|inf|nan|normal|signaling|subnormal|canonical|zero|unordered"
+    r"|(greater|less)(equal)?|lessgreater|eqsig)|signbit|significand|sincos|[jy][01n]"
+    r"|c(a?(cos|sin|tan)h?|abs|arg|exp|imag|log|log10|pow|proj|real|sqrt)"
+    r"|[fd](add|div|fma|mul|sqrt|sub))([fl]|f(16|32|64|128)x?|d(32|64|128)x?)?(_r)?"
+    r"|f(32|64)x?(add|div|fma|mul|sqrt|sub)\w*"
+    r"|(atomic|memory_order|posix|pthread|stdc)_\w+"  # families that may grow
+    r"|\w+_t"  # types of POSIX
+    r"|L_\w+|P_tmpdir|(PRI|SCN)\w+"  # macros that are not all in capitals
 )
+_VARIANTS = re.compile(r"(_r|_l|64)$")
+"""Endings of functions that exist beside those without."""
 
 
 def checked_name(name: str | None, path: str | PathLike[str]) -> str:
@@ -37,12 +37,33 @@ def checked_name(name: str | None, path: str | PathLike[str]) -> str:
     given = Path(path).stem if name is None else name
     if not isinstance(given, str):
         raise TypeError(f"name must be a string, got {name!r}")
-    possible = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", given)
-    if not possible or given in _TAKEN or _MATH.fullmatch(given):
+    obstacle = _obstacle(given)
+    if obstacle:
         source = f" (from the path {str(path)!r})" if name is None else ""
-        why = "is taken in C, C++ or the file" if possible else "cannot be a name in C"
         raise ValueError(
-            f"{given!r}{source} {why}; pass as name letters, digits and underscores, a "
-            'letter first, such as name="network"'
+            f"{given!r}{source} {obstacle}; pass as name letters, digits and single underscores "
+            f'between them, a letter first, such as name="{_similar(given)}"'
         )
     return given
+
+
+def _obstacle(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        return "cannot be a name in C"
+    if "__" in name or name.endswith("_"):
+        return "would give names with two underscores, which C++ keeps for itself"
+    if re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        return "is in capitals, which are left to macros"
+    without = _VARIANTS.sub("", name)
+    if _OWN.fullmatch(name) or {name, without} & _TAKEN or _PATTERNS.fullmatch(name):
+        return "is taken in C, C++, their libraries or the file"
+    return ""
+
+
+def _similar(name: str) -> str:
+    """A name that there may be, as close to this one as a rule gets."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    for similar in (plain, plain.lower(), f"{plain}_net", f"{plain.lower()}_net", f"net_{plain}"):
+        if similar and not _obstacle(similar):
+            return similar
+    return "network"

@@ -666,6 +666,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         path: str | PathLike[str],
         name: str | None = None,
         test: ArrayLike | None = None,
+        header: bool = False,
     ) -> None:
         """Write the network as one file of C99 that needs nothing but <math.h>.
 
@@ -686,20 +687,27 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         test
             Rows of inputs as for `predict`. With them the file, compiled with
             ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs
-            on computes the same outputs, to 1e-5 of the largest (float64: 1e-12).
+            on computes the same outputs, up to a bound of what rounding explains:
+            it is written beside each output, and follows from the sizes of the terms
+            that are added up, Σ|a W| + |b|, and the slopes of the layers behind.
+        header
+            Whether to write a header too, in the same place and under the same name
+            with the suffix ".h": the declarations, for C and C++. The file repeats them,
+            and does not need it.
 
         Raises
         ------
         TypeError, ValueError
-            If the name cannot be that of a C function, a parameter is NaN or
+            If the name cannot be that of a C function, or is one that C, C++ or their
+            libraries take, if a header is asked for beside a ".h", a parameter is NaN or
             infinite, an activation of your own has a loop or calls what there is no
             formula of, as `math.floor`, or `test` does not fit.
         OSError
-            If the file cannot be written.
+            If a file cannot be written.
         """
         from flatprop.c_export import to_c
 
-        to_c(self, path, name, test)
+        to_c(self, path, name, test, header)
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> "ModelProto":
         """The network as an ONNX model, written to a file if given one.

@@ -18,11 +18,11 @@ from flatprop.formulas.numbers import Elementary, Number, where
 
 _PRECEDENCE = {
     **{"?": 1, "||": 2, "&&": 3},
-    **dict.fromkeys(("==", "<", "<=", ">", ">="), 4),
+    **dict.fromkeys(("<", "<=", ">", ">="), 4),
     **{"+": 5, "-": 5, "*": 6, "/": 6},
 }
 _PREFIXED, _CALL = 7, 8
-_TRUTHS = ("||", "&&", "==", "<", "<=", ">", ">=", "!")
+_TRUTHS = ("||", "&&", "<", "<=", ">", ">=", "!")
 """What gives an int."""
 
 
@@ -64,6 +64,9 @@ class CNumber(Number):
     def _compare(self, sign: str, other: "CNumber") -> "CNumber | bool":
         if sign == ">" and other._is(0.5) and (self._condition or self._is(1.0)):
             return self._condition or True
+        if sign == "==":  # which compilers warn of, between floating-point numbers
+            low, high = (CNumber(self.dtype, sign, self, other) for sign in ("<=", ">="))
+            return CNumber(self.dtype, "&&", low, high)
         return CNumber(self.dtype, sign, self, other)
 
     def _select(self, mask: "CNumber | bool", yes: "CNumber", no: "CNumber") -> "CNumber":
@@ -114,7 +117,10 @@ def literal(number: float, dtype: np.dtype[Any]) -> str:
     with np.errstate(over="ignore"):  # a bound of float64 is infinite here
         rounded = dtype.type(number)
     if not math.isfinite(rounded):
-        return {math.inf: "INFINITY", -math.inf: "-INFINITY"}.get(float(rounded), "NAN")
+        # INFINITY and NAN are of the type float, and would be promoted
+        suffix = "F" * (dtype == np.float32)
+        infinite = {math.inf: f"HUGE_VAL{suffix}", -math.inf: f"-HUGE_VAL{suffix}"}
+        return infinite.get(float(rounded), f'nan{suffix.lower()}("")')
     text = repr(rounded.item()) if dtype == np.float64 else str(rounded)
     if len(text.lstrip("-")) > 6:
         text = hexadecimal(float(rounded))

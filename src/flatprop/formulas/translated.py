@@ -118,21 +118,28 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
     return formula, ""
 
 
+def formula_of(writer: str, layer: Any, place: int) -> OwnFormula:
+    """z → (a, da/dz) of the activation of a `Dense`, for numbers of any kind.
+
+    Raises ValueError, in the name of `writer`, where there is no such formula.
+    """
+    if not callable(layer.activation):
+        return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
+    formula, obstacle = own_formula(layer.activation, 1)
+    if obstacle:
+        raise ValueError(
+            f"{writer} cannot write the activation {layer.name} of layers[{place}]: "
+            f"{obstacle}; {_WHAT_IS_TRANSLATED}"
+        )
+    return formula
+
+
 def written(writer: str, layer: Any, place: int, z: Number) -> Any:
     """a(z) of the activation of a `Dense` in numbers that are written down.
 
     Raises ValueError, in the name of `writer`, where those cannot express it.
     """
-    formula: Any
-    if callable(layer.activation):
-        formula, obstacle = own_formula(layer.activation, 1)
-        if obstacle:
-            raise ValueError(
-                f"{writer} cannot write the activation {layer.name} of layers[{place}]: "
-                f"{obstacle}; {_WHAT_IS_TRANSLATED}"
-            )
-    else:
-        formula = ACTIVATIONS[layer.activation].formula
+    formula = formula_of(writer, layer, place)
     try:
         return formula(z)[0]
     except (AttributeError, TypeError, KeyError) as error:
