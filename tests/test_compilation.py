@@ -1,8 +1,11 @@
 """What is compiled when, where it is cached, and what a step allocates."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -12,7 +15,7 @@ from numba.core import event
 from numba.core.runtime import _nrt_python, rtsys
 
 import flatprop as fp
-from flatprop.kernels import batches, epochs
+from flatprop.kernels import batches, epochs, jit
 
 PACKAGE = Path(fp.__file__).parent
 
@@ -71,6 +74,7 @@ def test_a_second_architecture_compiles_nothing(dtype):
 def test_nothing_is_compiled_on_import():
     script = """
 import sys
+import threading
 from numba.core import event
 with event.install_recorder("numba:compile") as recorder:
     import flatprop
@@ -167,3 +171,17 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), numba.njit(lambda: 8)(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_while_a_thread_compiles():
     assert run(FORK).split() == ["7", "8"]
+
+
+def test_a_ctrl_c_that_nobody_heard_of():
+    def swallow():
+        with contextlib.suppress(KeyboardInterrupt):  # as a callback of LLVM's does
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        jit._undisturbed(swallow)()
+    assert signal.getsignal(signal.SIGINT) is before
+    thread = threading.Thread(target=jit._undisturbed(lambda: None))
+    thread.start()
+    thread.join()

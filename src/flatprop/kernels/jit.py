@@ -8,7 +8,9 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numba
@@ -50,7 +52,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
     dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
-    compile = _without_garbage_collection(dispatcher.compile)
+    compile = _undisturbed(dispatcher.compile)
 
     def compile_and_mark(signature: Any) -> Any:
         address = compile(signature)
@@ -81,7 +83,7 @@ def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, .
             compiled: Any = CFunc(function, (arguments, result), locals={}, options=options)
             with contextlib.suppress(RuntimeError, OSError):
                 compiled._cache = PackageCache(function)
-            _without_garbage_collection(compiled.compile)()
+            _undisturbed(compiled.compile)()
             _c_functions[key] = compiled
         return int(_c_functions[key].address)
 
@@ -98,22 +100,53 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _without_garbage_collection(compile: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiling makes millions of objects that live to its end; looking through them again
+def _undisturbed(compile: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without collecting garbage, and without losing a Ctrl-C.
+
+    Compiling makes millions of objects that live to its end; looking through them again
     and again would take a tenth of the time.
     """
 
     @functools.wraps(compile)
-    def undisturbed(*arguments: Any) -> Any:
+    def compile_undisturbed(*arguments: Any) -> Any:
         collects = gc.isenabled()
         gc.disable()
         try:
-            return compile(*arguments)
+            with _interruptible():
+                return compile(*arguments)
         finally:
             if collects:
                 gc.enable()
 
-    return undisturbed
+    return compile_undisturbed
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise a KeyboardInterrupt at the end, at the latest, if there was one.
+
+    LLVM calls back into Python while it works, and an exception that is raised there is
+    printed and forgotten.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    of_main_thread = threading.current_thread() is threading.main_thread()
+    if usual is not signal.default_int_handler or not of_main_thread:
+        yield
+        return
+    interrupted = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if interrupted:  # and nobody heard of it
+        raise KeyboardInterrupt
 
 
 def jittable(function: F) -> F:
