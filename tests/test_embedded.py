@@ -161,7 +161,8 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     batches.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, whole)
     assert intact()
     whole, intact = guarded(derivatives.jacobian_workspace_size(net.layers, rows), dtype)
-    batches.jacobian(*network, flat, np.empty(rows * net.outputs * net.inputs, dtype), rows, whole)
+    result = np.empty(rows * net.outputs * net.inputs, dtype)
+    batches.jacobian(*network, flat, 0, net.outputs, result, rows, whole)
     assert intact()
     size = curvature.curvature_workspace_size(net.layers, rows)
     for kernel in (batches.hessian_vector_product, batches.gauss_newton_vector_product):

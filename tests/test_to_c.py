@@ -257,7 +257,7 @@ def test_compilers_have_no_warning(language, compiler, dtype, tmp_path):
         flags = f"-std={language}", *WARNINGS, *options, "-O1"
         run(command, *flags, "-fsyntax-only", source)
         run(command, *flags, f"-DNET{number}_TEST", source, "-lm", "-o", program)
-        assert run(program).startswith("largest error 0")
+        assert ", 0 of " in run(program)
 
 
 # ---- the header

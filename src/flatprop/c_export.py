@@ -8,7 +8,6 @@ import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +25,7 @@ from flatprop.formulas.c_source import (
     statements,
 )
 from flatprop.network import Network
-from flatprop.writing import write_in_one_step
+from flatprop.writing import write_together
 
 
 def to_c(
@@ -50,19 +49,10 @@ def to_c(
     if test is not None:
         parts.append(_test(network, name, test))
     source = "\n".join(parts).encode("ascii")
-    if beside is None:
-        write_in_one_step(path, source)
-        return
-    # Both are written before either replaces another file.
-    waiting = beside.with_name(f".{uuid4().hex}.h")
-    write_in_one_step(waiting, _header(network, name).encode("ascii"))
-    try:
-        write_in_one_step(path, source)
-        if beside.exists():
-            waiting.chmod(beside.stat().st_mode)
-        waiting.replace(beside)
-    finally:
-        waiting.unlink(missing_ok=True)
+    contents = {path: source}
+    if beside is not None:
+        contents[beside] = _header(network, name).encode("ascii")
+    write_together(contents)
 
 
 # ---- the parts of the file

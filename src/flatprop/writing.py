@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +36,19 @@ def write_in_one_step(path: str | PathLike[str], content: bytes) -> None:
     OSError
         If the file cannot be written. What was there before is then still there.
     """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[str | PathLike[str], bytes]) -> None:
+    """Write files by their paths; all of them lie on the disk before the first is renamed."""
+    with contextlib.ExitStack() as stack:
+        for put in [stack.enter_context(_beside(*item)) for item in contents.items()]:
+            put()
+
+
+@contextlib.contextmanager
+def _beside(path: str | PathLike[str], content: bytes) -> Iterator[Callable[[], None]]:
+    """The content in a file beside its place; what is yielded puts it there."""
     target = Path(path).resolve()
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
@@ -44,22 +57,27 @@ def write_in_one_step(path: str | PathLike[str], content: bytes) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
     temporary, file = _created_beside(target)
+
+    def put() -> None:
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
+        if fcntl is None:
+            file.close()
+        temporary.replace(target)
+        _sync_folder(target.parent)
+
     with file:  # and with it its lock, to the end
         try:
             file.write(content)
             file.flush()
             # The rename may reach the disk before the content does, unless that is there already.
             os.fsync(file.fileno())
-            if target.exists():
-                temporary.chmod(target.stat().st_mode)
-            if fcntl is None:
-                file.close()
-            temporary.replace(target)
-        except BaseException:
-            file.close()
-            temporary.unlink(missing_ok=True)
-            raise
-    _sync_folder(target.parent)
+            yield put
+        finally:
+            if _is_still(temporary, file):  # it was not renamed
+                if fcntl is None:
+                    file.close()
+                temporary.unlink(missing_ok=True)
 
 
 def _created_beside(target: Path) -> tuple[Path, IO[bytes]]:
@@ -121,7 +139,7 @@ def _is_still(place: Path, file: IO[bytes]) -> bool:
     """Whether the name still belongs to this open file; it may have been renamed or removed."""
     try:
         return os.path.samestat(os.lstat(place), os.fstat(file.fileno()))
-    except OSError:
+    except (OSError, ValueError):  # the second of a file that was closed
         return False
 
 
