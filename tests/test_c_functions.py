@@ -585,6 +585,8 @@ def test_what_can_be_pickled():
 FROM_CACHE = """
 from numba.core import event
 import flatprop as fp
+
+pytestmark = pytest.mark.slow  # each function is compiled for C
 with event.install_recorder("numba:compile") as recorder:
     table = fp.c_functions("float64", only=["forward", "workspace_size"])
     assert table.address

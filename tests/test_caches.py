@@ -352,6 +352,8 @@ import sys
 import numpy as np
 import flatprop as fp
 from flatprop.kernels import batches
+
+pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
 results = []
 for dtype in sys.argv[1:]:
     layers = [fp.Dense(4, "tanh"), fp.Dense(2, "leaky_relu")]

@@ -96,6 +96,7 @@ def empty_results(net, rows):
 
 # float32 is held against this by `test_c_functions.py`, which compiles it anyway.
 @pytest.mark.parametrize(("sizes", "rows"), ARCHITECTURES)
+@pytest.mark.slow
 def test_every_function_gives_what_network_gives(sizes, rows):
     net = make(sizes)
     x, y, weight = samples(net, rows)
@@ -130,6 +131,7 @@ def test_every_function_gives_what_network_gives(sizes, rows):
 @pytest.mark.parametrize(
     ("sizes", "rows"), [([3, 5, 2], 7), ([2, 33, 17, 1], 264), ([600, 1030, 260], 340)]
 )
+@pytest.mark.slow
 def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     """Each inner kernel with just what its own function says, less than the public one."""
     net = make(sizes, dtype)
@@ -280,6 +282,7 @@ def allocate(times):
     return total
 
 
+@pytest.mark.slow
 def test_nothing_is_allocated():
     net = make([8, 64, 64, 2])
     x, y, weight = samples(net, 1)
@@ -353,6 +356,7 @@ def test_eight_threads_at_once_give_the_bits_of_one():
     np.testing.assert_array_equal(serial[0][1], shared.predict(x))
 
 
+@pytest.mark.slow
 def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
     module = tmp_path / "simulation.py"
     module.write_text(
@@ -403,6 +407,7 @@ def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
     ],
 )
 @pytest.mark.parametrize("forward", [kernels.forward, checked.forward])
+@pytest.mark.slow
 def test_wrong_types_do_not_compile(forward, change, message):
     net = make([3, 5, 2])
     given = {"x": np.ones((4, 3)), "out": np.ones((4, 2)), "workspace": np.ones(9_999)} | change
@@ -475,6 +480,7 @@ def test_checked_update_refuses_a_state_that_does_not_fit(change, message):
 
 @pytest.mark.parametrize("name", ["training_step", "sgd_step"])
 @pytest.mark.parametrize("shared", ["x", "y", "weight"])
+@pytest.mark.slow
 def test_checked_steps_refuse_parameters_among_the_samples(name, shared):
     net = make([3, 5, 2])
     given = dict(zip(("x", "y", "weight"), samples(net, 2), strict=True))
@@ -515,6 +521,7 @@ def faults(net, rows):
 
 @pytest.mark.parametrize("number", range(12))
 @pytest.mark.parametrize("name", ["loss_and_gradient", "training_step", "hessian_vector_product"])
+@pytest.mark.slow
 def test_checked_functions_refuse_before_they_write(name, number):
     net = make([3, 5, 2])
     x, y, weight = samples(net, 6)
@@ -626,12 +633,14 @@ def refused(net, layers, objectives):
 
 
 @pytest.mark.parametrize("lie", LAYER_LIES)
+@pytest.mark.slow
 def test_checked_functions_refuse_layers_that_lie(lie):
     net = make([3, 5, 2])
     refused(net, LAYER_LIES[lie](net.layers, net), net.objectives)
 
 
 @pytest.mark.parametrize("lie", LOSS_LIES)
+@pytest.mark.slow
 def test_checked_functions_refuse_losses_that_lie(lie):
     net = make([3, 5, 2])
     refused(net, net.layers, LOSS_LIES[lie](net.objectives))

@@ -15,6 +15,8 @@ import pytest
 import flatprop as fp
 from flatprop.kernels import gradient_workspace_size
 
+pytestmark = pytest.mark.slow  # whole programs
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NUMBER = r"(-?\d[\d.,]*(?:e[+-]\d+)?)"
 

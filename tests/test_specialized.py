@@ -51,6 +51,7 @@ PAIRS = [(name, list(LOSSES)[i % len(LOSSES)]) for i, name in enumerate(HIDDEN)]
 
 @both_dtypes
 @pytest.mark.parametrize(("hidden", "loss"), PAIRS)
+@pytest.mark.slow
 def test_every_activation_and_loss(hidden, loss, dtype):
     output = NEEDED_OUTPUT.get(loss, "identity")
     net = network((3, 5, 2), (hidden, output), LOSSES[loss], dtype)
@@ -65,6 +66,7 @@ def test_softmax_under_a_loss_of_its_outputs(dtype):
 
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_small_network(data):
     sizes = data.draw(st.lists(st.integers(1, 9), min_size=2, max_size=5), "units")
     loss = data.draw(st.sampled_from(list(LOSSES)), "loss")
@@ -95,6 +97,7 @@ def test_any_number_of_rows():
 
 @both_dtypes
 @pytest.mark.parametrize("batch_size", [None, 6])
+@pytest.mark.slow
 def test_class_indices(dtype, batch_size):
     net = network((2, 3, 3), ("tanh", "softmax"), "cross_entropy", dtype)
     X, _, w = samples(net, 6)

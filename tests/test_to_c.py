@@ -246,6 +246,7 @@ def strict_networks(dtype):
 @both_dtypes
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.slow
 def test_compilers_have_no_warning(language, compiler, dtype, tmp_path):
     compilers, options = LANGUAGES[language]
     command = shutil.which(compilers[compiler == "clang"])

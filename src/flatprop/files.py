@@ -238,9 +238,10 @@ def _check_loss(loss: Any) -> None:
 
 def _function(name: str, functions: Mapping[str, Any]) -> Any:
     if name not in functions:
+        yours = name if name.isidentifier() and len(name) < 60 else "..."
         raise ValueError(
             f"it was made with your own function {shown(name)}, of which it holds the name only; "
-            f"read it with fp.load(path, functions={{{shown(name)}: ...}})"
+            f'read it with fp.load(path, functions={{"{yours}": {yours}}})'
         )
     return functions[name]
 

@@ -130,8 +130,7 @@ long train(const functions *f, const network *net, const optimizer *rule, int64_
     before = allocations;
 #endif
     for (int64_t epoch = 0; epoch < epochs; epoch++) {
-        double sum = 0;
-        int64_t batches = 0;
+        double sum = 0; /* each batch counts with its rows */
         for (int64_t row = 0; row < rows; row += batch) {
             const int64_t n = rows - row < batch ? rows - row : batch;
             const real *here = x + row * inputs, *there = y + row * y_columns;
@@ -145,10 +144,9 @@ long train(const functions *f, const network *net, const optimizer *rule, int64_
                 loss = f->training_step(net, n, here, there, y_columns, w, rule, gradient,
                                         workspace);
             }
-            sum += loss;
-            batches++;
+            sum += (double)n * loss;
         }
-        losses[epoch] = sum / (double)batches;
+        losses[epoch] = sum / (double)rows;
     }
 #ifdef COUNT_ALLOCATIONS
     after = allocations;
