@@ -188,16 +188,23 @@ def test_a_pickled_trainer_that_lies(data, changes, message):
 
 
 def test_a_pickled_network_that_lies():
-    net = make()
-    for name, value in (("_params", net.params[:5]), ("_params", net.params.astype("float64"))):
-        liar = make()
-        liar.__dict__[name] = value
-        with pytest.raises(ValueError, match="needs 41 parameters of float32"):
-            pickle.loads(pickle.dumps(liar))
-    liar = make()
-    liar.__dict__["_inputs"] = 300
-    with pytest.raises(ValueError, match="parameters"):
-        pickle.loads(pickle.dumps(liar))
+    state = make().__getstate__()
+    params = state["params"]
+    for lie in (
+        {"params": params[:5]},
+        {"params": params.astype("float64")},
+        {"params": params[:, None]},
+        {"inputs": 300},
+        {"dtype": np.dtype("float64")},
+        {"dense": (fp.Dense(9), fp.Dense(1))},
+    ):
+        with pytest.raises(ValueError, match=r"needs \d+ parameters of float"):
+            fp.Network.__new__(fp.Network).__setstate__(state | lie)
+    for name, value in (("inputs", -3), ("dense", ()), ("dtype", "float16"), ("rng", "x")):
+        with pytest.raises((ValueError, TypeError)):
+            fp.Network.__new__(fp.Network).__setstate__(
+                {k: v for k, v in state.items() if k != f"_{name}"} | {name: value}
+            )
 
 
 def test_what_a_trainer_trains_cannot_be_exchanged(data):

@@ -67,9 +67,7 @@ def loss_and_gradient(
     total = 0.0
     for part in parts(network, data.rows, block.rows, GRADIENT):
         total = batches.loss_and_gradient(
-            network.layers,
-            network.objectives,
-            network.vector,
+            *network.model,
             data,
             part.start,
             part.stop,
@@ -88,9 +86,7 @@ def sum_of_losses(
     total = 0.0
     for part in parts(network, rows, block.rows, PREDICT, first):
         total = batches.sum_of_losses(
-            network.layers,
-            network.objectives,
-            network.vector,
+            *network.model,
             data,
             part.start,
             part.stop,

@@ -182,7 +182,9 @@ def inputs(
     """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
     if type(value) is np.ndarray and value.dtype == dtype:
         shape = value.shape
-        if len(shape) == 2 and shape[1] == columns and shape[0] and _is_plain(value):
+        flags = value.flags  # `_is_plain`, without the call
+        plain = flags.c_contiguous and flags.aligned
+        if plain and len(shape) == 2 and shape[1] == columns and shape[0]:
             if look_for_nan:
                 finite("X", value, first=first)
             return value

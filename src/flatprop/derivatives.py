@@ -27,13 +27,14 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
             f"dL_dy must have a row per row of X and a column per output, "
             f"{(len(x), network.outputs)}, but its shape is {slope.shape}"
         )
+    layers, _, params = network.model
     rows = min(len(x), network.block_rows)
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
-    workspace = aligned_empty(backward_workspace_size(network.layers, rows), network.dtype)
+    workspace = aligned_empty(backward_workspace_size(layers, rows), network.dtype)
     for part in calls.parts(network, len(x), rows, calls.GRADIENT):
         given = read_only(x[part].reshape(-1)), read_only(slope[part].reshape(-1))
         place = dL_dx[part].reshape(-1)
-        batches.vjp(network.layers, network.vector, *given, place, gradient, rows, workspace)
+        batches.vjp(layers, params, *given, place, gradient, rows, workspace)
     return dL_dx, gradient
 
 
@@ -41,14 +42,15 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
     """∂ŷ/∂x or ∂ŷ/∂params of every row; see `Network.jacobian`."""
     checks.choice("wrt", wrt, ("inputs", "params"))
     x = checks.inputs(X, network.inputs, network.dtype)
+    layers, _, params = network.model
     by_inputs, outputs = wrt == "inputs", network.outputs
     columns = network.inputs if by_inputs else network.params.size
     out = np.empty((len(x), outputs, columns), network.dtype)
     passes = 1 + outputs if by_inputs else calls.WRITTEN * outputs
     rows = min(len(x), network.block_rows if by_inputs else calls.rows_of_a_block(network, passes))
-    workspace = aligned_empty(jacobian_workspace_size(network.layers, rows), network.dtype)
+    workspace = aligned_empty(jacobian_workspace_size(layers, rows), network.dtype)
     for part in calls.parts(network, len(x), rows, passes):
-        given = network.layers, network.vector, read_only(x[part].reshape(-1))
+        given = layers, params, read_only(x[part].reshape(-1))
         place = out[part].reshape(-1)
         if not by_inputs:
             batches.parameter_jacobian(*given, place, rows, workspace)
@@ -71,9 +73,7 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
     block = network.block(data, -(-data.rows // count))  # all blocks about equally long
     for part in calls.parts(network, data.rows, block.rows, calls.WRITTEN):
         batches.per_sample_gradients(
-            network.layers,
-            network.objectives,
-            network.vector,
+            *network.model,
             calls.rows_of(data, part),
             scale,
             out[part].reshape(-1),
@@ -98,14 +98,12 @@ def curvature_product(
             f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
         )
     block = network.block(data)
-    size = curvature_workspace_size(network.layers, block.rows)
+    size = curvature_workspace_size(network.model.layers, block.rows)
     block = block._replace(workspace=aligned_empty(size, network.dtype))
     scale, out = network.scale(data), np.empty_like(network.params)
     for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
         kernel(
-            network.layers,
-            network.objectives,
-            network.vector,
+            *network.model,
             direction,
             data,
             part.start,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -23,6 +23,7 @@ from flatprop.description import (
 from flatprop.formulas.losses import Loss
 from flatprop.kernels import batches
 from flatprop.kernels.backprop import backward_workspace_size, workspace_size
+from flatprop.kernels.layout import Model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,39 +34,14 @@ if TYPE_CHECKING:
     from flatprop.history import History
     from flatprop.solvers import Solver
 
-# Views, records, which may hold addresses of this process, and what follows from them.
-_MADE_ANEW = (
-    *("_layers", "_objectives", "_weights", "_biases"),
-    *("_shown", "_outputs", "_row_workspace"),
+_DESCRIPTION = frozenset(
+    ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "model")
 )
+_MADE_ANEW = ("model", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
+"""Views, records, which may hold addresses of this process, and what follows from the rest."""
 
 FEW = 2**16
 """Arrays of no more numbers are not looked at whether they are part of a file."""
-
-
-T = TypeVar("T")
-
-
-class Fixed(Generic[T]):
-    """A part of a description: kernels rely on it, so it can be read but not assigned."""
-
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, network: Any, owner: type) -> T:
-        if network is None:
-            return self  # type: ignore[return-value]
-        value: T = network.__dict__[f"_{self._name}"]
-        # Of an array a view: its shape and dtype could be assigned, too.
-        return value.view() if isinstance(value, np.ndarray) else value
-
-    def __set__(self, network: Any, value: object) -> NoReturn:
-        raise AttributeError(
-            f"{self._name} describes the network and cannot be changed; make a new fp.Network"
-        )
 
 
 class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
@@ -136,31 +112,43 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         self._set_up(inputs, layers, loss, dtype, rng)
         self.reset()
 
-    _params: Array
-    _shown: Array
+    inputs: int
+    dense: tuple[Dense, ...]
+    dtype: np.dtype[Any]
+    outputs: int
+    loss_function: Loss
+    model: Model
 
     def _set_up(
         self, inputs: Any, layers: Any, loss: Any, dtype: Any, rng: Any, params: Any = None
     ) -> None:
         """Check the description, and take these parameters; None takes memory for some."""
-        self._inputs = checks.count("inputs", inputs)
-        self._dense = checked_layers(layers)
-        self._outputs = self._dense[-1].units
-        self._loss_function = checked_loss(loss, self._dense[-1])
-        self._dtype = checked_dtype(dtype)
+        self.inputs = checks.count("inputs", inputs)
+        self.dense = checked_layers(layers)
+        self.outputs = self.dense[-1].units
+        self.loss_function = checked_loss(loss, self.dense[-1])
+        self.dtype = checked_dtype(dtype)
         self.rng = rng
-        self._layers, size = layer_records(self._inputs, self._dense, self._dtype)
-        self._objectives = objective_record(self._loss_function, self._outputs, self._dtype)
+        records, size = layer_records(self.inputs, self.dense, self.dtype)
+        objective = objective_record(self.loss_function, self.outputs, self.dtype)
         # What `predict` of one row would spend a seventh of its time on.
-        self._row_workspace = workspace_size(self._layers, 1)
+        self._row_workspace = workspace_size(records, 1)
         if params is None:
-            params = aligned_empty(size, self._dtype)
-        elif params.shape != (size,) or params.dtype != self._dtype:
+            params = aligned_empty(size, self.dtype)
+        elif params.shape != (size,) or params.dtype != self.dtype:
             raise ValueError(
-                f"the network needs {size} parameters of {self._dtype}, but it was given "
+                f"the network needs {size} parameters of {self.dtype}, but it was given "
                 f"{params.shape} of {params.dtype}"
             )
-        self._attach(params)
+        self._shown: Array = params.view()
+        self._weights = Views(
+            "weights",
+            [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
+        )
+        self._biases = Views(
+            "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
+        )
+        self.model = Model(records, objective, params)
 
     @classmethod
     def with_params(
@@ -171,15 +159,28 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         network._set_up(inputs, layers, loss, dtype, rng, params)
         return network
 
-    # ---- what describes it, which cannot be changed
+    # ---- what describes it
 
-    inputs = Fixed[int]("The number of input features.")
-    dense = Fixed[tuple[Dense, ...]]("The layers as they were given.")
-    dtype = Fixed[np.dtype[Any]]("Of the parameters and of all arithmetic.")
-    outputs = Fixed[int]("The number of outputs.")
-    loss_function = Fixed[Loss]("What `fit` makes small.")
-    layers = Fixed[Array]("The network as the kernels see it, one record per layer.")
-    objectives = Fixed[Array]("The loss as the kernels see it, one record.")
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Kernels go by it. Properties would take longer to read; so would all attributes of an
+        # object whose `__dict__` was asked for.
+        if name in _DESCRIPTION and hasattr(self, "model"):
+            raise AttributeError(
+                f"{name} describes the network and cannot be changed; make a new fp.Network"
+            )
+        object.__setattr__(self, name, value)
+
+    @property
+    def layers(self) -> Array:
+        """The network as the kernels see it, one record per layer; read-only."""
+        view: Array = self.model.layers.view()  # of which shape and dtype can be assigned
+        return view
+
+    @property
+    def objectives(self) -> Array:
+        """The loss as the kernels see it, one record; read-only."""
+        view: Array = self.model.objectives.view()
+        return view
 
     @property
     def rng(self) -> np.random.Generator:
@@ -227,7 +228,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         Writing into it changes the network at once; assigning copies into it. Where its flag
         `writeable` is cleared, training is refused.
         """
-        shown, params = self._shown, self._params
+        shown, params = self._shown, self.model.params
         # It is a view, so that no assignment to its shape or dtype reaches the kernels.
         if (
             shown.shape != params.shape
@@ -240,11 +241,11 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     @params.setter
     def params(self, value: ArrayLike) -> None:
         array = checks.numbers("params", value, self.dtype)
-        if array.shape != self._params.shape:
+        if array.shape != self.params.shape:
             raise ValueError(
-                f"params must have shape {self._params.shape}, but it has {array.shape}"
+                f"params must have shape {self.params.shape}, but it has {array.shape}"
             )
-        self._params[:] = array
+        self.params[:] = array
 
     @property
     def weights(self) -> Views:
@@ -255,18 +256,6 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     def biases(self) -> Views:
         """Per layer b, (units,): views of `params`; assigning one copies into it."""
         return self._biases
-
-    def _attach(self, params: Array) -> None:
-        self._params = params
-        self._shown = params.view()
-        records = self._layers
-        self._weights = Views(
-            "weights",
-            [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
-        )
-        self._biases = Views(
-            "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
-        )
 
     # ---- what it computes
 
@@ -292,27 +281,26 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self._dtype):
+        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
             return sources.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
-        x = checks.inputs(X, self._inputs, self._dtype, look_for_nan=False)
+        x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
-        out = np.empty((rows, self._outputs), self._dtype)
+        out = np.empty((rows, self.outputs), self.dtype)
+        layers, _, params = self.model
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
             block = min(rows, self.block_rows)
-            size = workspace_size(self._layers, block)
-        workspace = np.empty(size, self._dtype)
+            size = workspace_size(layers, block)
+        workspace = np.empty(size, self.dtype)
         given = read_only(x)
         if rows == block:
-            finite = batches.predict(self._layers, self._params, given, out, block, workspace)
+            finite = batches.predict(layers, params, given, out, block, workspace)
         else:
             finite = True
             for part in calls.parts(self, rows, block, calls.PREDICT):
-                finite &= batches.predict(
-                    self._layers, self._params, given[part], out[part], block, workspace
-                )
+                finite &= batches.predict(layers, params, given[part], out[part], block, workspace)
         if not finite:
             checks.finite("X", x)
         return out
@@ -366,7 +354,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
             As for `loss`.
         """
         data = self.data(X, y, sample_weight)
-        gradient = aligned_empty(self._params.size, self.dtype)
+        gradient = aligned_empty(self.model.params.size, self.dtype)
         scale = self.scale(data)
         total = calls.loss_and_gradient(self, data, scale, gradient, self.block(data))
         return total * scale, gradient
@@ -739,12 +727,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
 
         return to_onnx(self, path)
 
-    # ---- data and parameters as the kernels take them
-
-    @property
-    def vector(self) -> Array:
-        """The memory of `params`, as kernels take it: writable, whatever flags `params` has."""
-        return self._params
+    # ---- data as the kernels take them
 
     def data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -775,7 +758,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         rows = data.rows if batch_size is None else batch_size
         rows = -(-rows // -(-rows // self.block_rows))  # all blocks about equally long
         predictions = 2 * rows * self.outputs
-        size = backward_workspace_size(self.layers, rows) + predictions
+        size = backward_workspace_size(self.model.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
@@ -804,7 +787,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         """
         row_bytes = 2 * sum(layer.units for layer in self.dense) * self.dtype.itemsize
         in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
-        in_time = max(2**31 // self._params.size, 32)
+        in_time = max(2**31 // int(self.model.params.size), 32)
         return min(in_cache, in_time)
 
     # ---- as a Python object
@@ -816,31 +799,29 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         return deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"params": self.model.params}
         for name in _MADE_ANEW:
             del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = state.copy()
-        # Version 0.1 wrote the same names, some without the underscore.
-        description = [
-            state.pop(f"_{name}") if f"_{name}" in state else state.pop(name)
+        # Version 0.1 wrote some names with an underscore, and two more.
+        rest = {k: v for k, v in state.items() if k not in ("_outputs", "_row_workspace")}
+        inputs, dense, loss, dtype, rng, params = (
+            rest.pop(name) if name in rest else rest.pop(f"_{name}")
             for name in ("inputs", "dense", "loss_function", "dtype", "rng", "params")
-        ]
-        for name in _MADE_ANEW:
-            state.pop(name, None)
-        self.__dict__.update(state)
+        )
+        for name, value in rest.items():
+            setattr(self, name, value)
         # Checked as if it were new. A copy of the parameters: what was unpickled may be mapped
         # read-only from a file, or belong to another.
-        description[-1] = aligned_copy(np.asarray(description[-1]))
-        self._set_up(*description)
+        self._set_up(inputs, dense, loss, dtype, rng, aligned_copy(np.asarray(params)))
 
     def __repr__(self) -> str:
         layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
         return (
             f"Network({self.inputs} -> {layers}; {self.loss_function.name}, {self.dtype.name}, "
-            f"{self._params.size:,} parameter{'s' * (self._params.size != 1)})"
+            f"{self.params.size:,} parameter{'s' * (self.params.size != 1)})"
         )
 
     def _repr_html_(self) -> str:

@@ -30,14 +30,6 @@ EPOCH, ROW, UPDATES = range(3)
 BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_WEIGHT, BATCH_WEIGHT = range(5)
 
 
-class Model(NamedTuple):
-    """The network; `params` are overwritten."""
-
-    layers: Any
-    objectives: Any
-    params: Any
-
-
 class Rule(NamedTuple):
     """The optimizer; `settings` and `state` are overwritten."""
 

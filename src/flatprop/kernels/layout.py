@@ -6,7 +6,7 @@ struct of 64-bit integers.
 """
 
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import cgutils, types
@@ -43,6 +43,17 @@ OBJECTIVE = np.dtype(
     ]
 )
 """The loss; an array of one record."""
+
+
+class Model(NamedTuple):
+    """A network as the kernels take it; a training overwrites `params`."""
+
+    layers: Any
+    """One `LAYER` per layer."""
+    objectives: Any
+    """One `OBJECTIVE`."""
+    params: Any
+
 
 OWN = -1
 """The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python

@@ -235,10 +235,11 @@ class NormalEquations:
         """J, (rows · outputs, P), and r of some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
-        batches.parameter_jacobian(net.layers, net.vector, data.x, J, self._block, self._workspace)
+        layers, _, params = net.model
+        batches.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
         prediction = self._predictions[:count].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)
-        batches.predict(net.layers, net.vector, x, prediction, self._block, self._workspace)
+        batches.predict(layers, params, x, prediction, self._block, self._workspace)
         r = prediction.reshape(-1).astype(np.float64) - data.y
         J = J.reshape(count, -1)[:, self._objective.trained].astype(np.float64, copy=False)
         if data.weight.size:

@@ -19,6 +19,9 @@ from flatprop.sources import Source
 
 VALUES = 1000
 """A column is told of where fewer values than this fit between its least and its largest."""
+FEW = 32
+"""So many numbers are compared sooner in Python than in NumPy, each operation of which takes a
+microsecond."""
 SAMPLE = 256
 """How many rows are looked at first: few columns are left after these."""
 
@@ -57,15 +60,21 @@ def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = N
     if not isinstance(data, batches.Data):
         return
     x = data.x.reshape(data.rows, inputs)
-    first, last = x[0], x[-1]  # which are far enough apart, nearly always
-    eps = float(np.finfo(dtype).eps)
-    if not is_narrow(np.minimum(first, last), np.maximum(first, last), eps).any():
-        return
+    if _are_far_apart(x[0], x[-1], float(np.finfo(dtype).eps)):
+        return  # as they nearly always are
     watch = Watch(inputs, dtype)
     watch.see(x[:: max(1, data.rows // SAMPLE)])
     if watch.columns.size:
         watch.see(x)
         warn_of(watch, dtype, X, names)
+
+
+def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
+    """Whether two rows differ enough in every column."""
+    if one.size > FEW:
+        return not is_narrow(np.minimum(one, other), np.maximum(one, other), eps).any()
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    return all(abs(a - b) >= VALUES * eps * max(abs(a), abs(b)) for a, b in pairs)
 
 
 def warn_of(watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None) -> None:

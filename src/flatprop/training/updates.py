@@ -91,14 +91,14 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
-        self.model = loop.Model(network.layers, network.objectives, network.vector)
+        self.model = network.model
         size, dtype = network.params.size, network.dtype
         block = network.block(data, self.batch_size)
         when = self._when(block.rows)
         self.rule = self.rule._replace(when=when)
         panel = {
             loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.layers["units"].max())),
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.model.layers["units"].max())),
             loop.AT_ONCE: 0,
         }[when]
         columns = data.y.size // data.rows
