@@ -24,6 +24,8 @@ from flatprop.kernels import jit, pointers
 from flatprop.kernels.c_functions import FUNCTIONS, arguments
 from flatprop.kernels.layout import LAYER, OBJECTIVE
 
+pytestmark = pytest.mark.slow  # each function is compiled for C
+
 HERE = Path(__file__).parent
 HEADER = Path(fp.get_include()) / "flatprop.h"
 DTYPES = ["float32", "float64"]
@@ -586,7 +588,6 @@ FROM_CACHE = """
 from numba.core import event
 import flatprop as fp
 
-pytestmark = pytest.mark.slow  # each function is compiled for C
 with event.install_recorder("numba:compile") as recorder:
     table = fp.c_functions("float64", only=["forward", "workspace_size"])
     assert table.address

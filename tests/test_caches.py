@@ -18,6 +18,8 @@ import flatprop as fp
 from flatprop.kernels import batches, cache
 from flatprop.kernels.jit import entry_point
 
+pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
+
 PREDICT = """
 import flatprop as fp
 net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
@@ -353,7 +355,6 @@ import numpy as np
 import flatprop as fp
 from flatprop.kernels import batches
 
-pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
 results = []
 for dtype in sys.argv[1:]:
     layers = [fp.Dense(4, "tanh"), fp.Dense(2, "leaky_relu")]
