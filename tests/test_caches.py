@@ -451,3 +451,51 @@ def test_records_of_another_process_give_nan(tmp_path):
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().split() == ["True", "True"] * 4 + ["False", "False"]
+
+
+FORKED = """
+import os, pickle, sys
+import numba, numpy as np
+import flatprop as fp
+from flatprop.kernels import checked, forward, workspace_size
+
+def bent(factor):
+    @numba.njit
+    def act(z):
+        return z * factor, factor
+    return fp.Network(2, [fp.Dense(3, act), fp.Dense(1)], dtype="float64", rng=0)
+
+def outputs(layers, params):
+    out, workspace = np.empty((1, 1)), np.empty(workspace_size(layers, 1))
+    forward(layers, params, np.ones((1, 2)), out, workspace)
+    return out[0, 0]
+
+before = bent(0.5)
+expected = before.predict([[1.0, 1.0]])[0, 0]
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    assert outputs(before.layers, before.params) == expected
+    after = bent(0.25)
+    assert outputs(after.layers, after.params) == after.predict([[1.0, 1.0]])[0, 0]
+    os.write(write, pickle.dumps((np.array(after.layers), np.array(after.params))))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+layers, params = pickle.loads(os.read(read, 10**6))
+later = [bent(1.0 + n) for n in range(12)]  # one of whose functions may lie at the same address
+assert np.isnan(outputs(layers, params))
+try:
+    checked.forward(layers, params, np.ones((1, 2)), np.empty((1, 1)), np.empty(100))
+except ValueError as error:
+    assert "another process" in str(error)
+else:
+    raise SystemExit("not refused")
+for net in (before, *later):
+    assert outputs(net.layers, net.params) == net.predict([[1.0, 1.0]])[0, 0]
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_what_a_child_adds_is_unknown_to_its_parent():
+    assert run(FORKED) == "done\n"

@@ -17,7 +17,7 @@ from numba.core.runtime import _nrt_python, rtsys
 import flatprop as fp
 from flatprop import kernels
 from flatprop.kernels import backprop, batches, checked, curvature, derivatives
-from flatprop.kernels.addresses import HERE
+from flatprop.kernels.addresses import here
 from flatprop.kernels.layout import CROSS_ENTROPY, OWN, SOFTMAX
 
 ARCHITECTURES = [
@@ -572,7 +572,7 @@ LAYER_LIES = {
     "a function beside a code": lambda layers, net: changed(layers, 0, function=4096),
     "no function": lambda layers, net: changed(layers, 0, activation=OWN),
     "of another process": lambda layers, net: changed(
-        layers, 0, activation=HERE - 1, function=4096
+        layers, 0, activation=here() - 1, function=4096
     ),
 }
 LOSS_LIES = {
@@ -587,7 +587,9 @@ LOSS_LIES = {
     "no divisor": lambda objectives: changed(objectives, 0, divisor=np.nan),
     "a function beside a code": lambda objectives: changed(objectives, 0, function=4096),
     "no function": lambda objectives: changed(objectives, 0, loss=OWN),
-    "of another process": lambda objectives: changed(objectives, 0, loss=HERE - 1, function=4096),
+    "of another process": lambda objectives: changed(
+        objectives, 0, loss=here() - 1, function=4096
+    ),
 }
 
 

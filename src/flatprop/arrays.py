@@ -32,6 +32,11 @@ class Views(Sequence[Array]):
             )
         view[:] = array
 
+    def require_writable(self, of: str = "") -> None:
+        """Raise if one of them says that it must not be changed."""
+        for layer, view in enumerate(self._views):
+            checks.writable(f"{of}{self._name}[{layer}]", view)
+
     def __len__(self) -> int:
         return len(self._views)
 

@@ -67,7 +67,7 @@ def loss_and_gradient(
     total = 0.0
     for part in parts(network, data.rows, block.rows, GRADIENT):
         total = batches.loss_and_gradient(
-            *network.model,
+            *network._model,
             data,
             part.start,
             part.stop,
@@ -86,7 +86,7 @@ def sum_of_losses(
     total = 0.0
     for part in parts(network, rows, block.rows, PREDICT, first):
         total = batches.sum_of_losses(
-            *network.model,
+            *network._model,
             data,
             part.start,
             part.stop,

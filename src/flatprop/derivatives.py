@@ -27,7 +27,7 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
             f"dL_dy must have a row per row of X and a column per output, "
             f"{(len(x), network.outputs)}, but its shape is {slope.shape}"
         )
-    layers, _, params = network.model
+    layers, _, params = network._model
     rows = min(len(x), network.block_rows)
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
     workspace = aligned_empty(backward_workspace_size(layers, rows), network.dtype)
@@ -42,7 +42,7 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
     """∂ŷ/∂x or ∂ŷ/∂params of every row; see `Network.jacobian`."""
     checks.choice("wrt", wrt, ("inputs", "params"))
     x = checks.inputs(X, network.inputs, network.dtype)
-    layers, _, params = network.model
+    layers, _, params = network._model
     by_inputs, outputs = wrt == "inputs", network.outputs
     columns = network.inputs if by_inputs else network.params.size
     out = np.empty((len(x), outputs, columns), network.dtype)
@@ -73,7 +73,7 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
     block = network.block(data, -(-data.rows // count))  # all blocks about equally long
     for part in calls.parts(network, data.rows, block.rows, calls.WRITTEN):
         batches.per_sample_gradients(
-            *network.model,
+            *network._model,
             calls.rows_of(data, part),
             scale,
             out[part].reshape(-1),
@@ -98,12 +98,12 @@ def curvature_product(
             f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
         )
     block = network.block(data)
-    size = curvature_workspace_size(network.model.layers, block.rows)
+    size = curvature_workspace_size(network._model.layers, block.rows)
     block = block._replace(workspace=aligned_empty(size, network.dtype))
     scale, out = network.scale(data), np.empty_like(network.params)
     for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
         kernel(
-            *network.model,
+            *network._model,
             direction,
             data,
             part.start,

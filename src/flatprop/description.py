@@ -11,7 +11,7 @@ from flatprop import checks, other_names, own_functions
 from flatprop.arrays import Array
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss, Own
-from flatprop.kernels.addresses import HERE
+from flatprop.kernels.addresses import here
 from flatprop.kernels.layout import LAYER, OBJECTIVE
 
 
@@ -70,7 +70,7 @@ class Dense:
             return ACTIVATIONS[self.name].code, 0
         from flatprop.kernels.own import activation_address
 
-        return HERE, activation_address(self.activation, dtype)
+        return here(), activation_address(self.activation, dtype)
 
 
 def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
@@ -137,7 +137,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
-    code, function = HERE, 0
+    code, function = here(), 0
     if isinstance(loss, Own):
         from flatprop.kernels.own import loss_address
 

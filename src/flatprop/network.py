@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from flatprop.solvers import Solver
 
 _DESCRIPTION = frozenset(
-    ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "model")
+    ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "_model")
 )
-_MADE_ANEW = ("model", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
+_MADE_ANEW = ("_model", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
 """Views, records, which may hold addresses of this process, and what follows from the rest."""
 
 FEW = 2**16
@@ -117,7 +117,8 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     dtype: np.dtype[Any]
     outputs: int
     loss_function: Loss
-    model: Model
+    _model: Model
+    """As kernels take it; of this package only, for their dtypes and sizes must not change."""
 
     def _set_up(
         self, inputs: Any, layers: Any, loss: Any, dtype: Any, rng: Any, params: Any = None
@@ -148,7 +149,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         self._biases = Views(
             "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
         )
-        self.model = Model(records, objective, params)
+        self._model = Model(records, objective, params)
 
     @classmethod
     def with_params(
@@ -162,24 +163,31 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     # ---- what describes it
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_description(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_description(name)
+        object.__delattr__(self, name)
+
+    def _refuse_description(self, name: str) -> None:
         # Kernels go by it. Properties would take longer to read; so would all attributes of an
         # object whose `__dict__` was asked for.
-        if name in _DESCRIPTION and hasattr(self, "model"):
+        if name in _DESCRIPTION and hasattr(self, "_model"):
             raise AttributeError(
                 f"{name} describes the network and cannot be changed; make a new fp.Network"
             )
-        object.__setattr__(self, name, value)
 
     @property
     def layers(self) -> Array:
         """The network as the kernels see it, one record per layer; read-only."""
-        view: Array = self.model.layers.view()  # of which shape and dtype can be assigned
+        view: Array = self._model.layers.view()  # of which shape and dtype can be assigned
         return view
 
     @property
     def objectives(self) -> Array:
         """The loss as the kernels see it, one record; read-only."""
-        view: Array = self.model.objectives.view()
+        view: Array = self._model.objectives.view()
         return view
 
     @property
@@ -206,7 +214,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         Network
             The network itself.
         """
-        checks.writable("net.params", self.params)
+        self.require_writable()
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
             fan_in, fan_out = W.shape
@@ -228,7 +236,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         Writing into it changes the network at once; assigning copies into it. Where its flag
         `writeable` is cleared, training is refused.
         """
-        shown, params = self._shown, self.model.params
+        shown, params = self._shown, self._model.params
         # It is a view, so that no assignment to its shape or dtype reaches the kernels.
         if (
             shown.shape != params.shape
@@ -256,6 +264,12 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     def biases(self) -> Views:
         """Per layer b, (units,): views of `params`; assigning one copies into it."""
         return self._biases
+
+    def require_writable(self) -> None:
+        """Raise if `params`, or a view of a part of them, says that it must not be changed."""
+        checks.writable("net.params", self.params)
+        for views in (self._weights, self._biases):
+            views.require_writable("net.")
 
     # ---- what it computes
 
@@ -287,7 +301,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
         out = np.empty((rows, self.outputs), self.dtype)
-        layers, _, params = self.model
+        layers, _, params = self._model
         if rows == 1:
             block, size = 1, self._row_workspace
         else:
@@ -354,7 +368,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
             As for `loss`.
         """
         data = self.data(X, y, sample_weight)
-        gradient = aligned_empty(self.model.params.size, self.dtype)
+        gradient = aligned_empty(self._model.params.size, self.dtype)
         scale = self.scale(data)
         total = calls.loss_and_gradient(self, data, scale, gradient, self.block(data))
         return total * scale, gradient
@@ -758,7 +772,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         rows = data.rows if batch_size is None else batch_size
         rows = -(-rows // -(-rows // self.block_rows))  # all blocks about equally long
         predictions = 2 * rows * self.outputs
-        size = backward_workspace_size(self.model.layers, rows) + predictions
+        size = backward_workspace_size(self._model.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
         return batches.Block(rows, weight, aligned_empty(size, self.dtype))
 
@@ -787,7 +801,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         """
         row_bytes = 2 * sum(layer.units for layer in self.dense) * self.dtype.itemsize
         in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
-        in_time = max(2**31 // int(self.model.params.size), 32)
+        in_time = max(2**31 // int(self._model.params.size), 32)
         return min(in_cache, in_time)
 
     # ---- as a Python object
@@ -799,7 +813,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         return deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"params": self.model.params}
+        state = self.__dict__ | {"params": self._model.params}
         for name in _MADE_ANEW:
             del state[name]
         return state

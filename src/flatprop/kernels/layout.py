@@ -57,7 +57,7 @@ class Model(NamedTuple):
 
 OWN = -1
 """The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python
-writes is `addresses.HERE` instead."""
+writes is `addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 

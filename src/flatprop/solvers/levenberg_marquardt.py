@@ -235,7 +235,7 @@ class NormalEquations:
         """J, (rows · outputs, P), and r of some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
-        layers, _, params = net.model
+        layers, _, params = net._model
         batches.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
         prediction = self._predictions[:count].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)

@@ -77,10 +77,10 @@ class Trainer:
         penalty: float = 0.0,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        checks.writable("net.params", network.params)
+        network.require_writable()
         self._network = network
         self._optimizer = optimizer_only(optimizer)
-        self.rng = network.rng if rng is None else checks.generator(rng)
+        self._rng = network.rng if rng is None else checks.generator(rng)
         self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
         self._updates = Updates(
             network,
@@ -102,6 +102,15 @@ class Trainer:
     def optimizer(self) -> Optimizer:
         """Its settings; the learning rate may have changed since."""
         return self._optimizer
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Where the order of the samples comes from; assigning takes a seed or a generator."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: int | np.random.Generator | None) -> None:
+        self._rng = checks.generator(value)
 
     @property
     def learning_rate(self) -> float:
@@ -148,8 +157,8 @@ class Trainer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = state.copy()
-        # Version 0.1 wrote these two without the underscore.
-        for name in ("network", "optimizer"):
+        # Version 0.1 wrote these without the underscore.
+        for name in ("network", "optimizer", "rng"):
             if name in state:
                 state[f"_{name}"] = state.pop(name)
         before = state.pop("_progress")
@@ -208,8 +217,18 @@ class Trainer:
 
         `safe` is what a divergence falls back on, if that is to be older than this call.
         """
-        checks.writable("net.params", self.network.params)
-        params, progress = self.network.params, self._progress
+        self.network.require_writable()
+        with self._updates.alone(None):
+            return self._go_through(data, batch_size, shuffle, safe)
+
+    def _go_through(
+        self,
+        data: batches.Data | Source,
+        batch_size: int | None,
+        shuffle: bool,
+        safe: Snapshot | None,
+    ) -> float:
+        params, progress = self.network._model.params, self._progress
         if isinstance(data, batches.Data):
             parts: Iterable[batches.Data] = (data,)
         else:
@@ -232,20 +251,23 @@ class Trainer:
         Which follow each other in one call makes no difference to their result. NaN comes
         last, where loss or parameters are no longer finite.
         """
-        params = self.network.params
-        checks.writable("net.params", params)
+        self.network.require_writable()
+        params, updates = self.network._model.params, self._updates
         progress = self._progress._replace(losses=np.zeros(stop))
-        progress.sums[:] = 0.0
-        if first == 0:
-            self._seed = self._drawn()
-        plan = self._plan(data, batch_size, shuffle, np.array([self._rate]), first)
-        safe = Snapshot(params)
+        with updates.alone(None):
+            turn = updates.begin_turn()
+            progress.sums[:] = 0.0
+            if first == 0:
+                self._seed = self._drawn()
+            plan = self._plan(data, batch_size, shuffle, np.array([self._rate]), first)
+            safe = Snapshot(params)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
-            try:
-                status = self._advance(plan, progress, safe)
-            finally:
-                fell_back = safe.fall_back(params)
+            with updates.alone(turn):
+                try:
+                    status = self._advance(plan, progress, safe)
+                finally:
+                    fell_back = safe.fall_back(params)
             finished = int(progress.cursor[loop.EPOCH])
             yield from progress.losses[done:finished].tolist()
             done = finished
@@ -291,4 +313,4 @@ class Trainer:
     def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
         """One call of the loop; DIVERGED also where it is the parameters that are not finite."""
         status = self._updates.advance(plan, progress)
-        return status if safe.keep_in_time(self.network.params) else loop.DIVERGED
+        return status if safe.keep_in_time(self.network._model.params) else loop.DIVERGED

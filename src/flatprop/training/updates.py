@@ -3,7 +3,10 @@
 The data may change between passes; what the optimizer remembers does not.
 """
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +63,7 @@ class Updates:
         )
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
+        self._make_lock()
 
     @property
     def learning_rate(self) -> float:
@@ -78,6 +82,39 @@ class Updates:
             self._allocate()
             self._blocks = self._first_blocks()
 
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
+        self._turn: object = None
+
+    @contextlib.contextmanager
+    def alone(self, turn: object) -> Iterator[None]:
+        """Raise where somebody else is at work; kernels hold no lock, and would share scratch.
+
+        `turn` is what several calls have in common that belong together: raise, too, where
+        another turn has come between them. None begins one that is whole.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this optimizer is at work already, in another thread or below this call; give "
+                "each thread a Trainer, or an estimator, of its own"
+            )
+        try:
+            if self._turn is not turn:
+                if turn is not None:
+                    raise RuntimeError(
+                        "this optimizer has been at work elsewhere in the middle of a training; "
+                        "give each training a Trainer, or an estimator, of its own"
+                    )
+                self._turn = None
+            yield
+        finally:
+            self._lock.release()
+
+    def begin_turn(self) -> object:
+        """What the calls of `alone` that follow have in common."""
+        self._turn = object()
+        return self._turn
+
     def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
         """One call of the loop, of about `calls.SECONDS` at most; why it returned."""
         began = time.perf_counter()
@@ -91,14 +128,14 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
-        self.model = network.model
+        self.model = network._model
         size, dtype = network.params.size, network.dtype
         block = network.block(data, self.batch_size)
         when = self._when(block.rows)
         self.rule = self.rule._replace(when=when)
         panel = {
             loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network.model.layers["units"].max())),
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
             loop.AT_ONCE: 0,
         }[when]
         columns = data.y.size // data.rows
@@ -143,12 +180,13 @@ class Updates:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in self._MADE_ANEW:
+        for name in (*self._MADE_ANEW, "_lock", "_turn"):
             state.pop(name, None)
         return state | {"_shape": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._make_lock()
         rule = self.rule
         check_state(rule.code, rule.settings, rule.state, self.network.params)
         # Copies: what was unpickled may be mapped read-only from a file, or belong to another.
