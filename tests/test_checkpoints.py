@@ -201,6 +201,113 @@ def test_another_call_after_the_end_trains_on(tmp_path):
     assert make().fit(X, Y, epochs=60, resume=path).epochs == 60
 
 
+def test_patience_that_is_taken_away_or_new(tmp_path):
+    path = tmp_path / "run.ckpt"
+    make().fit(X, Y, epochs=20, patience=50, callbacks=fp.Checkpoint(path))
+    net = make()
+    history = net.fit(X, Y, epochs=60, resume=path)
+    assert history.best_epoch is None
+    assert net.loss(X, Y) < history.loss[25]  # what was trained since is kept
+
+    make().fit(X, Y, epochs=20, callbacks=fp.Checkpoint(path))
+    history = make().fit(X, Y, epochs=40, patience=5, resume=path)
+    assert history.epochs == 40
+    assert history.best_epoch > 20
+
+
+def test_rates_of_the_past_are_those_that_were_used(tmp_path):
+    path = tmp_path / "run.ckpt"
+    options = {"optimizer": fp.Adam(fp.schedules.Cosine(0.01))}
+    first = make().fit(X, Y, epochs=5, callbacks=fp.Checkpoint(path), **options)
+    more = make().fit(X, Y, epochs=10, resume=path, **options)
+    assert np.array_equal(more.learning_rate[:5], first.learning_rate)
+
+
+def test_parameters_that_are_not_finite_are_not_written(tmp_path):
+    path = tmp_path / "run.ckpt"
+    make().fit(X, Y, epochs=1, batch_size=None, callbacks=fp.Checkpoint(path))
+    before = path.read_bytes()
+    with pytest.warns(fp.DivergenceWarning):
+        make().fit(
+            X,
+            Y * 100,
+            epochs=5,
+            batch_size=None,
+            optimizer=fp.SGD(3e38),
+            callbacks=fp.Checkpoint(path),
+        )
+    assert path.read_bytes() == before
+
+    def spoil(epoch):
+        epoch.network.params[3] = np.inf
+
+    with pytest.raises(ValueError, match="is not written: the parameters are not finite"):
+        make().fit(X, Y, epochs=2, callbacks=[spoil, fp.Checkpoint(path)])
+    assert path.read_bytes() == before
+
+
+def clip(epoch):
+    np.clip(epoch.network.params, -0.3, 0.3, out=epoch.network.params)
+
+
+def draw(epoch):
+    epoch.network.rng.normal()
+
+
+@pytest.mark.parametrize("change", [clip, draw])
+def test_a_checkpoint_knows_what_a_later_callback_did(tmp_path, change):
+    path, whole, net = tmp_path / "run.ckpt", make(), make()
+    whole.fit(X, Y, epochs=10, callbacks=[fp.Checkpoint(path), change])
+    make().fit(X, Y, epochs=5, callbacks=[fp.Checkpoint(path), change])
+    net.fit(X, Y, epochs=10, callbacks=[fp.Checkpoint(path), change], resume=path)
+    assert net.params.tobytes() == whole.params.tobytes()
+    assert net.rng.bit_generator.state == whole.rng.bit_generator.state
+
+
+def test_another_callback_is_not_the_one_that_ended_a_training(tmp_path):
+    path = tmp_path / "run.ckpt"
+    make().fit(X, Y, epochs=20, callbacks=[fp.Checkpoint(path), stop])
+    seen = []
+    history = make().fit(X, Y, epochs=20, callbacks=lambda e: seen.append(e.epoch), resume=path)
+    assert seen == list(range(7, 20))
+    assert history.stopped_by == "epochs"
+
+
+def test_a_checkpoint_is_not_written_later(tmp_path):
+    kept = []
+    make().fit(X, Y, epochs=3, patience=2, callbacks=kept.append)
+    with pytest.raises(ValueError, match="written while fit calls back"):
+        kept[-1].save_checkpoint(tmp_path / "late")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("", IsADirectoryError), ("missing/a", FileNotFoundError)],
+)
+def test_what_cannot_be_written_is_told_before_the_first_epoch(tmp_path, path, error):
+    net = make()
+    before = net.params.tobytes(), net.rng.bit_generator.state
+    with pytest.raises(error):
+        net.fit(X, Y, epochs=2, callbacks=fp.Checkpoint(tmp_path / path))
+    assert (net.params.tobytes(), net.rng.bit_generator.state) == before
+
+
+@pytest.mark.parametrize("path", [3, None, True])
+def test_a_checkpoint_needs_a_name(path):
+    with pytest.raises(TypeError, match="path must be the name of a file"):
+        fp.Checkpoint(path)
+
+
+def test_settings_that_are_equal(tmp_path):
+    path = tmp_path / "run.ckpt"
+    one, other = fp.SGD(np.float64(0.1)), fp.SGD(0.1)
+    assert repr(one) == repr(other)
+    assert repr(fp.Adam(betas=[np.float32(0.5), 0.75])) == repr(fp.Adam(betas=(0.5, 0.75)))
+    make().fit(X, Y, epochs=2, optimizer=one, callbacks=fp.Checkpoint(path))
+    assert make().fit(X, Y, epochs=4, optimizer=other, resume=path).epochs == 4
+
+
 # ---- SIGKILL
 
 KILLED = """

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -182,7 +184,8 @@ LIES = {
     "PCG64 with a text": (state(np.random.PCG64, has_uint32="1"), "'has_uint32'"),
     "SFC64 with a float": (state(np.random.SFC64, state={"state": [1.0, 2, 3, 4]}), "'state'"),
     "a field too many": (state(np.random.SFC64, pos=1), "must have state, has_uint32"),
-    "deep": (lambda t, d: d.update(rng=tall(300)), "random state must be"),
+    "deep": (lambda t, d: d.update(rng=tall(300)), "nested too deeply"),
+    "a list of lists": (lambda t, d: d.update(rng=tall(30)), "random state must be"),
 }
 
 
@@ -360,3 +363,50 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
 def test_a_folder_that_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         make().save(tmp_path / "nowhere" / "net")
+
+
+@pytest.mark.parametrize("path", [True, 3, 2.5, None, b"\0"])
+def test_what_is_no_name_of_a_file(path):
+    net = make()
+    for use in (fp.load, net.save, lambda p: net.fit([[1, 2]], [[1] * 3], resume=p or 0)):
+        with pytest.raises((TypeError, ValueError), match=r"name of a file|null byte"):
+            use(path)
+
+
+def test_json_of_any_depth_on_a_small_stack():
+    """The stack of a thread may end before Python's own limit is reached."""
+    script = """
+import sys, threading
+from flatprop.tensor_file import parsed
+sys.setrecursionlimit(10**6)
+threading.stack_size(2**17)
+found = []
+def parse():
+    for text in ("[" * 140_000, '{"a":' * 100_000, '["' + "[" * 10**5 + '"]', "[" * 90 + "]" * 90):
+        try:
+            found.append(parsed(text))
+        except ValueError as error:
+            found.append(str(error))
+thread = threading.Thread(target=parse)
+thread.start()
+thread.join()
+assert found[:2] == ["it is nested too deeply"] * 2, found[:2]
+assert found[2] == ["[" * 10**5]
+assert str(found[3]) == "[" * 90 + "]" * 90
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_random_state_that_would_not_be_read_is_not_written(tmp_path):
+    net = make()
+    state = net.rng.bit_generator.state
+    state["state"]["inc"] -= 1  # even, as NumPy never makes it
+    net.rng.bit_generator.state = state
+    net.save(tmp_path / "net")
+    assert np.array_equal(fp.load(tmp_path / "net").params, net.params)
+
+
+def test_functions_that_are_no_table(tmp_path):
+    make().save(tmp_path / "net")
+    with pytest.raises(TypeError, match="functions must be a table"):
+        fp.load(tmp_path / "net", functions="act")

@@ -36,6 +36,15 @@ def test_a_description_cannot_be_assigned(name):
     assert (repr(net), net.layers.tobytes()) == before
 
 
+def test_a_description_cannot_be_deleted():
+    net = make()
+    for name in ("inputs", "dtype", "_model"):
+        with pytest.raises(AttributeError, match="describes the network"):
+            delattr(net, name)
+    net.label = "mine"
+    del net.label
+
+
 @pytest.mark.parametrize("name", ["layers", "objectives"])
 def test_records_cannot_be_made_writable(name):
     net = make()
@@ -229,6 +238,82 @@ def test_estimators_in_the_workers_of_joblib():
         model.partial_fit(X, Y)
         alone.partial_fit(X, Y[:, 0])
     assert np.array_equal(model.predict(X)[:, 0], alone.predict(X))
+
+
+# ---- several at once, and callbacks
+
+
+def test_a_trainer_is_at_work_once_at_a_time(data):
+    trainer = fp.Trainer(make())
+
+    def batches():
+        with pytest.raises(RuntimeError, match="at work already, in another thread or below"):
+            trainer.partial_fit(*data)
+        yield data
+
+    class Source:
+        def parts(self, batch_size, rng=None):
+            yield from (trainer.network.data(*batch) for batch in batches())
+
+    trainer.go_through(Source())
+    assert trainer.updates == 1
+    trainer.partial_fit(*data)
+    assert trainer.updates == 2
+
+
+def test_epochs_that_another_call_came_between(data):
+    trainer = fp.Trainer(make())
+    samples = trainer.network.data(*data)
+    losses = trainer.epochs(samples, 0, 1, 7, False)
+    next(losses)
+    whole = trainer.epochs(samples, 0, 2, 7, False)
+    trainer.partial_fit(data[0][:3], data[1][:3])
+    assert len(list(whole)) == 2  # it begins only now
+    twin = copy.copy(trainer)
+    begun = trainer.epochs(samples, 0, 10**6, 7, False)  # longer than one call
+    next(begun)
+    twin.partial_fit(data[0][:3], data[1][:3])
+    with pytest.raises(RuntimeError, match="in the middle of a training"):
+        list(begun)
+
+
+def reshape(epoch):
+    epoch.network.params.shape = (-1, 1)
+
+
+def retype(epoch):
+    epoch.network.params.dtype = np.int32
+
+
+@pytest.mark.filterwarnings("ignore:Setting the (shape|dtype)")
+@pytest.mark.parametrize("change", [reshape, retype])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patience": 3, "batch_size": None},
+        {"optimizer": "levenberg_marquardt"},
+        {"validation_data": True, "patience": 2},
+    ],
+)
+def test_callbacks_that_reshape_what_they_get(data, change, options):
+    options = options | ({"validation_data": data} if "validation_data" in options else {})
+    net, twin = make(), make()
+    net.fit(*data, epochs=6, callbacks=change, **options)
+    twin.fit(*data, epochs=6, callbacks=lambda epoch: None, **options)
+    assert net.params.tobytes() == twin.params.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "levenberg_marquardt"])
+@pytest.mark.parametrize("of", ["params", "weights", "biases"])
+def test_callbacks_that_forbid_changes(data, optimizer, of):
+    def forbid(epoch):
+        array = epoch.network.params if of == "params" else getattr(epoch.network, of)[1]
+        array.flags.writeable = False
+
+    name = "params" if of == "params" else rf"{of}\[1\]"
+    with pytest.raises(ValueError, match=rf"net\.{name} is read-only"):
+        make().fit(*data, epochs=6, optimizer=optimizer, callbacks=forbid)
 
 
 # ---- data

@@ -87,12 +87,12 @@ def test_what_another_writer_is_writing_stays(tmp_path, monkeypatch):
 
 def test_many_writers_of_one_name(tmp_path):
     path = tmp_path / "net"
-    contents = [bytes([number]) * 10_000 for number in range(8)]
+    contents = [bytes([number]) * 10_000 for number in range(24)]
     errors = []
 
     def write(content):
         try:
-            for _ in range(20):
+            for _ in range(8):
                 write_in_one_step(path, content)
         except BaseException as error:
             errors.append(error)
@@ -133,10 +133,29 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path):
+def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
     (tmp_path / "victim").write_bytes(b"precious")
     for place in writing._places(tmp_path / "net"):
         place.symlink_to(tmp_path / "victim")
+    monkeypatch.setattr(writing.time, "sleep", lambda seconds: None)
     with pytest.raises(FileExistsError, match="others are writing"):
         write_in_one_step(tmp_path / "net", b"content")
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_that_lead_to_each_other(tmp_path):
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    with pytest.raises(OSError, match=r"(?i)symlink|symbolic"):
+        write_in_one_step(tmp_path / "one", b"content")
+
+
+def test_files_that_belong_together(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").write_bytes(b"before")
+    with pytest.raises(IsADirectoryError):
+        writing.write_together({tmp_path / "a": b"after", tmp_path / "b": b"after"})
+    assert (tmp_path / "a").read_bytes() == b"before"
+    writing.write_together({tmp_path / "a": b"1", tmp_path / "c": b"2"})
+    assert names(tmp_path) == ["a", "b", "c"]

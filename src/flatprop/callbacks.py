@@ -76,6 +76,7 @@ class Checkpoint:
     every: int = 1
 
     def __post_init__(self) -> None:
+        checks.file_name("path", self.path)
         checks.count("every", self.every)
 
     def __call__(self, epoch: Epoch) -> None:

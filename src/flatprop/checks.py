@@ -7,6 +7,7 @@ says what was wrong and what to do.
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,6 +53,14 @@ def count(what: str, value: object, least: int = 1, most: int = 2**53) -> int:
     if number > most:
         raise ValueError(f"{what} must be no more than {most}, got {number}")
     return number
+
+
+def file_name(what: str, value: Any) -> str:
+    """The name of a file as text; whole numbers, which could be open files, are none."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{what} must be the name of a file, got {value!r}") from None
 
 
 def is_number(value: object) -> bool:
@@ -147,7 +156,9 @@ def finite(
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     where = _where(what, place, first)
     of_column = "" if names is None else f" in column {names[place[-1]]!r}"
-    if original is not None and np.isfinite(np.asarray(original, dtype=np.float64)[place]):
+    with np.errstate(over="ignore"):  # of numbers that float64 does not hold either
+        wide = np.inf if original is None else np.asarray(original, dtype=np.float64)[place]
+    if original is not None and np.isfinite(wide):
         raise ValueError(
             f"{where}{of_column} is {original[place]!r}, too large for {array.dtype}; "
             'scale the data or use dtype="float64"'

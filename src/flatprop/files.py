@@ -82,6 +82,8 @@ def load_with_extra(
     path: PathOrName, functions: Mapping[str, Any] | None = None
 ) -> tuple[Network, Any]:
     """The same, and what was saved beside the network under `extra`; None if nothing was."""
+    if functions is not None and not isinstance(functions, Mapping):
+        raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
     with TensorFile(path) as file:
         said = read_description(file, path)
         try:
@@ -145,8 +147,8 @@ class Description:
         ValueError
             If it is something else.
         """
-        inputs = size("inputs", field(said, "inputs"))
-        given, units, activations = field(said, "layers"), [], []
+        inputs = size("inputs", required(said, "inputs"))
+        given, units, activations = required(said, "layers"), [], []
         if not isinstance(given, list) or not given:
             raise ValueError(f"layers must be a list of layers, got {shown(given)}")
         for number, layer in enumerate(given):
@@ -154,10 +156,10 @@ class Description:
                 raise ValueError(f"layers[{number}] must be [units, activation]")
             units.append(size(f"layers[{number}]", layer[0]))
             activations.append(_activation(number, layer[1], last=number == len(given) - 1))
-        dtype = field(said, "dtype")
+        dtype = required(said, "dtype")
         if dtype not in ("float32", "float64"):
             raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
-        loss = field(said, "loss")
+        loss = required(said, "loss")
         _check_loss(loss)
         return cls(inputs, tuple(units), tuple(activations), loss, np.dtype(dtype))
 
@@ -187,7 +189,7 @@ class Description:
         return LOSSES[loss.pop("name")](**loss)
 
 
-def field(said: Any, name: str) -> Any:
+def required(said: Any, name: str) -> Any:
     """A field that has to be there."""
     if not isinstance(said, dict) or name not in said:
         raise ValueError(f"{name!r} is missing")

@@ -77,7 +77,7 @@ def _plain(what: str, value: Any) -> Array:
             value = dense(value)
         except ValueError as error:
             raise ValueError(f"{what} is no sound sparse matrix: {error}") from None
-    elif hasattr(value, "filled") and np.any(value.mask):
+    elif hasattr(value, "filled") and value.dtype.names is None and np.any(value.mask):
         raise ValueError(
             f"{what} is a masked array with {np.sum(value.mask)} masked values; fill them first, "
             f"as {what}.filled(0) does, or leave their rows out"

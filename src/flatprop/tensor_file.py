@@ -6,8 +6,10 @@ after the other (github.com/huggingface/safetensors). The library of that name w
 reads by mapping the file into memory, where a process dies if another truncates the file.
 """
 
+import itertools
 import json
 import os
+import re
 import stat
 from os import PathLike
 from types import TracebackType
@@ -15,12 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from flatprop import checks
 from flatprop.arrays import Array, aligned_empty
 
 MOST_HEADER_BYTES: Final = 2**22
 """Longer headers are neither written nor read ..."""
 MOST_VALUES: Final = 300_000
 """... nor JSON of more values: each takes up to a hundred bytes once it is read."""
+
+MOST_DEPTH: Final = 100
+# Possessive: nothing is kept for going back, which would take many times the text.
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^][{}]+")
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -47,8 +55,8 @@ class TensorFile:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self._path = path
-        self._file = open(_regular(path), "rb")  # noqa: SIM115
+        self._path = checks.file_name("path", path)
+        self._file = open(_regular(self._path), "rb")  # noqa: SIM115
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             self._read_header()
@@ -92,7 +100,10 @@ class TensorFile:
                 f"{self._path} contradicts itself: the tensor {name!r} must be {wanted} of shape "
                 f"{shape}, but it is {kind} of shape {shown(found)}"
             )
-        array = aligned_empty(int(np.prod(shape, dtype=np.int64)), _DTYPES[wanted])
+        try:
+            array = aligned_empty(int(np.prod(shape, dtype=np.int64)), _DTYPES[wanted])
+        except MemoryError as error:
+            raise ValueError(f"{self._path}: the tensor {name!r} is too large: {error}") from None
         self._file.seek(self._start + start)
         if self._file.readinto(array.view(np.uint8).data) != array.nbytes:
             raise self._damaged("it ended while it was read")
@@ -168,10 +179,16 @@ def parsed(text: str | bytes, most: int = MOST_VALUES) -> Any:
         raise ValueError(f"it holds more than {most:,} values")
     if isinstance(text, bytes):
         text = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    try:
-        return json.loads(text, object_pairs_hook=_without_repetition)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    if _depth(text) > MOST_DEPTH:  # which Python's stack may be too small for
+        raise ValueError("it is nested too deeply")
+    return json.loads(text, object_pairs_hook=_without_repetition)
+
+
+def _depth(text: str) -> int:
+    """How deep lists and tables lie in each other, at the least."""
+    brackets = _NO_BRACKETS.sub("", _STRINGS.sub("", text))
+    depths = itertools.accumulate(1 if bracket in "[{" else -1 for bracket in brackets)
+    return max(depths, default=0)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Files are written beside their place and renamed: a reader never sees half of one."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
+
+from flatprop import checks
 
 fcntl: Any
 try:
@@ -46,16 +50,25 @@ def write_together(contents: Mapping[str | PathLike[str], bytes]) -> None:
             put()
 
 
-@contextlib.contextmanager
-def _beside(path: str | PathLike[str], content: bytes) -> Iterator[Callable[[], None]]:
-    """The content in a file beside its place; what is yielded puts it there."""
-    target = Path(path).resolve()
+def checked_target(path: str | PathLike[str]) -> Path:
+    """The file that is meant, behind links, if there can be one of this name."""
+    try:
+        target = Path(checks.file_name("path", path)).resolve()
+    except RuntimeError as error:  # links that lead to each other, before Python 3.13
+        raise OSError(errno.ELOOP, str(error)) from None
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     if target.exists() and not target.is_file():  # a device, which a rename would remove
         raise FileExistsError(f"{path} is not a regular file, and would be replaced by one")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
+    return target
+
+
+@contextlib.contextmanager
+def _beside(path: str | PathLike[str], content: bytes) -> Iterator[Callable[[], None]]:
+    """The content in a file beside its place; what is yielded puts it there."""
+    target = checked_target(path)
     temporary, file = _created_beside(target)
 
     def put() -> None:
@@ -82,6 +95,18 @@ def _beside(path: str | PathLike[str], content: bytes) -> Iterator[Callable[[], 
 
 def _created_beside(target: Path) -> tuple[Path, IO[bytes]]:
     """A new, locked file in the folder of `target`; leftovers of killed writers are removed."""
+    for _ in range(200):
+        created = _try_beside(target)
+        if created is not None:
+            return created
+        time.sleep(0.01)
+    raise FileExistsError(
+        f"{target}: {MOST_WRITERS} others are writing to this file; try again later"
+    )
+
+
+def _try_beside(target: Path) -> tuple[Path, IO[bytes]] | None:
+    """The same, or None where all names are taken."""
     chosen: tuple[Path, IO[bytes]] | None = None
     for place in _places(target):
         _remove_leftover(place)
@@ -93,10 +118,6 @@ def _created_beside(target: Path) -> tuple[Path, IO[bytes]]:
                 chosen = place, file
             else:
                 file.close()
-    if chosen is None:
-        raise FileExistsError(
-            f"{target}: {MOST_WRITERS} others are writing to this file; try again later"
-        )
     return chosen
 
 

@@ -63,5 +63,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"flatprop: error: {message}", file=sys.stderr)
+    # Names in files may be of any length, and hold line breaks.
+    line = " ".join(message.split("\n"))
+    print(f"flatprop: error: {line[:1000]}{'...' * (len(line) > 1000)}", file=sys.stderr)
     return status

@@ -167,10 +167,12 @@ def _decoded(target: targets.Target, network: "Network", outputs: Any) -> Any:
         return pd.DataFrame({target.name: _rounded(target.decode(outputs), digits)})
     p = target.probabilities(outputs)
     labels = np.array(target.labels, dtype=object)
-    columns = {target.name: pd.Series(labels[p.argmax(axis=1)]).infer_objects()}
-    for index, label in enumerate(target.labels):
-        columns[f"p({label})"] = _rounded(p[:, index], digits)
-    return pd.DataFrame(columns)
+    chosen = pd.Series(labels[p.argmax(axis=1)]).infer_objects()
+    each = [pd.Series(_rounded(p[:, index], digits)) for index in range(len(labels))]
+    frame = pd.concat([chosen, *each], axis=1)
+    # The target may be called as one of the others is.
+    frame.columns = pd.Index([target.name, *(f"p({label})" for label in target.labels)])
+    return frame
 
 
 def _plain(network: "Network", outputs: Any) -> Any:

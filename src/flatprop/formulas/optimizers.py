@@ -121,6 +121,7 @@ class Optimizer(ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.learning_rate, Schedule):
             check_rate(self.learning_rate)
+            object.__setattr__(self, "learning_rate", _plain(self.learning_rate))
         self._check(weight_decay=(0, math.inf))
 
     def _check(self, **bounds: tuple[float, float]) -> None:
@@ -132,6 +133,14 @@ class Optimizer(ABC):
                     raise TypeError(f"{name} must be a number, got {number!r}")
                 if not low <= float(number) < high:
                     raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {number!r}")
+            object.__setattr__(self, name, _plain(value))
+
+
+def _plain(setting: Any) -> Any:
+    """The same without NumPy's types and lists: equal settings have the same repr."""
+    if isinstance(setting, (tuple, list)):
+        return tuple(map(_plain, setting))
+    return setting.item() if isinstance(setting, np.generic) else setting
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}

@@ -50,7 +50,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
         warn("Training interrupted by user.")
     finally:
         if course.best is not None:
-            task.net.params[:] = course.best
+            task.net._model.params[:] = course.best
         if not incremental:
             trainer.release()
 
@@ -105,7 +105,7 @@ class _Course:
             e.validation_scores_.append(score)
             reports.say(f"Validation score: {score:f}")
             if score > e.best_validation_score_:
-                self.best[:] = self.net.params
+                self.best[:] = self.net._model.params
         _count_without_improvement(e)
         self.rates.end(epoch, loss if val_loss is None else val_loss)
         if reports.end_epoch(epoch, loss, val_loss, rate) or not math.isfinite(loss):

@@ -46,12 +46,12 @@ class Objective:
     @property
     def theta(self) -> Vector:
         """The trained parameters, a copy."""
-        return self.network.params[self.trained].astype(np.float64)
+        return np.asarray(self.network._model.params[self.trained], np.float64).copy()
 
     def move_to(self, theta: Vector) -> None:
         """Give the network these parameters, rounded to its dtype."""
         with np.errstate(over="ignore"):  # seen in the loss
-            self.network.params[self.trained] = theta
+            self.network._model.params[self.trained] = theta
 
     def loss(self) -> float:
         """The loss."""

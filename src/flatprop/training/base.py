@@ -12,15 +12,10 @@ import numpy as np
 from flatprop import checks
 from flatprop.alerts import DivergenceWarning, warn
 from flatprop.arrays import Array
-from flatprop.callbacks import (
-    Callback,
-    Checkpoint,
-    Epoch,
-    checked_callbacks,
-    wants_to_stop,
-)
+from flatprop.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.history import History
 from flatprop.kernels import batches
+from flatprop.random_states import plain_state
 from flatprop.sources import Parts
 from flatprop.training import divergence, resolution
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
@@ -54,13 +49,15 @@ class Training(ABC):
         callbacks: Sequence[Callback] | Callback,
         progress: bool,
     ) -> None:
-        checks.writable("net.params", network.params)
+        network.require_writable()
         self.network = network
         self.epochs = checks.count("epochs", epochs)
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
         self.callbacks = checked_callbacks(callbacks)
         self.progress = bool(progress)
+        if self.progress:
+            import tqdm  # noqa: F401  # which may be missing: better now than after the start
         self.data = self._take(X, y, sample_weight)
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
@@ -72,9 +69,11 @@ class Training(ABC):
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
         self.message = ""
-        self.ended_by_callback = False
-        """Whether what was resumed had been ended by one of its callbacks."""
-        self._written: list[str | PathLike[str]] = []  # the checkpoints of this epoch
+        self.ended_by: list[str] = []
+        """The names of the callbacks that had ended what is resumed."""
+        self._written: dict[str | PathLike[str], Any] | None = None
+        """The checkpoints of this epoch, each with what a callback may change after it; None
+        where no callback is being asked."""
         self.only_validation = False
         """Whether it is the loss of the validation data that is not finite."""
 
@@ -90,7 +89,7 @@ class Training(ABC):
         """How many epochs are finished."""
 
     @abstractmethod
-    def state(self, stopped_by: str | None = None) -> TrainingState:
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         """Everything that a continuation needs beside the network."""
 
     @abstractmethod
@@ -129,7 +128,7 @@ class Training(ABC):
         if stopped_by == "diverged":
             self.message = self._divergence_message()
         if self.best_params is not None:
-            self.network.params[:] = self.best_params
+            self.params[:] = self.best_params
         # An epoch counts once its validation is done, which an interruption may prevent.
         done = self.epochs_done if self.validation is None else len(self.val_losses)
         history = History(
@@ -155,14 +154,11 @@ class Training(ABC):
             return ""
         if self._settled():
             return "converged"
-        if self.patience is not None and last - (self.best_epoch or 0) >= self.patience:
+        best = self.best_epoch  # None, where patience is new
+        if self.patience is not None and best is not None and last - best >= self.patience:
             return "patience"
         # Without the callback that ended it, the training is meant to go on.
-        if self.ended_by_callback and any(
-            not isinstance(callback, Checkpoint) for callback in self.callbacks
-        ):
-            return "callback"
-        return ""
+        return "callback" if {*map(_name, self.callbacks)} & {*self.ended_by} else ""
 
     def _after_epoch(self, before: Array | None) -> str:
         """Validation, early stopping, schedule, callbacks; why to stop, if at all.
@@ -186,22 +182,55 @@ class Training(ABC):
         if self.patience is not None:
             if monitored < self.best_loss:
                 self.best_loss, self.best_epoch = monitored, epoch
-                self.best_params = self.network.params.copy() if before is None else before
+                self.best_params = self.params.copy() if before is None else before
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
-        self._written.clear()
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
-        answers = [callback(report) for callback in self.callbacks]
-        if any(map(wants_to_stop, answers)):
-            for path in self._written:  # again: whoever resumes has to know of the end
-                save_checkpoint(self.network, self.state("callback"), path)
-            reason = reason or "callback"
-        return reason
+        return reason or ("callback" if self._call_back(report) else "")
+
+    def _call_back(self, report: Epoch) -> bool:
+        """Ask the callbacks; whether one of them wants the training to stop."""
+        self._written = {}
+        try:
+            answers = [callback(report) for callback in self.callbacks]
+            stoppers = [
+                _name(callback)
+                for callback, answer in zip(self.callbacks, answers, strict=True)
+                if wants_to_stop(answer)
+            ]
+            # Again, where whoever resumes has to know of the end, or of what a later callback did.
+            for path, before in list(self._written.items()):
+                if stoppers or before != self._changeable():
+                    save_checkpoint(self.network, self.state(stoppers), path)
+        finally:
+            self._written = None
+        self.network.require_writable()
+        return bool(stoppers)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, as it is after an epoch."""
+        if self._written is None:
+            raise ValueError(
+                f"{path}: a checkpoint is written while fit calls back, not later; the network "
+                "alone can be saved at any time, with epoch.network.save(path)"
+            )
+        if not checks.is_finite(self.params):
+            raise ValueError(
+                f"{path} is not written: the parameters are not finite, and nothing could go on "
+                "from them"
+            )
         save_checkpoint(self.network, self.state(), path)
-        self._written.append(path)
+        self._written[path] = self._changeable()
+
+    def _changeable(self) -> tuple[bytes, Any]:
+        """What callbacks may change of the network."""
+        return self.params.tobytes(), plain_state(self.network.rng)
+
+    @property
+    def params(self) -> Array:
+        """The network's parameters, as nobody outside can reshape or retype them."""
+        array: Array = self.network._model.params
+        return array
 
     def _divergence_message(self) -> str:
         if not self.only_validation:
@@ -268,3 +297,9 @@ def _checked_validation(
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
     return data, network.block(data)
+
+
+def _name(callback: Callback) -> str:
+    """What tells a callback from others in another process."""
+    kind = callback if hasattr(callback, "__qualname__") else type(callback)
+    return f"{kind.__module__}.{kind.__qualname__}"

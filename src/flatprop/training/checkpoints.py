@@ -4,7 +4,7 @@ A file may come from anywhere. Every number of it is held against the training t
 with it before anything of that training is changed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 
 from flatprop import files
 from flatprop.checks import is_finite
-from flatprop.files import PathOrName, field, size
+from flatprop.files import PathOrName, required, size
 from flatprop.kernels import epochs as loop
 from flatprop.random_states import checked_generator
 from flatprop.tensor_file import TensorFile, shown
 
 if TYPE_CHECKING:
     from flatprop.network import Network
-
-STOPPED_BY = (None, "callback")
-"""What a checkpoint says of its training's end; the other rules follow from the losses."""
 
 
 @dataclass
@@ -38,7 +35,8 @@ class TrainingState:
     optimizer_state: NDArray[Any]
     best_epoch: int | None = None
     best_params: NDArray[Any] | None = None
-    stopped_by: str | None = None
+    stopped_by: list[str] = field(default_factory=list)
+    """The names of the callbacks that ended the training; other rules follow from the losses."""
     params: NDArray[Any] | None = None
     rng: np.random.Generator | None = None
 
@@ -104,7 +102,8 @@ def load_checkpoint(
         _check_network(network, path, said)
         try:
             _check_training(training)
-            rng = checked_generator(said.get("rng"))
+            # Of a bit generator that no file holds, the network keeps its own.
+            rng = checked_generator(said["rng"]) if said.get("rng") is not None else None
             done = size("the number of losses", _length(file, "losses"))
         except ValueError as error:
             raise ValueError(f"the training in {path} is damaged: {error}") from None
@@ -124,7 +123,7 @@ def load_checkpoint(
             optimizer_state=file.tensor("optimizer_state", dtype, (slots, count)),
             best_epoch=training["best_epoch"],
             best_params=file.tensor("best_params", dtype, (count,)) if best else None,
-            stopped_by=training.get("stopped_by"),
+            stopped_by=training.get("stopped_by", []),
             params=file.tensor("params", dtype, (count,)),
             rng=rng,
         )
@@ -152,17 +151,17 @@ def _check_network(network: "Network", path: PathOrName, said: dict[str, Any]) -
 
 def _check_training(training: Any) -> None:
     """Raise unless the header says of the training what `save_checkpoint` does."""
-    if not isinstance(field(training, "settings"), dict):
+    if not isinstance(required(training, "settings"), dict):
         raise ValueError("its settings are no table")
-    size("epochs", field(training, "epochs"))
-    seed, best = field(training, "seed"), field(training, "best_epoch")
+    size("epochs", required(training, "epochs"))
+    seed, best = required(training, "seed"), required(training, "best_epoch")
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be a whole number of 64 bits, got {shown(seed)}")
     if best is not None:
         size("best_epoch", best, least=0)
-    # Version 0.1 did not write `stopped_by`.
-    if training.get("stopped_by") not in STOPPED_BY:
-        raise ValueError(f"it cannot have been stopped by {shown(training['stopped_by'])}")
+    stoppers = training.get("stopped_by", [])  # which version 0.1 did not write
+    if not isinstance(stoppers, list) or not all(isinstance(name, str) for name in stoppers):
+        raise ValueError(f"it cannot have been stopped by {shown(stoppers)}")
 
 
 def _check_settings(

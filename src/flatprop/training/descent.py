@@ -38,16 +38,16 @@ class Descent(Updating):
         self.losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
-        self.safe = Snapshot(network.params)
+        self.safe = Snapshot(self.params)
 
     def _restore(self, state: TrainingState) -> None:
         super()._restore(state)
-        self.safe = Snapshot(self.network.params)
+        self.safe = Snapshot(self.params)
 
     # ---- the run
 
     def _loop(self, bar: Any) -> str:
-        params = self.network.params
+        params = self.params
         if self.epochs_done >= self.epochs:
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
@@ -62,7 +62,7 @@ class Descent(Updating):
             finite = True
             if status in (loop.RUNNING, loop.EPOCH_ENDED):
                 finite = self.safe.keep_in_time(params)
-            elif status in (loop.FINISHED, loop.CONVERGED):
+            if status in (loop.FINISHED, loop.CONVERGED) or (self.callbacks and finite):
                 finite = is_finite(params)
             if status == loop.DIVERGED or not finite:
                 self._keep_finite()
@@ -80,7 +80,7 @@ class Descent(Updating):
                 return "epochs"
 
     def _keep_finite(self) -> None:
-        self.safe.fall_back(self.network.params)
+        self.safe.fall_back(self.params)
 
     @property
     def _data_at_hand(self) -> Any:

@@ -1,6 +1,6 @@
 """Training by a solver: what happens around its iterations, each of which is an epoch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Solving(Training):
         self.rates = np.empty(0)
         self.losses: list[float] = []
         self.objective = Objective(network, self.data, self.trainable)
-        self.kept = network.params.copy()
+        self.kept = self.params.copy()
         self.stopped_by = ""
 
     def _take(self, X: Any, y: Any, sample_weight: Any) -> batches.Data:
@@ -93,7 +93,7 @@ class Solving(Training):
     def epochs_done(self) -> int:
         return len(self.losses)
 
-    def state(self, stopped_by: str | None = None) -> TrainingState:
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
 
     def _loop(self, bar: Any) -> str:
@@ -109,18 +109,18 @@ class Solving(Training):
 
     def _keep_finite(self) -> None:
         # A step may have been under trial. What was kept was chosen by a finite loss.
-        self.network.params[:] = self.kept
+        self.params[:] = self.kept
 
     def _after_iteration(self, loss: float, rule: str = "") -> bool:
         """Everything between two iterations; whether to stop, and `stopped_by` says why."""
         before = None
         if self.patience is not None and self.validation is None:
             before = self.kept.copy()
-        self.kept[:] = self.network.params
+        self.kept[:] = self.params
         self.losses.append(loss)
         reason = self._after_epoch(before)
-        if checks.is_finite(self.network.params):  # a callback may have changed them
-            self.kept[:] = self.network.params
+        if checks.is_finite(self.params):  # a callback may have changed them
+            self.kept[:] = self.params
         if self._bar is not None:
             self._show(self._bar)
         if reason != "diverged" and rule:

@@ -46,12 +46,12 @@ class Streaming(Updating):
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
-        self.safe = Snapshot(self.network.params)
+        self.safe = Snapshot(self.params)
 
     def _restore(self, state: TrainingState) -> None:
         super()._restore(state)
         self.trainer.updates = int(self.cursor[loop.UPDATES])
-        self.safe = Snapshot(self.network.params)
+        self.safe = Snapshot(self.params)
 
     # ---- the run
 
@@ -82,7 +82,7 @@ class Streaming(Updating):
         return "epochs"
 
     def _keep_finite(self) -> None:
-        self.safe.fall_back(self.network.params)
+        self.safe.fall_back(self.params)
 
     @property
     def _data_at_hand(self) -> Any:

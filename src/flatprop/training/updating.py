@@ -1,6 +1,7 @@
 """Training by updates of an optimizer: its rates, its checkpoints, what a divergence says."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -8,13 +9,15 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks
+from flatprop import checks, files
+from flatprop.callbacks import Checkpoint
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels import epochs as loop
 from flatprop.training import divergence
 from flatprop.training.base import Training
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
+from flatprop.writing import checked_target
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -46,6 +49,7 @@ class Updating(Training):
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
         super().__init__(network, X, y, **common)
+        self._check_checkpoints()
         source = network.rng if rng is None else checks.generator(rng)
 
         schedule = as_schedule(optimizer.learning_rate)
@@ -57,6 +61,13 @@ class Updating(Training):
             self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
         else:  # Nothing was changed so far; from here on nothing is refused.
             self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+
+    def _check_checkpoints(self) -> None:
+        """Raise now what writing one after the first epoch would raise."""
+        for callback in self.callbacks:
+            if isinstance(callback, Checkpoint):
+                files.described(self.network)
+                checked_target(callback.path)
 
     # ---- what differs with where the samples are
 
@@ -109,7 +120,7 @@ class Updating(Training):
             "validation": self.validation is not None,
         }
 
-    def state(self, stopped_by: str | None = None) -> TrainingState:
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         """Everything that a continuation needs beside the network."""
         done = self.epochs_done
         return TrainingState(
@@ -123,15 +134,15 @@ class Updating(Training):
             optimizer_state=self.optimizer_state,
             best_epoch=self.best_epoch,
             best_params=self.best_params,
-            stopped_by=stopped_by,
+            stopped_by=list(stopped_by),
         )
 
     def _restore(self, state: TrainingState) -> None:
         """Go on from what was read, in which there is nothing wrong any more."""
         done = int(state.cursor[loop.EPOCH])
         self.seed = state.seed
-        self.ended_by_callback = state.stopped_by is not None
-        self.network.params[:] = state.params
+        self.ended_by = state.stopped_by
+        self.params[:] = state.params
         if state.rng is not None:
             self.network.rng = state.rng
         self.cursor[:] = state.cursor
@@ -139,9 +150,11 @@ class Updating(Training):
         self.val_losses = list(state.val_losses)
         self.optimizer_state[:] = state.optimizer_state
         monitored = state.val_losses if self.validation is not None else state.losses
-        self.best_epoch, self.best_params = state.best_epoch, state.best_params
         if self.patience is not None and state.best_epoch is not None:
+            self.best_epoch, self.best_params = state.best_epoch, state.best_params
             self.best_loss = float(monitored[state.best_epoch])
+        if self.rates.size > 1:
+            self.rates[:done] = state.rates[:done]
         if self.follow is not None:
             self.rates[: len(state.rates)] = state.rates[: self.epochs]
             for epoch, loss in enumerate(monitored):
