@@ -271,6 +271,9 @@ def test_another_callback_is_not_the_one_that_ended_a_training(tmp_path):
     history = make().fit(X, Y, epochs=20, callbacks=lambda e: seen.append(e.epoch), resume=path)
     assert seen == list(range(7, 20))
     assert history.stopped_by == "epochs"
+    make().fit(X, Y, epochs=20, callbacks=[fp.Checkpoint(path), lambda e: e.epoch == 4])
+    assert make().fit(X, Y, epochs=20, callbacks=lambda e: e.epoch == 4, resume=path).epochs == 5
+    assert make().fit(X, Y, epochs=20, callbacks=lambda e: e.epoch == 9, resume=path).epochs == 10
 
 
 def test_a_checkpoint_is_not_written_later(tmp_path):

@@ -4,6 +4,7 @@ from typing import Any
 
 from flatprop.callbacks import Epoch, checked_callbacks, wants_to_stop
 from flatprop.network import Network
+from flatprop.sklearn import settings
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -23,10 +24,7 @@ class NoCheckpoint:
     """Stands for the training in an `Epoch` that cannot be written to a file."""
 
     def save_checkpoint(self, path: object) -> None:
-        raise ValueError(
-            "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and "
-            "goes on with warm_start or partial_fit"
-        )
+        settings.refuse_checkpoint()
 
 
 class Reports:

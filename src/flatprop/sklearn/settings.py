@@ -1,12 +1,12 @@
 """What the parameters of the estimators mean: layers, loss, optimizer, batches; all checked."""
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from flatprop import checks
-from flatprop.callbacks import checked_callbacks
+from flatprop.callbacks import Checkpoint, checked_callbacks
 from flatprop.description import Dense
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
 from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
@@ -114,9 +114,18 @@ def is_stochastic(estimator: Any) -> bool:
     return isinstance(solver, Optimizer) or (isinstance(solver, str) and solver in OPTIMIZERS)
 
 
+def refuse_checkpoint() -> NoReturn:
+    """Say what there is in place of a checkpoint."""
+    raise ValueError(
+        "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and goes on "
+        "with warm_start or partial_fit"
+    )
+
+
 def check_the_rest(estimator: Any) -> None:
     """The parameters that are numbers or names, and nothing more; and the callbacks."""
-    checked_callbacks(estimator.callbacks)
+    if any(isinstance(c, Checkpoint) for c in checked_callbacks(estimator.callbacks)):
+        refuse_checkpoint()
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
         if not isinstance(getattr(estimator, name), (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {getattr(estimator, name)!r}")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 
@@ -300,6 +301,11 @@ def _checked_validation(
 
 
 def _name(callback: Callback) -> str:
-    """What tells a callback from others in another process."""
+    """What tells a callback from others in another process: its name, and what it does."""
     kind = callback if hasattr(callback, "__qualname__") else type(callback)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    code = getattr(callback, "__code__", None)
+    if code is None:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    numbers = [constant for constant in code.co_consts if isinstance(constant, (int, float, str))]
+    content = code.co_code + repr((numbers, code.co_names)).encode()
+    return f"{kind.__module__}.{kind.__qualname__} {crc32(content):08x}"

@@ -123,7 +123,7 @@ def load_checkpoint(
             optimizer_state=file.tensor("optimizer_state", dtype, (slots, count)),
             best_epoch=training["best_epoch"],
             best_params=file.tensor("best_params", dtype, (count,)) if best else None,
-            stopped_by=training.get("stopped_by", []),
+            stopped_by=training.get("stopped_by") or [],
             params=file.tensor("params", dtype, (count,)),
             rng=rng,
         )
@@ -159,7 +159,7 @@ def _check_training(training: Any) -> None:
         raise ValueError(f"seed must be a whole number of 64 bits, got {shown(seed)}")
     if best is not None:
         size("best_epoch", best, least=0)
-    stoppers = training.get("stopped_by", [])  # which version 0.1 did not write
+    stoppers = training.get("stopped_by") or []  # which version 0.1 did not write
     if not isinstance(stoppers, list) or not all(isinstance(name, str) for name in stoppers):
         raise ValueError(f"it cannot have been stopped by {shown(stoppers)}")
 
