@@ -159,3 +159,19 @@ def test_files_that_belong_together(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"before"
     writing.write_together({tmp_path / "a": b"1", tmp_path / "c": b"2"})
     assert names(tmp_path) == ["a", "b", "c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=r"/net'"):
+            write_in_one_step(tmp_path / "net", b"")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="where nobody may write a file")
+def test_the_error_names_the_file_that_is_meant():
+    with pytest.raises(OSError, match=r"/proc/\d+/net\.file'"):
+        write_in_one_step("/proc/self/net.file", b"")

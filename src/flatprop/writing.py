@@ -112,12 +112,16 @@ def _try_beside(target: Path) -> tuple[Path, IO[bytes]] | None:
         _remove_leftover(place)
         if chosen is not None:
             continue
-        with contextlib.suppress(FileExistsError):  # somebody else is writing to it
+        try:
             file = open(place, "xb")  # noqa: SIM115
-            if _lock(file) and _is_still(place, file):
-                chosen = place, file
-            else:
-                file.close()
+        except FileExistsError:  # somebody else is writing to it
+            continue
+        except OSError as error:  # of the file that is meant, not of one that nobody knows
+            raise OSError(error.errno, error.strerror, str(target)) from None
+        if _lock(file) and _is_still(place, file):
+            chosen = place, file
+        else:
+            file.close()
     return chosen
 
 
