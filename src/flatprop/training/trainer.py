@@ -199,6 +199,8 @@ class Trainer:
         ------
         TypeError, ValueError
             If the data do not fit the network or each other.
+        RuntimeError
+            If another call is at work, in another thread or further up in this one.
         """
         if batch_size is None:
             return self.go_through(self.network.data(X, y, sample_weight))
