@@ -5,7 +5,7 @@ import inspect
 import pickle
 import pydoc
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -152,7 +152,14 @@ def test_answers_change_nothing_else():
     assert "score" in dir(net)
 
 
+T = TypeVar("T")
+
+
 class Measuring:
+    def __init_subclass__(cls, unit="", **options):
+        super().__init_subclass__(**options)
+        cls.unit = unit
+
     kernel = 5
 
     def score(self):
@@ -176,7 +183,11 @@ class Required(ABC):
     def clone(self): ...
 
 
-class Beside(fp.Network, Measuring):
+class Beside(fp.Network, Measuring, unit="m"):
+    pass
+
+
+class Typed(fp.Network, Generic[T]):
     pass
 
 
@@ -213,6 +224,8 @@ def test_members_of_subclasses_are_members():
         net.score()
     with pytest.raises(TypeError, match=r"abstract.*clone"):
         Unfinished(3, DENSE)
+    assert Beside.unit == "m"
+    assert Typed[int](3, DENSE).predict(X).shape == (4, 2)
     assert isinstance(net, fp.Network)
     assert not isinstance(net, Beside)
     assert not isinstance(3, Overridden)

@@ -58,14 +58,25 @@ class Answering(_OfProtocols, ABCMeta):  # type: ignore[misc]
     __subclasscheck__ = ABCMeta.__subclasscheck__
 
     def __new__(
-        cls, name: str, bases: Any, namespace: Any, answers: Mapping[str, str] = _NO_ANSWERS
+        cls,
+        name: str,
+        bases: Any,
+        namespace: Any,
+        answers: Mapping[str, str] = _NO_ANSWERS,
+        **options: Any,
     ) -> Any:
         if answers:
             namespace = {**namespace, "__dir__": _listed}
-        return super().__new__(cls, name, bases, namespace)
+        # past that of protocols, which wants all bases of a generic class to be protocols
+        return ABCMeta.__new__(cls, name, bases, namespace, **options)
 
     def __init__(
-        cls, name: str, bases: Any, namespace: Any, answers: Mapping[str, str] = _NO_ANSWERS
+        cls,
+        name: str,
+        bases: Any,
+        namespace: Any,
+        answers: Mapping[str, str] = _NO_ANSWERS,
+        **_: Any,
     ) -> None:
         super().__init__(name, bases, namespace)
         cls._answers = answers
