@@ -1,14 +1,9 @@
 """What bad input gets: the message that a user sees, and an unchanged network."""
 
-import copy
-import inspect
-import pickle
-
 import numpy as np
 import pytest
 
 import flatprop as fp
-from flatprop import other_names
 
 NAN, INF = float("nan"), float("inf")
 X = np.arange(12.0).reshape(4, 3) / 10
@@ -223,70 +218,3 @@ def test_a_network_that_already_holds_nan():
     net.params[5] = NAN
     with pytest.raises(ValueError, match=r"net.params\[5\] is nan"):
         net.fit(X, Y)
-
-
-# ---- names from elsewhere
-
-OTHER_NAMES = {
-    "a rate": (fit(learning_rate=0.1), r"'learning_rate'.*optimizer=fp\.Adam\(0\.1\)"),
-    "a rate beside a name": (fit(optimizer="sgd", lr=0.1), r"optimizer=fp\.SGD\(0\.1\)"),
-    "a rate beside an object": (fit(optimizer=fp.RMSprop(), lr=1), r"optimizer=fp\.RMSprop\(1\)"),
-    "verbose": (fit(verbose=1), "progress=True"),
-    "a split": (fit(validation_split=0.2), r"validation_data=\(X_val, y_val\)"),
-    "iterations": (fit(max_iter=7), "epochs=7"),
-    "early stopping": (fit(early_stopping=True), "patience=10"),
-    "a loss for fit": (fit(loss="mse"), r"fp\.Network\(inputs, layers, loss="),
-    "a seed": (fit(random_state=3), "rng=3"),
-    "a misspelt option": (fit(ephocs=3), "Did you mean 'epochs'"),
-    "nothing like it": (fit(qqq=3), "unexpected keyword argument 'qqq'$"),
-    "lr of an optimizer": (lambda: fp.AdamW(lr=0.1), r"AdamW\(\) got.*learning_rate=0\.1"),
-    "betas": (lambda: fp.Adam(beta_1=0.9), r"betas=\(0\.9, 0\.999\)"),
-    "a solver's option": (lambda: fp.LBFGS(gtoll=1), r"LBFGS\(\) got.*Did you mean 'gtol'"),
-    "a layer's input": (lambda: fp.Dense(3, input_dim=2), r"fp\.Network\(inputs, layers\)"),
-    "a misspelt activation=": (lambda: fp.Dense(3, activatoin="relu"), "mean 'activation'"),
-    "an optimizer for the network": (
-        lambda: fp.Network(3, DENSE, optimizer="sgd"),
-        r"Network\(\) got.*fit\(optimizer='sgd'\)",
-    ),
-    "a trainer's rate": (lambda: fp.Trainer(network(), lr=1), r"optimizer=fp\.Adam\(1\)"),
-    "a rate of one call": (
-        lambda: fp.Trainer(network()).partial_fit(X, Y, lr=1),
-        r"trainer\.learning_rate = 1",
-    ),
-    "score": (lambda: network().score(X, Y), r"no attribute 'score'.*net\.loss\(X, y\)"),
-    "evaluate": (lambda: network().evaluate(X, Y), r"net\.loss\(X, y\)"),
-    "forward": (lambda: network().forward(X), r"net\.predict\(X\)"),
-    "state_dict": (lambda: network().state_dict(), r"net\.params"),
-    "compile": (lambda: network().compile("adam"), "nothing to call"),
-    "Keras's history": (lambda: fp.History().history["loss"], r"history\.loss"),
-    "Sequential": (lambda: fp.Sequential, r"fp\.Network"),
-    "misspelt Network": (lambda: fp.Netwrok, "Did you mean 'Network'"),
-}
-
-
-@pytest.mark.parametrize("case", OTHER_NAMES)
-def test_a_name_from_elsewhere_is_answered(case):
-    call, message = OTHER_NAMES[case]
-    with pytest.raises((TypeError, AttributeError), match=message):
-        call()
-
-
-def test_answers_change_nothing_else():
-    net = network()
-    assert not hasattr(net, "score")
-    assert getattr(net, "score", None) is None
-    for copied in (pickle.loads(pickle.dumps(net)), copy.copy(net), copy.deepcopy(net)):
-        assert np.array_equal(copied.params, net.params)
-    for function in (fp.Network.fit, fp.Network, fp.Adam, fp.Dense, fp.Trainer):
-        kinds = {p.kind for p in inspect.signature(function).parameters.values()}
-        assert inspect.Parameter.VAR_KEYWORD not in kinds
-    assert not hasattr(fp.Network, "score")
-    assert "score" not in {*dir(net), *dir(fp.Network)}
-    assert "fit" in dir(net)
-    known = set(inspect.signature(fp.Network.fit).parameters)
-    assert not known & other_names.FIT.keys()
-    assert not set(dir(net)) & other_names.ATTRIBUTES.keys()
-    assert not set(dir(fp.History())) & other_names.HISTORY.keys()
-    net.score = 3  # somebody's own
-    assert net.score == 3
-    assert "score" in dir(net)

@@ -1,6 +1,7 @@
 """Names that a C or C++ implementation may take."""
 
 import contextlib
+import platform
 import re
 import shutil
 import subprocess
@@ -38,7 +39,9 @@ KINDS = {
     "macros": "linux unix i386 sparc mips sun hpux",
     "types": "size_t float_t uint8_t plant_t max_align_t",
     "C++": "std asm new typeid template co_yield",
-    "families": "pthread_net posix_net atomic_load memory_order_relaxed",
+    "C++17's functions": "beta expintf cyl_bessel_j comp_ellint_3l sph_legendref lerp",
+    "numbers of GNU": "M_PIf M_1_PIl M_SQRT2f128 strtof32 strtof64x_l wcstof32 strfromf64",
+    "families": "pthread_net posix_net atomic_load memory_order_relaxed mtx_net thrd_busy cnd_a",
 }
 
 
@@ -60,22 +63,40 @@ def test_names_that_are_taken(kind):
 
 def test_names_that_there_may_be():
     names = "net model Policy controller relu stress torque memory sigmoid net64 state_r linux_net"
+    names += " token island strength alphabeta beta1 hermite_net m_pi Mixed"
     for name in names.split():
         assert checked_name(name, "net.c") == name
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_no_predefined_macro_is_a_name(compiler):
+HEADERS = "math stddef stdio stdlib string time errno limits float stdint signal locale wchar"
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++", "clang++"])
+def test_no_word_of_a_header_is_a_name_with_which_it_does_not_compile(compiler):
+    """Of all words in the headers and of all macros, those that are accepted define functions."""
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler} here")
-    headers = "math stddef stdio stdlib string time errno limits float stdint signal locale"
-    source = "".join(f"#include <{name}.h>\n" for name in headers.split())
-    command = [compiler, "-x", "c", "-std=gnu17", "-dM", "-E", "-"]
-    done = subprocess.run(command, input=source, capture_output=True, text=True, check=True)
-    macros = {re.match(r"\w+", line.split()[1])[0] for line in done.stdout.splitlines()}
+    cpp = compiler.endswith("++")
+    headers = "".join(f"#include <{name}.h>\n" for name in HEADERS.split())
+    options = ("-x", "c++", "-std=gnu++17") if cpp else ("-x", "c", "-std=gnu17", "-D_GNU_SOURCE")
+
+    def run(source, *more):
+        command = [compiler, *options, *more, "-"]
+        return subprocess.run(command, input=source, capture_output=True, text=True)
+
+    text = re.sub("(?m)^#.*", "", run(headers, "-E").stdout)
+    macros = re.findall(r"(?m)^#define (\w+)", run(headers, "-E", "-dM").stdout)
+    words = {*macros, *re.findall(r"\b[A-Za-z]\w*", text)}
     free = []
-    for name in macros:
+    for name in sorted(words):
         with contextlib.suppress(ValueError):
             free.append(checked_name(name, ""))
     assert len(macros) > 300
-    assert not free
+    assert len(words) > 1000
+    assert not set(free) & set(macros)
+    if platform.libc_ver()[0] != "glibc":
+        return  # other libraries may have functions that only they have
+    language = 'extern "C" ' if cpp else ""
+    lines = [f"{language}int {name}(const float *x, float *out);" for name in free]
+    done = run(headers + "\n".join(lines), "-fsyntax-only")
+    assert done.returncode == 0, done.stderr

@@ -1,9 +1,11 @@
 """The self-test in the C of a network: it passes where nothing is wrong, and fails where it is."""
 
+import math
 import platform
 import re
 import subprocess
 
+import numba
 import numpy as np
 import pytest
 from test_to_c import COMPILER, STRICT, both_dtypes, bumps, needs_compiler, run
@@ -105,6 +107,43 @@ def test_every_activation_passes_its_own_test(activation, dtype, tmp_path, recor
     passed, part = passes(net, np.random.default_rng(0).normal(size=(30, 5)), tmp_path)
     record_property("part", part)
     assert passed
+
+
+@numba.njit
+def siren(z):
+    return math.sin(30 * z), 30 * math.cos(30 * z)
+
+
+@numba.njit
+def rings(z):
+    size = z * z + 1
+    return math.cos(size / 3), -2 / 3 * z * math.sin(size / 3)
+
+
+@numba.njit
+def hyperbolic(z):
+    half = z / 2 - 0.25
+    return math.sinh(half) - math.cosh(half), (math.cosh(half) - math.sinh(half)) / 2
+
+
+@numba.njit
+def nested(z):
+    wave = math.tan(math.sin(z) / 2) + math.atan(3 * z)
+    return wave, math.cos(z) / (2 * math.cos(math.sin(z) / 2) ** 2) + 3 / (1 + 9 * z * z)
+
+
+@needs_compiler
+@both_dtypes
+@pytest.mark.parametrize(
+    "function", [siren, rings, hyperbolic, nested], ids=lambda function: function.__name__
+)
+def test_functions_whose_slopes_are_each_others(function, dtype, tmp_path):
+    net = fp.Network(3, [Dense(4, function), Dense(4, function), Dense(2)], dtype=dtype, rng=0)
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    passed, _ = passes(net, X, tmp_path)
+    assert passed
+    wrong, _ = passes(net, X, tmp_path, change=weight(0, lambda old: hexadecimal(old * 1.01)))
+    assert not wrong
 
 
 def weight(number, new):

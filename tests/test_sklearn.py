@@ -670,6 +670,8 @@ def test_timestamps_in_float32_are_told_of():
     with pytest.warns(fp.ResolutionWarning, match="column 'time' of X"):
         model.fit(pandas.DataFrame(stamps, columns=["place", "time"]), NUMBERS)
     model.fit(stamps.astype("float64"), NUMBERS)
+    codes = pandas.DataFrame({"code": 80_001 + np.arange(240) % 4, "one": 7.0}, dtype="float32")
+    model.fit(codes, NUMBERS)
 
 
 REFUSED = {

@@ -360,6 +360,9 @@ LOST = {
     "negative": -NOW - np.arange(300),
     "a flag": 1e9 + (np.arange(300) == 280),
     "a small spread": 1 + 1e-7 * np.arange(300),
+    "a day": NOW + 86_400 * np.linspace(0, 1, 300),
+    "codes that are close": 2e7 + np.arange(300) % 3,
+    "microseconds": (1.7e15 + 1e6 * np.arange(300)).astype(np.int64),
 }
 ORDINARY = {
     "standardised": np.random.default_rng(0).normal(size=300),
@@ -373,6 +376,14 @@ ORDINARY = {
     "months of timestamps": NOW + 86_400 * np.arange(300),
     "tiny": 1e-30 * np.arange(300),
     "mostly one value": np.where(np.arange(300) == 299, 5.0, 4.0),
+    "two codes": 10_000 + np.arange(300) % 2,
+    "postcodes": 90_001 + np.arange(300) % 5,
+    "float codes": 50_000.0 + np.arange(300) % 2,
+    "pressure": 101_300 + 10 * np.random.default_rng(0).random(300),
+    "pressure in steps": 101_300 + np.random.default_rng(0).integers(0, 101, 300) / 10,
+    "one is rounded": 0.1 + np.where(np.arange(300) == 7, 1.4e-17, 0),
+    "rounded sums": np.cumsum(np.full(300, 0.1)) - np.arange(300) * 0.1 + 1,
+    "a rounded product": 7e5 * (1 + 3e-16 * np.arange(300)),
 }
 
 
@@ -414,6 +425,20 @@ def test_rows_that_were_lost_before_they_came_or_lie_in_a_frame():
 def test_ordinary_columns_are_not_told_of(case):
     fit_once(with_column(ORDINARY[case]))
     fit_once(with_column(ORDINARY[case]).astype("float32"))
+    fit_once(with_column(ORDINARY[case]), "float64")
+
+
+def test_ordinary_columns_of_a_frame_are_not_told_of():
+    pandas = pytest.importorskip("pandas", reason="the frame is one of pandas")
+    frame = pandas.DataFrame({name: ORDINARY[name] for name in ORDINARY})
+    net = fp.Network(len(ORDINARY), [fp.Dense(2)], rng=0)
+    net.fit(frame, np.zeros((300, 2)), epochs=1, optimizer=fp.SGD(0.0))
+
+
+def test_columns_that_differ_by_less_than_is_written():
+    column = 1e9 * (1 + 1e-14 * np.arange(300))
+    with pytest.warns(fp.ResolutionWarning, match=r"from 1000000000 to 1000000000\.00[23]"):
+        fit_once(with_column(column))
 
 
 def test_a_column_of_a_stream_is_told_of_after_its_first_epoch():

@@ -15,6 +15,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from flatprop import answers as _answers
 from flatprop import kernels
 from flatprop import other_names as _other_names
 from flatprop.alerts import DivergenceWarning, ResolutionWarning
@@ -89,7 +90,8 @@ _LAZY = ("interchange", "plot", "sklearn")
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         return _import_module(f"flatprop.{name}")
-    raise _other_names.no_member("flatprop", name, (*__all__, *_LAZY))
+    members = *__all__, *_LAZY
+    raise _answers.no_member("flatprop", name, members, _other_names.MODULE)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,8 @@ _OWN = re.compile("[xijkWbuvz]|t[0-9]+|xi|out|inputs|units|rows|largest|total|wr
 _TAKEN = frozenset(
     " ".join((c_taken.KEYWORDS, c_taken.ISO_C, c_taken.POSIX, c_taken.GNU, c_taken.OTHERS)).split()
 )
-# <math.h> with C23's, and <complex.h>
+# <math.h> with C23's, and <complex.h>. C keeps every word that begins with str, mem, wcs, is or to
+# for later; those that no header has yet, such as memory or token, are left to the user.
 _PATTERNS = re.compile(
     r"(a?(cos|sin|tan)(h|pi)?|atan2(pi)?|exp2?(m1)?|exp10(m1)?|frexp|[is]?logb|llogb|ldexp"
     r"|log(10|1p|2|b|10p1|2p1|p1)?|modf"
@@ -21,12 +22,15 @@ _PATTERNS = re.compile(
     r"|fdim|fmax|fmin|f(max|min)(imum)?(_?mag)?(_num)?|fma|finite|fpclassify"
     r"|is(finite|inf|nan|normal|signaling|subnormal|canonical|zero|unordered"
     r"|(greater|less)(equal)?|lessgreater|eqsig)|signbit|significand|sincos|[jy][01n]"
-    r"|c(a?(cos|sin|tan)h?|abs|arg|exp|imag|log|log10|pow|proj|real|sqrt)"
+    r"|c(a?(cos|sin|tan)h?|abs|arg|exp|imag|log|log10|onj|pow|proj|real|sqrt)"
     r"|[fd](add|div|fma|mul|sqrt|sub))([fl]|f(16|32|64|128)x?|d(32|64|128)x?)?(_r)?"
     r"|f(32|64)x?(add|div|fma|mul|sqrt|sub)\w*"
-    r"|(atomic|memory_order|posix|pthread|stdc)_\w+"  # families that may grow
+    r"|(assoc_(laguerre|legendre)|beta|(comp_)?ellint_[123]|cyl_(bessel_[ijk]|neumann)|expint"
+    r"|hermite|laguerre|legendre|riemann_zeta|sph_(bessel|legendre|neumann)|lerp)[fl]?"  # C++17
+    r"|(strto|strfrom|wcsto)(f|d)\d+x?(_l)?"
+    r"|(atomic|cnd|memory_order|mtx|posix|pthread|stdc|thrd|tss)_\w+"  # families that may grow
     r"|\w+_t"  # types of POSIX
-    r"|L_\w+|P_tmpdir|(PRI|SCN)\w+"  # macros that are not all in capitals
+    r"|[LM]_\w+|P_tmpdir|(PRI|SCN)\w+"  # macros that are not all in capitals
 )
 _VARIANTS = re.compile(r"(_r|_l|64)$")
 """Endings of functions that exist beside those without."""

@@ -29,19 +29,19 @@ isprint ispunct isspace isunordered isupper iswalnum iswalpha iswblank iswcntrl 
 iswgraph iswlower iswprint iswpunct iswspace iswupper iswxdigit isxdigit jmp_buf labs ldiv llabs
 lldiv localeconv localtime longjmp malloc math_errhandling mblen mbrlen mbrtoc16 mbrtoc32 mbrtowc
 mbsinit mbsrtowcs mbstowcs mbtowc memchr memcmp memcpy memmove memset mktime mtx_destroy mtx_init
-mtx_lock mtx_timedlock mtx_trylock mtx_unlock offsetof perror printf putc putchar puts putwc
-putwchar qsort quick_exit raise rand realloc remove rename rewind scanf setbuf setjmp setlocale
-setvbuf signal snprintf sprintf srand sscanf stderr stdin stdout strcat strchr strcmp strcoll
-strcpy strcspn strerror strftime strlen strncat strncmp strncpy strpbrk strrchr strspn strstr
-strtod strtof strtoimax strtok strtol strtold strtoll strtoul strtoull strtoumax strxfrm swprintf
-swscanf system thrd_create thrd_current thrd_detach thrd_equal thrd_exit thrd_join thrd_sleep
-thrd_yield time timespec_get tmpfile tmpnam tolower toupper towctrans towlower towupper
-tss_create tss_delete tss_get tss_set ungetc ungetwc va_arg va_copy va_end va_list va_start
-vfprintf vfscanf vfwprintf vfwscanf vprintf vscanf vsnprintf vsprintf vsscanf vswprintf vswscanf
-vwprintf vwscanf wcrtomb wcscat wcschr wcscmp wcscoll wcscpy wcscspn wcsftime wcslen wcsncat
-wcsncmp wcsncpy wcspbrk wcsrchr wcsrtombs wcsspn wcsstr wcstod wcstof wcstoimax wcstok wcstol
-wcstold wcstoll wcstombs wcstoul wcstoull wcstoumax wcsxfrm wctob wctomb wctrans wctype wmemchr
-wmemcmp wmemcpy wmemmove wmemset wprintf wscanf
+mtx_lock mtx_timedlock mtx_trylock mtx_unlock offsetof once_flag perror printf putc putchar puts
+putwc putwchar qsort quick_exit raise rand realloc remove rename rewind scanf setbuf setjmp
+setlocale setvbuf signal snprintf sprintf srand sscanf stderr stdin stdout strcat strchr strcmp
+strcoll strcpy strcspn strerror strftime strlen strncat strncmp strncpy strpbrk strrchr strspn
+strstr strtod strtof strtoimax strtok strtol strtold strtoll strtoul strtoull strtoumax strxfrm
+swprintf swscanf system thrd_create thrd_current thrd_detach thrd_equal thrd_exit thrd_join
+thrd_sleep thrd_yield time timespec_get tmpfile tmpnam tolower toupper towctrans towlower
+towupper tss_create tss_delete tss_get tss_set ungetc ungetwc va_arg va_copy va_end va_list
+va_start vfprintf vfscanf vfwprintf vfwscanf vprintf vscanf vsnprintf vsprintf vsscanf vswprintf
+vswscanf vwprintf vwscanf wcrtomb wcscat wcschr wcscmp wcscoll wcscpy wcscspn wcsftime wcslen
+wcsncat wcsncmp wcsncpy wcspbrk wcsrchr wcsrtombs wcsspn wcsstr wcstod wcstof wcstoimax wcstok
+wcstol wcstold wcstoll wcstombs wcstoul wcstoull wcstoumax wcsxfrm wctob wctomb wctrans wctype
+wmemchr wmemcmp wmemcpy wmemmove wmemset wprintf wscanf
 """
 """What the headers of C17 give, as clang with glibc 2.36 lists them under -std=c17."""
 

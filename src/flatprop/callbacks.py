@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from flatprop import checks
+from flatprop import checks, other_names
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -56,6 +56,7 @@ class Epoch:
 Callback: TypeAlias = Callable[[Epoch], object]
 
 
+@other_names.suggesting(other_names.CHECKPOINT)
 @dataclass(frozen=True)
 class Checkpoint:
     """A callback that writes a checkpoint: network, optimizer and random state.

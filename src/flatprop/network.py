@@ -319,6 +319,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
             checks.finite("X", x)
         return out
 
+    @other_names.suggests(other_names.MEASURE)
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The loss.
 
@@ -345,6 +346,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         data = self.samples(X, y, sample_weight)
         return self.loss_of(data, self.block(data))
 
+    @other_names.suggests(other_names.MEASURE)
     def loss_and_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, Array]:

@@ -4,17 +4,11 @@ One table for each place where such a name may be tried. What is in none of them
 of the names that there are.
 """
 
-import difflib
-import functools
-import inspect
-from abc import ABCMeta
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping
 
-P = ParamSpec("P")
-R = TypeVar("R")
-C = TypeVar("C")
+from flatprop.answers import suggesting as suggesting
+from flatprop.answers import suggests as suggests
+from flatprop.attribute_answers import Answering as Answering
 
 
 def _each(table: Mapping[str, str]) -> dict[str, str]:
@@ -22,37 +16,30 @@ def _each(table: Mapping[str, str]) -> dict[str, str]:
     return {name: answer for names, answer in table.items() for name in names.split()}
 
 
-OPTIMIZERS = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "rprop": "Rprop",
-}
-
-_RATE = "optimizer=fp.{optimizer}({value})"
+_RATE = "{rate}"
 _HELD_BACK = "validation_data=(X_val, y_val), for which you hold some rows back"
 _MADE_WITH = 'fp.Network(inputs, layers, loss="mse"): the loss belongs to the network'
 _EPOCHS = "epochs={value}"
 _VALIDATION = "validation_data=(X_val, y_val)"
 _RNG = "rng={value}"
 _CLIP = "clip_norm={value}"
-_DECAY = "optimizer=fp.AdamW(0.001, weight_decay={value})"
-_SCHEDULE = "optimizer=fp.{optimizer}(fp.schedules.Cosine(0.01))"
+_MOMENTUM = "{momentum}"
+_DECAY = "{decay}"
+_SCHEDULE = "{schedule}"
 _BATCHES = "fit(batches), with the iterable of (X, y) in the place of X, and y left out"
 
 FIT = _each(
     {
         "learning_rate lr learning_rate_init eta": _RATE,
         "lr_scheduler scheduler schedule": _SCHEDULE,
-        "momentum": "optimizer=fp.SGD(0.01, momentum={value})",
+        "momentum": _MOMENTUM,
         "weight_decay alpha l2 decay": _DECAY,
         "solver": "optimizer={value}",
         "verbose progress_bar show_progress": "progress=True",
         "validation_split validation_fraction": _HELD_BACK,
         "val_data validation_set eval_set val X_val y_val": _VALIDATION,
-        "early_stopping early_stopping_rounds n_iter_no_change": "patience=10",
+        "early_stopping": "patience=10",
+        "early_stopping_rounds n_iter_no_change": "patience={value}",
         "max_iter n_epochs num_epochs nb_epoch epoch": _EPOCHS,
         "max_epochs n_iter iterations steps": _EPOCHS,
         "batch batchsize bs minibatch_size mini_batch": "batch_size={value}",
@@ -87,7 +74,7 @@ PARTIAL_FIT = _each(
 NETWORK = _each(
     {
         "optimizer solver": "fit(optimizer={value})",
-        "learning_rate lr learning_rate_init": "fit(optimizer=fp.Adam({value}))",
+        "learning_rate lr learning_rate_init": "fit({rate})",
         "epochs batch_size": "fit(epochs=100, batch_size=32)",
         "max_iter": "fit(epochs={value})",
         "metrics": "fit(callbacks=function)",
@@ -97,6 +84,17 @@ NETWORK = _each(
         "outputs out_features n_outputs": "the units of the last layer, fp.Dense({value})",
         "random_state seed random_seed": _RNG,
         "criterion loss_fn loss_function": "loss={value}",
+    }
+)
+
+MEASURE = _each(
+    {
+        "sample_weights weights weight w": "sample_weight={value}",
+        "class_weight": "sample_weight, one weight per sample, as class_weight[y] has them",
+        "inputs x data": "X",
+        "outputs target targets Y labels y_true": "y",
+        "batch_size": "leave it out: all samples are taken at once",
+        "verbose progress": "leave it out: nothing is printed",
     }
 )
 
@@ -124,11 +122,76 @@ OPTIMIZER = _each(
 TRAINER = _each(
     {
         "learning_rate lr learning_rate_init eta": _RATE,
-        "momentum": "optimizer=fp.SGD(0.01, momentum={value})",
+        "momentum": _MOMENTUM,
         "random_state seed": _RNG,
         "alpha l2": "penalty={value}",
         "clipnorm max_grad_norm": _CLIP,
         "epochs batch_size": "trainer.partial_fit(X, y, batch_size=32), once for each epoch",
+    }
+)
+
+_NO_RATE = "leave it out: a solver has no learning rate"
+
+SOLVERS = {
+    "lbfgs": _each(
+        {
+            "lr learning_rate learning_rate_init": _NO_RATE,
+            "max_iter maxiter iterations epochs n_iter": "fit(epochs={value})",
+            "history_size m memory": "maxcor={value}",
+            "tolerance_grad tol pgtol": "gtol={value}",
+            "tolerance_change": "ftol={value}",
+            "max_ls line_search_fn": "maxls=20, the most evaluations in one line search",
+        }
+    ),
+    "levenberg_marquardt": _each(
+        {
+            "lr learning_rate learning_rate_init": _NO_RATE,
+            "max_iter maxiter iterations epochs n_iter max_nfev": "fit(epochs={value})",
+            "damping lambda_ lam mu0 damping_factor": "mu={value}",
+            "max_fail": "fit(patience={value})",
+            "gtol tol": "min_grad={value}",
+        }
+    ),
+}
+"""By the name of the solver."""
+
+_ANY_LOSS = {
+    "reduction": 'loss="ssr" for a sum of squares, or fp.losses.Own(function, reduction=...)',
+    "weight weights sample_weight class_weight pos_weight": "fit(sample_weight=weights)",
+    "from_logits": "leave it out: it follows from the activation of the last layer",
+}
+_LOSSES = {
+    "huber": {"d threshold beta epsilon k": "delta={value}"},
+    "quantile": {"quantile tau alpha level quantiles p": "q={value}"},
+    "own": {"func fn f loss callable": "function={value}"},
+}
+
+
+def loss_names(name: str) -> dict[str, str]:
+    """What to answer where a loss is made: its own names, and those of every loss."""
+    return _each({**_ANY_LOSS, **_LOSSES.get(name, {})})
+
+
+SCHEDULE = _each(
+    {
+        "lr initial_learning_rate initial_lr max_lr base_lr rate": "learning_rate={value}",
+        "optimizer": "fit(optimizer=fp.SGD(schedule)): the optimizer is given the schedule",
+        "steps decay_steps total_steps t_max T_0": "T_max={value}, in epochs",
+        "alpha min_learning_rate eta": "eta_min={value}",
+        "decay_rate decay": "gamma={value}",
+        "warmup_epochs warmup_steps warmup": "fp.schedules.WarmUp(learning_rate, epochs)",
+        "last_epoch verbose": "leave it out: each fit begins at epoch 0",
+        "mode": "leave it out: the loss is to fall",
+    }
+)
+
+CHECKPOINT = _each(
+    {
+        "filepath file filename dirpath directory path_or_buf name": "path={value}",
+        "save_freq period every_n_epochs every_n frequency": "every={value}",
+        "save_best_only save_top_k monitor mode": "fit(patience=10), which keeps the best epoch",
+        "save_weights_only": "leave it out: net.save(path) writes the network alone",
+        "verbose": "leave it out: nothing is printed",
     }
 )
 
@@ -174,6 +237,18 @@ ATTRIBUTES = _each(
     }
 )
 
+TRAINER_ATTRIBUTES = _each(
+    {
+        "fit train train_step train_on_batch": "trainer.partial_fit(X, y), one call per part",
+        "step update backward zero_grad": "trainer.partial_fit(X, y): it does the updates",
+        "predict": "trainer.network.predict(X)",
+        "net model": "trainer.network",
+        "lr": "trainer.learning_rate",
+        "params": "trainer.network.params",
+        "save": "trainer.network.save(path)",
+    }
+)
+
 HISTORY = _each(
     {
         "history": "history.loss and history.val_loss, an array each",
@@ -201,122 +276,3 @@ MODULE = _each(
         "train": "net.fit",
     }
 )
-
-
-def suggests(table: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: a keyword that a function does not know gets an answer from `table`."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        code = inspect.unwrap(function).__code__
-        named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        known = frozenset(named)
-
-        @functools.wraps(function)
-        def call(*arguments: P.args, **options: P.kwargs) -> R:
-            if not options.keys() <= known:
-                name = getattr(function, "__name__", "")
-                if name == "__init__":
-                    name = type(arguments[0]).__name__
-                raise TypeError(_about_keyword(name, options, named[1:], table))
-            return function(*arguments, **options)
-
-        return call
-
-    return decorate
-
-
-def suggesting(table: Mapping[str, str]) -> Callable[[type[C]], type[C]]:
-    """The same decorator for a class, of whose constructor it speaks."""
-
-    def decorate(cls: type[C]) -> type[C]:
-        cls.__init__ = suggests(table)(cls.__init__)  # type: ignore[method-assign]
-        return cls
-
-    return decorate
-
-
-_NO_ANSWERS: Mapping[str, str] = MappingProxyType({})
-
-
-class Answer:
-    """In the place of an attribute that there is not; says what to write in its place."""
-
-    def __init__(self, name: str, answer: str) -> None:
-        self._name = name
-        self._answer = answer
-
-    def __get__(self, instance: object, owner: type) -> Any:
-        raise AttributeError(
-            f"{owner.__name__!r} object has no attribute {self._name!r}. Here it is: "
-            f"{self._answer}",
-            name=self._name,
-            obj=owner if instance is None else instance,
-        )
-
-
-class Answering(ABCMeta):
-    """The type of a class that answers to names it does not have, and does not list them.
-
-    A `__getattr__` would do the same, but then every attribute that there is takes longer. It is
-    an `ABCMeta`, so that a subclass may be abstract.
-    """
-
-    def __new__(
-        cls, name: str, bases: Any, namespace: Any, answers: Mapping[str, str] = _NO_ANSWERS
-    ) -> Any:
-        foreign = {other: Answer(other, answers[other]) for other in answers.keys() - namespace}
-        namespace.update(foreign)
-        if foreign:
-            namespace["__dir__"] = functools.partialmethod(_names_without, frozenset(foreign))
-        return super().__new__(cls, name, bases, namespace)
-
-    def __init__(cls, name: str, bases: Any, namespace: Any, **options: Any) -> None:
-        super().__init__(name, bases, namespace)
-
-    def __dir__(cls) -> Iterable[str]:
-        listed = super().__dir__()
-        return [name for name in listed if not isinstance(_found(cls, name), Answer)]
-
-
-def _names_without(instance: object, answers: frozenset[str]) -> set[str]:
-    """What an object lists itself."""
-    return (set(object.__dir__(instance)) - answers) | vars(instance).keys()
-
-
-def _found(cls: type, name: str) -> object:
-    return next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
-
-
-def no_member(module: str, name: str, members: Iterable[str]) -> AttributeError:
-    """The error for something that a module has not."""
-    message = f"module {module!r} has no attribute {name!r}"
-    if not name.startswith("_"):
-        message += _hint(name, MODULE, members)
-    return AttributeError(message)
-
-
-def _about_keyword(
-    function: str, options: Mapping[str, Any], known: Iterable[str], table: Mapping[str, str]
-) -> str:
-    known = tuple(known)
-    name = next(name for name in options if name not in known)
-    chosen = options.get("optimizer", "adam")
-    optimizer = (
-        OPTIMIZERS.get(chosen, "Adam") if isinstance(chosen, str) else type(chosen).__name__
-    )
-    value = repr(options[name])
-    if len(value) > 40:
-        value = "..."
-    answers = {key: text.format(value=value, optimizer=optimizer) for key, text in table.items()}
-    return f"{function}() got an unexpected keyword argument {name!r}{_hint(name, answers, known)}"
-
-
-def _hint(name: str, table: Mapping[str, str], known: Iterable[str]) -> str:
-    if name in table:
-        return f". Here it is: {table[name]}"
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    if near:
-        return f". Did you mean {lower[near[0]]!r}?"
-    near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.8)
-    return f". Here it is: {table[near[0]]}" if near else ""

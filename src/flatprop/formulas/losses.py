@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flatprop import checks, own_functions
+from flatprop import checks, other_names, own_functions
 from flatprop.formulas import elementary
 from flatprop.formulas.numbers import N, copysign, where
 
@@ -70,7 +70,7 @@ def named(name: str) -> Callable[[type[Loss]], type[Loss]]:
     def register(loss: type[Loss]) -> type[Loss]:
         loss.name = name
         LOSSES[name] = loss
-        return loss
+        return other_names.suggesting(other_names.loss_names(name))(loss)
 
     return register
 
@@ -217,6 +217,7 @@ class Poisson(Loss):
         return value, 1.0 - where(counted, y / prediction, 0.0)
 
 
+@other_names.suggesting(other_names.loss_names("own"))
 @dataclass(frozen=True)
 class Own(Loss):
     """Your own loss; ``loss=function`` is short for ``loss=fp.losses.Own(function)``.

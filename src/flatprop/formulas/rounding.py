@@ -129,7 +129,9 @@ class Rounded(Number):
         value = self._rounded(_VALUES[function.c_name](self.value), 0.0, FUNCTION)
         if not self.error.any():
             return value
-        slope = np.abs(function.derivative(self, value).value)
+        # exact, or the slope of sin would ask for that of cos, and so on without end
+        x, y = Rounded(self.precision, self.value), Rounded(self.precision, value.value)
+        slope = np.abs(function.derivative(x, y).value)
         return Rounded(self.precision, value.value, value.error + slope * self.error)
 
     def __neg__(self) -> "Rounded":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks
+from flatprop import checks, other_names
 
 
 def check_rate(value: object, name: str = "learning_rate") -> None:
@@ -61,6 +61,7 @@ class Schedule(ABC):
         return None
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same rate throughout; what a plain number means."""
@@ -72,6 +73,7 @@ class Constant(Schedule):
         return np.array([self.learning_rate], np.float64)
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class Step(Schedule):
     """The rate times `gamma` after every `step_size` epochs."""
@@ -88,6 +90,7 @@ class Step(Schedule):
         return self.learning_rate * self.gamma ** (epoch // self.step_size)
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """The rate times `gamma` after every epoch."""
@@ -102,6 +105,7 @@ class Exponential(Schedule):
         return float(self.learning_rate * np.float64(self.gamma) ** epoch)
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from the rate down to `eta_min` (Loshchilov & Hutter 2017).
@@ -133,6 +137,7 @@ class Cosine(Schedule):
         return self.eta_min + (self.learning_rate - self.eta_min) * (1 + math.cos(angle)) / 2
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class WarmUp(Schedule):
     """A linear rise over the first `epochs` epochs, then another schedule from its start.
@@ -169,6 +174,7 @@ class WarmUp(Schedule):
         return then.rate(0, length) * (epoch + 1) / (self.epochs + 1)
 
 
+@other_names.suggesting(other_names.SCHEDULE)
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
     """The rate times `factor` once the loss has stopped falling.

@@ -58,6 +58,6 @@ def named(name: str) -> Callable[[type[Solver]], type[Solver]]:
     def register(solver: type[Solver]) -> type[Solver]:
         solver.name = name
         SOLVERS[name] = solver
-        return other_names.suggesting({})(solver)
+        return other_names.suggesting(other_names.SOLVERS.get(name, {}))(solver)
 
     return register

@@ -17,8 +17,12 @@ from flatprop.arrays import Array
 from flatprop.kernels import batches
 from flatprop.sources import Source
 
-VALUES = 1000
+VALUES = 500
 """A column is told of where fewer values than this fit between its least and its largest."""
+GAP = 16
+"""Values so many spacings apart are told apart, however few they are: codes, flags."""
+CONSTANT = 1e-12
+"""A column of floats that varies by no more, for its size, is constant but for rounding."""
 FEW = 32
 """So many numbers are compared sooner in Python than in NumPy, each operation of which takes a
 microsecond."""
@@ -66,7 +70,7 @@ def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = N
     watch.see(x[:: max(1, data.rows // SAMPLE)])
     if watch.columns.size:
         watch.see(x)
-        warn_of(watch, dtype, X, names)
+        warn_of(watch, dtype, X, names, x)
 
 
 def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
@@ -77,27 +81,52 @@ def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
     return all(abs(a - b) >= VALUES * eps * max(abs(a), abs(b)) for a, b in pairs)
 
 
-def warn_of(watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None) -> None:
-    """Warn of the columns that are left; those that are constant as they were given are not."""
+def warn_of(
+    watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None, x: Array | None = None
+) -> None:
+    """Warn of the columns that are left, but for those that are sound as they were given.
+
+    `x` are the inputs as the network takes them, where X cannot be looked at.
+    """
+    eps = float(np.finfo(dtype).eps)
     told = []
     for column, low, high in zip(watch.columns, watch.low, watch.high, strict=True):
         name, given = _as_given(X, int(column), names)
+        if given is None and x is not None:
+            given = x[:, column]
         if given is not None and given.size:
-            low, high = float(given.min()), float(given.max())
+            if _is_sound(given, eps):
+                continue
+            low, high = given.min().item(), given.max().item()
         if low < high:
             told.append((name, low, high))
     if not told:
         return
     name, low, high = told[0]
-    spacing = np.finfo(dtype).eps * max(abs(low), abs(high))
+    spacing = eps * max(abs(low), abs(high))
+    digits = 10 if f"{low:.10g}" != f"{high:.10g}" else 17
     more = f", and {len(told) - 1} more columns likewise" if len(told) > 1 else ""
     wider = ', or take dtype="float64"' if dtype == np.float32 else ""
     warn(
-        f"{name} of X ranges from {low:.10g} to {high:.10g}, where {dtype} numbers lie about "
-        f"{spacing:.2g} apart{more}: its rows can hardly be told apart, whatever the weights are. "
-        f"Subtract the mean and divide by the standard deviation first, in float64{wider}.",
+        f"{name} of X ranges from {low:.{digits}g} to {high:.{digits}g}, where {dtype} numbers "
+        f"lie about {spacing:.2g} apart{more}: a layer can hardly tell its values apart any finer "
+        "than that, whatever the weights are. Subtract the mean and divide by the standard "
+        f"deviation first, in float64{wider}.",
         ResolutionWarning,
     )
+
+
+def _is_sound(given: Array, eps: float) -> bool:
+    """Whether numbers as they were given are constant, or all far enough from each other.
+
+    What is constant but for the rounding of float64 would be rounding alone if it were
+    standardised.
+    """
+    low, high = given.min().item(), given.max().item()
+    size = max(abs(low), abs(high))
+    if high - low <= (CONSTANT * size if given.dtype.kind == "f" else 0):
+        return True
+    return bool(np.diff(np.unique(given)).min() > GAP * eps * size)
 
 
 def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Array | None]:
@@ -105,7 +134,9 @@ def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Ar
     pairs = frames.columns(X)
     if pairs is not None:
         name, values = pairs[column]
-        return f"column {name!r}", np.asarray(values, np.float64)
+        array = np.asarray(values)
+        numbers = array if array.dtype.kind in "iuf" else np.asarray(values, np.float64)
+        return f"column {name!r}", numbers
     name = f"column {column}" if names is None else f"column {names[column]!r}"
     if not isinstance(X, (np.ndarray, list, tuple)):
         return name, None
