@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flatprop.network import Network
 
 
-class Trainer:
+class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRIBUTES):
     """Trains a network on data as they come.
 
     `Network.fit` begins with a new optimizer every time; a Trainer has one for all the data
