@@ -77,6 +77,8 @@ class Training(ABC):
         self._written: list[str | PathLike[str]] = []  # the checkpoints of this epoch
         self.only_validation = False
         """Whether it is the loss of the validation data that is not finite."""
+        self.ruined = False
+        """Whether a callback left parameters that are not finite."""
 
     # ---- what each kind of training says for itself
 
@@ -109,6 +111,10 @@ class Training(ABC):
     def _advice_on_steps(self) -> str:
         """What to try where the steps have led too far."""
 
+    def _frozen(self) -> str:
+        """A message where some parameters cannot move any more though all is finite, or ""."""
+        return ""
+
     def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
         """Hear of the loss that early stopping looks at."""
 
@@ -126,8 +132,9 @@ class Training(ABC):
         finally:
             if bar is not None:
                 bar.close()
-        if stopped_by == "diverged":
-            self.message = self._divergence_message()
+        diverged = stopped_by == "diverged"
+        alarm = self._divergence_message() if diverged else self._frozen()
+        self.message = alarm or self.message
         if self.best_params is not None:
             self.network.params[:] = self.best_params
         # An epoch counts once its validation is done, which an interruption may prevent.
@@ -141,8 +148,8 @@ class Training(ABC):
             self.message,
             time.perf_counter() - began,
         )
-        if stopped_by == "diverged":
-            warn(self.message, DivergenceWarning)
+        if alarm:
+            warn(alarm, DivergenceWarning)
         return history
 
     def _already_stopped_by(self) -> str:
@@ -189,9 +196,16 @@ class Training(ABC):
                 self.best_params = self.network.params.copy() if before is None else before
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
+        if self.callbacks and not checks.is_finite(self.network.params):
+            self._keep_finite()
+            return "diverged"
         self._written.clear()
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
         answers = [callback(report) for callback in self.callbacks]
+        if self.callbacks and not checks.is_finite(self.network.params):
+            self._keep_finite()
+            self.ruined = True
+            return "diverged"
         if any(map(wants_to_stop, answers)):
             for path in self._written:  # again: whoever resumes has to know of the end
                 save_checkpoint(self.network, self.state("callback"), path)
@@ -204,10 +218,14 @@ class Training(ABC):
         self._written.append(path)
 
     def _divergence_message(self) -> str:
+        epoch = self.epochs_done - 1
+        if self.ruined:
+            return divergence.told(
+                f"after epoch {epoch}", divergence.RUINED, "", divergence.UNRUINED
+            )
         if not self.only_validation:
             return divergence.told(*self._cause_of_divergence())
         assert self.validation is not None
-        epoch = self.epochs_done - 1
         loss, steps = float(self.losses[epoch]), self._advice_on_steps()
         why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
         what = "the loss of the validation data is not finite"

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop import checks, other_names
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
 from flatprop.sources import Source
+from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.updates import Updates
@@ -65,6 +67,8 @@ class Trainer:
 
     _by_rows = False
     """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
+    _told = False
+    """Whether it was said that the optimizer's state has overflowed."""
 
     @other_names.suggests(other_names.TRAINER)
     def __init__(
@@ -192,10 +196,18 @@ class Trainer:
             If the data do not fit the network or each other.
         """
         if batch_size is None:
-            return self.go_through(self.network.data(X, y, sample_weight))
-        batch_size = checks.count("batch_size", batch_size)
-        data = self.network.samples(X, y, sample_weight)
-        return self.go_through(data, batch_size, shuffle)
+            loss = self.go_through(self.network.data(X, y, sample_weight))
+        else:
+            batch_size = checks.count("batch_size", batch_size)
+            data = self.network.samples(X, y, sample_weight)
+            loss = self.go_through(data, batch_size, shuffle)
+        if not self._told:
+            rule = self._updates.rule
+            frozen = divergence.of_frozen(self.network, rule.state, rule.clip_norm or None)
+            if frozen:
+                self._told = True
+                warn(frozen, DivergenceWarning)
+        return loss
 
     def go_through(
         self,
