@@ -1,6 +1,8 @@
 """Trajectories of `fit`, held against `torch.optim` and against the NumPy twin."""
 
 import itertools
+import math
+import pickle
 
 import numpy as np
 import pytest
@@ -450,11 +452,22 @@ def test_squared_gradients_that_overflow_are_told(name, dtype, of_X, of_y):
 def test_a_trainer_tells_once_of_squares_that_overflow():
     X, y, _ = samples()
     trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
-    trainer.partial_fit(X, y)
     with pytest.warns(fp.DivergenceWarning, match="no longer moves") as caught:
         trainer.partial_fit(1e12 * X, y)
     assert caught[0].filename == __file__
     trainer.partial_fit(1e12 * X, y)  # a second warning would be an error
+
+
+def test_a_trainer_looks_again_and_after_pickling_at_once():
+    X, y, _ = samples()
+    trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
+    trainer.partial_fit(X, y)
+    trainer.state[1] = np.inf
+    copy = pickle.loads(pickle.dumps(trainer))
+    with pytest.warns(fp.DivergenceWarning, match="no longer moves 38 of 38"):
+        copy.partial_fit(X, y)
+    with pytest.raises(fp.DivergenceWarning, match="no longer moves 38 of 38"):
+        any(math.isnan(trainer.partial_fit(X, y)) for _ in range(10**6))  # few are needed
 
 
 @pytest.mark.parametrize("scale", [1e55, 1e90])
@@ -469,3 +482,18 @@ def test_clipping_where_the_sum_of_squares_overflows(scale, trained):
     expected = net.params - 0.5 * gradient / np.linalg.norm(gradient)
     net.fit(X, y, optimizer=fp.SGD(1.0), epochs=1, clip_norm=0.5, trainable=mask, **FULL)
     np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("optimizer", [fp.SGD(1e30, momentum=0.9), fp.Adam(1e38)], ids=repr)
+def test_a_trainer_that_diverges_does_not_speak_of_squares(optimizer):
+    X, y, _ = samples()
+    trainer = fp.Trainer(network("float32"), optimizer)
+    assert math.isnan([trainer.partial_fit(X, 1e3 * y) for _ in range(5)][-1])
+
+
+def test_signs_move_where_squares_overflow():
+    X, y, _ = samples()
+    net = fp.Network(3, [fp.Dense(2)], rng=0)
+    history = net.fit(1e15 * X, y, optimizer="rprop", epochs=9, **FULL)
+    assert history.message == ""
+    assert history.loss[-1] < history.loss[0]

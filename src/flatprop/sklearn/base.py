@@ -221,9 +221,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             cause = f"the loss of the validation set is {val_loss:.3g}, too large for its sums"
             advice = "validation data scaled by the same numbers as the training data"
         else:
-            # There is no clip_norm to be tried.
-            frozen = "" if solved else divergence.of_frozen(task.net, self._optimizer.state, 1.0)
-            if frozen:
+            if not solved and (frozen := self._optimizer.frozen()):
                 warn(self._in_words_of_estimators(frozen), DivergenceWarning)
             return
         message = f"{what}{f'; {cause}' if cause else ''}.{kept} Try {advice}."
@@ -234,6 +232,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
 
     @staticmethod
     def _in_words_of_estimators(message: str) -> str:
+        message = message.replace(", clip_norm=1.0", "")  # which they do not have
         return message.replace('dtype="float64"', "X in float64")
 
     def _prepared(

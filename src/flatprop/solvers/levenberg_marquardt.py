@@ -252,7 +252,8 @@ class NormalEquations:
 
     def finite(self) -> bool:
         """Whether JᵀJ is; its diagonal bounds the rest."""
-        return math.isfinite(np.trace(self._JtJ))
+        with np.errstate(over="ignore"):
+            return math.isfinite(np.trace(self._JtJ))
 
     def norm_of_gradient(self) -> float:
         """The Euclidean norm of the gradient of the loss."""

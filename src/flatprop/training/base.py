@@ -196,15 +196,15 @@ class Training(ABC):
                 self.best_params = self.network.params.copy() if before is None else before
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
-        if self.callbacks and not checks.is_finite(self.network.params):
-            self._keep_finite()
-            return "diverged"
         self._written.clear()
+        if self.callbacks:
+            left = self.network.params.copy()
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
         answers = [callback(report) for callback in self.callbacks]
         if self.callbacks and not checks.is_finite(self.network.params):
+            self.ruined = checks.is_finite(left)
+            self.network.params[:] = left
             self._keep_finite()
-            self.ruined = True
             return "diverged"
         if any(map(wants_to_stop, answers)):
             for path in self._written:  # again: whoever resumes has to know of the end

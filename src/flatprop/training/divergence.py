@@ -14,6 +14,7 @@ from flatprop.arrays import read_only
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
+    from flatprop.formulas.optimizers import Optimizer
     from flatprop.network import Network
 
 FEW = 64
@@ -81,12 +82,14 @@ def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
     return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
 
 
-def of_frozen(network: "Network", state: Any, clip_norm: float | None) -> str:
+def of_frozen(
+    network: "Network", optimizer: "Optimizer", state: Any, clip_norm: float | None
+) -> str:
     """What is told where an optimizer's `state` has overflowed; "" where it is finite.
 
     An infinite mean of squared gradients makes every later step 0, and it never falls again.
     """
-    if checks.is_finite(state):
+    if not optimizer.divides_by_squares or checks.is_finite(state):
         return ""
     count = int((~np.isfinite(state)).any(axis=0).sum())
     dtype = network.dtype

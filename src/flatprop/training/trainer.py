@@ -1,6 +1,7 @@
 """`Trainer`: one optimizer for data that come a part at a time."""
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from flatprop.training.updates import Updates
 
 if TYPE_CHECKING:
     from flatprop.network import Network
+
+LOOK_SHARE = 0.02
+"""How much of the time may go into looks at the optimizer's state."""
 
 
 class Trainer:
@@ -69,6 +73,8 @@ class Trainer:
     """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
     _told = False
     """Whether it was said that the optimizer's state has overflowed."""
+    _next_look = 0.0
+    """When it is looked at again."""
 
     @other_names.suggests(other_names.TRAINER)
     def __init__(
@@ -158,6 +164,7 @@ class Trainer:
                 state[f"_{name}"] = state.pop(name)
         before = state.pop("_progress")
         self.__dict__.update(state)
+        self._next_look = 0.0  # by the clock of another process it may be far away
         self._progress = loop.progress(np.zeros(1))
         self.updates = int(before.cursor[loop.UPDATES])
 
@@ -201,13 +208,24 @@ class Trainer:
             batch_size = checks.count("batch_size", batch_size)
             data = self.network.samples(X, y, sample_weight)
             loss = self.go_through(data, batch_size, shuffle)
-        if not self._told:
-            rule = self._updates.rule
-            frozen = divergence.of_frozen(self.network, rule.state, rule.clip_norm or None)
-            if frozen:
-                self._told = True
-                warn(frozen, DivergenceWarning)
+        if math.isfinite(loss) and (frozen := self.frozen()):
+            warn(frozen, DivergenceWarning)
         return loss
+
+    def frozen(self) -> str:
+        """What there is to say where the optimizer's state has overflowed; "" otherwise.
+
+        It is said once. The first call looks, later ones as often as that costs next to nothing.
+        """
+        if self._told or (began := time.perf_counter()) < self._next_look:
+            return ""
+        rule = self._updates.rule
+        message = divergence.of_frozen(
+            self.network, self.optimizer, rule.state, rule.clip_norm or None
+        )
+        now = time.perf_counter()
+        self._told, self._next_look = bool(message), now + (now - began) / LOOK_SHARE
+        return message
 
     def go_through(
         self,
