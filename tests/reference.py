@@ -259,7 +259,7 @@ class Twin:
         """Train by `update`, one rate per epoch, in the order of the rows; losses by epoch.
 
         The loss of an epoch is the mean of its batches' losses before their updates. A batch
-        counts its Σ w, or 1 where the loss is a sum; one without weight is passed over.
+        counts its Σ w, or 1 where the loss is a sum; one without weight is no update.
         """
         n = len(X)
         w = np.ones(n) if w is None else np.asarray(w, float)
@@ -270,6 +270,9 @@ class Twin:
             for start in range(0, n, batch_size or n):
                 batch = slice(start, start + (batch_size or n))
                 if not w[batch].any():
+                    if LOSSES[self.loss_name][1] == "nothing":
+                        epoch.append(0.0)
+                        shares.append(1)
                     continue
                 value, g = self.loss_and_gradient(X[batch], y[batch], w[batch])
                 epoch.append(value)

@@ -1,6 +1,8 @@
 """Trajectories of `fit`, held against `torch.optim` and against the NumPy twin."""
 
 import itertools
+import math
+import pickle
 
 import numpy as np
 import pytest
@@ -136,7 +138,8 @@ def test_a_gradient_whose_square_overflows_is_pytorchs(optimizer):
         rule.zero_grad()
         (theta[0] * x + theta[1] + x).square().backward()
         rule.step()
-    net.fit([[x]], [[-x]], optimizer=optimizer, epochs=3, **FULL)
+    with pytest.warns(fp.DivergenceWarning, match="no longer moves 1 of 2 parameters"):
+        net.fit([[x]], [[-x]], optimizer=optimizer, epochs=3, **FULL)
     np.testing.assert_allclose(net.params, theta.detach().numpy(), rtol=1e-12)
     assert net.params[0] == 1  # infinite in the divisor
     assert net.params[1] < 0
@@ -424,3 +427,73 @@ def test_each_epoch_is_trained_at_its_rate(optimizer):
     history = net.fit(X, y, optimizer=scheduled, epochs=12, batch_size=8, shuffle=False)
     np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
     np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+# ---- where squares overflow
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "adagrad"])
+@pytest.mark.parametrize(
+    ("dtype", "of_X", "of_y"),
+    [("float32", 1e12, 1), ("float32", 1e11, 1e11), ("float32", 1e3, 1e17), ("float64", 1e90, 1)],
+)
+def test_squared_gradients_that_overflow_are_told(name, dtype, of_X, of_y):
+    X, y, _ = samples()
+    net = fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], dtype=dtype, rng=0)
+    with pytest.warns(fp.DivergenceWarning, match=f"has overflowed {dtype}.*clip_norm") as caught:
+        history = net.fit(of_X * X, of_y * y, optimizer=name, epochs=3, tol=1e-3)
+    assert history.stopped_by in ("epochs", "converged")
+    assert str(caught[0].message) == history.message
+    assert caught[0].filename == __file__
+    assert ('dtype="float64"' in history.message) == (dtype == "float32")
+    assert net.fit(of_X * X, of_y * y, optimizer=name, epochs=3, clip_norm=1.0).message == ""
+
+
+def test_a_trainer_tells_once_of_squares_that_overflow():
+    X, y, _ = samples()
+    trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
+    with pytest.warns(fp.DivergenceWarning, match="no longer moves") as caught:
+        trainer.partial_fit(1e12 * X, y)
+    assert caught[0].filename == __file__
+    trainer.partial_fit(1e12 * X, y)  # a second warning would be an error
+
+
+def test_a_trainer_looks_again_and_after_pickling_at_once():
+    X, y, _ = samples()
+    trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
+    trainer.partial_fit(X, y)
+    trainer.state[1] = np.inf
+    copy = pickle.loads(pickle.dumps(trainer))
+    with pytest.warns(fp.DivergenceWarning, match="no longer moves 38 of 38"):
+        copy.partial_fit(X, y)
+    with pytest.raises(fp.DivergenceWarning, match="no longer moves 38 of 38"):
+        any(math.isnan(trainer.partial_fit(X, y)) for _ in range(10**6))  # few are needed
+
+
+@pytest.mark.parametrize("scale", [1e55, 1e90])
+@pytest.mark.parametrize("trained", ["all", "some"])
+def test_clipping_where_the_sum_of_squares_overflows(scale, trained):
+    X, y, _ = samples()
+    X, y = scale * X, 1e105 * y
+    net = fp.Network(3, [fp.Dense(2)], dtype="float64", rng=0)
+    mask = np.arange(net.params.size) % 3 > 0 if trained == "some" else None
+    gradient = net.loss_and_gradient(X, y)[1] * (1 if mask is None else mask)
+    gradient /= np.abs(gradient).max()
+    expected = net.params - 0.5 * gradient / np.linalg.norm(gradient)
+    net.fit(X, y, optimizer=fp.SGD(1.0), epochs=1, clip_norm=0.5, trainable=mask, **FULL)
+    np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("optimizer", [fp.SGD(1e30, momentum=0.9), fp.Adam(1e38)], ids=repr)
+def test_a_trainer_that_diverges_does_not_speak_of_squares(optimizer):
+    X, y, _ = samples()
+    trainer = fp.Trainer(network("float32"), optimizer)
+    assert math.isnan([trainer.partial_fit(X, 1e3 * y) for _ in range(5)][-1])
+
+
+def test_signs_move_where_squares_overflow():
+    X, y, _ = samples()
+    net = fp.Network(3, [fp.Dense(2)], rng=0)
+    history = net.fit(1e15 * X, y, optimizer="rprop", epochs=9, **FULL)
+    assert history.message == ""
+    assert history.loss[-1] < history.loss[0]

@@ -605,6 +605,95 @@ def test_a_training_without_any_finite_score_raises(case, early_stopping):
         MLPRegressor(**DIVERGING, **options).fit(inputs, y)
 
 
+VALIDATION = {
+    # factors of X_val and y_val, dtype, what the message says
+    "targets": (
+        1,
+        1e200,
+        "float64",
+        r"targets of the validation set of up to \d.*e\+200 the loss",
+    ),
+    "targets in float32": (1, 1e25, "float32", r"set of up to \d.*e\+25 .*float32.*X in float64"),
+    "inputs": (1e300, 1, "float64", r"the validation data \d.*e\+300.*scaled by the same numbers"),
+    "inputs in float32": (
+        1e25,
+        1,
+        "float32",
+        r"the validation data \d.*e\+25.*by the same numbers",
+    ),
+}
+
+
+@quiet
+@pytest.mark.parametrize("case", VALIDATION)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_validation_data_that_overflow_are_named(case, solver, early_stopping):
+    of_X, of_y, dtype, message = VALIDATION[case]
+    model = MLPRegressor(
+        hidden_layer_sizes=(4,), early_stopping=early_stopping, solver=solver, max_iter=3
+    )
+    given = {"X_val": (of_X * X).astype(dtype), "y_val": of_y * NUMBERS}
+    X_train = X.astype(dtype)
+    # In float32 R² is of float64 still, so that there are scores.
+    scored = dtype == "float32"
+    if early_stopping and solver == "adam" and not scored:
+        with pytest.raises(ValueError, match=f"No validation score was finite.*{message}") as told:
+            model.fit(X_train, NUMBERS, **given)
+    else:
+        with pytest.warns(
+            fp.DivergenceWarning, match=f"loss of the validation set.*{message}"
+        ) as w:
+            model.fit(X_train, NUMBERS, **given)
+        told = w[0].message
+        assert w[0].filename == __file__
+    assert "learning_rate_init" not in str(told)
+
+
+@quiet
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_optimizer_that_overflows_is_told(streamed):
+    model = MLPRegressor(max_iter=2)
+    with pytest.warns(fp.DivergenceWarning, match="no longer moves .*or X in float64") as told:
+        (model.partial_fit if streamed else model.fit)(1e12 * X.astype("float32"), NUMBERS)
+    assert told[0].filename == __file__
+    assert "clip_norm" not in str(told[0].message)
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_callback_that_leaves_nan_is_named(solver, early_stopping):
+    def ruin(report):
+        report.network.params[3] = np.nan
+
+    options = {"solver": solver, "early_stopping": early_stopping, "callbacks": ruin}
+    model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, random_state=0, **options)
+    if early_stopping and solver in ("sgd", "adam"):
+        with pytest.warns(fp.DivergenceWarning, match="A callback left .*best validation score"):
+            model.fit(X, NUMBERS)
+    else:
+        with pytest.raises(ValueError, match="A callback left parameters that are not finite"):
+            model.fit(X, NUMBERS)
+    assert np.isfinite(model.predict(X)).all()
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs", "levenberg_marquardt"])
+def test_one_outlying_input_is_named(solver):
+    given = X.copy()
+    given[5, 2] = 1e300
+    model = MLPRegressor(hidden_layer_sizes=(4,), solver=solver, max_iter=3)
+    with pytest.raises(ValueError, match=r"inputs of up to 1e\+300 the loss or its gradient"):
+        model.fit(given, NUMBERS)
+
+
+def test_least_squares_is_advised_other_weights():
+    model = MLPRegressor(hidden_layer_sizes=(4,), solver="levenberg_marquardt", random_state=0)
+    with pytest.raises(ValueError, match=r"other initial weights \(random_state\)"):
+        model.fit(7e152 * X, NUMBERS)
+
+
 def test_a_part_without_weight_is_named():
     few = np.zeros(240)
     few[:2] = 1

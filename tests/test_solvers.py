@@ -273,6 +273,52 @@ def test_a_rule_that_was_met_far_from_a_fit_says_so(name, scale):
     assert ("relative=True" in history.message) == (name == "levenberg_marquardt")
 
 
+def test_the_word_far_is_for_squares():
+    """Of an absolute error an outlier is no reason to fit worse, and most of the variance."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (40, 1))
+    y = 2 * X
+    y[7] = 1e3
+    for loss in ("mae", "huber", fp.losses.Quantile(0.4), "log_cosh"):
+        net = fp.Network(1, [fp.Dense(1)], loss, "float64", rng=0)
+        history = net.fit(X, y, optimizer="lbfgs", epochs=500)
+        assert history.stopped_by == "converged"
+        assert "far from" not in history.message
+
+
+def test_squares_that_underflow_want_more_digits():
+    X = np.linspace(-1, 1, 30)[:, None]
+    net = fp.Network(1, [fp.Dense(3, "tanh"), fp.Dense(1)], rng=0)
+    optimizer = fp.LevenbergMarquardt(relative=True)
+    history = net.fit(X, 1e-30 * X**2, optimizer=optimizer, epochs=50)
+    assert "far from a fit" in history.message
+    assert 'dtype="float64"' in history.message
+
+
+@pytest.mark.parametrize("scale", [1e90, 1e120, 1e150])
+def test_a_gradient_whose_squares_overflow(scale):
+    X = np.linspace(-1, 1, 30)[:, None]
+    losses = []
+    for factor in (1.0, scale):
+        net = fp.Network(1, [fp.Dense(3, "tanh"), fp.Dense(1)], dtype="float64", rng=0)
+        optimizer = fp.LevenbergMarquardt(relative=True)
+        losses.append(net.fit(X, factor * (X**2 + 300), optimizer=optimizer, epochs=8).loss)
+    assert len(losses[0]) == 8
+    # The first is before the outputs were brought to the targets.
+    np.testing.assert_allclose(losses[1][1:] / scale / scale, losses[0][1:], rtol=1e-6)
+
+
+def test_a_loss_that_overflows_is_no_epoch():
+    X = np.linspace(-1, 1, 30)[:, None]
+    net = fp.Network(1, [fp.Dense(3, "tanh"), fp.Dense(1)], rng=0)
+    before = net.params.copy()
+    optimizer = fp.LevenbergMarquardt(relative=True)
+    with pytest.warns(fp.DivergenceWarning, match=r"not finite; with targets of up to 1e\+25"):
+        history = net.fit(X, 1e25 * X**2, optimizer=optimizer)
+    assert history.epochs == 0
+    assert np.array_equal(net.params, before)
+
+
 @pytest.mark.parametrize("name", BOTH)
 def test_a_fit_is_not_said_to_be_far(name):
     net = network()

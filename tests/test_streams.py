@@ -663,10 +663,13 @@ def test_the_loss_of_parts_counts_each_batch_with_its_share(loss, folder, small_
     for start in range(0, ROWS, 20):
         part = slice(start, start + 20)
         if not (total := weight[part].sum()):
+            if loss == "ssr":  # a sum over nothing
+                losses.append(0.0)
+                shares.append(1.0)
             continue
         shares.append(1.0 if loss == "ssr" else total)
         losses.append(net.loss(X[part], y[part], weight[part]) + 0.35 * squares / shares[-1])
-    assert len(losses) == 9
+    assert len(losses) == (11 if loss == "ssr" else 9)
     trainer = fp.Trainer(net, fp.SGD(0.0), penalty=0.7)
     for inputs in (X, mapped(folder, X)):
         value = trainer.partial_fit(inputs, y, weight, batch_size=20)
@@ -758,3 +761,53 @@ def test_a_trainer_takes_a_file_by_parts(folder, small_parts):
     assert np.array_equal(one.network.params, other.network.params)
     assert one.partial_fit(X, y) == other.partial_fit(file, y)  # one update, with all of them
     assert np.array_equal(one.network.params, other.network.params)
+
+
+# ---- batches without weight
+
+
+@pytest.mark.parametrize("kind", ["arrays", "files", "sparse", "batches", "trainer"])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("loss", ["ssr", "mse"])
+def test_a_batch_without_weight_is_a_sum_of_0_but_no_mean(folder, small_parts, kind, first, loss):
+    X, y, w = samples(48)
+    w[slice(0, 16) if first else slice(32, 48)] = 0
+    cuts = [slice(0, 16), slice(16, 32), slice(32, 48)]
+    net = fp.Network(3, [fp.Dense(2)], loss, "float64", rng=0)
+    before = net.params.copy()
+    losses = [net.loss(X[cut], y[cut], w[cut]) for cut in cuts if w[cut].any()]
+    expected = np.average(losses, weights=[w[cut].sum() for cut in cuts if w[cut].any()])
+    if loss != "mse":
+        expected = sum(losses) / 3
+    still = fp.SGD(0.0)
+    if kind == "trainer":
+        found = fp.Trainer(net, still).partial_fit(X, y, w, batch_size=16)
+    elif kind == "batches":
+        found = net.fit([(X[cut], y[cut], w[cut]) for cut in cuts], optimizer=still, epochs=2)
+    else:
+        given = mapped(folder, X) if kind == "files" else X
+        if kind == "sparse":
+            given = pytest.importorskip("scipy.sparse", reason="needs SciPy").csr_array(X)
+        found = net.fit(
+            given, y, sample_weight=w, batch_size=16, shuffle=False, optimizer=still, epochs=2
+        )
+    found = found if kind == "trainer" else found.loss
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert np.array_equal(net.params, before)
+
+
+def test_batches_without_any_weight_change_nothing():
+    X, y, _ = samples(16)
+    net = network()
+    before = net.params.copy()
+    nothing = (X, y, np.zeros(16))
+    with pytest.raises(ValueError, match="every sample_weight of every batch is zero"):
+        net.fit([nothing, nothing], epochs=1)
+    assert np.array_equal(net.params, before)
+    with pytest.raises(ValueError, match="batch 1, counted from 0: X"):
+        net.fit([(X, y), (X[:, :2], y, np.zeros(16))], epochs=1)
+    # What a batch without weight leaves is what the others leave.
+    one, other = network(), network()
+    one.fit([(X, y), nothing, (X, y)], epochs=2)
+    other.fit([(X, y), (X, y)], epochs=2)
+    assert np.array_equal(one.params, other.params)

@@ -279,7 +279,11 @@ NOT_FINITE = {
         {"sample_weight": lambda X, y: HUGE},
         r"sample weights of up to 1e\+38",
     ),
-    "inputs": ({"X": lambda X, y: 1e30 * X}, "not finite.*inputs and targets scaled"),
+    "inputs": ({"X": lambda X, y: 1e30 * X}, r"inputs of up to 3\.\d+e\+30.*inputs and targets s"),
+    "one input of many": (
+        {"X": lambda X, y: np.where((np.arange(404) == 283).reshape(101, 4), -1e28, X)},
+        r"inputs of up to 1e\+28 the loss or its gradient overflows float32",
+    ),
 }
 
 
@@ -297,6 +301,69 @@ def test_what_is_not_finite_is_named(data, optimizer, case):
     assert history.stopped_by == "diverged"
     assert "smaller learning rate" not in history.message
     assert str(caught[0].message) == history.message
+    assert np.isfinite(net.params).all()
+
+
+LAST_WORDS = {
+    # loss, last activation, factors of X and y, what the message says
+    "steps": ("mse", "identity", 1, 1, "not finite. The last .* Try a smaller learning rate"),
+    "inputs": (
+        "mse",
+        "identity",
+        1e9,
+        1,
+        r"inputs reach 3\.\d+e\+09 and targets reach .*Try input",
+    ),
+    "logarithm": ("poisson", "identity", 1, 1, r'as low as -.*Try fp.Dense\(1, "exp"\)'),
+    "logarithm of 0": ("poisson", "relu", 1, 1, r'those of "relu" need not be.*"softplus"\)'),
+    "exp": ("poisson", "exp", 1e3, 1, "inputs of up to"),
+}
+
+
+@pytest.mark.parametrize("case", LAST_WORDS)
+def test_what_is_beside_steps_is_named(data, case):
+    loss, last, of_X, of_y, message = LAST_WORDS[case]
+    X, y = of_X * data[0], of_y * data[1][:, :1] ** 2
+    net = fp.Network(4, [fp.Dense(6, "relu"), fp.Dense(1, last)], loss, rng=0)
+    with pytest.warns(fp.DivergenceWarning, match=message):
+        net.fit(X, y, optimizer=fp.SGD(1e4), epochs=100)
+
+
+def test_outputs_for_validation_data_that_have_no_logarithm():
+    net = fp.Network(1, [fp.Dense(1)], "poisson", rng=0)
+    net.params[:] = 1, 0
+    X = np.linspace(1, 2, 9)[:, None]
+    with pytest.warns(fp.DivergenceWarning, match=r'validation.*logarithm.*"exp"'):
+        net.fit(X, X, epochs=2, validation_data=(-X, X))
+
+
+def ruin(epoch):
+    if epoch.epoch == 2:
+        epoch.network.params[-1] = np.nan
+
+
+@pytest.mark.parametrize("options", [{}, {"patience": 9}, {"epochs": 3}])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt", "batches"])
+def test_a_callback_that_leaves_nan_is_named(data, optimizer, options):
+    net, options = make(), {"epochs": 20, "callbacks": ruin, **options}
+    given = ([data],) if optimizer == "batches" else data
+    options["optimizer"] = "adam" if optimizer == "batches" else optimizer
+    with pytest.warns(fp.DivergenceWarning, match="a callback left parameters") as caught:
+        history = net.fit(*given, **options)
+    assert (history.stopped_by, history.epochs) == ("diverged", 3)
+    assert str(caught[0].message) == history.message
+    assert np.isfinite(net.params).all()
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_callback_that_leaves_nan_with_the_epoch_that_converged(data, batches):
+    def ruin(epoch):
+        epoch.network.params[0] = np.inf if epoch.epoch else 0
+
+    net = make()
+    with pytest.warns(fp.DivergenceWarning, match="a callback left parameters"):
+        history = net.fit(*([data],) if batches else data, epochs=9, tol=1e9, callbacks=ruin)
+    assert (history.stopped_by, history.epochs) == ("diverged", 2)
     assert np.isfinite(net.params).all()
 
 

@@ -5,7 +5,7 @@ import warnings
 
 
 class DivergenceWarning(RuntimeWarning):
-    """The loss became NaN or infinite during training."""
+    """The loss became NaN or infinite during training, or what an optimizer remembers did."""
 
 
 class ResolutionWarning(UserWarning):

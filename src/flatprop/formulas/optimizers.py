@@ -62,6 +62,9 @@ class Optimizer(ABC):
     """The numbers of state arrays that `update` is compiled for, so that a
     setting that is off costs neither memory nor time."""
 
+    divides_by_squares: ClassVar[bool] = False
+    """Whether steps are divided by the root of g², so that where that is infinite they are 0."""
+
     @property
     def slots(self) -> int:
         """How many state arrays these settings need; one of `variants`."""
@@ -253,6 +256,7 @@ class Adam(Optimizer):
 
     settings = ("weight_decay", "beta1", "beta2", "eps", "decoupled")
     variants = (2, 3)
+    divides_by_squares = True
     decoupled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -346,6 +350,7 @@ class RMSprop(Optimizer):
 
     settings = ("weight_decay", "alpha", "eps", "momentum", "centered")
     variants = (1, 3)
+    divides_by_squares = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -408,6 +413,7 @@ class Adagrad(Optimizer):
 
     settings = ("weight_decay", "lr_decay", "eps")
     variants = (1,)
+    divides_by_squares = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -103,6 +103,23 @@ class Buffers(NamedTuple):
 
 
 @kernel
+def clipping(gradient, ranges, clip_norm):
+    """What the gradient is multiplied by, so that its norm is `clip_norm` at most.
+
+    For a gradient whose squares overflow, which is measured in units of its largest part.
+    """
+    largest = total = 0.0
+    for r in range(ranges.shape[0]):
+        for i in range(ranges[r, 0], ranges[r, 1]):
+            largest = max(largest, abs(float(gradient[i])))
+    for r in range(ranges.shape[0]):
+        for i in range(ranges[r, 0], ranges[r, 1]):
+            part = gradient[i] / largest
+            total += part * part
+    return min(1.0, clip_norm / largest / math.sqrt(total))
+
+
+@kernel
 def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
     """One update of the trained parameters and of the optimizer's state."""
     if clip_norm > 0:
@@ -110,6 +127,8 @@ def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
         for r in range(ranges.shape[0]):
             norm += squared_norm(gradient, ranges[r, 0], ranges[r, 1])
         settings[GRADIENT_SCALE] = min(1.0, clip_norm / (math.sqrt(norm) + 1e-6))
+        if not math.isfinite(norm):
+            settings[GRADIENT_SCALE] = clipping(gradient, ranges, clip_norm)
     for r in range(ranges.shape[0]):
         update(code, settings, params, gradient, state, ranges[r, 0], ranges[r, 1], 0)
 
@@ -214,6 +233,10 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                     strength = penalty / sums[BATCH_WEIGHT]
                     sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
+        elif stop == last_row and objective.divisor == 0:
+            # A sum without weight is 0, and counts; a mean does not exist.
+            sums[EPOCH_WEIGHT] += 1.0
+            sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]
         cursor[ROW] = stop
         if stop < samples:
             continue

@@ -17,7 +17,7 @@ from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbac
 from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
-from flatprop.solvers import Solver
+from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.training import divergence, resolution
 
 
@@ -169,42 +169,71 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         else:
             descend(self, task, optimizer, incremental)
         task.reports.end()
-        self._tell_of_divergence(task, isinstance(optimizer, Solver))
+        self._tell_of_divergence(task, optimizer)
         return self
 
-    def _tell_of_divergence(self, task: Task, solved: bool) -> None:
-        """Raise where nothing was learnt, warn where the best weights of a divergence are kept."""
+    def _tell_of_divergence(self, task: Task, optimizer: Any) -> None:
+        """Raise where nothing was learnt, warn where the best weights of a divergence are kept.
+
+        Warn also where validation data overflow, or what the optimizer remembers.
+        """
+        solved = isinstance(optimizer, Solver)
         # Interrupted in its first epoch, a training has neither loss nor scores.
-        finite = math.isfinite(getattr(self, "loss_", 0.0))
+        finite = math.isfinite(getattr(self, "loss_", 0.0)) and not task.reports.ruined
         scores = (self.validation_scores_ or []) if self.early_stopping and not solved else []
         scored = any(map(math.isfinite, scores))
-        if finite and (scored or not scores):
-            return
-        updates = 1 if solved else self._optimizer.updates
+        val_loss = 0.0
+        if task.held is not None and self.validation_loss_curve_:
+            val_loss = self.validation_loss_curve_[-1]
         steps = f"a smaller learning_rate_init (it was {self.learning_rate_init:g})"
-        cause, advice = divergence.of_updates(
-            task.net, task.data, updates, "more regularisation (alpha)" if solved else steps
-        )
-        if finite:
-            what = "No validation score was finite: the outputs for the validation set overflow"
-        elif scored:
-            what = f"The training diverged in iteration {self.n_iter_}: its loss is not finite"
-        else:
-            what = (
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed"
-            )
+        if solved:
+            least_squares = isinstance(optimizer, LevenbergMarquardt)  # which has no penalty
+            steps = "other initial weights (random_state)"
+            steps = steps if least_squares else "more regularisation (alpha)"
         kept = (
             " The weights with the best validation score so far, "
             f"{self.best_validation_score_:g}, were kept."
             if scored
             else ""
         )
-        advice = advice.replace('dtype="float64"', "X in float64")
+        if task.reports.ruined:
+            what = divergence.RUINED[0].upper() + divergence.RUINED[1:]
+            cause, advice = "", divergence.UNRUINED
+        elif not finite:
+            what = (
+                f"The training diverged in iteration {self.n_iter_}: its loss is not finite"
+                if scored
+                else "Solver produced non-finite parameter weights. The input data may contain "
+                "large values and need to be preprocessed"
+            )
+            updates = 1 if solved else self._optimizer.updates
+            cause, advice = divergence.of_updates(task.net, task.data, updates, steps)
+        elif task.held is not None and not math.isfinite(val_loss):
+            what = "The loss of the validation set is not finite"
+            if scores and not scored:
+                what = f"No validation score was finite. {what}"
+            cause, advice = divergence.of_validation(
+                task.net, task.data, task.held.data, self.loss_, steps, "the validation set"
+            )
+            kept = ""
+        elif scores and not scored:
+            what = "No validation score was finite"
+            cause = f"the loss of the validation set is {val_loss:.3g}, too large for its sums"
+            advice = "validation data scaled by the same numbers as the training data"
+        else:
+            if not solved and (frozen := self._optimizer.frozen()):
+                warn(self._in_words_of_estimators(frozen), DivergenceWarning)
+            return
         message = f"{what}{f'; {cause}' if cause else ''}.{kept} Try {advice}."
-        if not scored:
+        message = self._in_words_of_estimators(message)
+        if not scored and (scores or not finite):
             raise ValueError(message)
         warn(message, DivergenceWarning)
+
+    @staticmethod
+    def _in_words_of_estimators(message: str) -> str:
+        message = message.replace(", clip_norm=1.0", "")  # which they do not have
+        return message.replace('dtype="float64"', "X in float64")
 
     def _prepared(
         self,

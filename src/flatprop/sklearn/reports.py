@@ -3,6 +3,7 @@
 from typing import Any
 
 from flatprop.callbacks import Epoch, checked_callbacks, wants_to_stop
+from flatprop.checks import is_finite
 from flatprop.network import Network
 from flatprop.sklearn import settings
 
@@ -35,6 +36,8 @@ class Reports:
     ) -> None:
         self.estimator = estimator
         self.network = network
+        self.ruined = False
+        """Whether a callback left parameters that are not finite."""
         self._own = checked_callbacks(estimator.callbacks)
         self._context = None
         if getattr(estimator, "_skl_callbacks", None):
@@ -63,6 +66,8 @@ class Reports:
     ) -> bool:
         """An epoch has ended; whether a callback wants the training to."""
         stop = False
+        asked = self._own or self._context is not None
+        before = self.network.params.copy() if asked else None
         if self._own:
             limit = self.estimator.max_iter
             training = NoCheckpoint()
@@ -73,6 +78,9 @@ class Reports:
             stop |= self._task.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data
             )
+        if before is not None and not is_finite(self.network.params) and is_finite(before):
+            self.ruined = stop = True
+            self.network.params[:] = before
         return stop
 
     def end(self) -> None:

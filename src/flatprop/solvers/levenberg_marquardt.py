@@ -139,8 +139,10 @@ class LevenbergMarquardt(Solver):
         mu, rule, where = self.mu, "", " at the initial parameters"
         if self.relative:
             loss = objective.loss()
-            if objective.bring_outputs_to_targets() and after_iteration(loss):
-                return
+            if objective.bring_outputs_to_targets():
+                where = ""
+                if math.isfinite(loss) and after_iteration(loss):
+                    return
         while True:
             theta, loss = objective.theta, objective.loss()
             equations.form()
@@ -250,12 +252,18 @@ class NormalEquations:
 
     def finite(self) -> bool:
         """Whether JᵀJ is; its diagonal bounds the rest."""
-        return math.isfinite(np.trace(self._JtJ))
+        with np.errstate(over="ignore"):
+            return math.isfinite(np.trace(self._JtJ))
 
     def norm_of_gradient(self) -> float:
         """The Euclidean norm of the gradient of the loss."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = math.sqrt(np.vdot(self._Jtr, self._Jtr))
+            if math.isinf(norm):  # perhaps only the squares
+                largest = np.abs(self._Jtr).max()
+                norm = float(largest * np.linalg.norm(self._Jtr / largest))
         squares = self._objective.network.loss_function.squares
-        return 2 * squares * self._objective.scale * math.sqrt(np.vdot(self._Jtr, self._Jtr))
+        return 2 * squares * self._objective.scale * norm
 
     def largest_cosine(self, loss: float) -> float:
         """Of the angles between r and the columns of J."""

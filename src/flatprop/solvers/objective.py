@@ -76,10 +76,10 @@ class Objective:
     def unexplained(self) -> float:
         """Which part of the targets' weighted variance, over all outputs, is left in ŷ - y.
 
-        0 where the targets are no numbers, but classes or probabilities, and where they do not
-        differ and are met to a tenth.
+        0 where the loss is not one of squares, of which alone the variance is a measure, and
+        where the targets do not differ and are met to a tenth.
         """
-        if self.network.loss_function.domain not in ("any", "non-negative"):
+        if not self.network.loss_function.squares:
             return 0.0
         y, w = self._targets_and_weights()
         with np.errstate(over="ignore", invalid="ignore"):

@@ -77,6 +77,8 @@ class Training(ABC):
         where no callback is being asked."""
         self.only_validation = False
         """Whether it is the loss of the validation data that is not finite."""
+        self.ruined = False
+        """Whether a callback left parameters that are not finite."""
 
     # ---- what each kind of training says for itself
 
@@ -109,6 +111,10 @@ class Training(ABC):
     def _advice_on_steps(self) -> str:
         """What to try where the steps have led too far."""
 
+    def _frozen(self) -> str:
+        """A message where some parameters cannot move any more though all is finite, or ""."""
+        return ""
+
     def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
         """Hear of the loss that early stopping looks at."""
 
@@ -126,8 +132,9 @@ class Training(ABC):
         finally:
             if bar is not None:
                 bar.close()
-        if stopped_by == "diverged":
-            self.message = self._divergence_message()
+        diverged = stopped_by == "diverged"
+        alarm = self._divergence_message() if diverged else self._frozen()
+        self.message = alarm or self.message
         if self.best_params is not None:
             self.params[:] = self.best_params
         # An epoch counts once its validation is done, which an interruption may prevent.
@@ -141,8 +148,8 @@ class Training(ABC):
             self.message,
             time.perf_counter() - began,
         )
-        if stopped_by == "diverged":
-            warn(self.message, DivergenceWarning)
+        if alarm:
+            warn(alarm, DivergenceWarning)
         return history
 
     def _already_stopped_by(self) -> str:
@@ -187,26 +194,36 @@ class Training(ABC):
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
-        return reason or ("callback" if self._call_back(report) else "")
+        answer = self._call_back(report) if self.callbacks else ""
+        return answer if answer == "diverged" else reason or answer
 
-    def _call_back(self, report: Epoch) -> bool:
-        """Ask the callbacks; whether one of them wants the training to stop."""
+    def _call_back(self, report: Epoch) -> str:
+        """Ask the callbacks; "callback" where one of them wants the training to stop.
+
+        Parameters that they leave and that are not finite are taken back: "diverged".
+        """
+        before = self.params.copy()
         self._written = {}
         try:
             answers = [callback(report) for callback in self.callbacks]
+            if not checks.is_finite(self.params):
+                self.ruined = checks.is_finite(before)
+                self.params[:] = before
+                self._keep_finite()
+                return "diverged"
             stoppers = [
                 _name(callback)
                 for callback, answer in zip(self.callbacks, answers, strict=True)
                 if wants_to_stop(answer)
             ]
             # Again, where whoever resumes has to know of the end, or of what a later callback did.
-            for path, before in list(self._written.items()):
-                if stoppers or before != self._changeable():
+            for path, known in list(self._written.items()):
+                if stoppers or known != self._changeable():
                     save_checkpoint(self.network, self.state(stoppers), path)
         finally:
             self._written = None
         self.network.require_writable()
-        return bool(stoppers)
+        return "callback" if stoppers else ""
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, as it is after an epoch."""
@@ -234,10 +251,14 @@ class Training(ABC):
         return array
 
     def _divergence_message(self) -> str:
+        epoch = self.epochs_done - 1
+        if self.ruined:
+            return divergence.told(
+                f"after epoch {epoch}", divergence.RUINED, "", divergence.UNRUINED
+            )
         if not self.only_validation:
             return divergence.told(*self._cause_of_divergence())
         assert self.validation is not None
-        epoch = self.epochs_done - 1
         loss, steps = float(self.losses[epoch]), self._advice_on_steps()
         why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
         what = "the loss of the validation data is not finite"

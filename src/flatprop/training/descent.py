@@ -72,7 +72,7 @@ class Descent(Updating):
             if status == loop.RUNNING:
                 continue
             reason = self._after_epoch(before) if self.each_epoch else ""
-            if status == loop.CONVERGED:
+            if status == loop.CONVERGED and reason != "diverged":
                 return "converged"
             if reason:
                 return reason

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import calls
+from flatprop import calls, checks
 from flatprop.arrays import read_only
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
+    from flatprop.formulas.optimizers import Optimizer
     from flatprop.network import Network
 
 FEW = 64
-"""How many of the largest targets and weights are tried."""
+"""How many of the largest inputs, targets and weights are tried."""
+LARGE = 1e3
+"""Inputs and targets beyond this are named beside steps that went too far."""
+POSITIVE = ("exp", "softplus", "sigmoid", "softmax")
+"""The activations of which no output is below 0 or, but by rounding, 0."""
+RUINED = "a callback left parameters that are not finite"
+UNRUINED = "a callback that writes finite numbers into epoch.network.params, or none"
 
 
 def told(where: str, what: str, cause: str, advice: str) -> str:
@@ -75,6 +82,25 @@ def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
     return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
 
 
+def of_frozen(
+    network: "Network", optimizer: "Optimizer", state: Any, clip_norm: float | None
+) -> str:
+    """What is told where an optimizer's `state` has overflowed; "" where it is finite.
+
+    An infinite mean of squared gradients makes every later step 0, and it never falls again.
+    """
+    if not optimizer.divides_by_squares or checks.is_finite(state):
+        return ""
+    count = int((~np.isfinite(state)).any(axis=0).sum())
+    dtype = network.dtype
+    clipping = "" if clip_norm is not None else ", clip_norm=1.0"
+    return (
+        f"the optimizer's mean of squared gradients has overflowed {dtype}: the gradient no "
+        f"longer moves {count} of {network.params.size} parameters. Try inputs and targets scaled "
+        f"to about 1{clipping}{_wider(dtype)}."
+    )
+
+
 def scaled(network: "Network", other: str) -> str:
     """What to try beside another thing, where nothing more is known."""
     return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
@@ -85,24 +111,35 @@ def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple
 
     `steps` is what to try where these have led too far.
     """
-    cause, advice = cause_in_samples(network, data)
+    cause, advice = _cause_in_data(network, data)
     if cause:
         return cause, advice
     if updates == 0:
         cause = f"the loss is so at the initial parameters already{_largest_input(data)}"
         return cause, scaled(network, "smaller initial parameters")
+    largest = _largest(data)
+    if max(largest.values(), default=0.0) > LARGE:
+        cause = " and ".join(f"{name} reach {size:.3g}" for name, size in largest.items())
+        return cause, f"inputs and targets scaled to about 1, {steps}{_wider(network.dtype)}"
     return "", scaled(network, steps)
 
 
 def of_validation(
-    network: "Network", data: Any, validation: Any, loss: float, steps: str
+    network: "Network",
+    data: Any,
+    validation: Any,
+    loss: float,
+    steps: str,
+    name: str = "validation_data",
 ) -> tuple[str, str]:
     """The same for the loss of the validation data, where that of the training data is `loss`.
 
-    `steps` is what to try where the parameters are the reason.
+    `steps` is what to try where the parameters are the reason; `name` what the data are called.
     """
     told = f"that of the training data is {loss:.4g}"
-    cause, advice = cause_in_samples(network, validation, " of validation_data")
+    cause, advice = cause_in_samples(network, validation, f" of {name}")
+    if not cause:
+        cause, advice = _cause_in_outputs(network, validation)
     if cause:
         return f"{told}; {cause}", advice
     if not isinstance(data, batches.Data) or not isinstance(validation, batches.Data):
@@ -112,6 +149,52 @@ def of_validation(
     if there > 10 * here:
         return told, "validation data scaled by the same numbers as the training data"
     return told, steps
+
+
+def _cause_in_data(network: "Network", data: Any) -> tuple[str, str]:
+    for look in (cause_in_samples, _cause_in_outputs, _cause_in_inputs):
+        cause, advice = look(network, data)
+        if cause:
+            return cause, advice
+    return "", ""
+
+
+def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
+    """Whether a loss that takes the logarithm of the outputs meets some that are not positive."""
+    last = network.dense[-1]
+    logarithm = network.loss_function.domain == "non-negative"
+    if not logarithm or last.activation in POSITIVE or not isinstance(data, batches.Data):
+        return "", ""
+    with np.errstate(all="ignore"):
+        outputs = network.predict(data.x.reshape(data.rows, -1))
+    name = network.loss_function.name
+    least = "" if not (outputs <= 0).any() else f", and are as low as {float(outputs.min()):.3g}"
+    return (
+        f'the loss "{name}" takes the logarithm of the outputs, which have to be positive, but '
+        f"those of {last.activation!r} need not be{least}".replace("'", '"'),
+        f'fp.Dense({network.outputs}, "exp") or fp.Dense({network.outputs}, "softplus") as the '
+        "last layer",
+    )
+
+
+def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
+    """The same for inputs that are too large for parameters of a common size."""
+    if not isinstance(data, batches.Data):
+        return "", ""
+    sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
+    few = min(FEW, data.rows)
+    largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
+    one = np.ones((), network.dtype)
+    common = network.copy()  # where steps went too far, they are not what inputs meet
+    np.clip(common.params, -one, one, out=common.params)
+    tame = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
+    if _is_finite(common, largest) or not _is_finite(common, tame):
+        return "", ""
+    return (
+        f"with inputs of up to {float(sizes.max()):.3g} the loss or its gradient overflows "
+        f"{network.dtype}, though no parameter is beyond 1",
+        "inputs and targets scaled to about 1" + _wider(network.dtype),
+    )
 
 
 def _extremes(data: batches.Data) -> batches.Data:
@@ -125,8 +208,14 @@ def _extremes(data: batches.Data) -> batches.Data:
     few = min(FEW, rows)
     chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
 
+    return _rows(data, chosen)
+
+
+def _rows(data: batches.Data, chosen: Any) -> batches.Data:
+    """Some of the samples, a copy."""
+
     def some(flat: Any) -> Any:
-        return read_only(flat.reshape(rows, -1)[chosen].reshape(-1)) if flat.size else flat
+        return read_only(flat.reshape(data.rows, -1)[chosen].reshape(-1)) if flat.size else flat
 
     return batches.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
 
@@ -143,6 +232,14 @@ def _largest_input(data: Any) -> str:
     if not isinstance(data, batches.Data):
         return ""
     return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
+
+
+def _largest(data: Any) -> dict[str, float]:
+    """What inputs and targets reach."""
+    if not isinstance(data, batches.Data):
+        return {}
+    given = {"inputs": data.x, "targets": data.y}
+    return {name: float(np.abs(values).max()) for name, values in given.items()}
 
 
 def _wider(dtype: np.dtype[Any]) -> str:

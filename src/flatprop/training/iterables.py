@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import frames
+from flatprop import checks, frames
+from flatprop.arrays import read_only
 from flatprop.kernels import batches
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ class Batches:
     def parts(
         self, batch_size: int | None = None, rng: np.random.Generator | None = None
     ) -> Iterator[batches.Data]:
-        """Every batch once, as they come."""
-        number = -1
+        """Every batch once, as they come.
+
+        One without any weight changes nothing, as among samples in memory.
+        """
+        number, weighed = -1, False
         for number, batch in enumerate(self._iterator()):
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(
@@ -61,11 +65,20 @@ class Batches:
                 )
             try:
                 data = self._network.data(*batch)
+                weighed = True
+            except checks.NoWeightError:
+                data = self._network.data(*batch[:2])
+                data = data._replace(weight=read_only(np.zeros(data.rows, self._network.dtype)))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"batch {number}, counted from 0: {error}") from None
             yield data
         if number < 0:
             raise ValueError(_NO_BATCH)
+        if not weighed:
+            raise checks.NoWeightError(
+                "every sample_weight of every batch is zero: nothing would be learnt; give some "
+                "of the samples a weight"
+            )
 
     def _iterator(self) -> Iterator[Any]:
         given: Any = self._given

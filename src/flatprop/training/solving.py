@@ -140,17 +140,18 @@ class Solving(Training):
         left = self.objective.unexplained()
         if not left > UNEXPLAINED:
             return ""
-        relative = isinstance(self.solver, LevenbergMarquardt) and not self.solver.relative
+        steps = self._advice_on_steps()
+        if isinstance(self.solver, LevenbergMarquardt) and not self.solver.relative:
+            steps += ", relative=True"
+        advice = divergence.scaled(self.network, steps)
         return (
             f"; this is far from a fit, for {100 * left:.3g} % of the targets' variance is left: "
-            "unless the targets are that noisy, try inputs and targets scaled to about 1, other "
-            "initial parameters" + (", or relative=True" if relative else "")
+            f"unless the targets are that noisy, try {advice}"
         )
 
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
-        cause, advice = divergence.cause_in_samples(self.network, self.data)
-        advice = advice or divergence.scaled(self.network, self._advice_on_steps())
-        return f"in epoch {self.epochs_done}", self.message, cause, advice
+        why = divergence.of_updates(self.network, self.data, 1, self._advice_on_steps())
+        return f"in epoch {self.epochs_done}", self.message, *why
 
     def _advice_on_steps(self) -> str:
         return "other initial parameters"

@@ -75,7 +75,7 @@ class Streaming(Updating):
             if bar is not None:
                 self._show(bar)
             reason = self._after_epoch(None)
-            if self._settled():
+            if reason != "diverged" and self._settled():
                 return "converged"
             if reason:
                 return reason

@@ -1,6 +1,7 @@
 """`Trainer`: one optimizer for data that come a part at a time."""
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -8,17 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop import checks, other_names
+from flatprop.alerts import DivergenceWarning, warn
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels import batches
 from flatprop.kernels import epochs as loop
 from flatprop.sources import Source
+from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.updates import Updates
 
 if TYPE_CHECKING:
     from flatprop.network import Network
+
+LOOK_SHARE = 0.02
+"""How much of the time may go into looks at the optimizer's state."""
 
 
 class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRIBUTES):
@@ -65,6 +71,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     _by_rows = False
     """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
+    _told = False
+    """Whether it was said that the optimizer's state has overflowed."""
+    _next_look = 0.0
+    """When it is looked at again."""
 
     @other_names.suggests(other_names.TRAINER)
     def __init__(
@@ -163,6 +173,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
                 state[f"_{name}"] = state.pop(name)
         before = state.pop("_progress")
         self.__dict__.update(state)
+        self._next_look = 0.0  # by the clock of another process it may be far away
         self._progress = loop.progress(np.zeros(1))
         self.updates = int(before.cursor[loop.UPDATES])
 
@@ -203,10 +214,29 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             If another call is at work, in another thread or further up in this one.
         """
         if batch_size is None:
-            return self.go_through(self.network.data(X, y, sample_weight))
-        batch_size = checks.count("batch_size", batch_size)
-        data = self.network.samples(X, y, sample_weight)
-        return self.go_through(data, batch_size, shuffle)
+            loss = self.go_through(self.network.data(X, y, sample_weight))
+        else:
+            batch_size = checks.count("batch_size", batch_size)
+            data = self.network.samples(X, y, sample_weight)
+            loss = self.go_through(data, batch_size, shuffle)
+        if math.isfinite(loss) and (frozen := self.frozen()):
+            warn(frozen, DivergenceWarning)
+        return loss
+
+    def frozen(self) -> str:
+        """What there is to say where the optimizer's state has overflowed; "" otherwise.
+
+        It is said once. The first call looks, later ones as often as that costs next to nothing.
+        """
+        if self._told or (began := time.perf_counter()) < self._next_look:
+            return ""
+        rule = self._updates.rule
+        message = divergence.of_frozen(
+            self.network, self.optimizer, rule.state, rule.clip_norm or None
+        )
+        now = time.perf_counter()
+        self._told, self._next_look = bool(message), now + (now - began) / LOOK_SHARE
+        return message
 
     def go_through(
         self,

@@ -111,6 +111,11 @@ class Updating(Training):
     def _advice_on_steps(self) -> str:
         return divergence.smaller_steps(self.learning_rate(self.epochs_done), self.clip_norm)
 
+    def _frozen(self) -> str:
+        return divergence.of_frozen(
+            self.network, self.optimizer, self.optimizer_state, self.clip_norm
+        )
+
     def common_settings(self) -> dict[str, Any]:
         """The settings that do not depend on where the samples are."""
         return {
