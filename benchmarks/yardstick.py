@@ -84,11 +84,11 @@ class NumPyNetwork:
         return loss
 
     def epoch(self, x, y, batch_size, rng=None):
-        """One pass through the data, shuffled by `rng` where given; the mean loss."""
+        """One pass through the data, shuffled by `rng` where given; the mean loss of a sample."""
         rows = len(x)
         order = np.arange(rows) if rng is None else rng.permutation(rows)
-        losses = []
+        total = 0.0
         for start in range(0, rows, batch_size):
             batch = order[start : start + batch_size]
-            losses.append(self.step(x[batch], y[batch]))
-        return np.mean(losses)
+            total += len(batch) * self.step(x[batch], y[batch])
+        return total / rows
