@@ -84,6 +84,7 @@ def flattened(result):
 
 
 @pytest.mark.parametrize("case", CALLS)
+@pytest.mark.slow
 def test_calls_in_parts_give_the_same_bits(case, monkeypatch):
     function, name = CALLS[case]
     net = make()

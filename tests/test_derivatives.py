@@ -233,6 +233,7 @@ def test_class_indices():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.slow
 def test_float32_follows_float64(dtype):
     net = make(((16, "tanh"), (9, "gelu")), 2, dtype=dtype)
     double = make(((16, "tanh"), (9, "gelu")), 2)

@@ -133,6 +133,7 @@ def ulps(name, x, result):
 
 @both_dtypes
 @every_function
+@pytest.mark.slow
 def test_within_the_promised_ulps(name, dtype, record_property):
     x = arguments(name, dtype, many=3000)
     with mp.workprec(100):
