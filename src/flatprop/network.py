@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _DESCRIPTION = frozenset(
     ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "_model")
 )
-_MADE_ANEW = ("_model", "outputs", "_weights", "_biases", "_shown", "_for_rows")
+_MADE_ANEW = ("_model", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
 """Views, records, which may hold addresses of this process, and what follows from the rest."""
 
 FEW = 2**16
@@ -132,8 +132,8 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         self.rng = rng
         records, size = layer_records(self.inputs, self.dense, self.dtype)
         objective = objective_record(self.loss_function, self.outputs, self.dtype)
-        # What `predict` of one row would spend a fifth of its time on.
-        self._for_rows = self.inputs, self.outputs, self.dtype, workspace_size(records, 1)
+        # What `predict` of one row would spend a seventh of its time on.
+        self._row_workspace = workspace_size(records, 1)
         if params is None:
             params = aligned_empty(size, self.dtype)
         elif params.shape != (size,) or params.dtype != self.dtype:
@@ -295,20 +295,19 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        inputs, outputs, dtype, workspace_of_a_row = self._for_rows
-        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, dtype):
+        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
             return sources.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
-        x = checks.inputs(X, inputs, dtype, look_for_nan=False)
+        x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
-        out = np.empty((rows, outputs), dtype)
+        out = np.empty((rows, self.outputs), self.dtype)
         layers, _, params = self._model
         if rows == 1:
-            block, size = 1, workspace_of_a_row
+            block, size = 1, self._row_workspace
         else:
             block = min(rows, self.block_rows)
             size = workspace_size(layers, block)
-        workspace = np.empty(size, dtype)
+        workspace = np.empty(size, self.dtype)
         given = read_only(x)
         if rows == block:
             finite = batches.predict(layers, params, given, out, block, workspace)

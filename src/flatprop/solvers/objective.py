@@ -46,7 +46,8 @@ class Objective:
     @property
     def theta(self) -> Vector:
         """The trained parameters, a copy."""
-        return np.asarray(self.network._model.params[self.trained], np.float64).copy()
+        theta: Vector = self.network._model.params[self.trained].astype(np.float64)
+        return theta
 
     def move_to(self, theta: Vector) -> None:
         """Give the network these parameters, rounded to its dtype."""
