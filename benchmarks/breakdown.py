@@ -19,7 +19,7 @@ import numpy as np
 
 import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.kernels.matmul import scratch_size
+from flatprop.kernels.products.matmul import scratch_size
 
 from . import loops
 from .training import CASES, operations, problem

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import special
 
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.kernels.elementwise import ELEMENTARY
+from flatprop.kernels.loops.elementwise import ELEMENTARY
 
 from . import loops
 

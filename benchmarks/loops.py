@@ -9,8 +9,10 @@ import time
 
 import numpy as np
 
-from flatprop.kernels import elementwise, forward, matmul
-from flatprop.kernels.jit import entry_point
+from flatprop.kernels import forward
+from flatprop.kernels.compile import entry_point
+from flatprop.kernels.loops import elementwise
+from flatprop.kernels.products import matmul
 
 
 @entry_point

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flatprop.kernels import matmul
+from flatprop.kernels.products import matmul
 
 from . import loops
 

@@ -46,7 +46,9 @@ exclude_patterns = ["_build", "extensions"]
 nitpicky = True
 # Types of other packages; the site is built without a network, and so without their indexes.
 nitpick_ignore_regex = [("py:.*", r"(?!flatprop\.).*")]
-nitpick_ignore = [("py:class", "flatprop.arrays.Views")]  # what net.weights says it is will do
+nitpick_ignore = [
+    ("py:class", "flatprop.validation.arrays.Views")
+]  # what net.weights says it is will do
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

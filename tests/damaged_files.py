@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 import flatprop as fp
 from flatprop.cli import main as command
-from flatprop.random_states import plain_state
+from flatprop.export.random_states import plain_state
 
 # ---- the files
 

@@ -19,10 +19,12 @@ import pytest
 from numba.core.registry import cpu_target
 
 import flatprop as fp
-from flatprop import c_interface, kernels
-from flatprop.kernels import jit, pointers
-from flatprop.kernels.c_functions import FUNCTIONS, arguments
-from flatprop.kernels.layout import LAYER, OBJECTIVE
+from flatprop import kernels
+from flatprop.embedding import c_interface
+from flatprop.kernels import compile
+from flatprop.kernels.embedded import pointers
+from flatprop.kernels.embedded.c_functions import FUNCTIONS, arguments
+from flatprop.kernels.network.records import LAYER, OBJECTIVE
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
 
@@ -315,11 +317,11 @@ def symbols_of_python(compiled):
 def test_no_function_refers_to_python():
     assert fp.c_functions("float64").address
     assert fp.low_level_callable(fp.Network(1, [fp.Dense(1)]))
-    for (function, *_), compiled in jit._c_functions.items():
+    for (function, *_), compiled in compile._c_functions.items():
         assert not symbols_of_python(compiled), function
 
 
-@jit.kernel
+@compile.kernel
 def divide(x):
     if x == 0:
         raise ZeroDivisionError
@@ -331,8 +333,8 @@ def raises(x):
 
 
 def test_one_that_raises_would():
-    jit.c_address(raises, numba.float64, (numba.float64,))
-    compiled = jit._c_functions.pop((raises, numba.float64, (numba.float64,)))
+    compile.c_address(raises, numba.float64, (numba.float64,))
+    compiled = compile._c_functions.pop((raises, numba.float64, (numba.float64,)))
     assert {"numba_gil_ensure", "PyErr_WriteUnraisable"} <= symbols_of_python(compiled)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import flatprop as fp
-from flatprop.c_names import checked_name
+from flatprop.export.c_names import checked_name
 
 NAMES = {
     # what is refused: what is proposed

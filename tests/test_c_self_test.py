@@ -11,10 +11,10 @@ import pytest
 from test_to_c import COMPILER, STRICT, both_dtypes, bumps, needs_compiler, run
 
 import flatprop as fp
-from flatprop.c_self_test import bounds
-from flatprop.description import Dense
+from flatprop.export.c_self_test import bounds
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.c_source import hexadecimal
+from flatprop.model.layers import Dense
+from flatprop.numbers.c_source import hexadecimal
 
 
 def passes(net, X, folder, *flags, change=None):

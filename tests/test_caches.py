@@ -15,8 +15,9 @@ import pytest
 from test_compilation import PACKAGE, run
 
 import flatprop as fp
-from flatprop.kernels import batches, cache
-from flatprop.kernels.jit import entry_point
+from flatprop.kernels import cache
+from flatprop.kernels.compile import entry_point
+from flatprop.kernels.network import entry_points
 
 pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
 
@@ -129,7 +130,7 @@ def test_every_file_with_code_belongs_to_the_edition(copy_of_package):
 
 
 def test_compiled_code_comes_from_the_folders_of_the_edition():
-    makers = ("flatprop.kernels.jit import", "llvmlite import", "numba.extending")
+    makers = ("flatprop.kernels.compile import", "llvmlite import", "numba.extending")
     for path in PACKAGE.rglob("*.py"):
         if any(maker in path.read_text(encoding="utf-8") for maker in makers):
             assert path.relative_to(PACKAGE).parts[0] in cache._FOLDERS, path
@@ -335,8 +336,10 @@ def test_a_file_of_another_function_key_or_edition_is_none(tmp_path, monkeypatch
 def test_a_damaged_kernel_is_not_loaded(tmp_path):
     """The real files, through Numba's own way to them."""
     fp.Network(1, [fp.Dense(1)], dtype="float64").predict([[1.0]])
-    (result,) = [r for r in batches.predict.overloads.values() if "float64" in str(r.signature)]
-    again = entry_point(batches.predict.py_func)
+    (result,) = [
+        r for r in entry_points.predict.overloads.values() if "float64" in str(r.signature)
+    ]
+    again = entry_point(entry_points.predict.py_func)
     stored = again._cache
     stored._cache_file._folder = tmp_path
     again.compile(result.signature.args)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-from flatprop import calls, sources
-from flatprop.kernels import batches
+from flatprop.evaluation import calls
+from flatprop.kernels.network import entry_points
+from flatprop.samples import in_parts
 from flatprop.solvers.objective import Objective
 
 ROWS = 1100
@@ -68,13 +69,13 @@ def rows_of_call(name, net, arguments):
 
 def watched(monkeypatch, name, net):
     """The rows of every call of a compiled function from now on."""
-    kernel, seen = getattr(batches, name), []
+    kernel, seen = getattr(entry_points, name), []
 
     def record(*arguments):
         seen.append(rows_of_call(name, net, arguments))
         return kernel(*arguments)
 
-    monkeypatch.setattr(batches, name, record)
+    monkeypatch.setattr(entry_points, name, record)
     return seen
 
 
@@ -108,7 +109,7 @@ def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
     net = make()
     data = samples(net)
     expected, before = flattened(function(net, *data)), net.params.copy()
-    kernel, count = getattr(batches, name), []
+    kernel, count = getattr(entry_points, name), []
 
     def interrupted(*arguments):
         count.append(1)
@@ -118,7 +119,7 @@ def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
 
     monkeypatch.setattr(calls, "SECONDS", 1e-9)
     with monkeypatch.context() as patch:
-        patch.setattr(batches, name, interrupted)
+        patch.setattr(entry_points, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             function(net, *data)
     np.testing.assert_array_equal(net.params, before)
@@ -150,13 +151,13 @@ def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):
     net = make(sizes=(5, 30, 40))
     x, _, _ = samples(net, 50)
     expected = net.jacobian(x)
-    kernel, seen = batches.jacobian, []
+    kernel, seen = entry_points.jacobian, []
 
     def record(*arguments):
         seen.append(arguments[3:5])
         return kernel(*arguments)
 
-    monkeypatch.setattr(batches, "jacobian", record)
+    monkeypatch.setattr(entry_points, "jacobian", record)
     monkeypatch.setattr(calls, "LONGEST_BLOCK", 3 * 2 * net.params.size * 50 * 16)
     np.testing.assert_array_equal(net.jacobian(x), expected)
     assert seen == [(0, 16), (16, 32), (32, 40)]
@@ -176,13 +177,13 @@ def test_rows_that_are_written_out_are_bounded_too():
 def test_rows_in_memory_are_not_copied(monkeypatch):
     net = make()
     x, _, _ = samples(net)
-    kernel, shared = batches.predict, []
+    kernel, shared = entry_points.predict, []
 
     def record(layers, params, given, out, *rest):
         shared.append(np.shares_memory(given, x))
         return kernel(layers, params, given, out, *rest)
 
-    monkeypatch.setattr(batches, "predict", record)
+    monkeypatch.setattr(entry_points, "predict", record)
     monkeypatch.setattr(calls, "SECONDS", 1e-9)
     net.predict(x)
     assert len(shared) > 1
@@ -203,7 +204,7 @@ def test_a_file_is_predicted_in_the_same_calls(tmp_path, monkeypatch):
     x, _, _ = samples(net)
     expected = net.predict(x)
     np.save(tmp_path / "x.npy", x)
-    monkeypatch.setattr(sources, "PART_BYTES", 2**12)
+    monkeypatch.setattr(in_parts, "PART_BYTES", 2**12)
     monkeypatch.setattr("flatprop.network.FEW", 0)
     seen = watched(monkeypatch, "predict", net)
     np.testing.assert_array_equal(

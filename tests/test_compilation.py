@@ -15,7 +15,8 @@ from numba.core import event
 from numba.core.runtime import _nrt_python, rtsys
 
 import flatprop as fp
-from flatprop.kernels import batches, epochs, jit
+from flatprop.kernels import compile
+from flatprop.kernels.network import entry_points, training_loop
 
 PACKAGE = Path(fp.__file__).parent
 
@@ -43,13 +44,13 @@ def test_a_second_architecture_compiles_nothing(dtype):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2, 50, 3))
     use_everything(fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(3)], dtype=dtype), X, y)
-    entry_points = [
-        epochs.train,
-        batches.predict,
-        batches.sum_of_losses,
-        batches.loss_and_gradient,
+    compiled = [
+        training_loop.train,
+        entry_points.predict,
+        entry_points.sum_of_losses,
+        entry_points.loss_and_gradient,
     ]
-    before = [list(entry.signatures) for entry in entry_points]
+    before = [list(entry.signatures) for entry in compiled]
     with event.install_recorder("numba:compile") as recorder:
         layers = [fp.Dense(70, "gelu"), fp.Dense(5, "relu"), fp.Dense(3, "softmax")]
         other = fp.Network(4, layers, "cross_entropy", dtype=dtype)
@@ -68,7 +69,7 @@ def test_a_second_architecture_compiles_nothing(dtype):
             )
         use_everything(other.copy(), rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
     assert not recorder.buffer
-    assert [list(entry.signatures) for entry in entry_points] == before
+    assert [list(entry.signatures) for entry in compiled] == before
 
 
 def test_nothing_is_compiled_on_import():
@@ -180,8 +181,8 @@ def test_a_ctrl_c_that_nobody_heard_of():
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        jit._undisturbed(swallow)()
+        compile._undisturbed(swallow)()
     assert signal.getsignal(signal.SIGINT) is before
-    thread = threading.Thread(target=jit._undisturbed(lambda: None))
+    thread = threading.Thread(target=compile._undisturbed(lambda: None))
     thread.start()
     thread.join()

@@ -7,14 +7,14 @@ from llvmlite import ir
 from mpmath import mp, mpf
 from numba.core import types
 
-from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.formulas.duals import Dual
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.numbers import Elementary, copysign, fma, maximum, minimum, sqrt, where
-from flatprop.kernels import elementwise
-from flatprop.kernels.jit import intrinsic, kernel
-from flatprop.kernels.registers import cases, compiled, registers
+from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops.vector_loops import cases, compiled, registers
+from flatprop.numbers import elementary
+from flatprop.numbers.duals import Dual
+from flatprop.numbers.numbers import Elementary, copysign, fma, maximum, minimum, sqrt, where
 
 ACTIVATION_NAMES = [a.name for a in ACTIVATIONS.values() if a.formula is not None]
 DTYPES = [np.float32, np.float64]

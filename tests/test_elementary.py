@@ -7,10 +7,10 @@ from mpmath import mp
 from numba.core import types
 from scipy import special
 
-from flatprop.formulas import elementary
-from flatprop.kernels import elementwise
-from flatprop.kernels.jit import intrinsic, kernel
-from flatprop.kernels.registers import compiled, registers
+from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops.vector_loops import compiled, registers
+from flatprop.numbers import elementary
 
 NAMES = [function.__name__ for function in elementwise.ELEMENTARY]
 DTYPES = [np.float32, np.float64]

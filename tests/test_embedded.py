@@ -16,9 +16,10 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import flatprop as fp
 from flatprop import kernels
-from flatprop.kernels import backprop, batches, checked, curvature, derivatives
-from flatprop.kernels.addresses import here
-from flatprop.kernels.layout import CROSS_ENTROPY, OWN, SOFTMAX
+from flatprop.kernels import checked
+from flatprop.kernels.loops.addresses import here
+from flatprop.kernels.network import backprop, curvature, entry_points, jacobians
+from flatprop.kernels.network.records import CROSS_ENTROPY, OWN, SOFTMAX
 
 ARCHITECTURES = [
     pytest.param([3, 5, 2], 1, id="3-5-2 b1"),
@@ -143,31 +144,31 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
 
     def block(size):
         workspace, intact = guarded(size, dtype)
-        return batches.Block(rows, np.ones(y.size, dtype), workspace), intact
+        return entry_points.Block(rows, np.ones(y.size, dtype), workspace), intact
 
     whole, intact = guarded(backprop.workspace_size(net.layers, rows), dtype)
-    batches.predict(*network, x, np.empty_like(y), rows, whole)
+    entry_points.predict(*network, x, np.empty_like(y), rows, whole)
     assert intact()
     size = backprop.backward_workspace_size(net.layers, rows)
-    for kernel in (batches.loss_and_gradient, batches.per_sample_gradients):
-        if kernel is batches.per_sample_gradients and net.params.size > 10_000:
+    for kernel in (entry_points.loss_and_gradient, entry_points.per_sample_gradients):
+        if kernel is entry_points.per_sample_gradients and net.params.size > 10_000:
             continue  # the result alone would be gigabytes
         space, intact = block(size)
         given = net.layers, net.objectives, net.params, data
-        if kernel is batches.loss_and_gradient:
+        if kernel is entry_points.loss_and_gradient:
             kernel(*given, 0, rows, 0.0, 1.0, out, space)
         else:
             kernel(*given, 1.0, np.empty(rows * out.size, dtype), space)
         assert intact()
     whole, intact = guarded(size, dtype)
-    batches.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, whole)
+    entry_points.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, whole)
     assert intact()
-    whole, intact = guarded(derivatives.jacobian_workspace_size(net.layers, rows), dtype)
+    whole, intact = guarded(jacobians.jacobian_workspace_size(net.layers, rows), dtype)
     result = np.empty(rows * net.outputs * net.inputs, dtype)
-    batches.jacobian(*network, flat, 0, net.outputs, result, rows, whole)
+    entry_points.jacobian(*network, flat, 0, net.outputs, result, rows, whole)
     assert intact()
     size = curvature.curvature_workspace_size(net.layers, rows)
-    for kernel in (batches.hessian_vector_product, batches.gauss_newton_vector_product):
+    for kernel in (entry_points.hessian_vector_product, entry_points.gauss_newton_vector_product):
         space, intact = block(size)
         kernel(net.layers, net.objectives, net.params, v, data, 0, rows, 1.0, out, space)
         assert intact()

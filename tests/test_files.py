@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import flatprop as fp
-from flatprop import files
-from flatprop.random_states import plain_state
+from flatprop.export import files
+from flatprop.export.random_states import plain_state
 
 
 def make(**options):
@@ -377,7 +377,7 @@ def test_json_of_any_depth_on_a_small_stack():
     """The stack of a thread may end before Python's own limit is reached."""
     script = """
 import sys, threading
-from flatprop.tensor_file import parsed
+from flatprop.export.tensor_file import parsed
 sys.setrecursionlimit(10**6)
 threading.stack_size(2**17)
 found = []

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
-from flatprop.description import Dense
 from flatprop.interchange import get_weights, set_weights
+from flatprop.model.layers import Dense
 
 
 def test_it_is_imported_when_it_is_used():

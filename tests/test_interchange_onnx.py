@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
-from flatprop.description import Dense
-from flatprop.formulas import elementary
 from flatprop.formulas.activations import ACTIVATIONS, Activation
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.numbers import copysign, maximum, minimum, sqrt, where
+from flatprop.model.layers import Dense
+from flatprop.numbers import elementary
+from flatprop.numbers.numbers import copysign, maximum, minimum, sqrt, where
 
 onnx = pytest.importorskip("onnx", reason="ONNX models are made by onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="and run by onnxruntime")
@@ -387,7 +387,7 @@ def test_what_onnx_cannot_express(tmp_path, monkeypatch):
 
 
 def test_more_than_a_file_holds(monkeypatch):
-    monkeypatch.setattr("flatprop.interchange.onnx.MOST_BYTES", 11)
+    monkeypatch.setattr("flatprop.export.onnx.MOST_BYTES", 11)
     assert fp.Network(1, [Dense(1)]).to_onnx()
     with pytest.raises(ValueError, match="12 bytes, but one ONNX file holds less than 2 GiB"):
         fp.Network(2, [Dense(1)]).to_onnx()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-from flatprop.description import Dense
 from flatprop.interchange import from_sklearn, to_sklearn
+from flatprop.model.layers import Dense
 
 pytest.importorskip("sklearn", reason="networks are exchanged with scikit-learn")
 

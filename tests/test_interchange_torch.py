@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
-from flatprop.description import Dense
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.interchange import from_torch, load_state_dict, state_dict, to_torch
+from flatprop.model.layers import Dense
 
 torch = pytest.importorskip("torch", reason="networks are exchanged with PyTorch")
 nn = torch.nn

@@ -12,8 +12,11 @@ import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizers import RULES, rule_code
-from flatprop.kernels import elementwise, layout, matmul, rows, samples
-from flatprop.kernels.jit import kernel
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops import elementwise, minibatch
+from flatprop.kernels.loops import softmax as by_rows
+from flatprop.kernels.network import records
+from flatprop.kernels.products import matmul
 
 DTYPES = [np.float32, np.float64]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
@@ -38,12 +41,12 @@ def product_transposed_right(a, b, factor, rectified, out, scratch):
 
 @kernel
 def fill(out, number):
-    rows.fill(out, number)
+    by_rows.fill(out, number)
 
 
 @kernel
 def gather(source, order, start, out):
-    samples.gather(source, order, start, out)
+    minibatch.gather(source, order, start, out)
 
 
 @kernel
@@ -53,32 +56,32 @@ def column_sums(a, alpha, keep, out, scratch):
 
 @kernel
 def shuffle(seed, epoch, order):
-    samples.shuffle(seed, epoch, order)
+    minibatch.shuffle(seed, epoch, order)
 
 
 @kernel
 def spread_weights(weight, order, start, out):
-    samples.spread_weights(weight, order, start, out)
+    minibatch.spread_weights(weight, order, start, out)
 
 
 @kernel
 def sum_of_weights(weight, order, start, stop):
-    return samples.sum_of_weights(weight, order, start, stop)
+    return minibatch.sum_of_weights(weight, order, start, stop)
 
 
 @kernel
 def softmax(z):
-    rows.softmax(z)
+    by_rows.softmax(z)
 
 
 @kernel
 def softmax_backward(a, delta):
-    rows.softmax_backward(a, delta)
+    by_rows.softmax_backward(a, delta)
 
 
 @kernel
 def cross_entropy(z, y, weight, scale, slope):
-    return rows.cross_entropy(z, y, weight, scale, slope)
+    return by_rows.cross_entropy(z, y, weight, scale, slope)
 
 
 @kernel
@@ -113,7 +116,7 @@ def update(code, settings, params, gradient, state, start, stop, first):
 
 @kernel
 def copy_and_negate(flat, start, height, width, out):
-    view = layout.matrix(flat, start, height, width)
+    view = records.matrix(flat, start, height, width)
     for i in range(height):
         for j in range(width):
             out[i, j] = view[i, j]

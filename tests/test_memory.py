@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-from flatprop.kernels import epochs as loop
+from flatprop.kernels.network import training_loop as loop
 
 DESCRIPTION = ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.test_bad_input import DENSE, X, Y, fit, network
 
 import flatprop as fp
-from flatprop import other_names
+from flatprop.validation import other_names
 
 OTHER_NAMES = {
     "a rate": (fit(learning_rate=0.1), r"'learning_rate'.*optimizer=fp\.Adam\(0\.1\)"),

@@ -13,7 +13,7 @@ from numba.core import event
 from reference import error
 
 import flatprop as fp
-from flatprop.kernels import own
+from flatprop.kernels.loops import custom
 
 
 @numba.njit
@@ -115,7 +115,7 @@ def applied(function, z):
     import ctypes
 
     kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * 3)
-    call = kind(own.activation_address(function, z.dtype))
+    call = kind(custom.activation_address(function, z.dtype))
     a, slope, curvature = z.copy(), np.full_like(z, 7), np.full_like(z, 7)
     call(z.size, a.ctypes.data, slope.ctypes.data, curvature.ctypes.data)
     only, both = z.copy(), (z.copy(), np.full_like(z, 7))

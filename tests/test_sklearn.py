@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import flatprop as fp
 from flatprop import sklearn as ours
-from flatprop.kernels import epochs
+from flatprop.kernels.network import training_loop
 from flatprop.sklearn import MLPClassifier, MLPRegressor
 from flatprop.sklearn.solving import Penalised
 
@@ -442,11 +442,11 @@ def test_a_search_with_processes():
 @quiet
 def test_another_architecture_compiles_nothing():
     MLPClassifier(5, max_iter=1).fit(X, CLASSES)
-    before = list(epochs.train.signatures)
+    before = list(training_loop.train.signatures)
     MLPClassifier((7, 3, 2), ["gelu", "mish", "tanh"], solver="rmsprop", max_iter=1).fit(
         X, CLASSES
     )
-    assert list(epochs.train.signatures) == before
+    assert list(training_loop.train.signatures) == before
 
 
 def through_joblib(model):

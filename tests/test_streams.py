@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_optimizers import KINDS, every_kind
 
 import flatprop as fp
-from flatprop import sources
+from flatprop.samples import in_parts
 
 ROWS = 203
 
@@ -34,7 +34,7 @@ def samples(rows=ROWS):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of 32 rows or so, so that a file of a few kilobytes is a large one."""
-    monkeypatch.setattr(sources, "PART_BYTES", 1000)
+    monkeypatch.setattr(in_parts, "PART_BYTES", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,10 @@ def test_a_file_by_parts_is_bit_for_bit_the_array(
     }
     net, other = network(), network()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PART_BYTES", part_bytes)
+        patch.setattr(in_parts, "PART_BYTES", part_bytes)
         target = mapped(folder, y) if y_in_file else y
         history = other.fit(file, target, **options)
-        assert sources.is_large(file, other.dtype) or 12 * rows <= part_bytes
+        assert in_parts.is_large(file, other.dtype) or 12 * rows <= part_bytes
         outputs, loss = other.predict(file), other.loss(file, target, options["sample_weight"])
     expected = net.fit(np.array(X), y, **options)
     assert bits(other, history) == bits(net, expected)
@@ -133,7 +133,7 @@ def test_every_option_does_what_it_does_with_arrays(name, folder, small_parts):
 
 def test_shuffled_parts_hold_every_sample_once_in_a_new_order(folder, small_parts):
     X = np.arange(3.0 * ROWS).reshape(ROWS, 3)
-    parts = sources.Parts(network("float64"), mapped(folder, X), X[:, :2], X[:, 0] + 1)
+    parts = in_parts.Parts(network("float64"), mapped(folder, X), X[:, :2], X[:, 0] + 1)
     rng = np.random.default_rng(0)
     orders = []
     for _ in range(3):
@@ -225,9 +225,9 @@ def test_what_was_written_into_a_mapping_stays(mode, folder, small_parts):
 def test_what_counts_as_a_file(folder):
     file = mapped(folder, np.ones((4, 3)))
     for view in (file, file[1:], np.asarray(file)[:, :2], file.T):
-        assert isinstance(sources.mapping(view), np.memmap)
+        assert isinstance(in_parts.mapping(view), np.memmap)
     for array in (np.ones(3), file + 1, file.copy(), file[[0, 1]], [1.0], None):
-        assert sources.mapping(array) is None
+        assert in_parts.mapping(array) is None
 
 
 def test_a_block_of_rows_that_is_itself_large(folder, small_parts):
@@ -393,11 +393,11 @@ def test_a_file_three_times_as_large_as_memory(tmp_path, record_property):
 # ---- sparse matrices
 
 
-@pytest.mark.parametrize("part_bytes", [sources.PART_BYTES, 1000])
+@pytest.mark.parametrize("part_bytes", [in_parts.PART_BYTES, 1000])
 @pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "csc_array", "coo_array"])
 def test_a_sparse_matrix_is_the_dense_one(kind, part_bytes, monkeypatch):
     sparse = pytest.importorskip("scipy.sparse", reason="sparse matrices need SciPy")
-    monkeypatch.setattr(sources, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(in_parts, "PART_BYTES", part_bytes)
     X, y, _ = samples()
     X[X < 0.3] = 0
     matrix = getattr(sparse, kind)(X)
@@ -417,7 +417,7 @@ def test_a_shuffled_sparse_matrix_is_mixed_throughout(small_parts):
     X = np.zeros((400, 3))
     X[:, 0] = np.arange(400)
     net, weight = network(), np.arange(1, 401)
-    parts = sources.Parts(net, sparse.csr_array(X), X[:, :2], weight)
+    parts = in_parts.Parts(net, sparse.csr_array(X), X[:, :2], weight)
     seen = []
     for part in parts.parts(16, np.random.default_rng(0)):
         ids = part.x.reshape(-1, 3)[:, 0]

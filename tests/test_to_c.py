@@ -15,10 +15,10 @@ import pytest
 import reference
 
 import flatprop as fp
-from flatprop.description import Dense
 from flatprop.formulas.activations import ACTIVATIONS, Activation
-from flatprop.formulas.c_source import CNumber, hexadecimal, literal, statements
-from flatprop.formulas.numbers import copysign, fma, maximum, minimum, sqrt, where
+from flatprop.model.layers import Dense
+from flatprop.numbers.c_source import CNumber, hexadecimal, literal, statements
+from flatprop.numbers.numbers import copysign, fma, maximum, minimum, sqrt, where
 
 DTYPES = [np.float32, np.float64]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 import flatprop as fp
-from flatprop import writing
-from flatprop.writing import write_in_one_step
+from flatprop.export import writing
+from flatprop.export.writing import write_in_one_step
 
 
 def names(folder):

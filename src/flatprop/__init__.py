@@ -15,15 +15,12 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from flatprop import answers as _answers
 from flatprop import kernels
-from flatprop import other_names as _other_names
-from flatprop.alerts import DivergenceWarning, ResolutionWarning
-from flatprop.c_interface import c_functions, c_network, c_optimizer, get_include
-from flatprop.callbacks import Checkpoint, Epoch
-from flatprop.description import Dense
-from flatprop.explain import LayerTrace, Trace, check_gradients
-from flatprop.files import load
+from flatprop.embedding.c_interface import c_functions, c_network, c_optimizer, get_include
+from flatprop.embedding.scipy_callable import low_level_callable
+from flatprop.embedding.specialized import Specialized, specialize
+from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
+from flatprop.export.files import load
 from flatprop.formulas import losses, schedules
 from flatprop.formulas.optimizers import (
     SGD,
@@ -34,12 +31,16 @@ from flatprop.formulas.optimizers import (
     RMSprop,
     Rprop,
 )
-from flatprop.history import History
+from flatprop.model.layers import Dense
 from flatprop.network import Network
-from flatprop.scipy_callable import low_level_callable
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
-from flatprop.specialized import Specialized, specialize
 from flatprop.training import Trainer
+from flatprop.training.callbacks import Checkpoint, Epoch
+from flatprop.training.history import History
+from flatprop.validation import answers as _answers
+from flatprop.validation import other_names as _other_names
+from flatprop.validation.alerts import DivergenceWarning, ResolutionWarning
+from flatprop.version_0_1 import stand_in as _stand_in
 
 if TYPE_CHECKING:
     from flatprop import interchange as interchange
@@ -82,6 +83,8 @@ __all__ = [
     "schedules",
     "specialize",
 ]
+
+_stand_in()
 
 _LAZY = ("interchange", "plot", "sklearn")
 """Submodules that are imported when they are first used: `import flatprop` stays light."""

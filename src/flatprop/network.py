@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from flatprop import calls, checks, other_names, sources
-from flatprop.arrays import Array, Views, aligned_copy, aligned_empty, flat, read_only
-from flatprop.description import (
+from flatprop.evaluation import calls
+from flatprop.formulas.losses import Loss
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.backprop import backward_workspace_size, workspace_size
+from flatprop.kernels.network.records import Model
+from flatprop.model.layers import (
     Dense,
     Summary,
     checked_dtype,
@@ -20,19 +23,19 @@ from flatprop.description import (
     objective_record,
     summary,
 )
-from flatprop.formulas.losses import Loss
-from flatprop.kernels import batches
-from flatprop.kernels.backprop import backward_workspace_size, workspace_size
-from flatprop.kernels.layout import Model
+from flatprop.samples import in_parts
+from flatprop.training.optimizer_words import optimizer_words
+from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import Array, Views, aligned_copy, aligned_empty, flat, read_only
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from flatprop.callbacks import Callback
-    from flatprop.explain import Trace
+    from flatprop.evaluation.trace import Trace
     from flatprop.formulas.optimizers import Optimizer
-    from flatprop.history import History
     from flatprop.solvers import Solver
+    from flatprop.training.callbacks import Callback
+    from flatprop.training.history import History
 
 _DESCRIPTION = frozenset(
     ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "_model")
@@ -100,7 +103,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
     Network(2 -> 8 tanh -> 1 identity; mse, float32, 33 parameters)
     """
 
-    @other_names.suggests(other_names.NETWORK)
+    @other_names.suggests(other_names.NETWORK, optimizer_words)
     def __init__(
         self,
         inputs: int,
@@ -295,8 +298,8 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        if (type(X) is not np.ndarray or X.size > FEW) and sources.is_large(X, self.dtype):
-            return sources.predict(self, X)
+        if (type(X) is not np.ndarray or X.size > FEW) and in_parts.is_large(X, self.dtype):
+            return in_parts.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)
         rows = x.shape[0]
@@ -310,11 +313,13 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         workspace = np.empty(size, self.dtype)
         given = read_only(x)
         if rows == block:
-            finite = batches.predict(layers, params, given, out, block, workspace)
+            finite = entry_points.predict(layers, params, given, out, block, workspace)
         else:
             finite = True
             for part in calls.parts(self, rows, block, calls.PREDICT):
-                finite &= batches.predict(layers, params, given[part], out[part], block, workspace)
+                finite &= entry_points.predict(
+                    layers, params, given[part], out[part], block, workspace
+                )
         if not finite:
             checks.finite("X", x)
         return out
@@ -403,7 +408,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If either does not fit the network or the other.
         """
-        from flatprop.derivatives import vjp
+        from flatprop.evaluation.derivatives import vjp
 
         return vjp(self, X, dL_dy)
 
@@ -428,7 +433,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If X does not fit the network or `wrt` is neither.
         """
-        from flatprop.derivatives import jacobian
+        from flatprop.evaluation.derivatives import jacobian
 
         return jacobian(self, X, wrt)
 
@@ -451,7 +456,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             As for `loss`.
         """
-        from flatprop.derivatives import per_sample_gradients
+        from flatprop.evaluation.derivatives import per_sample_gradients
 
         return per_sample_gradients(self, X, y)
 
@@ -485,9 +490,9 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             As for `loss`, and if v is not as long as `params`.
         """
-        from flatprop.derivatives import curvature_product
+        from flatprop.evaluation.derivatives import curvature_product
 
-        kernel = batches.hessian_vector_product
+        kernel = entry_points.hessian_vector_product
         return curvature_product(self, X, y, v, sample_weight, kernel)
 
     def gauss_newton_vector_product(
@@ -519,12 +524,12 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             As for `hessian_vector_product`.
         """
-        from flatprop.derivatives import curvature_product
+        from flatprop.evaluation.derivatives import curvature_product
 
-        kernel = batches.gauss_newton_vector_product
+        kernel = entry_points.gauss_newton_vector_product
         return curvature_product(self, X, y, v, sample_weight, kernel)
 
-    @other_names.suggests(other_names.FIT)
+    @other_names.suggests(other_names.FIT, optimizer_words)
     def fit(
         self,
         X: "ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]]",
@@ -652,7 +657,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> "Trace":
         """Every quantity of one backpropagation, for a reader; see `Trace`."""
-        from flatprop.explain import trace
+        from flatprop.evaluation.trace import trace
 
         return trace(self, X, y)
 
@@ -661,7 +666,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
 
         The file is in the safetensors format, with the description in its header.
         """
-        from flatprop.files import save
+        from flatprop.export.files import save
 
         save(self, path)
 
@@ -709,7 +714,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         OSError
             If a file cannot be written.
         """
-        from flatprop.c_export import to_c
+        from flatprop.export.c_file import to_c
 
         to_c(self, path, name, test, header)
 
@@ -747,25 +752,25 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
 
     def data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> batches.Data:
+    ) -> entry_points.Data:
         """Samples and targets, checked, contiguous and of the network's dtype."""
         x = checks.inputs(X, self.inputs, self.dtype)
         rows = x.shape[0]
         target = checks.targets(y, rows, self.outputs, self.loss_function.domain, self.dtype)
         weight = checks.sample_weights(sample_weight, rows, self.dtype)
-        return batches.Data(flat(x), flat(target), flat(weight), rows)
+        return entry_points.Data(flat(x), flat(target), flat(weight), rows)
 
     def samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> "batches.Data | sources.Parts":
+    ) -> "entry_points.Data | in_parts.Parts":
         """As `data`; or as parts, where X or y is too large to be in memory."""
-        if sources.is_large(X, self.dtype) or sources.is_large(y, self.dtype):
-            return sources.Parts(self, X, y, sample_weight)
+        if in_parts.is_large(X, self.dtype) or in_parts.is_large(y, self.dtype):
+            return in_parts.Parts(self, X, y, sample_weight)
         return self.data(X, y, sample_weight)
 
     def block(
-        self, data: "batches.Data | sources.Parts", batch_size: int | None = None
-    ) -> batches.Block:
+        self, data: "entry_points.Data | in_parts.Parts", batch_size: int | None = None
+    ) -> entry_points.Block:
         """Scratch for going through `data`, or batches of it, block by block.
 
         Its workspace is what this takes beside data and parameters; beyond `block_rows`
@@ -776,19 +781,21 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         predictions = 2 * rows * self.outputs
         size = backward_workspace_size(self._model.layers, rows) + predictions
         weight = np.ones(rows * self.outputs, self.dtype)
-        return batches.Block(rows, weight, aligned_empty(size, self.dtype))
+        return entry_points.Block(rows, weight, aligned_empty(size, self.dtype))
 
-    def loss_of(self, data: "batches.Data | sources.Parts", block: batches.Block) -> float:
+    def loss_of(
+        self, data: "entry_points.Data | in_parts.Parts", block: entry_points.Block
+    ) -> float:
         """The loss over what `samples` made."""
         step = 16 * block.rows  # the sums of so many rows are what is added up
         total = 0.0
-        for part in (data,) if isinstance(data, batches.Data) else data.parts(step):
+        for part in (data,) if isinstance(data, entry_points.Data) else data.parts(step):
             for start in range(0, part.rows, step):
                 rows = min(step, part.rows - start)
                 total += calls.sum_of_losses(self, part, start, rows, block)
         return total * self.scale(data)
 
-    def scale(self, data: "batches.Data | sources.Parts") -> float:
+    def scale(self, data: "entry_points.Data | in_parts.Parts") -> float:
         """What Σ w ℓ over these samples is multiplied by."""
         weight = float(data.weight.sum(dtype=np.float64)) if data.weight.size else data.rows
         return self.loss_function.scale(self.outputs, weight)
@@ -841,7 +848,7 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         )
 
     def _repr_html_(self) -> str:
-        from flatprop import html
+        from flatprop.export import html
 
         return html.of_network(self)
 

@@ -47,8 +47,8 @@ def build(options: Namespace, problem: Problem) -> "Network":
 
 def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
     """The loss, and the units and the activation of the last layer."""
-    from flatprop import checks
     from flatprop.formulas.losses import LOSSES
+    from flatprop.validation import checks
 
     if loss is not None:
         try:
@@ -83,8 +83,9 @@ def make_optimizer(options: Namespace, rows: int) -> Any:
     UserError
         If there is none of that name, or with such settings.
     """
-    from flatprop import checks, schedules
+    from flatprop import schedules
     from flatprop.formulas.optimizers import OPTIMIZERS
+    from flatprop.validation import checks
 
     try:
         name = checks.choice("optimizer", options.optimizer, OPTIMIZERS)

@@ -115,7 +115,7 @@ def load(path: str) -> tuple["Network", Recipe | None]:
     UserError
         If it is not the file of a network.
     """
-    from flatprop import files
+    from flatprop.export import files
 
     try:
         network, extra = files.load_with_extra(path)

@@ -112,7 +112,7 @@ def _check_save(path: str | None) -> None:
 
 
 def _save(network: "Network", path: str, recipe: Recipe) -> None:
-    from flatprop import files
+    from flatprop.export import files
 
     try:
         files.save(network, path, extra={"table": recipe.to_json()})

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from math import pi, sqrt
 from typing import NamedTuple, Protocol
 
-from flatprop.formulas import elementary
-from flatprop.formulas.numbers import N, fma, maximum, minimum, where
+from flatprop.numbers import elementary
+from flatprop.numbers.numbers import N, fma, maximum, minimum, where
 
 
 class Formula(Protocol):

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flatprop import checks, other_names, own_functions
-from flatprop.formulas import elementary
-from flatprop.formulas.numbers import N, copysign, where
+from flatprop.formulas import custom_check
+from flatprop.numbers import elementary
+from flatprop.numbers.numbers import N, copysign, where
+from flatprop.validation import checks, other_names
 
 OVER_SAMPLES_AND_OUTPUTS = "mean over samples and outputs"
 OVER_SAMPLES = "mean over samples"
@@ -237,14 +238,14 @@ class Own(Loss):
 
     def __post_init__(self) -> None:
         checks.choice("reduction", self.reduction, REDUCTIONS)
-        own_functions.checked_loss(self.function)
+        custom_check.checked_loss(self.function)
 
     @property
     def name(self) -> str:  # type: ignore[override]
         return str(getattr(self.function, "__name__", "own"))
 
     def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:  # type: ignore[override]
-        from flatprop.formulas.translated import own_formula
+        from flatprop.numbers.translated import own_formula
 
         value, slope = own_formula(self.function, 2)[0](prediction, y)
         return value, slope

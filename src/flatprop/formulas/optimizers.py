@@ -15,12 +15,12 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks, other_names
-from flatprop.arrays import aligned_empty
-from flatprop.formulas.elementary import root_of_squares
-from flatprop.formulas.lanes import Lanes
-from flatprop.formulas.numbers import copysign, maximum, minimum, power, sqrt, where
 from flatprop.formulas.schedules import Schedule, as_schedule, check_rate
+from flatprop.numbers.elementary import root_of_squares
+from flatprop.numbers.lanes import Lanes
+from flatprop.numbers.numbers import copysign, maximum, minimum, power, sqrt, where
+from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import aligned_empty
 
 Scalars: TypeAlias = Mapping[str, Lanes]
 State: TypeAlias = Sequence[Lanes]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import checks, other_names
+from flatprop.validation import checks, other_names
 
 
 def check_rate(value: object, name: str = "learning_rate") -> None:

@@ -6,8 +6,8 @@ networks and parameters with PyTorch, `to_sklearn` and `from_sklearn` with sciki
 needs it, when it is called.
 """
 
+from flatprop.export.onnx import to_onnx
 from flatprop.interchange.keras import get_weights, set_weights
-from flatprop.interchange.onnx import to_onnx
 from flatprop.interchange.sklearn import from_sklearn, to_sklearn
 from flatprop.interchange.state_dicts import load_state_dict, state_dict
 from flatprop.interchange.torch import from_torch, to_torch

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from flatprop.arrays import Array
-from flatprop.interchange.parameters import assign, checked_network
+from flatprop.interchange.arrays_in import assign, checked_network
 from flatprop.network import Network
+from flatprop.validation.arrays import Array
 
 
 def get_weights(network: Network) -> list[Array]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop import checks
-from flatprop.arrays import Array
-from flatprop.description import Dense
-from flatprop.interchange.parameters import assign, checked_network
+from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.model.layers import Dense
 from flatprop.network import Network
+from flatprop.validation import checks
+from flatprop.validation.arrays import Array
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.arrays import Array
-from flatprop.interchange.parameters import assign, checked_network
+from flatprop.interchange.arrays_in import assign, checked_network
 from flatprop.network import Network
+from flatprop.validation.arrays import Array
 
 
 def state_dict(network: Network) -> dict[str, Array]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop.description import Dense
 from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.interchange.parameters import assign, checked_network
+from flatprop.interchange.arrays_in import assign, checked_network
 from flatprop.interchange.state_dicts import array_of
+from flatprop.model.layers import Dense
 from flatprop.network import Network
 
 if TYPE_CHECKING:

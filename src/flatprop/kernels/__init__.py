@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from flatprop.formulas.optimizers import LEARNING_RATE, OptimizerState
-from flatprop.kernels.embedded import (
+from flatprop.kernels.embedded.functions import (
     forward,
     gauss_newton_vector_product,
     gradient_workspace_size,

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba.core import caching
 from numba.core.serialize import dumps
 
-_FOLDERS = ("formulas", "kernels")
+_FOLDERS = ("numbers", "formulas", "kernels")
 """Where compiled code may come from."""
 
 

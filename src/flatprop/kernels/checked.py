@@ -11,10 +11,10 @@ those of C do, is its address trusted.
 """
 
 from flatprop.formulas.optimizers import RULES, SETTINGS
-from flatprop.kernels import embedded
-from flatprop.kernels.contract import expect_matrix, overlap
-from flatprop.kernels.embedded import gradient_workspace_size, workspace_size
-from flatprop.kernels.faults import (
+from flatprop.kernels.compile import entry_point, kernel
+from flatprop.kernels.embedded import functions
+from flatprop.kernels.embedded.argument_types import expect_matrix, overlap
+from flatprop.kernels.embedded.faults import (
     OPTIMIZER,
     OUT,
     OVERLAP,
@@ -26,8 +26,8 @@ from flatprop.kernels.faults import (
     of_loss,
     refuse,
 )
-from flatprop.kernels.jit import entry_point, kernel
-from flatprop.kernels.layout import CROSS_ENTROPY
+from flatprop.kernels.embedded.functions import gradient_workspace_size, workspace_size
+from flatprop.kernels.network.records import CROSS_ENTROPY
 
 SLOTS = tuple(rule.slots for rule in RULES)
 COUNTS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
@@ -99,7 +99,7 @@ def forward(layers, params, x, out, workspace):
     rows, outputs = x.shape[0], layers[layers.size - 1].units
     refuse(_arrays(layers, params, x, workspace, workspace_size(layers, rows)))
     refuse(_result(out, rows, outputs, params, x, workspace))
-    embedded.forward(layers, params, x, out, workspace)
+    functions.forward(layers, params, x, out, workspace)
 
 
 @entry_point
@@ -107,14 +107,14 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     """`kernels.loss`, checked."""
     _refuse_network(layers, params, x, workspace)
     refuse(_targets(layers, objectives, x, y, weight, workspace))
-    return embedded.loss(layers, objectives, params, x, y, weight, workspace)
+    return functions.loss(layers, objectives, params, x, y, weight, workspace)
 
 
 @entry_point
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """`kernels.loss_and_gradient`, checked."""
     _refuse_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
-    return embedded.loss_and_gradient(
+    return functions.loss_and_gradient(
         layers, objectives, params, x, y, weight, gradient, workspace
     )
 
@@ -140,21 +140,21 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
         refuse(_vector(gradient, params, x, workspace))
     shared = overlap(dL_dy, workspace) or overlap(dL_dy, dL_dx) or overlap(dL_dy, gradient)
     refuse(OVERLAP if shared or overlap(dL_dx, gradient) else 0)
-    embedded.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
+    functions.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
 
 
 @entry_point
 def jacobian(layers, params, x, out, workspace):
     """`kernels.jacobian`, checked."""
     _refuse_jacobian(layers, params, x, out, x.shape[1], workspace)
-    embedded.jacobian(layers, params, x, out, workspace)
+    functions.jacobian(layers, params, x, out, workspace)
 
 
 @entry_point
 def parameter_jacobian(layers, params, x, out, workspace):
     """`kernels.parameter_jacobian`, checked."""
     _refuse_jacobian(layers, params, x, out, params.size, workspace)
-    embedded.parameter_jacobian(layers, params, x, out, workspace)
+    functions.parameter_jacobian(layers, params, x, out, workspace)
 
 
 @kernel
@@ -173,21 +173,21 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     refuse(_targets(layers, objectives, x, y, None, workspace))
     refuse(_result(out, rows, params.size, params, x, workspace))
     refuse(OVERLAP if overlap(out, y) else 0)
-    embedded.per_sample_gradients(layers, objectives, params, x, y, out, workspace)
+    functions.per_sample_gradients(layers, objectives, params, x, y, out, workspace)
 
 
 @entry_point
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """`kernels.hessian_vector_product`, checked."""
     _refuse_product(layers, objectives, params, v, x, y, weight, out, workspace)
-    embedded.hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace)
+    functions.hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace)
 
 
 @entry_point
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """`kernels.gauss_newton_vector_product`, checked."""
     _refuse_product(layers, objectives, params, v, x, y, weight, out, workspace)
-    embedded.gauss_newton_vector_product(
+    functions.gauss_newton_vector_product(
         layers, objectives, params, v, x, y, weight, out, workspace
     )
 
@@ -206,7 +206,7 @@ def _refuse_product(layers, objectives, params, v, x, y, weight, out, workspace)
 def update(optimizer, params, gradient):
     """`kernels.update`, checked."""
     _refuse_optimizer(optimizer, params, gradient)
-    embedded.update(optimizer, params, gradient)
+    functions.update(optimizer, params, gradient)
 
 
 @kernel
@@ -236,7 +236,7 @@ def training_step(layers, objectives, params, x, y, weight, optimizer, gradient,
     state = optimizer.state
     shared = overlap(state, workspace) or overlap(state, x) or overlap(state, y)
     refuse(OVERLAP if shared or overlap(state, weight) else 0)
-    return embedded.training_step(
+    return functions.training_step(
         layers, objectives, params, x, y, weight, optimizer, gradient, workspace
     )
 
@@ -247,4 +247,4 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     _refuse_network(layers, params, x, workspace)
     refuse(_targets(layers, objectives, x, y, weight, workspace))
     _refuse_step(params, x, y, weight)
-    return embedded.sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
+    return functions.sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop import checks
 from flatprop.network import Network
 from flatprop.plot.canvas import checked_figure, colours
+from flatprop.validation import checks
 
 Array = NDArray[Any]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flatprop import checks
-from flatprop.callbacks import Epoch
-from flatprop.history import History
 from flatprop.plot.loss_curves import history
 from flatprop.plot.screens import Screen, screen
+from flatprop.training.callbacks import Epoch
+from flatprop.training.history import History
+from flatprop.validation import checks
 
 SHARE = 0.1
 """How much of the time drawing may take."""

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-from flatprop.history import FloatArray, History
 from flatprop.plot.canvas import CLASSES, checked_axes, colours, legend_of, spans_decades
+from flatprop.training.history import FloatArray, History
 
 ENDS = {
     "epochs": "all {} done",

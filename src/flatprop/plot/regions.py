@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop import checks
 from flatprop.network import Network
-from flatprop.plot import frames
+from flatprop.plot import frame_names
 from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
+from flatprop.validation import checks
 
 Array = NDArray[Any]
 
@@ -71,7 +71,7 @@ def decision_regions(
     samples = checks.numbers("X", X, np.dtype(float))
     if samples.ndim != 2:
         raise ValueError(f"X must have two dimensions, (n, inputs), not shape {samples.shape}")
-    names = frames.feature_names(X, feature_names, samples.shape[1])
+    names = frame_names.feature_names(X, feature_names, samples.shape[1])
     first, second = _checked_features(features, samples.shape[1])
     held = np.median(samples, axis=0) if at is None else checks.numbers("at", at, np.dtype(float))
     if held.shape != samples.shape[1:]:
@@ -90,7 +90,7 @@ def decision_regions(
     grid = np.tile(held, (resolution**2, 1))
     across = np.meshgrid(*(_centres(*ends, resolution) for ends in (x_range, y_range)))
     grid[:, first], grid[:, second] = (axis.ravel() for axis in across)
-    probabilities = _probabilities(model, frames.as_given(X, grid), classes)
+    probabilities = _probabilities(model, frame_names.as_given(X, grid), classes)
     palette = np.array([to_rgb(CLASSES[k % len(CLASSES)]) for k in range(len(classes))])
     image = _shades(probabilities, palette).reshape(resolution, resolution, 4)
     ax = checked_axes(ax)

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop import checks
 from flatprop.network import Network
-from flatprop.plot import frames
+from flatprop.plot import frame_names
 from flatprop.plot.canvas import checked_figure, colours
+from flatprop.validation import checks
 
 Array = NDArray[Any]
 CURVE_POINTS = 500
@@ -59,8 +59,8 @@ def fit(
     if one_input:
         x = samples[:, 0]
         grid = np.linspace(x.min(), x.max(), CURVE_POINTS)
-        curve = predict(frames.as_given(X, grid[:, None]))
-        (name,) = frames.feature_names(X, None, 1)
+        curve = predict(frame_names.as_given(X, grid[:, None]))
+        (name,) = frame_names.feature_names(X, None, 1)
     figure = checked_figure(figure, (6.4, 5.6) if one_input else (9.6, 4.4))
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": colours().positive}
     style |= {"markersize": 4 if len(samples) < 300 else 3, "markeredgewidth": 0}

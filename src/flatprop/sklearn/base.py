@@ -9,16 +9,16 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from flatprop.alerts import DivergenceWarning, warn
-from flatprop.arrays import Array
 from flatprop.sklearn import plain, settings
+from flatprop.sklearn.fit_data import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.fitted import Fitted
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
-from flatprop.sklearn.samples import HeldOut, Samples, Task, set_aside
 from flatprop.sklearn.solving import solve
 from flatprop.sklearn.stochastic import descend
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.training import divergence, resolution
+from flatprop.validation.alerts import DivergenceWarning, warn
+from flatprop.validation.arrays import Array
 
 
 class BaseMLP(CallbackSupportMixin, Fitted):

@@ -10,13 +10,13 @@ from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from flatprop.arrays import Array
-from flatprop.description import Dense
+from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
+from flatprop.sklearn.fit_data import Samples
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
-from flatprop.sklearn.samples import Samples
+from flatprop.validation.arrays import Array
 
 
 @documented

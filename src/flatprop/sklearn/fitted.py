@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from flatprop.arrays import Array
-from flatprop.description import Dense, checked_loss
+from flatprop.model.layers import Dense, checked_loss
 from flatprop.network import Network
 from flatprop.sklearn import settings
+from flatprop.validation.arrays import Array
 
 
 class Fitted(BaseEstimator, ABC):

@@ -6,13 +6,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from flatprop.arrays import Array
-from flatprop.description import Dense
 from flatprop.formulas.losses import Poisson
+from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
+from flatprop.sklearn.fit_data import Samples
 from flatprop.sklearn.parameters import documented
-from flatprop.sklearn.samples import Samples
+from flatprop.validation.arrays import Array
 
 
 @documented

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from flatprop.callbacks import Epoch, checked_callbacks, wants_to_stop
-from flatprop.checks import is_finite
 from flatprop.network import Network
 from flatprop.sklearn import settings
+from flatprop.training.callbacks import Epoch, checked_callbacks, wants_to_stop
+from flatprop.validation.checks import is_finite
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks

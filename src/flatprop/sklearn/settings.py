@@ -5,12 +5,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from flatprop import checks
-from flatprop.callbacks import Checkpoint, checked_callbacks
-from flatprop.description import Dense
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
 from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from flatprop.model.layers import Dense
 from flatprop.solvers import LBFGS, SOLVERS, Solver
+from flatprop.training.callbacks import Checkpoint, checked_callbacks
+from flatprop.validation import checks
 
 LIKE_SCIKIT_LEARN = ("identity", "logistic", "tanh", "relu")
 """The hidden activations whose initial weights are drawn as scikit-learn does."""

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from flatprop.alerts import warn
-from flatprop.kernels.batches import Data
+from flatprop.kernels.network.entry_points import Data
 from flatprop.network import Network
-from flatprop.sklearn.samples import Task
+from flatprop.sklearn.fit_data import Task
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import DivergedError
+from flatprop.validation.alerts import warn
 
 
 class Penalised(Objective):

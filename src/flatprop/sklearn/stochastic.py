@@ -7,13 +7,13 @@ from typing import Any
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from flatprop.alerts import warn
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
-from flatprop.kernels.batches import Data
+from flatprop.kernels.network.entry_points import Data
+from flatprop.sklearn.fit_data import Task
 from flatprop.sklearn.reports import Reports
-from flatprop.sklearn.samples import Task
 from flatprop.training.trainer import Trainer
+from flatprop.validation.alerts import warn
 
 
 def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import checks
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
+from flatprop.validation import checks
 
 if TYPE_CHECKING:
     from flatprop.network import Network

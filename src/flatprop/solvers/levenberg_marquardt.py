@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flatprop import checks
-from flatprop.arrays import aligned_empty
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels import batches
-from flatprop.kernels.derivatives import jacobian_workspace_size
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.jacobians import jacobian_workspace_size
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
+from flatprop.validation import checks
+from flatprop.validation.arrays import aligned_empty
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -233,15 +233,15 @@ class NormalEquations:
         if self._relative:
             np.maximum(self._root_of_D, self._norms_of_columns(), out=self._root_of_D)
 
-    def _part(self, data: batches.Data) -> tuple[Vector, Vector]:
+    def _part(self, data: entry_points.Data) -> tuple[Vector, Vector]:
         """J, (rows · outputs, P), and r of some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
         layers, _, params = net._model
-        batches.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
+        entry_points.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
         prediction = self._predictions[:count].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)
-        batches.predict(layers, params, x, prediction, self._block, self._workspace)
+        entry_points.predict(layers, params, x, prediction, self._block, self._workspace)
         r = prediction.reshape(-1).astype(np.float64) - data.y
         J = J.reshape(count, -1)[:, self._objective.trained].astype(np.float64, copy=False)
         if data.weight.size:

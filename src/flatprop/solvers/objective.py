@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import calls
-from flatprop.arrays import aligned_empty
-from flatprop.kernels import batches
+from flatprop.evaluation import calls
+from flatprop.kernels.network import entry_points
+from flatprop.validation.arrays import aligned_empty
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -34,7 +34,7 @@ class Objective:
     """
 
     def __init__(
-        self, network: "Network", data: batches.Data, trainable: NDArray[np.int64]
+        self, network: "Network", data: entry_points.Data, trainable: NDArray[np.int64]
     ) -> None:
         self.network = network
         self.data = data
@@ -126,7 +126,7 @@ class Objective:
         x = self.data.x.reshape(self.data.rows, -1)
         return self.network.predict(x).astype(np.float64)
 
-    def parts(self, rows: int) -> Iterator[batches.Data]:
+    def parts(self, rows: int) -> Iterator[entry_points.Data]:
         """The samples, so many at a time."""
         for start in range(0, self.data.rows, rows):
             yield calls.rows_of(self.data, slice(start, min(start + rows, self.data.rows)))

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from flatprop import other_names
 from flatprop.solvers.objective import Objective
+from flatprop.validation import other_names
 
 if TYPE_CHECKING:
     from flatprop.network import Network

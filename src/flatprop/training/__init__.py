@@ -7,16 +7,16 @@ whole of the data (`solving`). What all have in common is in `base`.
 
 from typing import TYPE_CHECKING, Any
 
-from flatprop.alerts import DivergenceWarning
-from flatprop.history import History
+from flatprop.samples.in_parts import is_large
 from flatprop.solvers import Solver
-from flatprop.sources import is_large
-from flatprop.training.base import Training
 from flatprop.training.choice import optimizer_only, optimizer_or_solver
-from flatprop.training.descent import Descent
-from flatprop.training.solving import Solving
-from flatprop.training.streaming import Streaming
+from flatprop.training.history import History
+from flatprop.training.in_memory_run import Descent
+from flatprop.training.run import Training
+from flatprop.training.solver_run import Solving
+from flatprop.training.streamed_run import Streaming
 from flatprop.training.trainer import Trainer
+from flatprop.validation.alerts import DivergenceWarning
 
 if TYPE_CHECKING:
     from flatprop.network import Network

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop import files
-from flatprop.checks import is_finite
-from flatprop.files import PathOrName, required, size
-from flatprop.kernels import epochs as loop
-from flatprop.random_states import checked_generator
-from flatprop.tensor_file import TensorFile, shown
+from flatprop.export import files
+from flatprop.export.files import PathOrName, required, size
+from flatprop.export.random_states import checked_generator
+from flatprop.export.tensor_file import TensorFile, shown
+from flatprop.kernels.network import training_loop as loop
+from flatprop.validation.checks import is_finite
 
 if TYPE_CHECKING:
     from flatprop.network import Network

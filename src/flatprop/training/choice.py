@@ -1,8 +1,8 @@
 """Which optimizer or solver a caller means."""
 
-from flatprop import checks
 from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer
 from flatprop.solvers import SOLVERS, Solver
+from flatprop.validation import checks
 
 
 def optimizer_or_solver(given: object) -> Optimizer | Solver:

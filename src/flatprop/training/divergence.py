@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop import calls, checks
-from flatprop.arrays import read_only
-from flatprop.kernels import batches
+from flatprop.evaluation import calls
+from flatprop.kernels.network import entry_points
+from flatprop.validation import checks
+from flatprop.validation.arrays import read_only
 
 if TYPE_CHECKING:
     from flatprop.formulas.optimizers import Optimizer
@@ -42,7 +43,7 @@ def cause_in_samples(network: "Network", data: Any, of: str = "") -> tuple[str, 
     `of` is put behind what is named: " of the validation data". Samples that are not in memory
     are not looked at.
     """
-    if not isinstance(data, batches.Data):
+    if not isinstance(data, entry_points.Data):
         return "", ""
     few = _extremes(data)
     one = np.ones((), network.dtype)
@@ -142,7 +143,7 @@ def of_validation(
         cause, advice = _cause_in_outputs(network, validation)
     if cause:
         return f"{told}; {cause}", advice
-    if not isinstance(data, batches.Data) or not isinstance(validation, batches.Data):
+    if not isinstance(data, entry_points.Data) or not isinstance(validation, entry_points.Data):
         return told, f"validation data scaled as the training data are, {steps}"
     here, there = (float(np.abs(d.x).max()) for d in (data, validation))
     told += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
@@ -163,7 +164,7 @@ def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
     """Whether a loss that takes the logarithm of the outputs meets some that are not positive."""
     last = network.dense[-1]
     logarithm = network.loss_function.domain == "non-negative"
-    if not logarithm or last.activation in POSITIVE or not isinstance(data, batches.Data):
+    if not logarithm or last.activation in POSITIVE or not isinstance(data, entry_points.Data):
         return "", ""
     with np.errstate(all="ignore"):
         outputs = network.predict(data.x.reshape(data.rows, -1))
@@ -179,7 +180,7 @@ def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
 
 def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
     """The same for inputs that are too large for parameters of a common size."""
-    if not isinstance(data, batches.Data):
+    if not isinstance(data, entry_points.Data):
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
     few = min(FEW, data.rows)
@@ -197,7 +198,7 @@ def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
     )
 
 
-def _extremes(data: batches.Data) -> batches.Data:
+def _extremes(data: entry_points.Data) -> entry_points.Data:
     """The few samples with the largest targets, weights, and products of both."""
     rows = data.rows
     targets = np.abs(data.y.reshape(rows, -1)).max(axis=1).astype(np.float64)
@@ -211,16 +212,16 @@ def _extremes(data: batches.Data) -> batches.Data:
     return _rows(data, chosen)
 
 
-def _rows(data: batches.Data, chosen: Any) -> batches.Data:
+def _rows(data: entry_points.Data, chosen: Any) -> entry_points.Data:
     """Some of the samples, a copy."""
 
     def some(flat: Any) -> Any:
         return read_only(flat.reshape(data.rows, -1)[chosen].reshape(-1)) if flat.size else flat
 
-    return batches.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
+    return entry_points.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
 
 
-def _is_finite(network: "Network", data: batches.Data) -> bool:
+def _is_finite(network: "Network", data: entry_points.Data) -> bool:
     """Whether loss and gradient are."""
     gradient = np.empty_like(network.params)
     scale = network.scale(data)
@@ -229,14 +230,14 @@ def _is_finite(network: "Network", data: batches.Data) -> bool:
 
 
 def _largest_input(data: Any) -> str:
-    if not isinstance(data, batches.Data):
+    if not isinstance(data, entry_points.Data):
         return ""
     return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
 
 
 def _largest(data: Any) -> dict[str, float]:
     """What inputs and targets reach."""
-    if not isinstance(data, batches.Data):
+    if not isinstance(data, entry_points.Data):
         return {}
     given = {"inputs": data.x, "targets": data.y}
     return {name: float(np.abs(values).max()) for name, values in given.items()}

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from flatprop import frames
-from flatprop.alerts import ResolutionWarning, warn
-from flatprop.arrays import Array
-from flatprop.kernels import batches
-from flatprop.sources import Source
+from flatprop.kernels.network import entry_points
+from flatprop.samples.in_parts import Source
+from flatprop.validation import frames
+from flatprop.validation.alerts import ResolutionWarning, warn
+from flatprop.validation.arrays import Array
 
 VALUES = 500
 """A column is told of where fewer values than this fit between its least and its largest."""
@@ -61,7 +61,7 @@ def is_narrow(low: Array, high: Array, eps: float) -> Any:
 
 def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = None) -> None:
     """Warn of such columns of X, as the user gave it, and of `data`, as the network takes it."""
-    if not isinstance(data, batches.Data):
+    if not isinstance(data, entry_points.Data):
         return
     x = data.x.reshape(data.rows, inputs)
     if _are_far_apart(x[0], x[-1], float(np.finfo(dtype).eps)):
@@ -155,7 +155,7 @@ class Watched:
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[batches.Data]:
+    ) -> Iterator[entry_points.Data]:
         """Those of the source."""
         for part in self._source.parts(batch_size, rng):
             self._watch.see(part.x.reshape(part.rows, -1))

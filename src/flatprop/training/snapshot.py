@@ -2,8 +2,8 @@
 
 import time
 
-from flatprop.arrays import Array
-from flatprop.checks import is_finite
+from flatprop.validation.arrays import Array
+from flatprop.validation.checks import is_finite
 
 SNAPSHOT_SECONDS = 0.05
 """How old the parameters should be that a divergence falls back on ..."""

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop import checks, other_names
-from flatprop.alerts import DivergenceWarning, warn
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
-from flatprop.kernels import batches
-from flatprop.kernels import epochs as loop
-from flatprop.sources import Source
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network import training_loop as loop
+from flatprop.samples.in_parts import Source
 from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
+from flatprop.training.optimizer_words import optimizer_words
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.updates import Updates
+from flatprop.training.stepper import Updates
+from flatprop.validation import checks, other_names
+from flatprop.validation.alerts import DivergenceWarning, warn
 
 if TYPE_CHECKING:
     from flatprop.network import Network
@@ -76,7 +77,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     _next_look = 0.0
     """When it is looked at again."""
 
-    @other_names.suggests(other_names.TRAINER)
+    @other_names.suggests(other_names.TRAINER, optimizer_words)
     def __init__(
         self,
         network: "Network",
@@ -240,7 +241,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def go_through(
         self,
-        data: batches.Data | Source,
+        data: entry_points.Data | Source,
         batch_size: int | None = None,
         shuffle: bool = False,
         safe: Snapshot | None = None,
@@ -255,14 +256,14 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _go_through(
         self,
-        data: batches.Data | Source,
+        data: entry_points.Data | Source,
         batch_size: int | None,
         shuffle: bool,
         safe: Snapshot | None,
     ) -> float:
         params, progress = self.network._model.params, self._progress
-        if isinstance(data, batches.Data):
-            parts: Iterable[batches.Data] = (data,)
+        if isinstance(data, entry_points.Data):
+            parts: Iterable[entry_points.Data] = (data,)
         else:
             parts = data.parts(batch_size, self.rng if shuffle else None)
         rates = np.array([self._rate])
@@ -276,7 +277,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         return float(progress.losses[0]) if finite and not fell_back else math.nan
 
     def epochs(
-        self, data: batches.Data, first: int, stop: int, batch_size: int, shuffle: bool
+        self, data: entry_points.Data, first: int, stop: int, batch_size: int, shuffle: bool
     ) -> Iterator[float]:
         """Epochs `first` to `stop` of a training, without Python between them; the loss of each.
 
@@ -309,7 +310,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _train_on(
         self,
-        data: batches.Data,
+        data: entry_points.Data,
         batch_size: int | None,
         shuffle: bool,
         rates: Any,
@@ -326,7 +327,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _plan(
         self,
-        data: batches.Data,
+        data: entry_points.Data,
         batch_size: int | None,
         shuffle: bool,
         rates: Any,

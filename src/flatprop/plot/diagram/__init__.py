@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from flatprop import checks
-from flatprop.explain import Trace
+from flatprop.evaluation.trace import Trace
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
 from flatprop.plot.diagram.plan import Plan
+from flatprop.validation import checks
 
 MOST_SAMPLES = 4
 

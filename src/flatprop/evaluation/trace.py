@@ -1,0 +1,292 @@
+"""One backpropagation laid open, and the check of a gradient by finite differences."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flatprop.evaluation import calls
+from flatprop.formulas.losses import Own
+from flatprop.kernels.network import entry_points
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One layer's part in a backpropagation of n samples.
+
+    Attributes
+    ----------
+    x : ndarray
+        (n, inputs), what the layer is given.
+    W, b : ndarray
+        (inputs, units) and (units,), its parameters.
+    z, a : ndarray
+        (n, units): z = x W + b and a = f(z).
+    da_dz : ndarray or None
+        (n, units), f'(z); None for softmax, whose outputs depend on all z of a row.
+    dL_da, dL_dz : ndarray
+        (n, units), the gradient of the loss with respect to a and z.
+    dL_dW, dL_db : ndarray
+        (inputs, units) and (units,): xᵀ ∂L/∂z, and the sum of ∂L/∂z over samples.
+    """
+
+    activation: str
+    x: Array
+    W: Array
+    b: Array
+    z: Array
+    a: Array
+    da_dz: Array | None
+    dL_da: Array
+    dL_dz: Array
+    dL_dW: Array
+    dL_db: Array
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every quantity of one backpropagation; print it to read it in order.
+
+    Attributes
+    ----------
+    loss : float
+        The loss of these samples.
+    layers : list of LayerTrace
+        The layers in order.
+    y : ndarray
+        The targets, (n, outputs).
+    loss_name, definition : str
+        Which loss it is, and how its docstring defines it.
+    """
+
+    loss: float
+    layers: list[LayerTrace]
+    y: Array
+    loss_name: str
+    definition: str
+
+    def __str__(self) -> str:
+        samples = self.y.shape[0]
+        lines = [
+            f"One backpropagation: {_many(len(self.layers), 'layer')}, "
+            f"{_many(samples, 'sample')}, one row each",
+            "",
+            "FORWARD",
+        ]
+        for number, layer in enumerate(self.layers, start=1):
+            inputs, units = layer.W.shape
+            lines += [
+                "",
+                f"layer {number}: {_many(inputs, 'input')} -> "
+                f"{_many(units, 'unit')}, {layer.activation}",
+                *_quantity(
+                    "x", "the inputs" if number == 1 else f"a of layer {number - 1}", layer.x
+                ),
+                *_quantity("W", "weights", layer.W),
+                *_quantity("b", "biases", layer.b),
+                *_quantity("z", "x W + b", layer.z),
+                *_quantity("a", f"{layer.activation}(z)", layer.a),
+            ]
+        lines += [
+            "",
+            f"loss: {self.loss_name}",
+            *_quantity("ŷ", f"a of layer {len(self.layers)}", self.layers[-1].a),
+            *_quantity("y", "the targets", self.y),
+            *_quantity("L", self.definition, np.array(self.loss)),
+            "",
+            "BACKWARD, by the chain rule",
+        ]
+        for number in range(len(self.layers), 0, -1):
+            layer = self.layers[number - 1]
+            last = number == len(self.layers)
+            source = "slope of the loss" if last else f"∂L/∂z Wᵀ of layer {number + 1}"
+            slope = (
+                []
+                if layer.da_dz is None
+                else _quantity("∂a/∂z", f"slope of {layer.activation} at z", layer.da_dz)
+            )
+            chain = "∂L/∂a · ∂a/∂z" if layer.da_dz is not None else "a (∂L/∂a - Σ a ∂L/∂a)"
+            lines += [
+                "",
+                f"layer {number}",
+                *_quantity("∂L/∂a", source, layer.dL_da),
+                *slope,
+                *_quantity("∂L/∂z", chain, layer.dL_dz),
+                *_quantity("∂L/∂W", "xᵀ ∂L/∂z", layer.dL_dW),
+                *_quantity("∂L/∂b", "∂L/∂z, summed over samples", layer.dL_db),
+            ]
+        return "\n".join(lines)
+
+
+def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
+    """Every quantity of one backpropagation.
+
+    Parameters
+    ----------
+    network
+        The network.
+    X, y
+        As for `Network.loss`.
+
+    Returns
+    -------
+    Trace
+        The loss, and for every layer z, a, ∂L/∂a, ∂L/∂z, ∂L/∂W and ∂L/∂b.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `Network.loss`.
+    """
+    data = network.data(X, y)
+    loss, gradient = network.loss_and_gradient(X, y)
+    layers: list[LayerTrace] = []
+    x = data.x.reshape(data.rows, network.inputs)
+    forward = []
+    for layer, record, W, b in zip(
+        network.dense, network.layers, network.weights, network.biases, strict=True
+    ):
+        with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
+            z = _product(network, x, W) + b
+        a, slope = np.copy(z), np.empty_like(z)
+        for part in calls.parts(network, data.rows, network.block_rows, calls.PREDICT):
+            entry_points.activation(record["activation"], record["function"], a[part], slope[part])
+        forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
+        x = a
+
+    target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
+    if network.loss_function.domain == "classes" and np.ndim(y) == 1:
+        target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
+    dL_da = _slope_of_loss(network, forward[-1][5], target)
+    for number in range(len(forward) - 1, -1, -1):
+        activation, x, W, b, z, a, slope = forward[number]
+        record = network.layers[number]
+        start, middle = int(record["weights"]), int(record["biases"])
+        dL_dW = gradient[start:middle].reshape(W.shape).copy()
+        dL_db = gradient[middle : middle + b.size].copy()
+        if number == len(forward) - 1 and network.loss_function.activation is not None:
+            # as training does: no division by a ŷ that has underflowed
+            mass = target.sum(axis=1, keepdims=True) if activation == "softmax" else 1.0
+            dL_dz = (a * mass - target) * network.loss_function.scale(network.outputs, data.rows)
+        elif activation == "softmax":
+            dL_dz = a * (dL_da - (a * dL_da).sum(axis=1, keepdims=True))
+        else:
+            dL_dz = dL_da * slope
+        shown = None if activation == "softmax" else slope
+        layers.insert(0, LayerTrace(activation, x, W, b, z, a, shown, dL_da, dL_dz, dL_dW, dL_db))
+        dL_da = _product(network, dL_dz, W.T)
+    function = network.loss_function
+    source = function.function if isinstance(function, Own) else type(function)
+    definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    definition = definition or function.name
+    return Trace(loss, layers, target, function.name, definition)
+
+
+def _product(network: "Network", x: Array, W: Array) -> Array:
+    """x W, by some rows at a time: Ctrl-C waits for NumPy too."""
+    out = np.empty((len(x), W.shape[1]), x.dtype)
+    for part in calls.parts(network, len(x), network.block_rows, calls.PREDICT):
+        np.matmul(x[part], W, out=out[part])
+    return out
+
+
+def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:
+    """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
+    function = network.loss_function
+    scale = function.scale(network.outputs, len(y))
+    if function.name == "binary_cross_entropy":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ones = np.where(y > 0, -y / prediction, 0)
+            zeros = np.where(y < 1, (1 - y) / (1 - prediction), 0)
+        return np.asarray((ones + zeros) * scale, prediction.dtype)
+    slope = np.empty_like(prediction)
+    entry_points.slope_of_loss(
+        network.objectives, scale, prediction, y, np.ones_like(prediction), slope
+    )
+    return slope
+
+
+def check_gradients(
+    network: "Network",
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Compare `loss_and_gradient` with central finite differences.
+
+    Every parameter is moved by ±h and ±2h, and the derivative taken as
+    (8 (L(+h) - L(-h)) - (L(+2h) - L(-2h))) / 12h (Fornberg 1988), in float64
+    whatever the dtype of the network.
+
+    Parameters
+    ----------
+    network
+        The network; it is not changed.
+    X, y, sample_weight
+        As for `Network.loss`.
+
+    Returns
+    -------
+    float
+        The largest relative error, |g - d| / max(|g|, |d|, s), where s is a
+        thousandth of the largest |g|: differences cannot resolve less. Where a
+        kink of relu, mae or the like lies within the step, the smaller of two
+        steps counts. NaN where the loss or a gradient is not finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `Network.loss`.
+    """
+    _, gradient = network.loss_and_gradient(X, y, sample_weight)
+    double = type(network)(network.inputs, network.dense, network.loss_function, "float64", rng=0)
+    double.params = network.params
+    data = double.data(np.asarray(X, network.dtype), np.asarray(y, network.dtype), sample_weight)
+    block = double.block(data)
+    params = double.params
+
+    def loss_at(place: int, value: float) -> float:
+        params[place] = value
+        return double.loss_of(data, block)
+
+    exact = gradient.astype(np.float64)
+    floor = max(1e-3 * float(np.abs(exact).max()), 1e-300)
+    worst = 0.0
+    for place, slope in enumerate(exact):
+        middle = float(params[place])
+        errors = []
+        for step in (1e-3, 1e-5):
+            h = step * max(1.0, abs(middle))
+            near = loss_at(place, middle + h) - loss_at(place, middle - h)
+            far = loss_at(place, middle + 2 * h) - loss_at(place, middle - 2 * h)
+            difference = (8 * near - far) / (12 * h)
+            scale = max(abs(slope), abs(difference), floor)
+            errors.append(abs(slope - difference) / scale)
+        params[place] = middle
+        if not math.isfinite(min(errors)):
+            return math.nan
+        worst = max(worst, min(errors))
+    return worst
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _quantity(symbol: str, meaning: str, value: Array) -> list[str]:
+    """One quantity, its numbers beside it or below it."""
+    text = np.array2string(
+        np.asarray(value), precision=6, suppress_small=True, threshold=60, max_line_width=76
+    )
+    label = f"  {symbol:<6}= {meaning}"
+    lines = text.split("\n")
+    if len(lines) == 1 and len(label) + len(text) < 78:
+        return [f"{label:<37} = {text}"]
+    return [label, *(f"      {line}" for line in lines)]

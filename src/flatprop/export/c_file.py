@@ -1,0 +1,355 @@
+"""A network as one file of C99, for firmware and simulation codes.
+
+The activations come from `formulas.activations` by way of `formulas.c_source`;
+what is written here is what stands around them.
+"""
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flatprop.export.c_names import checked_name
+from flatprop.export.writing import write_together
+from flatprop.model.layers import Dense
+from flatprop.network import Network
+from flatprop.numbers.c_source import (
+    CNumber,
+    c_type,
+    function_name,
+    hexadecimal,
+    literal,
+    statements,
+)
+from flatprop.validation import checks
+from flatprop.validation.arrays import Array
+
+
+def to_c(
+    network: Network,
+    path: str | PathLike[str],
+    name: str | None = None,
+    test: ArrayLike | None = None,
+    header: bool = False,
+) -> None:
+    """Write a network as C; see `Network.to_c`."""
+    name = checked_name(name, path)
+    beside = _header_beside(path) if header else None
+    checks.finite("params", network.params)
+    parts = [
+        _head(network, name),
+        _declarations(network, name),
+        *_parameters(network, name),
+        *_functions(network, name),
+        _network(network, name),
+    ]
+    if test is not None:
+        parts.append(_test(network, name, test))
+    source = "\n".join(parts).encode("ascii")
+    contents = {path: source}
+    if beside is not None:
+        contents[beside] = _header(network, name).encode("ascii")
+    write_together(contents)
+
+
+# ---- the parts of the file
+
+
+def _head(network: Network, name: str) -> str:
+    import flatprop
+
+    buffers = _buffers(network)
+    stack = sum(buffers) * network.dtype.itemsize
+    taken = " + ".join(map(str, buffers)) or "no"
+    return f"""\
+/* A neural network, written by flatprop {flatprop.__version__}.
+ *
+ *     {_layers(network)}
+ *     {network.params.size} parameters, {network.dtype.name}
+ *
+ * {name}(x, out) computes one row: x holds {name.upper()}_INPUTS numbers, out gets
+ * {name.upper()}_OUTPUTS. {name}_batch computes rows that lie one after the other.
+ * x and out must not overlap. Inputs are taken as the network was trained on them;
+ * one that is NaN gives outputs that are NaN.
+ *
+ * Compile with    cc -std=c99 -O2 -c, or as C++17; link with -lm.
+ * Needs           <math.h>; nothing is allocated.
+ * Threads         any number at once: there are no variables but on the stack.
+ * Stack           {stack} bytes for {taken} numbers between the layers, and the calls.
+ * Constants       {network.params.nbytes} bytes, exact in hexadecimal.
+ */
+#include <math.h>
+"""
+
+
+def _declarations(network: Network, name: str) -> str:
+    """What the header has and the file repeats, so that each does without the other."""
+    kind, upper = c_type(network.dtype), name.upper()
+    return f"""\
+#ifndef FLATPROP_{upper}_H
+#define FLATPROP_{upper}_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* How many numbers one row has: of x, and of out. */
+enum {{ {upper}_INPUTS = {network.inputs}, {upper}_OUTPUTS = {network.outputs} }};
+
+/* One row: out gets the outputs for x. They must not overlap. */
+void {name}(const {kind} *x, {kind} *out);
+
+/* So many rows, one after the other, in x and in out. */
+void {name}_batch(size_t rows, const {kind} *x, {kind} *out);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def _header(network: Network, name: str) -> str:
+    import flatprop
+
+    return f"""\
+/* Declarations of a neural network, written by flatprop {flatprop.__version__}.
+ *
+ *     {_layers(network)}
+ *     {network.params.size} parameters, {network.dtype.name}
+ *
+ * Inputs are taken as the network was trained on them; one that is NaN gives outputs that
+ * are NaN. Nothing is allocated, and any number of threads may call at once.
+ */
+{_declarations(network, name)}"""
+
+
+def _header_beside(path: str | PathLike[str]) -> Path:
+    """Where the header goes; an error if it cannot."""
+    target = Path(path).resolve()  # of a link, the file behind it
+    if target.suffix.lower() == ".h":
+        raise ValueError(
+            f"{str(path)!r} ends as a header does, which is to be written beside it; "
+            f"pass a path such as {str(Path(path).with_suffix('.c'))!r}"
+        )
+    beside = Path(path).absolute().with_suffix(".h").resolve()
+    if beside.is_dir():
+        raise IsADirectoryError(f"{beside}: there is a folder where the header is to be")
+    return beside
+
+
+def _layers(network: Network) -> str:
+    layers = (f"{layer.units} {_comment(layer.name)}" for layer in network.dense)
+    return f"{network.inputs} inputs -> {' -> '.join(layers)}"
+
+
+def _comment(text: str) -> str:
+    """A function's name, of which nothing ends a comment or is more than ASCII."""
+    return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
+
+
+def _parameters(network: Network, name: str) -> list[str]:
+    parts = []
+    for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
+        inputs, units = W.shape
+        parts.append(
+            f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
+            + _array(f"{name}_W{number}", W)
+            + _array(f"{name}_b{number}", b[None, :])
+        )
+    return parts
+
+
+def _array(name: str, matrix: Array) -> str:
+    """A constant array; every row begins a line."""
+    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
+    lines = []
+    for row in matrix.tolist():
+        numbers = [hexadecimal(number) + suffix for number in row]
+        for start in range(0, len(numbers), in_a_line):
+            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
+    body = "\n".join(lines)
+    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"
+
+
+def _functions(network: Network, name: str) -> list[str]:
+    """What the layers call."""
+    kind = c_type(network.dtype)
+    parts = [
+        f"""\
+/* z = x W + b */
+static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t units,
+    const {kind} *x, {kind} *z)
+{{
+    for (size_t j = 0; j < units; j++)
+        z[j] = b[j];
+    for (size_t i = 0; i < inputs; i++) {{
+        const {kind} xi = x[i];
+        for (size_t j = 0; j < units; j++)
+            z[j] += xi * W[j];
+        W += units;
+    }}
+}}
+"""
+    ]
+    written = {"identity"}
+    for number, (layer, suffix) in enumerate(zip(network.dense, _suffixes(network), strict=True)):
+        if suffix in written:
+            continue
+        written.add(suffix)
+        if suffix == "softmax":
+            parts.append(_softmax(f"{name}_softmax", network.dtype))
+        else:
+            text = _elementwise(layer, number, network.dtype)
+            whose = (
+                f"/* the user's {_comment(layer.name)} */\n" if callable(layer.activation) else ""
+            )
+            parts.append(f"{whose}static {kind} {name}_{suffix}({kind} z)\n{{\n{text}\n}}\n")
+    return parts
+
+
+def _suffixes(network: Network) -> list[str]:
+    """What each layer's activation is called; "own1", "own2" where it is the user's."""
+    own: dict[Any, str] = {}
+    return [
+        own.setdefault(layer.activation, f"own{len(own) + 1}")
+        if callable(layer.activation)
+        else layer.activation
+        for layer in network.dense
+    ]
+
+
+def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
+    """The body of an activation, from its formula."""
+    from flatprop.numbers.translated import written
+
+    a = written("to_c", layer, number, CNumber(dtype, "z"))
+    return "\n".join(f"    {statement}" for statement in statements(a))
+
+
+def _softmax(function: str, dtype: np.dtype[Any]) -> str:
+    kind = c_type(dtype)
+    return f"""\
+/* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
+static void {function}({kind} *z, size_t units)
+{{
+    {kind} largest = z[0], total = 0;
+    for (size_t j = 1; j < units; j++)
+        if (z[j] > largest)
+            largest = z[j];
+    for (size_t j = 0; j < units; j++) {{
+        z[j] = {function_name("exp", dtype)}(z[j] - largest);
+        total += z[j];
+    }}
+    for (size_t j = 0; j < units; j++)
+        z[j] /= total;
+}}
+"""
+
+
+def _buffers(network: Network) -> list[int]:
+    """The sizes of the two buffers that layers write to in turn, the last one excepted."""
+    hidden = [layer.units for layer in network.dense[:-1]]
+    return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
+
+
+def _network(network: Network, name: str) -> str:
+    kind = c_type(network.dtype)
+    buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
+    lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
+    source = "x"
+    suffixes = _suffixes(network)
+    for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
+        last = number == len(network.dense)
+        z = "out" if last else "uv"[(number - 1) % 2]
+        record = network.layers[number - 1]
+        sizes = f"{record['inputs']}, {record['units']}"
+        lines.append(
+            f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
+        )
+        function = f"{name}_{suffix}"
+        if suffix == "softmax":
+            lines.append(f"    {function}({z}, {layer.units});")
+        elif suffix != "identity":
+            lines.append(f"    for (size_t j = 0; j < {layer.units}; j++)")
+            lines.append(f"        {z}[j] = {function}({z}[j]);")
+        source = z
+    body = "\n".join(lines)
+    upper = name.upper()
+    return f"""\
+void {name}(const {kind} *x, {kind} *out)
+{{
+{body}
+}}
+
+void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
+{{
+    for (size_t i = 0; i < rows; i++)
+        {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
+}}
+"""
+
+
+def _test(network: Network, name: str, test: ArrayLike) -> str:
+    """A program that compares what the compiled network computes with `predict`."""
+    from flatprop.export.c_self_test import bounds
+
+    try:
+        x = checks.inputs(test, network.inputs, network.dtype)
+        expected = network.predict(x)
+        checks.finite("predict(X)", expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from None
+    kind, upper = c_type(network.dtype), name.upper()
+    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
+    return f"""\
+#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
+#include <stdio.h>
+
+{_array(f"{name}_test_x", x)}
+{_array(f"{name}_test_expected", expected)}
+/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
+   each half a unit of the last place, by the slopes of the layers behind */
+{_array(f"{name}_test_bound", bounds(network, x, expected))}
+int main(void)
+{{
+    {kind} largest = 0;
+    int wrong = 0;
+    for (size_t i = 0; i < {len(x)}; i++) {{
+        {kind} out[{upper}_OUTPUTS];
+        {name}({name}_test_x + i * {upper}_INPUTS, out);
+        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
+            const size_t k = i * {upper}_OUTPUTS + j;
+            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
+            const {kind} part = error / {name}_test_bound[k];
+            if (!(part <= {one})) /* as it is for NaN */
+                wrong++;
+            if (part > largest)
+                largest = part;
+        }}
+    }}
+{_as_double("shown", "largest", network.dtype)}
+    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
+        shown, wrong);
+    return wrong > 0;
+}}
+#endif
+"""
+
+
+def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
+    """A constant of the same value: for `printf`, without a warning in either language."""
+    if dtype == np.float64:
+        return f"    const double {name} = {variable};"
+    return f"""\
+#ifdef __cplusplus
+    const double {name} = static_cast<double>({variable});
+#else
+    const double {name} = (double){variable};
+#endif"""

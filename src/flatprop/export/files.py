@@ -1,0 +1,303 @@
+"""Networks as files: safetensors, described by JSON in the header.
+
+No pickle: reading a file runs nothing. Parameters come back bit for bit. A file may come from
+anywhere, so whatever it says is checked before anything is made of it.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.export.random_states import checked_generator, plain_state
+from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown
+from flatprop.export.writing import write_in_one_step
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
+from flatprop.model.layers import Dense
+from flatprop.validation import checks
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+FORMAT = "flatprop 1"
+PathOrName: TypeAlias = str | PathLike[str]
+Json: TypeAlias = dict[str, Any]
+
+
+def save(network: "Network", path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
+    """Write a network to one file.
+
+    Parameters
+    ----------
+    network
+        What to write: the description, the parameters and the random state. Of a bit generator
+        that NumPy does not come with no state is written.
+    path
+        Where to; an existing file is replaced in one step.
+    extra
+        Anything JSON can hold, kept beside the description under "extra".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `extra` is no JSON, or too much of it for a header.
+    OSError
+        If the file cannot be written.
+    """
+    write(path, {"params": network.params}, described(network) | {"extra": extra})
+
+
+def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> "Network":
+    """Read a network that `Network.save` or `fp.Checkpoint` wrote.
+
+    Parameters
+    ----------
+    path
+        The file. It may come from anywhere: nothing in it is run, and everything that it says is
+        checked.
+    functions
+        Your own activations and loss, by name, for a network that was made with such;
+        the file holds their names only.
+
+    Returns
+    -------
+    Network
+        With exactly the parameters and the random state that were saved.
+
+    Raises
+    ------
+    OSError
+        If there is no such file (`FileNotFoundError`), or it cannot be read.
+    ValueError
+        If it is not a flatprop file, is damaged, contradicts itself, or needs a function
+        that was not given.
+    """
+    return load_with_extra(path, functions)[0]
+
+
+def load_with_extra(
+    path: PathOrName, functions: Mapping[str, Any] | None = None
+) -> "tuple[Network, Any]":
+    """The same, and what was saved beside the network under `extra`; None if nothing was."""
+    from flatprop.network import Network
+
+    if functions is not None and not isinstance(functions, Mapping):
+        raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
+    with TensorFile(path) as file:
+        said = read_description(file, path)
+        try:
+            saved = Description.of(said)
+            layers, loss = saved.layers(functions or {}), saved.loss(functions or {})
+            rng = checked_generator(said.get("rng"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} does not describe a network that can be built: {error}"
+            ) from None
+        if "params" not in file:
+            raise ValueError(f"{path} is damaged: it holds no parameters")
+        params = file.tensor("params", saved.dtype, (saved.parameters,))
+    try:
+        network = Network.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} contradicts itself: {error}") from None
+    return network, said.get("extra")
+
+
+# ---- the description
+
+
+def described(network: "Network") -> Json:
+    """What the header says of a network."""
+    loss = network.loss_function
+    own_functions(network)  # which must have names of their own
+    return {
+        "format": FORMAT,
+        "inputs": network.inputs,
+        "layers": [
+            [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
+            for layer in network.dense
+        ],
+        "loss": {"own": loss.name, "reduction": loss.reduction}
+        if isinstance(loss, Own)
+        else {"name": loss.name, **asdict(loss)},
+        "dtype": network.dtype.name,
+        "rng": plain_state(network.rng),
+        "extra": None,
+    }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a header says of a network; every field was checked, none of it is made yet."""
+
+    inputs: int
+    units: tuple[int, ...]
+    activations: tuple[Any, ...]
+    """A name each, or {"own": name}."""
+    loss_fields: Json
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, said: Json) -> "Description":
+        """From the JSON that `described` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        inputs = size("inputs", required(said, "inputs"))
+        given, units, activations = required(said, "layers"), [], []
+        if not isinstance(given, list) or not given:
+            raise ValueError(f"layers must be a list of layers, got {shown(given)}")
+        for number, layer in enumerate(given):
+            if not isinstance(layer, list) or len(layer) != 2:
+                raise ValueError(f"layers[{number}] must be [units, activation]")
+            units.append(size(f"layers[{number}]", layer[0]))
+            activations.append(_activation(number, layer[1], last=number == len(given) - 1))
+        dtype = required(said, "dtype")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
+        loss = required(said, "loss")
+        _check_loss(loss)
+        return cls(inputs, tuple(units), tuple(activations), loss, np.dtype(dtype))
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters such a network has."""
+        pairs = zip((self.inputs, *self.units), self.units, strict=False)
+        return sum((inputs + 1) * units for inputs, units in pairs)
+
+    def layers(self, functions: Mapping[str, Any]) -> list[Dense]:
+        """The layers, with the user's own functions out of these."""
+        made: dict[Any, Dense] = {}  # of a thousand layers most are the same
+        layers = []
+        for units, entry in zip(self.units, self.activations, strict=True):
+            name = entry["own"] if isinstance(entry, dict) else entry
+            key = units, name, isinstance(entry, dict)
+            if key not in made:
+                made[key] = Dense(units, _function(name, functions) if key[2] else name)
+            layers.append(made[key])
+        return layers
+
+    def loss(self, functions: Mapping[str, Any]) -> Loss:
+        """The loss, likewise."""
+        loss = dict(self.loss_fields)
+        if "own" in loss:
+            return Own(_function(loss["own"], functions), reduction=loss["reduction"])
+        return LOSSES[loss.pop("name")](**loss)
+
+
+def required(said: Any, name: str) -> Any:
+    """A field that has to be there."""
+    if not isinstance(said, dict) or name not in said:
+        raise ValueError(f"{name!r} is missing")
+    return said[name]
+
+
+def size(what: str, value: Any, least: int = 1) -> int:
+    """A whole number that 64 bits hold."""
+    if type(value) is not int:
+        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
+    if not least <= value < 2**48:
+        raise ValueError(f"{what} must be at least {least} and below 2^48, got {shown(value)}")
+    return value
+
+
+def _activation(number: int, entry: Any, last: bool) -> Any:
+    if isinstance(entry, dict):
+        if entry.keys() != {"own"} or not isinstance(entry["own"], str):
+            raise ValueError(f"layers[{number}] has an activation without a name")
+        return entry
+    if not isinstance(entry, str):
+        raise ValueError(f"layers[{number}]: activation must be a name, got {shown(entry)}")
+    checks.choice("activation", entry, ACTIVATIONS)
+    if entry == "softmax" and not last:
+        raise ValueError(f"layers[{number}] is a softmax, which only the last layer can be")
+    return entry
+
+
+def _check_loss(loss: Any) -> None:
+    if isinstance(loss, dict) and "own" in loss:
+        named = loss.keys() == {"own", "reduction"} and isinstance(loss["own"], str)
+        if not named or loss["reduction"] not in REDUCTIONS:
+            raise ValueError(f"the loss is no own function: {shown(loss)}")
+        return
+    name = loss.get("name") if isinstance(loss, dict) else None
+    if not isinstance(name, str):
+        raise ValueError(f"the loss must have a name, got {shown(loss)}")
+    kind: Any = LOSSES[checks.choice("loss", name, LOSSES)]
+    expected = {f.name for f in fields(kind)} if hasattr(kind, "__dataclass_fields__") else set()
+    if loss.keys() != {"name", *expected}:
+        raise ValueError(f"the loss {name!r} does not have the fields {shown(sorted(loss))}")
+    for key in expected:
+        if type(loss[key]) not in (int, float) or not abs(loss[key]) <= 1e300:
+            raise ValueError(
+                f"{key} of the loss {name!r} must be a number, got {shown(loss[key])}"
+            )
+
+
+def _function(name: str, functions: Mapping[str, Any]) -> Any:
+    if name not in functions:
+        yours = name if name.isidentifier() and len(name) < 60 else "..."
+        raise ValueError(
+            f"it was made with your own function {shown(name)}, of which it holds the name only; "
+            f'read it with fp.load(path, functions={{"{yours}": {yours}}})'
+        )
+    return functions[name]
+
+
+def own_functions(network: "Network") -> dict[str, Callable[..., Any]]:
+    """The user's own functions in a network, by name."""
+    given: list[Any] = [layer.activation for layer in network.dense]
+    if isinstance(network.loss_function, Own):
+        given.append(network.loss_function.function)
+    functions: dict[str, Any] = {}
+    for function in filter(callable, given):
+        if functions.setdefault(function.__name__, function) is not function:
+            raise ValueError(
+                f"two of the network's own functions are called {function.__name__!r}, and a file "
+                "holds nothing but their names; give one of them another"
+            )
+    return functions
+
+
+# ---- the file
+
+
+def write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Json) -> None:
+    """Write tensors and a description in one step."""
+    from safetensors.numpy import save as serialise
+
+    try:
+        text = json.dumps(description)
+        parsed(text)
+        if len(json.dumps(text)) > MOST_HEADER_BYTES - 2**16:  # which the tensors may take
+            raise ValueError(f"it takes {len(text):,} characters")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"what is saved beside the parameters is too much for a header: {error}"
+        ) from None
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_in_one_step(path, serialise(arrays, metadata={"flatprop": text}))
+
+
+def read_description(file: TensorFile, path: PathOrName) -> Json:
+    """What flatprop wrote into the header; a table whose format is known, and no more checked."""
+    if "flatprop" not in file.metadata:
+        raise ValueError(f"{path} is a safetensors file, but flatprop did not write it")
+    try:
+        description = parsed(file.metadata["flatprop"])
+    except ValueError as error:
+        raise ValueError(f"the description in {path} is damaged: {error}") from None
+    found = description.get("format") if isinstance(description, dict) else description
+    if not isinstance(description, dict) or found != FORMAT:
+        raise ValueError(
+            f"{path} has the format {shown(found)}; this version of flatprop reads {FORMAT!r}"
+        )
+    return description

@@ -1,0 +1,47 @@
+"""Parameters that come from elsewhere: checked as a whole, then copied into a network."""
+
+from collections.abc import Iterable
+
+from flatprop.network import Network
+from flatprop.validation import checks
+
+
+def checked_network(function: str, network: object) -> Network:
+    """`network`, the first argument of the function of this name, if it is one."""
+    if isinstance(network, Network):
+        return network
+    hint = ""
+    if hasattr(network, "network_"):
+        hint = "; of an estimator of flatprop.sklearn, pass estimator.network_"
+    elif hasattr(network, "coefs_"):
+        hint = "; from_sklearn makes one of an estimator"
+    elif hasattr(network, "state_dict"):
+        hint = "; from_torch makes one of a module"
+    raise TypeError(f"{function} takes an fp.Network, got {type(network).__name__}{hint}")
+
+
+def assign(
+    network: Network, arrays: Iterable[tuple[str, object]], transposed: bool = False
+) -> None:
+    """Copy the named arrays W, b, W, b, ... into the network; none unless all of them fit.
+
+    W is (inputs, units), or (units, inputs) if `transposed`.
+    """
+    places = []
+    for W, b in zip(network.weights, network.biases, strict=True):
+        places += [W.T if transposed else W, b]
+    axes = "(units, inputs)" if transposed else "(inputs, units)"
+    copies = []
+    for place, (name, value) in zip(places, arrays, strict=True):
+        array = checks.numbers(name, value, network.dtype)
+        if array.shape != place.shape:
+            wanted = f"{axes} = {place.shape}" if place.ndim == 2 else f"(units,) = {place.shape}"
+            turned = place.ndim == 2 and array.shape == place.shape[::-1]
+            hint = " Is it transposed?" if turned else ""
+            raise ValueError(
+                f"{name} must have shape {wanted}, but it has {array.shape}; the network is "
+                f"{network!r}.{hint}"
+            )
+        copies.append(array)
+    for place, array in zip(places, copies, strict=True):
+        place[:] = array

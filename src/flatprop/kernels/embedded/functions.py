@@ -1,0 +1,237 @@
+"""The functions that other compiled code calls: for a block of rows, allocating nothing.
+
+The contract of all of them:
+
+`layers`, `objectives`, `params`
+    `net.layers`, `net.objectives` and `net.params`. Another architecture or another
+    parameter vector compiles nothing anew.
+`x`, `y` and other arrays
+    C-contiguous and of the dtype of the parameters; what is not overwritten may be
+    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices, of
+    which those that are no class count as none.
+`weight`
+    (rows,), or None where every sample counts alike.
+`workspace`
+    Flat and of the dtype of the parameters: `workspace_size` numbers for `forward`,
+    `gradient_workspace_size` for everything else. It is overwritten, and what it holds
+    between two calls does not matter. Threads need one each, and share what is only read.
+
+The first line of a docstring says what is overwritten (←) or added to (+=). That must overlap
+neither the workspace nor anything that is read; only `params` are both read and written,
+by a step.
+
+Types and dimensions are checked as the caller is compiled. Sizes are not checked at all: a
+wrong one reads or writes beyond an array, as in C. `flatprop.kernels.checked` has the same
+functions with a check before each. None of them raises, holds a lock or needs Python.
+"""
+
+from typing import Any
+
+from flatprop.formulas.optimizers import STEP
+from flatprop.kernels.compile import entry_point, jittable, kernel
+from flatprop.kernels.embedded.argument_types import (
+    expect_flat,
+    expect_matrix,
+    expect_weight,
+    writes_flat,
+    writes_matrix,
+)
+from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops.minibatch import weights_per_output
+from flatprop.kernels.network import backprop, curvature, jacobians
+from flatprop.kernels.network.records import matrix
+
+workspace_size = backprop.workspace_size
+
+
+@jittable
+def gradient_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers suffice for any function here and so many rows."""
+    outputs = int(layers[layers.size - 1]["units"])
+    most = max(
+        curvature.curvature_workspace_size(layers, rows),
+        jacobians.jacobian_workspace_size(layers, rows),
+    )
+    return rows * outputs + most
+
+
+@entry_point
+def forward(layers, params, x, out, workspace):
+    """out (rows, outputs) ← the outputs for x."""
+    expect_matrix(x, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
+    backprop.forward(layers, params, x, out, workspace, False)
+
+
+@entry_point
+def loss(layers, objectives, params, x, y, weight, workspace):
+    """The loss, as `Network.loss`."""
+    expect_matrix(x, params)
+    expect_matrix(y, params)
+    expect_weight(weight, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    outputs = layers[layers.size - 1].units
+    prediction = matrix(rest, 0, x.shape[0], outputs)
+    slope = matrix(rest, prediction.size, x.shape[0], outputs)
+    space = matrix(rest, 2 * prediction.size, 1, 1)
+    logits = objective.from_logits == 1
+    backprop.forward(layers, params, x, prediction, space, logits)
+    return scale * backprop.output_loss(objective, prediction, y, spread, 0.0, slope)
+
+
+@entry_point
+def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
+    """gradient (parameters,) ← that of the loss, which is returned."""
+    expect_matrix(x, params)
+    expect_matrix(y, params)
+    expect_weight(weight, params)
+    writes_flat(gradient, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    total = backprop.loss_and_gradient(
+        layers, objective, params, x, y, spread, scale, False, gradient, rest
+    )
+    return total * scale
+
+
+@entry_point
+def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
+    """dL_dx (rows, inputs) ← ∂L/∂x, gradient (parameters,) += ∂L/∂params, from dL_dy = ∂L/∂ŷ.
+
+    dL_dy is (rows, outputs). Either result is left out where its array is empty.
+    """
+    expect_matrix(x, params)
+    expect_matrix(dL_dy, params)
+    writes_matrix(dL_dx, params)
+    writes_flat(gradient, params)
+    writes_flat(workspace, params)
+    jacobians.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
+
+
+@entry_point
+def jacobian(layers, params, x, out, workspace):
+    """out (rows · outputs, inputs) ← ∂ŷ/∂x: the rows of one sample after another."""
+    expect_matrix(x, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
+    outputs = layers[layers.size - 1].units
+    jacobians.jacobian(layers, params, x, 0, outputs, out, workspace)
+
+
+@entry_point
+def parameter_jacobian(layers, params, x, out, workspace):
+    """out (rows · outputs, parameters) ← ∂ŷ/∂params: the rows of one sample after another."""
+    expect_matrix(x, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
+    jacobians.parameter_jacobian(layers, params, x, out, workspace)
+
+
+@entry_point
+def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
+    """out (rows, parameters) ← the gradient of each sample's own loss."""
+    expect_matrix(x, params)
+    expect_matrix(y, params)
+    writes_matrix(out, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    spread, _, rest = _prepare(layers, objective, x.shape[0], None, workspace)
+    scale = 1.0 / objective.divisor if objective.divisor > 0 else 1.0
+    jacobians.per_sample_gradients(layers, objective, params, x, y, spread, scale, out, rest)
+
+
+@entry_point
+def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
+    """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
+    expect_matrix(x, params)
+    expect_matrix(y, params)
+    expect_weight(weight, params)
+    expect_flat(v, params)
+    writes_flat(out, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    curvature.hessian_vector_product(
+        layers, objective, params, v, x, y, spread, scale, False, out, rest
+    )
+
+
+@entry_point
+def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
+    """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
+    expect_matrix(x, params)
+    expect_matrix(y, params)
+    expect_weight(weight, params)
+    expect_flat(v, params)
+    writes_flat(out, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    curvature.gauss_newton_vector_product(
+        layers, objective, params, v, x, y, spread, scale, False, out, rest
+    )
+
+
+@entry_point
+def update(optimizer, params, gradient):
+    """params ← one update by `optimizer`, an `OptimizerState`, whose arrays change too.
+
+    The learning rate is ``optimizer.settings[LEARNING_RATE]``.
+    """
+    expect_flat(gradient, params)
+    writes_flat(params, params)
+    settings, state = optimizer.settings, optimizer.state
+    writes_matrix(state, params)
+    settings[STEP] += 1.0
+    elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
+
+
+@entry_point
+def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
+    """params, gradient, optimizer ← after one step on all rows; the loss before it."""
+    value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
+    update(optimizer, params, gradient)
+    return value
+
+
+@entry_point
+def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace):
+    """params ← params - learning_rate · ∂L/∂params, all rows at once; the loss before it.
+
+    The gradient is never stored: the product that gives it takes it off.
+    """
+    expect_matrix(x, params)
+    writes_flat(params, params)
+    expect_matrix(y, params)
+    expect_weight(weight, params)
+    writes_flat(workspace, params)
+    objective = objectives[0]
+    rows = x.shape[0]
+    spread, scale, rest = _prepare(layers, objective, rows, weight, workspace)
+    total = backprop.loss_and_slopes(layers, objective, params, x, y, spread, scale, rest)
+    inputs = matrix(x, 0, rows, layers[0].inputs)
+    for l in range(layers.size - 1, -1, -1):
+        if l > 0:  # ∂L/∂z of the layer before needs W as it was
+            backprop.propagate(layers, l, params, rows, rest)
+        layer = layers[l]
+        whole = layer.inputs + 1
+        backprop.layer_gradient(
+            layers, l, inputs, 0, whole, -learning_rate, True, params, layer.weights, rest
+        )
+    return total * scale
+
+
+@kernel
+def _prepare(layers, objective, rows, weight, workspace):
+    """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
+    outputs = layers[layers.size - 1].units
+    spread = matrix(workspace, 0, rows, outputs)
+    total = weights_per_output(weight, spread)
+    scale = 1.0
+    if objective.divisor > 0:
+        scale = 1.0 / (total * objective.divisor) if total > 0 else 0.0
+    return spread, scale, matrix(workspace, rows * outputs, 1, 1)

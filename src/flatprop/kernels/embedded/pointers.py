@@ -1,0 +1,123 @@
+"""What C passes, pointers and structs, as the arrays that kernels take.
+
+The structs are those of `include/flatprop.h`. All views are without a reference: C owns
+the memory.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
+
+from flatprop.formulas.optimizers import OptimizerState
+from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.network.records import LAYER, OBJECTIVE, matrix
+
+NETWORK = np.dtype(
+    [
+        ("layers", np.int64),  # an address, as all that C has as a pointer
+        ("n_layers", np.int64),
+        ("objective", np.int64),
+        ("params", np.int64),
+        ("n_params", np.int64),
+    ]
+)
+"""What C knows as flatprop_network_f32 and flatprop_network_f64."""
+
+OPTIMIZER = np.dtype(
+    [
+        ("code", np.int64),
+        ("settings", np.int64),
+        ("n_settings", np.int64),
+        ("state", np.int64),
+        ("n_slots", np.int64),
+    ]
+)
+"""What C knows as flatprop_optimizer_f32 and flatprop_optimizer_f64."""
+
+
+@intrinsic
+def array_at(typing_context: Any, address: Any, like: Any, size: Any) -> Any:
+    """A flat array over the memory at `address`, a pointer or an int64.
+
+    `like` is its dtype, or a pointer to such elements.
+    """
+    kind = types.Array(like.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place, _, size = arguments
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        number = isinstance(signature.args[0], types.Integer)
+        data = (builder.inttoptr if number else builder.bitcast)(place, pointer)
+        itemsize = context.get_constant(
+            types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        )
+        array = context.make_array(kind)(context, builder)
+        context.populate_array(
+            array,
+            data=data,
+            shape=cgutils.pack_array(builder, [size]),
+            strides=cgutils.pack_array(builder, [itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return kind(address, like, types.intp), codegen
+
+
+@intrinsic
+def is_null(typing_context: Any, pointer: Any) -> Any:
+    """Whether a pointer is NULL."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.is_null(builder, arguments[0])
+
+    return types.boolean(pointer), codegen
+
+
+@kernel
+def layers_of(network):
+    """The layers of a `NETWORK`."""
+    record = array_at(network, NETWORK, 1)[0]
+    return array_at(record.layers, LAYER, record.n_layers)
+
+
+@kernel
+def objectives_of(network):
+    """The loss of a `NETWORK`."""
+    return array_at(array_at(network, NETWORK, 1)[0].objective, OBJECTIVE, 1)
+
+
+@kernel
+def params_of(network, like):
+    """The parameters of a `NETWORK`, of the dtype that `like` points to."""
+    record = array_at(network, NETWORK, 1)[0]
+    return array_at(record.params, like, record.n_params)
+
+
+@kernel
+def optimizer_at(optimizer, columns, like):
+    """An `OPTIMIZER` for so many parameters of the dtype that `like` points to."""
+    record = array_at(optimizer, OPTIMIZER, 1)[0]
+    settings = array_at(record.settings, np.float64, record.n_settings)
+    state = array_at(record.state, like, record.n_slots * columns)
+    return OptimizerState(record.code, settings, matrix(state, 0, record.n_slots, columns))
+
+
+@kernel
+def matrix_at(address, like, rows, columns):
+    """A (rows, columns) matrix of the dtype that `like` points to."""
+    return matrix(array_at(address, like, rows * columns), 0, rows, columns)
+
+
+@kernel
+def optional_at(pointer, size):
+    """A flat array, empty where the pointer is NULL."""
+    return array_at(pointer, pointer, 0 if is_null(pointer) else size)
+
+
+@kernel
+def workspace_at(address, like):
+    """A workspace; the kernels do not ask how large it is."""
+    return array_at(address, like, 0)

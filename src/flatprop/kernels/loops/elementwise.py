@@ -1,0 +1,341 @@
+"""The loops around the formulas, as functions that other kernels call.
+
+Each is a Numba intrinsic. Those with a `code` are a switch over a table of
+formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
+equally long.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.loops.addresses import own_cases
+from flatprop.kernels.loops.vector_loops import (
+    DOUBLE,
+    INT64,
+    Array,
+    broadcast,
+    cases,
+    compiled,
+    registers,
+    sum_of,
+    wide,
+)
+from flatprop.numbers import elementary
+from flatprop.numbers.duals import Dual
+from flatprop.numbers.lanes import Lanes
+from flatprop.numbers.numbers import where
+
+ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
+ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
+LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
+
+
+@intrinsic
+def apply(typing_context: Any, code: Any, x: Any, out: Any) -> Any:
+    """out ← the elementary function `code` of x; they may be one array."""
+
+    def emit(builder: ir.IRBuilder, code: ir.Value, x: Array, out: Array) -> None:
+        for function in cases(builder, code, ELEMENTARY):
+            for register in registers(x, out, written_only=1):
+                register.store(function(register[0]), 1)
+
+    return compiled(emit, types.void, types.int64, x, out)
+
+
+@intrinsic
+def multiply(typing_context: Any, factor: Any, out: Any) -> Any:
+    """out ← out · factor."""
+
+    def emit(builder: ir.IRBuilder, factor: Array, out: Array) -> None:
+        for register in registers(factor, out):
+            register.store(register[0] * register[1], 1)
+
+    return compiled(emit, types.void, factor, out)
+
+
+@intrinsic
+def add(typing_context: Any, term: Any, out: Any) -> Any:
+    """out ← out + term."""
+
+    def emit(builder: ir.IRBuilder, term: Array, out: Array) -> None:
+        for register in registers(term, out):
+            register.store(register[0] + register[1], 1)
+
+    return compiled(emit, types.void, term, out)
+
+
+@intrinsic
+def copy(typing_context: Any, source: Any, out: Any) -> Any:
+    """out ← source."""
+
+    def emit(builder: ir.IRBuilder, source: Array, out: Array) -> None:
+        for register in registers(source, out, written_only=1):
+            register.store(register[0], 1)
+
+    return compiled(emit, types.void, source, out)
+
+
+@intrinsic
+def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
+    """Σ x² over x[start:stop], in float64."""
+
+    def emit(builder: ir.IRBuilder, x: Array, start: ir.Value, stop: ir.Value) -> ir.Value:
+        total = sum_of(x)
+        for register in registers(x.part(start, builder.sub(stop, start))):
+            number = wide(register[0])
+            total.add(number * number)
+        return total.total().value
+
+    return compiled(emit, types.float64, x, types.int64, types.int64)
+
+
+@intrinsic
+def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
+    """z ← its activation a."""
+
+    def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
+        _own_activation(code, function, z)
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z):
+                register.store(formula(register[0])[0], 0)
+
+    return compiled(emit, types.void, types.int64, types.int64, z)
+
+
+@intrinsic
+def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, slope: Any) -> Any:
+    """z ← its activation a, slope ← da/dz."""
+
+    def emit(
+        builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
+    ) -> None:
+        _own_activation(code, function, z, slope)
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z, slope, written_only=1):
+                a, derivative = formula(register[0])
+                register.store(a, 0)
+                register.store(derivative, 1)
+
+    return compiled(emit, types.void, types.int64, types.int64, z, slope)
+
+
+@intrinsic
+def activate_with_curvature(
+    typing_context: Any, code: Any, function: Any, z: Any, slope: Any, curvature: Any
+) -> Any:
+    """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        z: Array,
+        slope: Array,
+        curvature: Array,
+    ) -> None:
+        _own_activation(code, function, z, slope, curvature)
+        for formula in cases(builder, code, ACTIVATION_FORMULAS):
+            for register in registers(z, slope, curvature, written_only=2):
+                a, derivative = formula(Dual(register[0], register[0].like(1.0)))
+                register.store(a.value, 0)
+                register.store(derivative.value, 1)
+                register.store(derivative.tangent, 2)
+
+    return compiled(emit, types.void, types.int64, types.int64, z, slope, curvature)
+
+
+@intrinsic
+def loss_with_slope(
+    typing_context: Any,
+    code: Any,
+    function: Any,
+    parameter: Any,
+    scale: Any,
+    prediction: Any,
+    y: Any,
+    weight: Any,
+    slope: Any,
+) -> Any:
+    """Σ w ℓ(ŷ, y) in float64; slope ← scale · w · ∂ℓ/∂ŷ.
+
+    `slope` may be the same array as `prediction`.
+    """
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        parameter: ir.Value,
+        scale: ir.Value,
+        prediction: Array,
+        y: Array,
+        weight: Array,
+        slope: Array,
+    ) -> ir.Value:
+        result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+        own = _own_loss(code, function, scale, (prediction, y, weight), slope=slope)
+        builder.store(own, result)
+        shape = broadcast(Lanes(builder, parameter), prediction.element)
+        factor = broadcast(Lanes(builder, scale), prediction.element)
+        for formula in cases(builder, code, LOSS_FORMULAS):
+            total = sum_of(prediction)
+            for register in registers(prediction, y, weight, slope, written_only=1):
+                value, derivative = formula(register[0], register[1], shape)
+                total.add(wide(register.inside(register[2] * value)))
+                register.store(derivative * (register[2] * factor), 3)
+            builder.store(total.total().value, result)
+        return builder.load(result)
+
+    numbers = types.int64, types.int64, types.float64, types.float64
+    return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
+
+
+@intrinsic
+def loss_curvature(
+    typing_context: Any,
+    code: Any,
+    function: Any,
+    parameter: Any,
+    scale: Any,
+    prediction: Any,
+    y: Any,
+    weight: Any,
+    tangent: Any,
+) -> Any:
+    """tangent ← scale · w · ∂²ℓ/∂ŷ² · tangent: how fast the slope changes along it."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        function: ir.Value,
+        parameter: ir.Value,
+        scale: ir.Value,
+        prediction: Array,
+        y: Array,
+        weight: Array,
+        tangent: Array,
+    ) -> None:
+        _own_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
+        shape = broadcast(Lanes(builder, parameter), prediction.element)
+        factor = broadcast(Lanes(builder, scale), prediction.element)
+        for formula in cases(builder, code, LOSS_FORMULAS):
+            for register in registers(prediction, y, weight, tangent):
+                moving = Dual(register[0], register[3])
+                _, slope = formula(moving, Dual(register[1]), Dual(shape))
+                register.store(slope.tangent * (register[2] * factor), 3)
+
+    numbers = types.int64, types.int64, types.float64, types.float64
+    return compiled(emit, types.void, *numbers, prediction, y, weight, tangent)
+
+
+@intrinsic
+def update(
+    typing_context: Any,
+    code: Any,
+    settings: Any,
+    params: Any,
+    gradient: Any,
+    state: Any,
+    start: Any,
+    stop: Any,
+    first: Any,
+) -> Any:
+    """One update of params[start:stop] and of the optimizer's state, in place.
+
+    gradient[0] is that of params[first]. `state` is (slots, parameters); `settings`
+    are float64, `SETTINGS` first, then the optimizer's own in their order.
+    """
+
+    def emit(
+        builder: ir.IRBuilder,
+        code: ir.Value,
+        settings: Array,
+        params: Array,
+        gradient: Array,
+        state: Array,
+        start: ir.Value,
+        stop: ir.Value,
+        first: ir.Value,
+    ) -> None:
+        count = builder.sub(stop, start)
+        for rule in cases(builder, code, RULES):
+            names = (*SETTINGS, *rule.optimizer.settings)
+            numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
+            scalars = {
+                name: broadcast(number, params.element)
+                for name, number in rule.optimizer.scalars(numbers).items()
+            }
+            clip = broadcast(numbers["gradient_scale"], params.element)
+            slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
+            theta = params.part(start, count)
+            g = gradient.part(builder.sub(start, first), count)
+            for register in registers(theta, g, *slots):
+                before = [register[2 + slot] for slot in range(rule.slots)]
+                after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
+                register.store(after[0], 0)
+                for place, lanes in enumerate(after[1:], start=2):
+                    # A gradient that stays 0, as of a dead relu, lets the state decay
+                    # into denormal numbers, which processors handle many times slower.
+                    tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
+                    register.store(where(tiny, 0.0, lanes), place)
+
+    arrays = settings, params, gradient, state
+    return compiled(emit, types.void, types.int64, *arrays, *[types.int64] * 3)
+
+
+# ---- the user's own functions, by their address
+
+
+def _own_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
+    """Call the user's activation, where there is one; NaN where it may not be called."""
+    builder = z.builder
+    pointer = z.element.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
+    for known in own_cases(builder, code, function):
+        if known:
+            wanted = [array.data for array in derivatives]
+            unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+            address = builder.inttoptr(function, kind.as_pointer())
+            builder.call(address, [z.count, z.data, *wanted, *unwanted])
+        else:
+            _fill_with_nan(z, *derivatives)
+
+
+def _own_loss(
+    code: ir.Value,
+    function: ir.Value,
+    scale: ir.Value,
+    arrays: Sequence[Array],
+    slope: Array | None = None,
+    tangent: Array | None = None,
+) -> ir.Value:
+    """Call the user's loss, where there is one; its sum, 0, or NaN where it may not be called."""
+    builder = arrays[0].builder
+    pointer = arrays[0].element.as_pointer()
+    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
+    result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+    for known in own_cases(builder, code, function):
+        if known:
+            address = builder.inttoptr(function, kind.as_pointer())
+            data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
+            given = [arrays[0].count, scale, *(array.data for array in arrays)]
+            builder.store(builder.call(address, [*given, *data]), result)
+        else:
+            builder.store(DOUBLE(math.nan), result)
+            _fill_with_nan(*(array for array in (slope, tangent) if array is not None))
+    return builder.load(result)
+
+
+def _fill_with_nan(*arrays: Array) -> None:
+    for array in arrays:
+        with cgutils.for_range(array.builder, array.count) as loop:
+            place = array.builder.gep(array.data, [loop.index])
+            array.builder.store(array.element(math.nan), place)

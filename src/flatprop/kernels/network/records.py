@@ -1,0 +1,165 @@
+"""The network as data: what a layer record holds, and views into flat arrays.
+
+Kernels take a network as an array of these records, so that one compiled kernel
+per dtype serves every architecture. The records have the memory layout of a C
+struct of 64-bit integers.
+"""
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
+from numba.extending import overload
+from numba.np.numpy_support import from_dtype
+
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES
+from flatprop.kernels.cache import keep_out_of_caches, mark
+from flatprop.kernels.compile import intrinsic
+
+LAYER = np.dtype(
+    [
+        ("inputs", np.int64),
+        ("units", np.int64),
+        ("weights", np.int64),  # where W, (inputs, units) row-major, begins in params
+        ("biases", np.int64),  # where b, (units,), begins in params
+        ("activation", np.int64),  # the code of formulas.activations; < 0: `function`
+        ("place", np.int64),  # how many units the layers before have
+        ("function", np.int64),  # the address of the user's own activation; 0: none
+    ]
+)
+"""One layer."""
+
+OBJECTIVE = np.dtype(
+    [
+        ("loss", np.int64),  # the code of formulas.losses; < 0: `function`
+        ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
+        ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
+        ("parameter", np.float64),  # Huber's delta, the quantile's q
+        ("function", np.int64),  # the address of the user's own loss; 0: none
+    ]
+)
+"""The loss; an array of one record."""
+
+
+class Model(NamedTuple):
+    """A network as the kernels take it; a training overwrites `params`."""
+
+    layers: Any
+    """One `LAYER` per layer."""
+    objectives: Any
+    """One `OBJECTIVE`."""
+    params: Any
+
+
+OWN = -1
+"""The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python
+writes is `addresses.here()` instead."""
+RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
+CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
+
+
+def all_units(layers: Any) -> int:
+    """How many units the layers have together."""
+    return int(layers["units"].sum())
+
+
+def most_units(layers: Any) -> int:
+    """How many units the largest layer has."""
+    return int(layers["units"].max())
+
+
+def widest(layers: Any) -> int:
+    """The largest number of inputs or units of a layer."""
+    return max(int(layers["inputs"].max()), most_units(layers))
+
+
+# The same for compiled code, in which columns of records have no such methods. What a user
+# compiles into his own function bears the mark, as entry points do by themselves.
+
+
+@intrinsic
+def marked(typing_context: Any) -> Any:
+    """Mark the function into which this is compiled: see `cache.mark`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        mark(context.environment)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@overload(all_units)
+def _all_units(layers):
+    def compiled(layers):
+        marked()
+        last = layers[layers.size - 1]
+        return last.place + last.units
+
+    return compiled
+
+
+@overload(most_units)
+def _most_units(layers):
+    def compiled(layers):
+        marked()
+        most = 0
+        for l in range(layers.size):
+            most = max(most, layers[l].units)
+        return most
+
+    return compiled
+
+
+@overload(widest)
+def _widest(layers):
+    return lambda layers: max(layers[0].inputs, most_units(layers))
+
+
+# Numba freezes global arrays into what it compiles. A cached function would go on with the
+# network of the process that compiled it.
+
+
+def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    keep_out_of_caches(context, builder)
+    return context.make_constant_array(builder, kind, array)
+
+
+for _record, _aligned in product((LAYER, OBJECTIVE), (True, False)):
+    lower_constant(types.Array(from_dtype(_record), 1, "C", readonly=True, aligned=_aligned))(
+        _freeze
+    )
+
+
+@intrinsic
+def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) -> Any:
+    """A (rows, columns) view into a contiguous array, from element `start` on.
+
+    It holds no reference: the array must outlive it. Its type is writable even
+    where the array's is not, so that both can be bound to one name; a kernel
+    writes only to what its docstring says.
+    """
+    if flat.layout != "C":
+        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
+    kind = types.Array(flat.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, arguments[0])
+        _, start, rows, columns = arguments
+        view = context.make_array(kind)(context, builder)
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        itemsize = context.get_constant(types.intp, size)
+        context.populate_array(
+            view,
+            data=builder.gep(source.data, [start]),
+            shape=cgutils.pack_array(builder, [rows, columns]),
+            strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return view._getvalue()
+
+    return kind(flat, types.intp, types.intp, types.intp), codegen

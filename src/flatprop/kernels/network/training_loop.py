@@ -1,0 +1,253 @@
+"""The training loop: shuffle, gather, loss and slopes, gradient and update; epoch after epoch.
+
+Python calls `train` again and again with a bounded number of blocks, so that a
+signal or a callback waits for one call at most. Everything that a later call
+needs is in the arrays of `Progress`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
+from flatprop.kernels.compile import entry_point, kernel
+from flatprop.kernels.loops.elementwise import squared_norm, update
+from flatprop.kernels.loops.minibatch import gather, shuffle, spread_weights, sum_of_weights
+from flatprop.kernels.network.backprop import layer_gradient, loss_and_slopes, propagate
+from flatprop.kernels.network.records import matrix
+
+# Why `train` returned.
+RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
+
+# When the parameters change: once the whole gradient is known; layer by layer, as soon as
+# some rows of a layer's gradient are; or in the very product that gives the gradient.
+AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
+
+# The places of Progress.cursor ...
+EPOCH, ROW, UPDATES = range(3)
+# ... and of Progress.sums
+BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_WEIGHT, BATCH_WEIGHT = range(5)
+
+
+class Rule(NamedTuple):
+    """The optimizer; `settings` and `state` are overwritten."""
+
+    code: int
+    settings: Any
+    """float64, as `elementwise.update` takes them."""
+    state: Any
+    """(slots, parameters)."""
+    trainable: Any
+    """(ranges, 2): where runs of trained parameters begin and end."""
+    clip_norm: float
+    """The gradient's largest norm; 0 for no limit."""
+    penalty: float
+    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTERWARDS only."""
+    when: int
+    """AFTERWARDS; or, where all parameters are trained, without a limit, by batches of one
+    block, BY_ROWS, or, where `Optimizer.linear`, AT_ONCE."""
+
+
+class Plan(NamedTuple):
+    """What does not change during a training."""
+
+    rates: Any
+    """float64, the learning rates of the epochs; the last holds for those that follow."""
+    batch_size: int
+    seed: Any
+    """uint64; with the number of the epoch it decides the order of the samples."""
+    tol: float
+    """Two successive losses as close as this end the training; below 0 never."""
+    each_epoch: bool
+    """Whether to return after every epoch."""
+    by_rows: bool
+    """Whether a batch counts its rows in the mean over an epoch, as scikit-learn has it, and not
+    its Σ w."""
+
+
+class Progress(NamedTuple):
+    """How far a training has come; overwritten."""
+
+    cursor: Any
+    """int64: the epoch, the next row in it, the updates so far."""
+    sums: Any
+    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
+    they count together; the batch's Σ w, or 1 where the loss is a sum."""
+    losses: Any
+    """(epochs,) float64."""
+
+
+def progress(losses: Any) -> Progress:
+    """Of a training that has not begun; `losses` has a place for each of its epochs."""
+    return Progress(np.zeros(3, np.int64), np.zeros(5), losses)
+
+
+class Buffers(NamedTuple):
+    """Scratch; overwritten."""
+
+    order: Any
+    """(rows,) int64 where samples are shuffled, empty otherwise."""
+    x: Any
+    """(block rows · inputs,) where samples are shuffled."""
+    y: Any
+    """(block rows · columns,) where samples are shuffled."""
+    weight: Any
+    """(block rows · outputs,), ones where every sample counts alike."""
+    workspace: Any
+    """`backprop.backward_workspace_size` numbers for a block."""
+    gradient: Any
+    """(parameters,) where they change AFTERWARDS; BY_ROWS at least a row of the widest layer;
+    empty AT_ONCE."""
+    block_rows: int
+
+
+@kernel
+def clipping(gradient, ranges, clip_norm):
+    """What the gradient is multiplied by, so that its norm is `clip_norm` at most.
+
+    For a gradient whose squares overflow, which is measured in units of its largest part.
+    """
+    largest = total = 0.0
+    for r in range(ranges.shape[0]):
+        for i in range(ranges[r, 0], ranges[r, 1]):
+            largest = max(largest, abs(float(gradient[i])))
+    for r in range(ranges.shape[0]):
+        for i in range(ranges[r, 0], ranges[r, 1]):
+            part = gradient[i] / largest
+            total += part * part
+    return min(1.0, clip_norm / largest / math.sqrt(total))
+
+
+@kernel
+def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
+    """One update of the trained parameters and of the optimizer's state."""
+    if clip_norm > 0:
+        norm = 0.0
+        for r in range(ranges.shape[0]):
+            norm += squared_norm(gradient, ranges[r, 0], ranges[r, 1])
+        settings[GRADIENT_SCALE] = min(1.0, clip_norm / (math.sqrt(norm) + 1e-6))
+        if not math.isfinite(norm):
+            settings[GRADIENT_SCALE] = clipping(gradient, ranges, clip_norm)
+    for r in range(ranges.shape[0]):
+        update(code, settings, params, gradient, state, ranges[r, 0], ranges[r, 1], 0)
+
+
+@kernel
+def penalise(layers, strength, params, gradient):
+    """½ strength Σ W² over all layers; its gradient is added to `gradient`."""
+    total = 0.0
+    for l in range(layers.size):
+        start, stop = layers[l].weights, layers[l].biases
+        total += squared_norm(params, start, stop)
+        factor = params.dtype.type(strength)
+        for i in range(start, stop):
+            gradient[i] += factor * params[i]
+    return 0.5 * strength * total
+
+
+@entry_point
+def train(model, data, rule, plan, progress, buffers, blocks):
+    """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
+    # Taken apart once: compiled, every look into a tuple copies all of it.
+    layers, objectives, params = model
+    all_x, all_y, all_weights, samples = data
+    code, settings, state, trainable, clip_norm, penalty, when = rule
+    rates, batch_size, seed, tol, each_epoch, by_rows = plan
+    cursor, sums, losses = progress
+    order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
+    objective = objectives[0]
+    last = layers.size - 1
+    inputs, outputs, columns = layers[0].inputs, layers[last].units, all_y.size // samples
+
+    for _ in range(blocks):
+        epoch, start = cursor[EPOCH], cursor[ROW]
+        if start == 0:
+            if epoch > 0:  # the first may go on with the sums of other data
+                sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
+            if order.size > 0:
+                shuffle(seed, epoch, order)
+
+        first_row = start - start % batch_size
+        last_row = min(first_row + batch_size, samples)
+        stop = min(start + block_rows, last_row)
+        rows = stop - start
+        first = start == first_row
+        if first:
+            total = sum_of_weights(all_weights, order, first_row, last_row)
+            count = total * objective.divisor if objective.divisor > 0 else 1.0
+            sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
+            sums[BATCH_WEIGHT] = total if objective.divisor > 0 else 1.0
+            sums[BATCH_LOSS] = 0.0
+        scale, share = sums[BATCH_SCALE], 0.0
+        rate = rates[min(epoch, rates.size - 1)]
+        if scale > 0:
+            x = matrix(all_x, start * inputs, rows, inputs)
+            y = matrix(all_y, start * columns, rows, columns)
+            if order.size > 0:
+                x = matrix(block_x, 0, rows, inputs)
+                y = matrix(block_y, 0, rows, columns)
+                gather(all_x, order, start, x)
+                gather(all_y, order, start, y)
+            weight = matrix(block_weights, 0, rows, outputs)
+            spread_weights(all_weights, order, start, weight)
+            sums[BATCH_LOSS] += loss_and_slopes(
+                layers, objective, params, x, y, weight, scale, workspace
+            )
+            if stop == last_row:
+                batch_loss = sums[BATCH_LOSS] * scale
+                if not math.isfinite(batch_loss):
+                    return DIVERGED
+                counts = sums[BATCH_WEIGHT]
+                if by_rows and objective.divisor > 0:
+                    counts = float(last_row - first_row)
+                sums[EPOCH_WEIGHT] += counts
+                # A mean that goes on from batch to batch: that of one batch is its loss exactly.
+                share = counts / sums[EPOCH_WEIGHT]
+                sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
+                cursor[UPDATES] += 1
+                settings[STEP] = cursor[UPDATES]
+                settings[LEARNING_RATE] = rate
+                settings[GRADIENT_SCALE] = 1.0
+
+            target, factor, keep = gradient, 1.0, not first
+            if when == AT_ONCE:
+                target, factor, keep = params, -rate, True
+            for l in range(last, -1, -1):
+                # ∂L/∂z of the layer before needs W as it was
+                if l > 0:
+                    propagate(layers, l, params, rows, workspace)
+                layer = layers[l]
+                whole = layer.inputs + 1  # b comes as one more row of W
+                some = gradient.size // layer.units if when == BY_ROWS else whole
+                for row in range(0, whole, some):
+                    part = min(some, whole - row)
+                    here = layer.weights + row * layer.units
+                    place = 0 if when == BY_ROWS else here
+                    layer_gradient(layers, l, x, row, part, factor, keep, target, place, workspace)
+                    if when == BY_ROWS:
+                        end = here + part * layer.units
+                        update(code, settings, params, gradient, state, here, end, here)
+            if stop == last_row and when == AFTERWARDS:
+                if penalty > 0:
+                    strength = penalty / sums[BATCH_WEIGHT]
+                    sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
+                apply_update(code, settings, state, trainable, clip_norm, params, gradient)
+        elif stop == last_row and objective.divisor == 0:
+            # A sum without weight is 0, and counts; a mean does not exist.
+            sums[EPOCH_WEIGHT] += 1.0
+            sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]
+        cursor[ROW] = stop
+        if stop < samples:
+            continue
+
+        losses[epoch] = sums[EPOCH_LOSS]
+        cursor[EPOCH] = epoch + 1
+        cursor[ROW] = 0
+        if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:
+            return CONVERGED
+        if epoch + 1 == losses.size:
+            return FINISHED
+        if each_epoch:
+            return EPOCH_ENDED
+    return RUNNING

@@ -1,0 +1,123 @@
+"""Copies of operands in the order in which tiles read them."""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from flatprop.kernels.loops.vector_loops import INT32, INT64, subroutine
+from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
+from flatprop.numbers.lanes import REGISTER_BYTES
+
+
+def pack_rows(tiles: Tiles, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
+    """out ← for each tile of A's m rows, k times its numbers of a column."""
+    builder, itemsize = tiles.builder, tiles.itemsize
+    for height, i in tiles.rows_of_tiles(m):
+        source = a.at(i, ZERO).transposed()
+        there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
+        _copy(tiles, height, INT64(height), k, source, there, height * itemsize)
+
+
+def pack(
+    tiles: Tiles, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
+) -> None:
+    """out ← the first `columns` of B's k rows, one after the other, filled up with 0."""
+    row_bytes = vectors * REGISTER_BYTES
+    _copy(tiles, vectors * tiles.lanes, columns, k, b, out, row_bytes)
+
+
+def _copy(
+    tiles: Tiles,
+    room: int,
+    columns: ir.Value,
+    k: ir.Value,
+    source: Strided,
+    out: ir.Value,
+    row_bytes: int,
+) -> None:
+    builder, lanes = tiles.builder, tiles.lanes
+    inside = [tiles.mask(builder.sub(columns, INT64(start))) for start in range(0, room, lanes)]
+    with cgutils.for_range(builder, k) as loop:
+        here = builder.gep(source.data, [builder.mul(loop.index, source.row)])
+        there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
+        for j, mask in enumerate(inside):
+            whole = (j + 1) * REGISTER_BYTES <= row_bytes
+            value = tiles.load(tiles.vector_at(here, j), mask)
+            tiles.store(value, tiles.vector_at(there, j), None if whole else mask)
+
+
+def pack_transposed(
+    tiles: Tiles, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
+) -> None:
+    """As `pack`, for Bᵀ: b.row is how far apart its columns are.
+
+    `out` must have room for k rounded up to a multiple of `lanes`.
+    """
+
+    def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
+        _pack_transposed(Tiles(builder, tiles.element, tiles.masks), *given)
+
+    name = f"flatprop.pack_transposed.{tiles.element}"
+    operands = [INT64(vectors), columns, k, b.data, b.row, out]
+    subroutine(tiles.builder, name, emit, ir.VoidType(), operands)
+
+
+def _pack_transposed(
+    tiles: Tiles,
+    vectors: ir.Value,
+    columns: ir.Value,
+    k: ir.Value,
+    data: ir.Value,
+    row: ir.Value,
+    out: ir.Value,
+) -> None:
+    builder, lanes = tiles.builder, INT64(tiles.lanes)
+    b = Strided(builder, data, row, INT64(tiles.itemsize))
+    to = b._replace(data=out, row=builder.mul(vectors, INT64(REGISTER_BYTES)))
+    with cgutils.for_range_slice(builder, ZERO, k, lanes, INT64) as (p, _):
+        left = builder.sub(k, p)
+        inside = tiles.mask(left)
+        end = builder.mul(vectors, lanes)
+        with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
+            rows = _square(tiles, b.at(j, p), builder.sub(columns, j), inside, left)
+            for i, row_of_out in enumerate(_transposed(tiles, rows)):
+                tiles.store(row_of_out, to.at(builder.add(p, INT64(i)), j).data)
+
+
+def _square(
+    tiles: Tiles, source: Strided, rows: ir.Value, inside: ir.Value, columns: ir.Value
+) -> Values:
+    """`lanes` vectors below each other; what lies outside of the matrix is 0."""
+    builder, lanes = tiles.builder, tiles.lanes
+    pointers = [source.data]
+    for _ in range(1, lanes):
+        pointers.append(builder.gep(pointers[-1], [source.row]))
+    enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
+    none = ir.Constant(inside.type, None)
+    with builder.if_else(builder.and_(*enough)) as (whole, part):
+        with whole:
+            complete = [tiles.load(pointer) for pointer in pointers]
+            from_whole = builder.block
+        with part:
+            partial = []
+            for i, pointer in enumerate(pointers):
+                exists = builder.icmp_signed("<", INT64(i), rows)
+                partial.append(tiles.load(pointer, builder.select(exists, inside, none)))
+            from_part = builder.block
+    return tiles.merged((from_whole, complete), (from_part, partial))
+
+
+def _transposed(tiles: Tiles, rows: Values) -> Values:
+    """A square of `lanes` vectors, transposed by exchanging ever smaller blocks."""
+    builder, lanes = tiles.builder, tiles.lanes
+    kind = ir.VectorType(INT32, lanes)
+    distance = lanes // 2
+    while distance:
+        low = [i if not i & distance else lanes + i - distance for i in range(lanes)]
+        high = [i + distance if not i & distance else lanes + i for i in range(lanes)]
+        for i in range(lanes):
+            if not i & distance:
+                pair = rows[i], rows[i + distance]
+                rows[i] = builder.shuffle_vector(*pair, ir.Constant(kind, low))
+                rows[i + distance] = builder.shuffle_vector(*pair, ir.Constant(kind, high))
+        distance //= 2
+    return rows

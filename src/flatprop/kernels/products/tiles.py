@@ -1,0 +1,333 @@
+"""What matrix products are made of: a tile of the result, held in registers.
+
+A tile is a few rows by one or two vectors of the result. While p runs over the columns
+of A, each row's A[i, p], broadcast, times B's vectors at p is added to it: every
+number read of A and every vector read of B serve many multiplications.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from flatprop.kernels.loops.vector_loops import (
+    INT32,
+    INT64,
+    cases,
+    mask_of,
+    masked_load,
+    masked_store,
+    splat,
+)
+from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
+from flatprop.numbers.numbers import fma, maximum, where
+
+POINTER = ir.IntType(8).as_pointer()
+ZERO = INT64(0)
+
+CHAINS = 8
+"""Sums that must be under way at once to keep the multipliers busy, of which there are two
+with a latency of 4 cycles: a single row's are split into as many."""
+
+
+class Strided(NamedTuple):
+    """A matrix in memory: its first number, and the bytes between neighbours."""
+
+    builder: ir.IRBuilder
+    data: ir.Value
+    row: ir.Value
+    column: ir.Value
+
+    def at(self, i: ir.Value, j: ir.Value) -> "Strided":
+        """What begins at row i, column j."""
+        down, right = self.builder.mul(i, self.row), self.builder.mul(j, self.column)
+        return self._replace(data=self.builder.gep(self.data, [self.builder.add(down, right)]))
+
+    def or_else(self, chosen: ir.Value, other: "Strided") -> "Strided":
+        """Itself where `chosen`, the other one elsewhere."""
+        pairs = zip(self[1:], other[1:], strict=True)
+        return Strided(self.builder, *(self.builder.select(chosen, *pair) for pair in pairs))
+
+    def transposed(self) -> "Strided":
+        """The same numbers, rows read as columns."""
+        return self._replace(row=self.column, column=self.row)
+
+
+class Finish(NamedTuple):
+    """What becomes of a product: out ← D + alpha A B, or out ← D ⊙ A B."""
+
+    out: Strided
+    d: Strided
+    alpha: ir.Value
+    multiplies: ir.Value
+    """1 for the second."""
+    bound: ir.Value
+    """In every lane 0 for a relu: a sum is that at least, and D, then the relu's a, counts as 1
+    above it. Without, -∞ for a sum and ∞ for a product."""
+
+    def at(self, i: ir.Value, j: ir.Value) -> "Finish":
+        """What begins at row i, column j."""
+        return self._replace(out=self.out.at(i, j), d=self.d.at(i, j))
+
+    def rectified(self, total: ir.Value) -> ir.Value:
+        """A vector of sums, none below the bound."""
+        total, bound = (Lanes(self.out.builder, value) for value in (total, self.bound))
+        return maximum(total, bound).value
+
+    def factor(self, kept: ir.Value) -> ir.Value:
+        """What a vector of D stands for where it multiplies."""
+        d, bound = (Lanes(self.out.builder, value) for value in (kept, self.bound))
+        return where(d > bound, 1.0, d).value
+
+
+Values: TypeAlias = list[ir.Value]
+Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
+
+
+class Tiles:
+    """Writes tiles for one dtype into one function."""
+
+    def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: bool) -> None:
+        self.builder = builder
+        self.element = element
+        self.masks = masks
+        self.lanes = lane_count(element)
+        self.itemsize = REGISTER_BYTES // self.lanes
+        self.vector = ir.VectorType(element, self.lanes)
+        # AVX-512 has 32 registers for the sums, of 64 bytes; others have 16 of 32 or 32
+        # of 16, of which two or four make a vector here.
+        self.heights = (12, 4, 1) if masks else (6, 2, 1)
+        self.vectors = 2 if masks else 1
+
+    # ---- vectors in memory
+
+    def mask(self, count: ir.Value) -> ir.Value:
+        """The first `count` lanes: none below 1, all from `lanes` on."""
+        return mask_of(self.builder, count, self.lanes)
+
+    def broadcast(self, at: ir.Value) -> ir.Value:
+        """One number from memory, in every lane."""
+        pointer = self.builder.bitcast(at, self.element.as_pointer())
+        return splat(self.builder, self.builder.load(pointer), self.lanes)
+
+    def load(self, at: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """A vector from memory; lanes outside of the mask are not read, but 0."""
+        pointer = self.builder.bitcast(at, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.itemsize)
+        return masked_load(self.builder, pointer, mask)
+
+    def store(self, value: ir.Value, at: ir.Value, mask: ir.Value | None = None) -> None:
+        """A vector to memory; lanes outside of the mask are left alone."""
+        pointer = self.builder.bitcast(at, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.itemsize)
+        else:
+            masked_store(self.builder, value, pointer, mask)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a b + c, rounded once."""
+        lanes = (Lanes(self.builder, value) for value in (a, b, c))
+        return fma(*lanes).value
+
+    def prefetch(self, at: ir.Value) -> None:
+        """Ask for the line around one byte, into the second cache."""
+        arguments = [at, INT32(0), INT32(2), INT32(1)]
+        signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+        module = self.builder.module
+        function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
+        self.builder.call(function, arguments)
+
+    def vector_at(self, pointer: ir.Value, j: int) -> ir.Value:
+        """Where the vector j places further begins."""
+        return self.builder.gep(pointer, [INT64(j * REGISTER_BYTES)])
+
+    # ---- a tile
+
+    def column_of_tiles(
+        self,
+        vectors: int,
+        m: ir.Value,
+        columns: ir.Value,
+        k: ir.Value,
+        a: Strided,
+        packed: ir.Value,
+        b: Strided,
+        finish: Finish,
+    ) -> None:
+        """All m rows of one panel, `columns` of whose `vectors` vectors are written.
+
+        B's panel is read in whole vectors; A is as `packing.pack_rows` leaves it where `packed`.
+        """
+        builder = self.builder
+        mask = self.mask(builder.sub(columns, INT64((vectors - 1) * self.lanes)))
+        itemsize = INT64(self.itemsize)
+        for height, i in self.rows_of_tiles(m):
+            start = builder.mul(builder.mul(i, k), itemsize)
+            copied = builder.gep(a.data, [start]), itemsize, INT64(height * self.itemsize)
+            rows = Strided(builder, *copied).or_else(packed, a.at(i, ZERO))
+            part = finish.at(i, ZERO)
+            sums = self.sums(height, vectors, k, rows, b, result=part.out)
+            self._finish(height, vectors, sums, mask, part)
+
+    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value]]:
+        """A loop over m rows: what is written while a height and the first row are yielded
+        runs for every tile of that height.
+        """
+        builder = self.builder
+        done = cgutils.alloca_once_value(builder, ZERO)
+        builder.store(ZERO, done)
+        for height in self.heights:
+            head, body, after = (builder.append_basic_block(f"rows.{height}") for _ in range(3))
+            builder.branch(head)
+            builder.position_at_end(head)
+            i = builder.load(done)
+            further = builder.add(i, INT64(height))
+            builder.cbranch(builder.icmp_signed("<=", further, m), body, after)
+            builder.position_at_end(body)
+            yield height, i
+            builder.store(further, done)
+            builder.branch(head)
+            builder.position_at_end(after)
+
+    def sums(
+        self,
+        rows: int,
+        vectors: int,
+        k: ir.Value,
+        a: Strided,
+        b: Strided,
+        masks: Sequence[ir.Value] | None = None,
+        result: Strided | None = None,
+    ) -> Values:
+        """A B for one tile, row by row.
+
+        B's vectors are read under `masks`, if given. Where the sums take long, the lines
+        of the `result`, if given, are asked for meanwhile.
+        """
+        builder = self.builder
+        size = rows * vectors
+        chains = CHAINS // size if rows == 1 else 1
+        # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
+        row_twice = builder.shl(a.row, INT64(1))
+        next_pointer = builder.add(a.row, row_twice)
+        pointers = [a.data]
+        for _ in range(3, rows, 3):
+            pointers.append(builder.gep(pointers[-1], [next_pointer]))
+
+        def step(walk: Values, sums: Values) -> tuple[Values, Values]:
+            *here, at_b = walk
+            vector = [
+                self.load(self.vector_at(at_b, j), masks and masks[j]) for j in range(vectors)
+            ]
+            after = []
+            for i in range(rows):
+                place, offset = here[i // 3], (None, a.row, row_twice)[i % 3]
+                number = self.broadcast(place if offset is None else builder.gep(place, [offset]))
+                for j in range(vectors):
+                    after.append(self.fma(number, vector[j], sums[i * vectors + j]))
+            further = [builder.gep(pointer, [a.column]) for pointer in here]
+            return [*further, builder.gep(at_b, [b.row])], after
+
+        def chained(walk: Values, sums: Values) -> tuple[Values, Values]:
+            together = []
+            for chain in range(chains):
+                walk, after = step(walk, sums[chain * size : (chain + 1) * size])
+                together += after
+            return walk, together
+
+        zeros = [ir.Constant(self.vector, None)] * (size * chains)
+        walk = [*pointers, b.data]
+        if result is not None and rows == self.heights[0]:
+            # now and then one: many at once would make the tile wait
+            long = builder.icmp_signed(">=", k, INT64(64))
+            places = builder.select(long, INT64(rows), ZERO)
+            steps = builder.udiv(k, INT64(rows))
+
+            def stretch(walk: Values, sums: Values) -> tuple[Values, Values]:
+                *here, line = walk
+                for j in range(vectors):
+                    self.prefetch(self.vector_at(line, j))
+                here, sums = self.repeat(steps, step, here, sums)
+                return [*here, builder.gep(line, [result.row])], sums
+
+            walk, zeros = self.repeat(places, stretch, [*walk, result.data], zeros)
+            *walk, _ = walk
+            k = builder.sub(k, builder.mul(places, steps))
+        if chains == 1:
+            return self.repeat(k, step, walk, zeros)[1]
+        walk, sums = self.repeat(builder.sdiv(k, INT64(chains)), chained, walk, zeros)
+        while len(sums) > size:
+            half = len(sums) // 2
+            sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        return self.repeat(builder.srem(k, INT64(chains)), step, walk, sums)[1]
+
+    def repeat(
+        self, times: ir.Value, step: Step, walk: Values, sums: Values
+    ) -> tuple[Values, Values]:
+        """`step` again and again, what it returns being what it is given next."""
+        builder = self.builder
+        before = builder.block
+        body, after = (builder.append_basic_block("k") for _ in range(2))
+        builder.cbranch(builder.icmp_signed(">", times, ZERO), body, after)
+
+        builder.position_at_end(body)
+        start = [*walk, *sums]
+        state = [builder.phi(value.type) for value in start]
+        count = builder.phi(INT64)
+        walked, summed = step(state[: len(walk)], state[len(walk) :])
+        end = [*walked, *summed]
+        counted = builder.add(count, INT64(1))
+        for phi, first, later in zip(
+            [*state, count], [*start, ZERO], [*end, counted], strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", counted, times), body, after)
+
+        builder.position_at_end(after)
+        result = self.merged((before, start), (last, end))
+        return result[: len(walk)], result[len(walk) :]
+
+    def merged(self, *incoming: tuple[ir.Block, Values]) -> Values:
+        """What the values are where several blocks meet, each with its own."""
+        blocks, lists = zip(*incoming, strict=True)
+        result = []
+        for values in zip(*lists, strict=True):
+            phi = self.builder.phi(values[0].type)
+            for block, value in zip(blocks, values, strict=True):
+                phi.add_incoming(value, block)
+            result.append(phi)
+        return result
+
+    def _finish(
+        self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
+    ) -> None:
+        builder = self.builder
+
+        def write(mask: ir.Value | None, multiplies: bool) -> None:
+            out, d = finish.out.data, finish.d.data
+            for i in range(rows):
+                for j in range(vectors):
+                    lanes = mask if j == vectors - 1 else None
+                    kept, total = self.load(self.vector_at(d, j), lanes), sums[i * vectors + j]
+                    if multiplies:
+                        total = builder.fmul(total, finish.factor(kept))
+                    else:
+                        total = finish.rectified(self.fma(total, finish.alpha, kept))
+                    self.store(total, self.vector_at(out, j), lanes)
+                out, d = builder.gep(out, [finish.out.row]), builder.gep(d, [finish.d.row])
+
+        for multiplies in cases(builder, builder.zext(finish.multiplies, INT64), (False, True)):
+            if self.masks:
+                write(mask, multiplies)
+                continue
+            bits = builder.bitcast(mask, ir.IntType(self.lanes))
+            whole = builder.icmp_signed("==", bits, ir.Constant(bits.type, -1))
+            with builder.if_else(whole) as (yes, no):
+                with yes:
+                    write(None, multiplies)
+                with no:
+                    write(mask, multiplies)

@@ -1,0 +1,222 @@
+"""Numbers side by side in one SIMD register, with Python's operators.
+
+A formula of this package is plain Python arithmetic. Called with `Lanes`, it
+does not compute: it writes the LLVM instructions that do, for one number or for
+a register full of them, in float32 or float64. That is how one source serves
+both dtypes and every loop, why no loop depends on what the compiler's
+vectoriser recognises, and why an element's result never depends on its
+neighbours or on its place in the array. Numba's type inference never sees the
+formulas, which keeps the first compilation short.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from llvmlite import ir
+
+from flatprop.numbers.numbers import Elementary, N, Number, fma
+
+REGISTER_BYTES = 64
+"""Bytes that a vector holds: one AVX-512 register. LLVM splits it into two of
+AVX2 or four of NEON, which then works like an unrolled loop."""
+
+T = TypeVar("T")
+
+_INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
+_BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
+_MANTISSA = {32: 23, 64: 52}
+_BIAS = {32: 127, 64: 1023}
+
+
+def lane_count(element: ir.Type) -> int:
+    """How many numbers of the LLVM type `element` fill one vector."""
+    return REGISTER_BYTES * 8 // _BITS[type(element)]
+
+
+class Mask:
+    """The outcome of a comparison, one truth value per lane."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+
+class Integers:
+    """The bits of float lanes, read as signed integers of the same width."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    def _constant(self, number: int) -> ir.Constant:
+        return _splat_constant(self.value.type, number)
+
+    def __sub__(self, other: "Integers") -> "Integers":
+        return Integers(self.builder, self.builder.sub(self.value, other.value))
+
+    def __neg__(self) -> "Integers":
+        return Integers(self.builder, self.builder.neg(self.value))
+
+    def __rshift__(self, places: int) -> "Integers":
+        return Integers(self.builder, self.builder.ashr(self.value, self._constant(places)))
+
+    def __lshift__(self, places: int) -> "Integers":
+        return Integers(self.builder, self.builder.shl(self.value, self._constant(places)))
+
+    def plus(self, number: int) -> "Integers":
+        """Add one Python integer to every lane."""
+        return Integers(self.builder, self.builder.add(self.value, self._constant(number)))
+
+
+class Lanes(Number):
+    """Floating-point numbers side by side, or a single one.
+
+    Parameters
+    ----------
+    builder
+        Where the instructions go.
+    value
+        The LLVM value: a float, a double, or a vector of them.
+    """
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    # ---- what kind of number this is
+
+    @property
+    def element(self) -> ir.Type:
+        """The LLVM type of one lane."""
+        kind = self.value.type
+        return kind.element if isinstance(kind, ir.VectorType) else kind
+
+    @property
+    def bits(self) -> int:
+        """The width of one lane: 32 or 64."""
+        return _BITS[type(self.element)]
+
+    def choose(self, float32: T, float64: T) -> T:
+        """Whichever belongs to this dtype: a constant, a table of coefficients."""
+        return float32 if self.bits == 32 else float64
+
+    def like(self, number: "Lanes | float") -> "Lanes":
+        """`number` in every lane, in this dtype."""
+        if isinstance(number, Lanes):
+            return number
+        return Lanes(self.builder, _splat_constant(self.value.type, float(number)))
+
+    # ---- arithmetic
+
+    def _arithmetic(self, sign: str, left: "Lanes", right: "Lanes") -> "Lanes":
+        instruction = getattr(self.builder, _INSTRUCTIONS[sign])
+        return Lanes(self.builder, instruction(left.value, right.value))
+
+    def _compare(self, sign: str, other: "Lanes") -> Mask:
+        return Mask(self.builder, self.builder.fcmp_ordered(sign, self.value, other.value))
+
+    def _select(self, mask: Mask, yes: "Lanes", no: "Lanes") -> "Lanes":
+        return Lanes(mask.builder, mask.builder.select(mask.value, yes.value, no.value))
+
+    def _function(self, name: str, *operands: "Lanes") -> "Lanes":
+        return _intrinsic(name, *operands)
+
+    def _elementary(self, function: Elementary) -> "Lanes":
+        result: Lanes = function.body(self)
+        return result
+
+    def __neg__(self) -> "Lanes":
+        return Lanes(self.builder, self.builder.fneg(self.value))
+
+    # ---- the bits behind the number
+
+    def as_integers(self) -> Integers:
+        """The bit pattern of every lane."""
+        return Integers(
+            self.builder, self.builder.bitcast(self.value, _shaped(self, ir.IntType(self.bits)))
+        )
+
+
+def horner(x: N, coefficients: Sequence[float]) -> N:
+    """The polynomial Σ cᵢ xⁱ, by Horner's rule."""
+    result = x.like(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = fma(result, x, coefficient)
+    return result
+
+
+# ---- powers of two, made by writing the exponent field
+
+
+def nearest_integer(x: Lanes) -> tuple[Lanes, Integers]:
+    """The nearest integer to `x`, |x| < 2²², as a number and as an integer.
+
+    Adding 1.5 · 2^mantissa pushes the fraction out of the mantissa and leaves
+    the integer in its low bits. Unlike a conversion it is defined for NaN.
+    """
+    magic = x.like(1.5 * 2.0 ** _MANTISSA[x.bits])
+    shifted = x + magic
+    return shifted - magic, shifted.as_integers() - magic.as_integers()
+
+
+def power_of_two(k: Integers, like: Lanes) -> Lanes:
+    """2^k for exponents of normal numbers: the bits of k + bias, in their field."""
+    field = k.plus(_BIAS[like.bits]) << _MANTISSA[like.bits]
+    return Lanes(like.builder, like.builder.bitcast(field.value, like.value.type))
+
+
+def scale_by_power_of_two(x: Lanes, k: Integers) -> Lanes:
+    """x · 2^k over the whole range: in two steps, so that a result below the
+    normal numbers is rounded once and one above them becomes infinite.
+    """
+    half = k >> 1
+    return x * power_of_two(half, x) * power_of_two(k - half, x)
+
+
+def exponent(x: Lanes, lowest: float) -> Integers:
+    """The k that brings x · 2^-k into [lowest, 2 · lowest), for positive normal x."""
+    return (x.as_integers() - x.like(lowest).as_integers()) >> _MANTISSA[x.bits]
+
+
+def as_float(k: Integers, like: Lanes) -> Lanes:
+    """Integers converted to numbers."""
+    return Lanes(like.builder, like.builder.sitofp(k.value, like.value.type))
+
+
+# ---- LLVM's own names and shapes
+
+
+def _shaped(model: Lanes, element: ir.Type) -> ir.Type:
+    kind = model.value.type
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _splat_constant(kind: ir.Type, number: float) -> ir.Constant:
+    if not isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, _rounded(kind, number))
+    return ir.Constant(kind, [_rounded(kind.element, number)] * kind.count)
+
+
+def _rounded(element: ir.Type, number: float) -> float:
+    if not isinstance(element, ir.FloatType):
+        return number
+    with np.errstate(over="ignore"):  # a bound of float64 is infinite here
+        return float(np.float32(number))
+
+
+def _intrinsic(name: str, *operands: Lanes) -> Lanes:
+    first = operands[0]
+    kind = first.value.type
+    count = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    signature = ir.FunctionType(kind, [kind] * len(operands))
+    symbol = f"llvm.{name}.{count}f{first.bits}"
+    module = first.builder.module
+    function = module.globals.get(symbol) or ir.Function(module, signature, symbol)
+    return Lanes(first.builder, first.builder.call(function, [x.value for x in operands]))

@@ -1,0 +1,138 @@
+"""Numbers with a bound of their rounding error: how far a formula may be off, to first order.
+
+A formula called with them gives values in float64 and how far the same formula may be off
+where its arithmetic is rounded, in C for one: every operation by half a unit of the last
+place, every function of <math.h> by `FUNCTION` such halves, and whatever is off already by
+the slope of what it goes into (running error analysis; Higham 2002, 3.3). Where a comparison
+may come out either way, both branches count.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.numbers.numbers import Elementary, Number
+
+Vector = NDArray[np.float64]
+
+FUNCTION = 8.0
+"""Roundings of an elementary function: within 4 units of the last place, here and in C."""
+
+
+def _each(function: Callable[..., float]) -> Callable[..., Vector]:
+    return np.vectorize(function, otypes=[np.float64])
+
+
+_VALUES: dict[str, Callable[..., Any]] = {
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "tanh": np.tanh,
+    "erf": _each(math.erf),
+    "fabs": np.abs,
+    "sqrt": np.sqrt,
+    "copysign": np.copysign,
+    "pow": np.power,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+}
+
+
+class Precision(NamedTuple):
+    """Of the arithmetic whose errors are bounded."""
+
+    unit: float
+    """Half a unit of the last place of 1."""
+    least: float
+    """What an operation may be off by where its result is no normal number."""
+
+
+class Rounded(Number):
+    """An array of values, and how far each may be off."""
+
+    __slots__ = ("error", "precision", "value")
+
+    def __init__(self, precision: Precision, value: Any, error: Any = 0.0) -> None:
+        self.precision = precision
+        self.value = np.asarray(value, np.float64)
+        self.error = np.asarray(error, np.float64)
+
+    def like(self, number: "Rounded | float") -> "Rounded":
+        if isinstance(number, Rounded):
+            return number
+        return Rounded(self.precision, number, self.precision.unit * abs(number))
+
+    def _rounded(self, value: Any, error: Any, roundings: float = 1.0) -> "Rounded":
+        unit, least = self.precision
+        return Rounded(self.precision, value, error + roundings * (unit * np.abs(value) + least))
+
+    def _arithmetic(self, sign: str, left: "Rounded", right: "Rounded") -> "Rounded":
+        x, y = left.value, right.value
+        match sign:
+            case "+":
+                return self._rounded(x + y, left.error + right.error)
+            case "-":
+                return self._rounded(x - y, left.error + right.error)
+            case "*":
+                error = left.error * np.abs(y) + right.error * np.abs(x)
+                return self._rounded(x * y, error)
+        quotient = x / y
+        error = (left.error + right.error * np.abs(quotient)) / np.abs(y)
+        return self._rounded(quotient, error)
+
+    def _compare(self, sign: str, other: "Rounded") -> Any:
+        x, y = self.value, other.value
+        holds = {"<": x < y, "<=": x <= y, ">": x > y, ">=": x >= y, "==": x == y}[sign]
+        error = self.error + other.error
+        return holds, (np.abs(x - y) <= error) & (error > 0) & (x != y)
+
+    def _select(self, mask: Any, yes: "Rounded", no: "Rounded") -> "Rounded":
+        holds, unsure = mask
+        value = np.where(holds, yes.value, no.value)
+        error = np.where(holds, yes.error, no.error)
+        either = np.maximum(yes.error, no.error) + np.abs(yes.value - no.value)
+        return Rounded(self.precision, value, np.where(unsure, either, error))
+
+    def _function(self, name: str, *operands: "Rounded") -> "Rounded":
+        x = operands[0]
+        match name:
+            case "fma":
+                return x * operands[1] + operands[2]
+            case "fabs":
+                return Rounded(self.precision, np.abs(x.value), x.error)
+            case "copysign":
+                value = np.copysign(x.value, operands[1].value)
+                return Rounded(self.precision, value, x.error)
+            case "sqrt":
+                value = np.sqrt(x.value)
+                # of what may be 0 the root may be as large as that of its error
+                error = np.minimum(x.error / (2 * value), np.sqrt(x.error))
+                return self._rounded(value, np.where(x.error > 0, error, 0.0))
+            case "pow":
+                y = operands[1]
+                value = np.power(x.value, y.value)
+                by_x = np.abs(y.value * np.power(x.value, y.value - 1.0)) * x.error
+                by_y = np.abs(value * np.log(np.abs(x.value))) * y.error
+                by_y = np.where(y.error > 0, by_y, 0.0)
+                return self._rounded(value, by_x + by_y, FUNCTION)
+        return self._rounded(_VALUES[name](x.value), 0.0, FUNCTION)
+
+    def _elementary(self, function: Elementary) -> "Rounded":
+        value = self._rounded(_VALUES[function.c_name](self.value), 0.0, FUNCTION)
+        if not self.error.any():
+            return value
+        # exact, or the slope of sin would ask for that of cos, and so on without end
+        x, y = Rounded(self.precision, self.value), Rounded(self.precision, value.value)
+        slope = np.abs(function.derivative(x, y).value)
+        return Rounded(self.precision, value.value, value.error + slope * self.error)
+
+    def __neg__(self) -> "Rounded":
+        return Rounded(self.precision, -self.value, self.error)

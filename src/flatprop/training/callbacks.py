@@ -1,0 +1,104 @@
+"""What happens after an epoch: the report that callbacks get, and `Checkpoint`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from flatprop.validation import checks, other_names
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class Saving(Protocol):
+    """A training, as its callbacks may use it."""
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, or say why that cannot be."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a callback gets after every epoch.
+
+    Attributes
+    ----------
+    network : Network
+        The network as it is now; a callback may change its parameters.
+    epoch : int
+        The epoch that has just ended, from 0.
+    epochs : int
+        How many there are to be.
+    loss : float
+        The training loss of this epoch.
+    val_loss : float or None
+        The validation loss after it.
+    learning_rate : float or None
+        The learning rate of this epoch; None with a solver, which has none.
+    """
+
+    network: "Network"
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float | None
+    learning_rate: float | None
+    _training: "Saving"
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, for `fit(resume=path)`."""
+        self._training.save_checkpoint(path)
+
+
+Callback: TypeAlias = Callable[[Epoch], object]
+
+
+@other_names.suggesting(other_names.CHECKPOINT)
+@dataclass(frozen=True)
+class Checkpoint:
+    """A callback that writes a checkpoint: network, optimizer and random state.
+
+    The file is replaced in one step, so that an interruption leaves the one
+    before, even where the process is killed or the power fails. `fp.load` reads the network out
+    of it; ``fit(..., resume=path)`` goes on with the training.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    every
+        After how many epochs each.
+    """
+
+    path: str | PathLike[str]
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        checks.file_name("path", self.path)
+        checks.count("every", self.every)
+
+    def __call__(self, epoch: Epoch) -> None:
+        if (epoch.epoch + 1) % self.every == 0:
+            epoch.save_checkpoint(self.path)
+
+
+def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """One function or several, as a tuple."""
+    if callable(callbacks):
+        callbacks = (callbacks,)
+    try:
+        callbacks = tuple(callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks must be a list of functions, got {callbacks!r}") from None
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of one argument, got {callback!r}")
+    return tuple(callbacks)
+
+
+def wants_to_stop(answer: object) -> bool:
+    """Whether what a callback returned ends the training."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)

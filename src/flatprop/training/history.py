@@ -1,0 +1,71 @@
+"""What a training leaves behind: losses by epoch, and why it ended."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.validation import other_names
+
+FloatArray = NDArray[np.float64]
+
+
+def _none() -> FloatArray:
+    return np.empty(0)
+
+
+@dataclass
+class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
+    """The course of a training; one entry per finished epoch.
+
+    Attributes
+    ----------
+    loss : ndarray
+        The training loss: the mean of the epoch's mini-batches, each before its update. A batch
+        counts with its Σ w, which is its number of samples where there are no weights; with a
+        loss that is a sum all batches count alike, one without weight with 0. With the full
+        batch it is therefore the loss before the update.
+    val_loss : ndarray
+        The loss of the validation data after the epoch; empty without such data.
+    learning_rate : ndarray
+        The learning rate of the epoch; empty with a solver, which has none.
+    stopped_by : str
+        "epochs", "converged", "patience", "diverged", "interrupted" or "callback".
+    best_epoch : int or None
+        With `patience`, the epoch whose parameters the network has now.
+    message : str
+        After a divergence, or where an optimizer's mean of squared gradients has overflowed,
+        what happened and what to try; where a solver converged, which of
+        its rules was met, and whether more than a tenth of the targets' variance is left.
+    seconds : float
+        How long the training took.
+    """
+
+    loss: FloatArray = field(default_factory=_none)
+    val_loss: FloatArray = field(default_factory=_none)
+    learning_rate: FloatArray = field(default_factory=_none)
+    stopped_by: str = "epochs"
+    best_epoch: int | None = None
+    message: str = ""
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were finished."""
+        return len(self.loss)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.epochs} epochs in {self.seconds:.3g} s", f"stopped by {self.stopped_by}"]
+        for name in ("loss", "val_loss"):
+            values: Any = getattr(self, name)
+            if len(values):
+                parts.append(f"{name} {values[0]:.4g} -> {values[-1]:.4g}")
+        if self.best_epoch is not None:
+            parts.append(f"best epoch {self.best_epoch}")
+        return f"History({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from flatprop.export import html
+
+        return html.of_history(self)

@@ -1,0 +1,169 @@
+"""Training by updates of an optimizer: its rates, its checkpoints, what a divergence says."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.export import files
+from flatprop.export.writing import checked_target
+from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.schedules import as_schedule
+from flatprop.kernels.network import training_loop as loop
+from flatprop.training import divergence
+from flatprop.training.callbacks import Checkpoint
+from flatprop.training.checkpoints import TrainingState, load_checkpoint
+from flatprop.training.run import Training
+from flatprop.validation import checks
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class Updating(Training):
+    """One call of `fit` with an `Optimizer`, wherever its samples are."""
+
+    cursor: NDArray[np.int64]
+    """How far it has come, as in `kernels.epochs`."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        optimizer: Optimizer,
+        batch_size: int | None,
+        shuffle: bool,
+        clip_norm: float | None,
+        rng: Any,
+        resume: str | PathLike[str] | None,
+        **common: Any,
+    ) -> None:
+        self.optimizer = optimizer
+        self.batch_size_left_out = isinstance(batch_size, checks.LeftOut)
+        self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
+        self.shuffle = bool(shuffle)
+        self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
+        super().__init__(network, X, y, **common)
+        self._check_checkpoints()
+        source = network.rng if rng is None else checks.generator(rng)
+
+        schedule = as_schedule(optimizer.learning_rate)
+        self.rates = schedule.rates(self.epochs)
+        self.follow = schedule.follow()
+        self._begin()
+        if resume is not None:
+            slots = len(self.optimizer_state)
+            self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
+        else:  # Nothing was changed so far; from here on nothing is refused.
+            self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+
+    def _check_checkpoints(self) -> None:
+        """Raise now what writing one after the first epoch would raise."""
+        for callback in self.callbacks:
+            if isinstance(callback, Checkpoint):
+                files.described(self.network)
+                checked_target(callback.path)
+
+    # ---- what differs with where the samples are
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make everything that the loop needs but `seed`, `cursor` and `losses` among it."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What a resumed training must have in common with the first."""
+
+    @property
+    @abstractmethod
+    def optimizer_state(self) -> Any:
+        """(slots, parameters), writable."""
+
+    # ---- what does not
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+        return int(self.cursor[loop.EPOCH])
+
+    def _watch(self, epoch: int, monitored: float) -> None:
+        if self.follow is not None and epoch + 1 < self.epochs:
+            self.rates[epoch + 1] = self.follow(monitored)
+
+    @property
+    @abstractmethod
+    def _data_at_hand(self) -> Any:
+        """The samples that the last update was to learn from, or more."""
+
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        updates = int(self.cursor[loop.UPDATES])
+        where = f"in epoch {self.epochs_done}, after {updates} updates"
+        why = divergence.of_updates(
+            self.network, self._data_at_hand, updates, self._advice_on_steps()
+        )
+        return where, "the loss is not finite", *why
+
+    def _advice_on_steps(self) -> str:
+        return divergence.smaller_steps(self.learning_rate(self.epochs_done), self.clip_norm)
+
+    def _frozen(self) -> str:
+        return divergence.of_frozen(
+            self.network, self.optimizer, self.optimizer_state, self.clip_norm
+        )
+
+    def common_settings(self) -> dict[str, Any]:
+        """The settings that do not depend on where the samples are."""
+        return {
+            "optimizer": repr(self.optimizer),
+            "clip_norm": self.clip_norm,
+            "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
+            "validation": self.validation is not None,
+        }
+
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
+        """Everything that a continuation needs beside the network."""
+        done = self.epochs_done
+        return TrainingState(
+            settings=self.settings(),
+            epochs=self.epochs,
+            seed=self.seed,
+            cursor=self.cursor.copy(),
+            losses=np.array(self.losses[:done], np.float64),
+            val_losses=np.array(self.val_losses, np.float64),
+            rates=self.learning_rates(done + 1),
+            optimizer_state=self.optimizer_state,
+            best_epoch=self.best_epoch,
+            best_params=self.best_params,
+            stopped_by=list(stopped_by),
+        )
+
+    def _restore(self, state: TrainingState) -> None:
+        """Go on from what was read, in which there is nothing wrong any more."""
+        done = int(state.cursor[loop.EPOCH])
+        self.seed = state.seed
+        self.ended_by = state.stopped_by
+        self.params[:] = state.params
+        if state.rng is not None:
+            self.network.rng = state.rng
+        self.cursor[:] = state.cursor
+        self.losses[:done] = state.losses
+        self.val_losses = list(state.val_losses)
+        self.optimizer_state[:] = state.optimizer_state
+        monitored = state.val_losses if self.validation is not None else state.losses
+        if self.patience is not None and state.best_epoch is not None:
+            self.best_epoch, self.best_params = state.best_epoch, state.best_params
+            self.best_loss = float(monitored[state.best_epoch])
+        if self.rates.size > 1:
+            self.rates[:done] = state.rates[:done]
+        if self.follow is not None:
+            self.rates[: len(state.rates)] = state.rates[: self.epochs]
+            for epoch, loss in enumerate(monitored):
+                rate = self.follow(float(loss))
+                if epoch + 1 < self.epochs:
+                    self.rates[epoch + 1] = rate

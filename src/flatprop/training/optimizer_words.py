@@ -1,0 +1,57 @@
+"""The optimizer that somebody means, written as it has to be given here."""
+
+import numpy as np
+
+from flatprop.formulas import schedules
+from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from flatprop.solvers import SOLVERS, Solver
+from flatprop.validation.as_written import call_of, defaults_of, name_of, settings_of, written
+
+
+def optimizer_words(optimizer: object, value: object) -> dict[str, str]:
+    """What stands in answers for `{value}`, and for `{rate}` and the like.
+
+    Parameters
+    ----------
+    optimizer
+        What was given beside it; None where nothing was.
+    value
+        What the setting was to be.
+    """
+    text = written(value)
+    kind = _class_of(optimizer)
+    if issubclass(kind, Solver):
+        none = f"leave it out: {name_of(kind)} has no"
+        return {
+            "value": text,
+            "rate": f"{none} learning rate",
+            "schedule": f"{none} learning rate",
+            "momentum": f"{none} momentum",
+            "decay": f"{none} weight decay",
+        }
+    settings = settings_of(optimizer)
+    is_rate = isinstance(value, int | float | np.number | schedules.Schedule)
+    rate = {"learning_rate": text} if is_rate and not isinstance(value, bool) else {}
+    schedule = {"learning_rate": "fp.schedules.Cosine(0.01)"}
+    if isinstance(value, schedules.Schedule):
+        schedule = rate
+    momentum = call_of(kind, settings | {"momentum": text})
+    if "momentum" not in defaults_of(kind):
+        momentum = call_of(SGD, {"momentum": text})
+    decay = call_of(AdamW if optimizer is None else kind, settings | {"weight_decay": text})
+    return {
+        "value": text,
+        "rate": f"optimizer={call_of(kind, settings | rate)}",
+        "schedule": f"optimizer={call_of(kind, settings | schedule)}",
+        "momentum": f"optimizer={momentum}",
+        "decay": f"optimizer={decay}",
+    }
+
+
+def _class_of(optimizer: object) -> type:
+    """That of an object, or the class or the name that was given; else the default's."""
+    if isinstance(optimizer, str):
+        known: dict[str, type] = {**OPTIMIZERS, **SOLVERS}
+        return known.get(optimizer.lower(), Adam)
+    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
+    return kind if issubclass(kind, (Optimizer, Solver)) else Adam

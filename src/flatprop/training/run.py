@@ -1,0 +1,332 @@
+"""What every training has in common: checked arguments, what follows an epoch, the History."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from flatprop.export.random_states import plain_state
+from flatprop.kernels.network import entry_points
+from flatprop.samples.in_parts import Parts
+from flatprop.training import divergence, resolution
+from flatprop.training.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
+from flatprop.training.checkpoints import TrainingState, save_checkpoint
+from flatprop.training.history import History
+from flatprop.validation import checks
+from flatprop.validation.alerts import DivergenceWarning, warn
+from flatprop.validation.arrays import Array
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+class Training(ABC):
+    """One call of `fit`: everything is checked in the constructor, then `run`."""
+
+    network: "Network"
+    losses: Any
+    """The training loss of each epoch; what follows the first `epochs_done` means nothing."""
+    rates: Any
+    """The learning rates of the epochs, the last of them for all that follow; empty where there
+    are none."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        epochs: int,
+        sample_weight: Any,
+        validation_data: Sequence[Any] | None,
+        trainable: Any,
+        tol: float | None,
+        patience: int | None,
+        callbacks: Sequence[Callback] | Callback,
+        progress: bool,
+    ) -> None:
+        network.require_writable()
+        self.network = network
+        self.epochs = checks.count("epochs", epochs)
+        self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
+        self.patience = None if patience is None else checks.count("patience", patience)
+        self.callbacks = checked_callbacks(callbacks)
+        self.progress = bool(progress)
+        if self.progress:
+            import tqdm  # noqa: F401  # which may be missing: better now than after the start
+        self.data = self._take(X, y, sample_weight)
+        self.validation = _checked_validation(network, validation_data)
+        self.trainable = checks.trainable_ranges(trainable, network.params.size)
+        checks.finite("net.params", network.params)
+        resolution.look_at(X, self.data, network.inputs, network.dtype)
+
+        self.val_losses: list[float] = []
+        self.best_loss = math.inf
+        self.best_epoch: int | None = None
+        self.best_params: Array | None = None
+        self.message = ""
+        self.ended_by: list[str] = []
+        """The names of the callbacks that had ended what is resumed."""
+        self._written: dict[str | PathLike[str], Any] | None = None
+        """The checkpoints of this epoch, each with what a callback may change after it; None
+        where no callback is being asked."""
+        self.only_validation = False
+        """Whether it is the loss of the validation data that is not finite."""
+        self.ruined = False
+        """Whether a callback left parameters that are not finite."""
+
+    # ---- what each kind of training says for itself
+
+    @abstractmethod
+    def _take(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        """The samples, checked."""
+
+    @property
+    @abstractmethod
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+
+    @abstractmethod
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
+        """Everything that a continuation needs beside the network."""
+
+    @abstractmethod
+    def _loop(self, bar: Any) -> str:
+        """Train; which rule ended it. `_after_epoch` follows each epoch that needs it."""
+
+    @abstractmethod
+    def _keep_finite(self) -> None:
+        """Leave the network with finite parameters, wherever the loop was left."""
+
+    @abstractmethod
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        """Where the training loss ceased to be finite, in what, why, and what to try."""
+
+    @abstractmethod
+    def _advice_on_steps(self) -> str:
+        """What to try where the steps have led too far."""
+
+    def _frozen(self) -> str:
+        """A message where some parameters cannot move any more though all is finite, or ""."""
+        return ""
+
+    def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
+        """Hear of the loss that early stopping looks at."""
+
+    # ---- the run
+
+    def run(self) -> History:
+        """Train until a rule ends it."""
+        began = time.perf_counter()
+        bar = self._progress_bar() if self.progress else None
+        try:
+            stopped_by = self._already_stopped_by() or self._loop(bar)
+        except KeyboardInterrupt:
+            stopped_by = "interrupted"
+            self._keep_finite()
+        finally:
+            if bar is not None:
+                bar.close()
+        diverged = stopped_by == "diverged"
+        alarm = self._divergence_message() if diverged else self._frozen()
+        self.message = alarm or self.message
+        if self.best_params is not None:
+            self.params[:] = self.best_params
+        # An epoch counts once its validation is done, which an interruption may prevent.
+        done = self.epochs_done if self.validation is None else len(self.val_losses)
+        history = History(
+            np.array(self.losses[:done], np.float64),
+            np.array(self.val_losses),
+            self.learning_rates(done),
+            stopped_by,
+            self.best_epoch,
+            self.message,
+            time.perf_counter() - began,
+        )
+        if alarm:
+            warn(alarm, DivergenceWarning)
+        return history
+
+    def _already_stopped_by(self) -> str:
+        """The rule that had ended the training which is resumed, if one had.
+
+        In the order in which a training asks them.
+        """
+        last = self.epochs_done - 1
+        if last < 0:
+            return ""
+        if self._settled():
+            return "converged"
+        best = self.best_epoch  # None, where patience is new
+        if self.patience is not None and best is not None and last - best >= self.patience:
+            return "patience"
+        # Without the callback that ended it, the training is meant to go on.
+        return "callback" if {*map(_name, self.callbacks)} & {*self.ended_by} else ""
+
+    def _after_epoch(self, before: Array | None) -> str:
+        """Validation, early stopping, schedule, callbacks; why to stop, if at all.
+
+        `before` is what the epoch's loss is the loss of, where that is not what the network
+        has now.
+        """
+        epoch = self.epochs_done - 1
+        loss = float(self.losses[epoch])
+        val_loss = None
+        if self.validation is not None:
+            val_loss = self.network.loss_of(*self.validation)
+            self.val_losses.append(val_loss)
+            if not math.isfinite(val_loss):
+                self.only_validation = True
+                return "diverged"
+        monitored = loss if val_loss is None else val_loss
+        rate = self.learning_rate(epoch)
+        self._watch(epoch, monitored)
+        reason = ""
+        if self.patience is not None:
+            if monitored < self.best_loss:
+                self.best_loss, self.best_epoch = monitored, epoch
+                self.best_params = self.params.copy() if before is None else before
+            elif epoch - (self.best_epoch or 0) >= self.patience:
+                reason = "patience"
+        report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
+        answer = self._call_back(report) if self.callbacks else ""
+        return answer if answer == "diverged" else reason or answer
+
+    def _call_back(self, report: Epoch) -> str:
+        """Ask the callbacks; "callback" where one of them wants the training to stop.
+
+        Parameters that they leave and that are not finite are taken back: "diverged".
+        """
+        before = self.params.copy()
+        self._written = {}
+        try:
+            answers = [callback(report) for callback in self.callbacks]
+            if not checks.is_finite(self.params):
+                self.ruined = checks.is_finite(before)
+                self.params[:] = before
+                self._keep_finite()
+                return "diverged"
+            stoppers = [
+                _name(callback)
+                for callback, answer in zip(self.callbacks, answers, strict=True)
+                if wants_to_stop(answer)
+            ]
+            # Again, where whoever resumes has to know of the end, or of what a later callback did.
+            for path, known in list(self._written.items()):
+                if stoppers or known != self._changeable():
+                    save_checkpoint(self.network, self.state(stoppers), path)
+        finally:
+            self._written = None
+        self.network.require_writable()
+        return "callback" if stoppers else ""
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the network and the state of the training, as it is after an epoch."""
+        if self._written is None:
+            raise ValueError(
+                f"{path}: a checkpoint is written while fit calls back, not later; the network "
+                "alone can be saved at any time, with epoch.network.save(path)"
+            )
+        if not checks.is_finite(self.params):
+            raise ValueError(
+                f"{path} is not written: the parameters are not finite, and nothing could go on "
+                "from them"
+            )
+        save_checkpoint(self.network, self.state(), path)
+        self._written[path] = self._changeable()
+
+    def _changeable(self) -> tuple[bytes, Any]:
+        """What callbacks may change of the network."""
+        return self.params.tobytes(), plain_state(self.network.rng)
+
+    @property
+    def params(self) -> Array:
+        """The network's parameters, as nobody outside can reshape or retype them."""
+        array: Array = self.network._model.params
+        return array
+
+    def _divergence_message(self) -> str:
+        epoch = self.epochs_done - 1
+        if self.ruined:
+            return divergence.told(
+                f"after epoch {epoch}", divergence.RUINED, "", divergence.UNRUINED
+            )
+        if not self.only_validation:
+            return divergence.told(*self._cause_of_divergence())
+        assert self.validation is not None
+        loss, steps = float(self.losses[epoch]), self._advice_on_steps()
+        why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
+        what = "the loss of the validation data is not finite"
+        return divergence.told(f"in epoch {epoch}", what, *why)
+
+    def _settled(self) -> bool:
+        """Whether the last two losses are within `tol` of each other."""
+        done = self.epochs_done
+        if self.tol is None or done < 2:
+            return False
+        return bool(abs(self.losses[done - 1] - self.losses[done - 2]) <= self.tol)
+
+    def learning_rate(self, epoch: int) -> float | None:
+        """The learning rate of this epoch, if there is such a thing."""
+        last = self.rates.size - 1
+        return None if last < 0 else float(self.rates[min(epoch, last)])
+
+    def learning_rates(self, epochs: int) -> Any:
+        """The learning rates of the first `epochs` epochs."""
+        last = self.rates.size - 1
+        return self.rates[np.minimum(np.arange(epochs if last >= 0 else 0), last)]
+
+    # ---- the progress bar
+
+    def _progress_bar(self) -> Any:
+        from tqdm.auto import tqdm
+
+        return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
+
+    def _show(self, bar: Any) -> None:
+        done = self.epochs_done
+        if done == bar.n:
+            return
+        figures = {"loss": f"{self.losses[done - 1]:.4g}"}
+        if self.val_losses:
+            figures["val_loss"] = f"{self.val_losses[-1]:.4g}"
+        rate = self.learning_rate(done - 1)
+        if rate is not None:
+            figures["lr"] = f"{rate:.3g}"
+        bar.set_postfix(figures, refresh=False)
+        bar.update(done - bar.n)
+
+
+def _checked_validation(
+    network: "Network", validation_data: Sequence[Any] | None
+) -> tuple[entry_points.Data | Parts, entry_points.Block] | None:
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
+    try:
+        data = network.samples(*validation_data)
+    except checks.NoWeightError:
+        raise ValueError(
+            "validation_data: every sample_weight is zero: nothing would be measured; give some "
+            "of these samples a weight, or leave validation_data out"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation_data: {error}") from None
+    return data, network.block(data)
+
+
+def _name(callback: Callback) -> str:
+    """What tells a callback from others in another process: its name, and what it does."""
+    kind = callback if hasattr(callback, "__qualname__") else type(callback)
+    code = getattr(callback, "__code__", None)
+    if code is None:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    numbers = [constant for constant in code.co_consts if isinstance(constant, (int, float, str))]
+    content = code.co_code + repr((numbers, code.co_names)).encode()
+    return f"{kind.__module__}.{kind.__qualname__} {crc32(content):08x}"

@@ -1,0 +1,157 @@
+"""Training by a solver: what happens around its iterations, each of which is an epoch."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatprop.kernels.network import entry_points
+from flatprop.solvers import LevenbergMarquardt
+from flatprop.solvers.objective import Objective
+from flatprop.solvers.solver import DivergedError, Solver
+from flatprop.training import divergence
+from flatprop.training.callbacks import Checkpoint
+from flatprop.training.checkpoints import TrainingState
+from flatprop.training.run import Training
+from flatprop.validation import checks
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+
+UNEXPLAINED = 0.1
+"""The part of the targets' variance beyond which `History.message` says what is left."""
+
+
+class Solving(Training):
+    """One call of `fit` with a `Solver`."""
+
+    def __init__(
+        self,
+        network: "Network",
+        X: Any,
+        y: Any,
+        *,
+        solver: Solver,
+        batch_size: int | None,
+        shuffle: bool,
+        clip_norm: float | None,
+        rng: Any,
+        resume: Any,
+        **common: Any,
+    ) -> None:
+        self.solver = solver
+        name = type(solver).__name__
+        if clip_norm is not None:
+            raise ValueError(
+                f"clip_norm has no meaning for {name}, which chooses the length of its steps "
+                "itself; leave it out"
+            )
+        if resume is not None:
+            raise ValueError(
+                f"{name} cannot go on from a checkpoint; load the network from it with fp.load "
+                "and call its fit"
+            )
+        if rng is not None:
+            checks.generator(rng)
+        super().__init__(network, X, y, **common)
+        self._check_batch_size(batch_size)
+        self._refuse_checkpoints(self.callbacks)
+        solver.check(network, int(np.diff(self.trainable).sum()))
+
+        self.rates = np.empty(0)
+        self.losses: list[float] = []
+        self.objective = Objective(network, self.data, self.trainable)
+        self.kept = self.params.copy()
+        self.stopped_by = ""
+
+    def _take(self, X: Any, y: Any, sample_weight: Any) -> entry_points.Data:
+        return self.network.data(X, y, sample_weight)
+
+    def _check_batch_size(self, batch_size: int | None) -> None:
+        if batch_size is None or isinstance(batch_size, checks.LeftOut):
+            return
+        rows = self.data.rows
+        if checks.count("batch_size", batch_size) < rows:
+            raise ValueError(
+                f"{type(self.solver).__name__} takes all {rows} samples at once, but batch_size "
+                f"is {batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
+                'such as "adam"'
+            )
+
+    def _refuse_checkpoints(self, callbacks: Iterable[Any]) -> None:
+        if any(isinstance(callback, Checkpoint) for callback in callbacks):
+            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
+
+    def _cannot_be_resumed(self) -> str:
+        return (
+            f"a training by {type(self.solver).__name__} cannot be resumed; to keep the network "
+            "of every epoch, pass callbacks=lambda epoch: epoch.network.save(path)"
+        )
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.losses)
+
+    def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
+        raise ValueError(self._cannot_be_resumed())
+
+    def _loop(self, bar: Any) -> str:
+        self._bar = bar
+        try:
+            self.solver.minimise(self.objective, self._after_iteration)
+        except DivergedError as error:
+            self.message = str(error)
+            return "diverged"
+        finally:
+            self._keep_finite()
+        return self.stopped_by
+
+    def _keep_finite(self) -> None:
+        # A step may have been under trial. What was kept was chosen by a finite loss.
+        self.params[:] = self.kept
+
+    def _after_iteration(self, loss: float, rule: str = "") -> bool:
+        """Everything between two iterations; whether to stop, and `stopped_by` says why."""
+        before = None
+        if self.patience is not None and self.validation is None:
+            before = self.kept.copy()
+        self.kept[:] = self.params
+        self.losses.append(loss)
+        reason = self._after_epoch(before)
+        if checks.is_finite(self.params):  # a callback may have changed them
+            self.kept[:] = self.params
+        if self._bar is not None:
+            self._show(self._bar)
+        if reason != "diverged" and rule:
+            reason, self.message = "converged", rule
+        elif reason != "diverged" and self._settled():
+            reason = "converged"
+            self.message = f"the loss changed by no more than tol = {self.tol:g}"
+        elif not reason and self.epochs_done == self.epochs:
+            reason = "epochs"
+        if reason == "converged":
+            self.message += self._far_from_a_fit()
+        self.stopped_by = reason
+        return bool(reason)
+
+    def _far_from_a_fit(self) -> str:
+        """A word where a rule ended the training with more than a tenth of the variance left."""
+        left = self.objective.unexplained()
+        if not left > UNEXPLAINED:
+            return ""
+        steps = self._advice_on_steps()
+        if isinstance(self.solver, LevenbergMarquardt) and not self.solver.relative:
+            steps += ", relative=True"
+        advice = divergence.scaled(self.network, steps)
+        return (
+            f"; this is far from a fit, for {100 * left:.3g} % of the targets' variance is left: "
+            f"unless the targets are that noisy, try {advice}"
+        )
+
+    def _cause_of_divergence(self) -> tuple[str, str, str, str]:
+        why = divergence.of_updates(self.network, self.data, 1, self._advice_on_steps())
+        return f"in epoch {self.epochs_done}", self.message, *why
+
+    def _advice_on_steps(self) -> str:
+        return "other initial parameters"

@@ -1,0 +1,198 @@
+"""An optimizer at work on a network: its state, scratch, and calls of the compiled loop.
+
+The data may change between passes; what the optimizer remembers does not.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.evaluation import calls
+from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network import training_loop as loop
+from flatprop.validation import checks
+from flatprop.validation.arrays import aligned_copy, aligned_empty
+
+if TYPE_CHECKING:
+    from flatprop.network import Network
+
+PANEL_PARAMETERS = 2**17
+"""How many parameters' gradients exist at once, where they are used up by rows: what stays
+in the second cache."""
+
+
+class Updates:
+    """Everything that `kernels.epochs.train` takes beside data, plan and progress.
+
+    Attributes
+    ----------
+    rule : Rule
+        The optimizer as the kernel sees it, with its state.
+    batch_size : int
+        Samples per update of the data at hand.
+    shuffle : bool
+        Whether these are taken in another order each epoch.
+    """
+
+    def __init__(
+        self,
+        network: "Network",
+        optimizer: Optimizer,
+        learning_rate: float,
+        trainable: NDArray[np.int64],
+        clip_norm: float | None = None,
+        penalty: float = 0.0,
+    ) -> None:
+        self.network = network
+        self._linear = optimizer.linear
+        self._whole = trainable.tolist() == [[0, network.params.size]]
+        start = optimizer.start(network.params, learning_rate)
+        self.rule = loop.Rule(
+            start.code,
+            start.settings,
+            start.state,
+            trainable,
+            clip_norm or 0.0,
+            penalty,
+            loop.AFTERWARDS,
+        )
+        self._shape: tuple[int, ...] = ()
+        self._blocks = 0
+        self._make_lock()
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last update, or of the first before it."""
+        return float(self.rule.settings[LEARNING_RATE])
+
+    def take(self, data: entry_points.Data, batch_size: int | None, shuffle: bool) -> None:
+        """Make ready for these samples; scratch for as many as before is kept."""
+        rows = data.rows
+        self.data = data
+        self.batch_size = rows if batch_size is None else min(batch_size, rows)
+        self.shuffle = bool(shuffle) and self.batch_size < rows
+        shape = (rows, data.y.size // rows, data.weight.size, self.batch_size, self.shuffle)
+        if shape != self._shape:
+            self._shape = shape
+            self._allocate()
+            self._blocks = self._first_blocks()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
+        self._turn: object = None
+
+    @contextlib.contextmanager
+    def alone(self, turn: object) -> Iterator[None]:
+        """Raise where somebody else is at work; kernels hold no lock, and would share scratch.
+
+        `turn` is what several calls have in common that belong together: raise, too, where
+        another turn has come between them. None begins one that is whole.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this optimizer is at work already, in another thread or below this call; give "
+                "each thread a Trainer, or an estimator, of its own"
+            )
+        try:
+            if self._turn is not turn:
+                if turn is not None:
+                    raise RuntimeError(
+                        "this optimizer has been at work elsewhere in the middle of a training; "
+                        "give each training a Trainer, or an estimator, of its own"
+                    )
+                self._turn = None
+            yield
+        finally:
+            self._lock.release()
+
+    def begin_turn(self) -> object:
+        """What the calls of `alone` that follow have in common."""
+        self._turn = object()
+        return self._turn
+
+    def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """One call of the loop, of about `calls.SECONDS` at most; why it returned."""
+        began = time.perf_counter()
+        status: int = loop.train(
+            self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+        )
+        if status == loop.RUNNING:
+            ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
+            self._blocks = max(1, int(self._blocks * min(ratio, 16)))
+        return status
+
+    def _allocate(self) -> None:
+        network, data = self.network, self.data
+        self.model = network._model
+        size, dtype = network.params.size, network.dtype
+        block = network.block(data, self.batch_size)
+        when = self._when(block.rows)
+        self.rule = self.rule._replace(when=when)
+        panel = {
+            loop.AFTERWARDS: size,
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
+            loop.AT_ONCE: 0,
+        }[when]
+        columns = data.y.size // data.rows
+        gathered = block.rows if self.shuffle else 0
+        self.buffers = loop.Buffers(
+            np.empty(data.rows if self.shuffle else 0, np.int64),
+            aligned_empty(gathered * network.inputs, dtype),
+            aligned_empty(gathered * columns, dtype),
+            block.weight,
+            block.workspace,
+            aligned_empty(panel, dtype),
+            block.rows,
+        )
+
+    def _when(self, block_rows: int) -> int:
+        """When the parameters change: as early as these settings allow."""
+        size = self.network.params.size
+        limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
+        if block_rows < self.batch_size or limited or not self._whole:
+            return loop.AFTERWARDS
+        if self._linear:
+            return loop.AT_ONCE
+        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
+
+    def _first_blocks(self) -> int:
+        """How many blocks are sure to end in time, before anything was measured."""
+        return calls.blocks_in_time(self.network, self.buffers.block_rows, calls.GRADIENT)
+
+    def penalise(self, penalty: float) -> None:
+        """Change the penalty, from the next data on."""
+        if penalty != self.rule.penalty:
+            self.rule = self.rule._replace(penalty=penalty)
+            self._shape = ()
+
+    def release(self) -> None:
+        """Let go of data and scratch; `take` comes next."""
+        self._shape = ()
+        for name in self._MADE_ANEW:
+            self.__dict__.pop(name, None)
+
+    _MADE_ANEW = ("data", "buffers", "model")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in (*self._MADE_ANEW, "_lock", "_turn"):
+            state.pop(name, None)
+        return state | {"_shape": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_lock()
+        rule = self.rule
+        check_state(rule.code, rule.settings, rule.state, self.network.params)
+        # Copies: what was unpickled may be mapped read-only from a file, or belong to another.
+        self.rule = rule._replace(
+            settings=aligned_copy(rule.settings),
+            state=aligned_copy(rule.state),
+            trainable=checks.ranges(rule.trainable, self.network.params.size),
+        )

@@ -1,0 +1,343 @@
+"""What a user passes in, made into what the kernels take, or a clear error.
+
+Every function returns a new or the same array and changes nothing. An error
+says what was wrong and what to do.
+"""
+
+import difflib
+import math
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.validation import frames
+
+Array = NDArray[Any]
+
+
+class LeftOut(int):
+    """A whole number as a default that can be told from the same number when it is given."""
+
+
+DEFAULT_BATCH_SIZE = LeftOut(32)
+"""That of `Network.fit`."""
+
+
+def choice(what: str, name: object, options: Iterable[str]) -> str:
+    """`name`, if it is one of `options`."""
+    options = list(options)
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be one of {', '.join(options)}; got {name!r}")
+    if name not in options:
+        name = name[:60]  # names from files may be of any length
+        near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {what} {name!r}.{hint} Known: {', '.join(options)}")
+    return name
+
+
+def count(what: str, value: object, least: int = 1, most: int = 2**53) -> int:
+    """A whole number that is large enough, and no larger than floating point can count."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be a whole number, got {value!r}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{what} must be at least {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{what} must be no more than {most}, got {number}")
+    return number
+
+
+def file_name(what: str, value: Any) -> str:
+    """The name of a file as text; whole numbers, which could be open files, are none."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{what} must be the name of a file, got {value!r}") from None
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is one number, and not text that looks like one."""
+    return hasattr(value, "__float__") and not isinstance(value, str) and np.ndim(value) == 0  # type: ignore[arg-type]
+
+
+def positive(what: str, value: object, or_zero: bool = False) -> float:
+    """A positive, finite number."""
+    if not is_number(value):
+        raise TypeError(f"{what} must be a number, got {value!r}")
+    number = float(value)  # type: ignore[arg-type]
+    if not (math.isfinite(number) and (number > 0 or (or_zero and number == 0))):
+        wanted = "finite and not negative" if or_zero else "positive and finite"
+        raise ValueError(f"{what} must be {wanted}, got {value!r}")
+    return number
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator from a seed, or the one given (SPEC 7)."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, a seed (an integer not below 0) or a numpy.random.Generator, "
+            f"got {rng!r}"
+        ) from None
+
+
+def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Array:
+    """A C-contiguous array of `dtype` without NaN or infinity.
+
+    `first` is the number of its first row, where these are rows of something larger.
+    """
+    plain = type(value) is np.ndarray and value.dtype == dtype
+    if plain and value.size and value.ndim and _is_plain(value):
+        array: Array = value
+        finite(what, array, first=first)
+        return array
+    if value is None:
+        raise TypeError(f"{what} is None; an array of numbers is needed")
+    array, names = frames.as_array(what, value, dtype)
+    frames.refuse_other_kinds(what, array.dtype)
+    if array.size == 0:
+        raise ValueError(f"{what} is empty: its shape is {array.shape}")
+    with np.errstate(over="ignore"):  # told below, with the place
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    if not converted.flags.aligned:  # which ascontiguousarray leaves as it is
+        converted = converted.copy()
+    if array.ndim == 0:
+        converted = converted.reshape(())  # ascontiguousarray makes a scalar one-dimensional
+    finite(what, converted, array, first, names)
+    return converted
+
+
+def _is_plain(array: Array) -> bool:
+    """Whether numbers follow each other at addresses that their processor likes."""
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.aligned)
+
+
+FEW = 10_000
+"""Products of no more numbers BLAS forms on one thread. For more it may wake others, which on a
+busy machine takes milliseconds."""
+CHUNK = 2**18
+"""How many numbers are looked at together, so that the answers stay in the cache."""
+
+
+def is_finite(array: Array) -> bool:
+    """Whether there is neither NaN nor infinity in a C-contiguous array."""
+    if array.size <= FEW:
+        # One fast look; an overflow of the square only costs the slower second one.
+        return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+    flat = array.reshape(-1)
+    return all(np.isfinite(flat[i : i + CHUNK]).all() for i in range(0, flat.size, CHUNK))
+
+
+def finite(
+    what: str,
+    array: Array,
+    original: Array | None = None,
+    first: int = 0,
+    names: Sequence[Any] | None = None,
+) -> None:
+    """Raise if there is a NaN or an infinity in a C-contiguous array.
+
+    It may have been converted from `original`; `first` is as in `numbers`, `names` are those of
+    the columns.
+    """
+    if is_finite(array):
+        return
+    bad = ~np.isfinite(array)
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = _where(what, place, first)
+    of_column = "" if names is None else f" in column {names[place[-1]]!r}"
+    with np.errstate(over="ignore"):  # of numbers that float64 does not hold either
+        wide = np.inf if original is None else np.asarray(original, dtype=np.float64)[place]
+    if original is not None and np.isfinite(wide):
+        raise ValueError(
+            f"{where}{of_column} is {original[place]!r}, too large for {array.dtype}; "
+            'scale the data or use dtype="float64"'
+        )
+    many = int(bad.sum())
+    more = f" ({many} such values)" if many > 1 else ""
+    raise ValueError(f"{where}{of_column} is {array[place]}{more}; remove or replace it first")
+
+
+def writable(what: str, array: Array) -> None:
+    """Raise if an array that is about to be changed says that it must not be."""
+    if not array.flags.writeable:
+        raise ValueError(
+            f"{what} is read-only, but would be changed; allow it with "
+            f"{what}.flags.writeable = True"
+        )
+
+
+def _where(what: str, place: tuple[int, ...], first: int) -> str:
+    if not place:
+        return what
+    return f"{what}[{', '.join(map(str, (place[0] + first, *place[1:])))}]"
+
+
+def inputs(
+    value: object,
+    columns: int,
+    dtype: np.dtype[Any],
+    look_for_nan: bool = True,
+    first: int = 0,
+) -> Array:
+    """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        shape = value.shape
+        flags = value.flags  # `_is_plain`, without the call
+        plain = flags.c_contiguous and flags.aligned
+        if plain and len(shape) == 2 and shape[1] == columns and shape[0]:
+            if look_for_nan:
+                finite("X", value, first=first)
+            return value
+    array = numbers("X", value, dtype, first)
+    if array.ndim == 1 and columns == 1:
+        array = array.reshape(-1, 1)
+    if array.ndim != 2:
+        hint = " For one sample pass X[None, :]." if array.shape == (columns,) else ""
+        raise ValueError(
+            f"X must have two dimensions, (rows, {columns}), but its shape is {array.shape}.{hint}"
+        )
+    if array.shape[1] != columns:
+        hint = " Is it transposed?" if array.shape[0] == columns else ""
+        raise ValueError(
+            f"X has {array.shape[1]} columns, but the network takes {columns} inputs.{hint}"
+        )
+    return array
+
+
+def targets(
+    value: object, rows: int, outputs: int, domain: str, dtype: np.dtype[Any], first: int = 0
+) -> Array:
+    """y as (rows, outputs), or as (rows, 1) class indices where `domain` is "classes"."""
+    array = numbers("y", value, dtype, first)
+    one_per_sample(array.shape, rows)
+    if domain == "classes" and array.ndim == 1:
+        return _class_indices(array, outputs, first)
+    if array.ndim == 1 and outputs == 1:
+        array = array.reshape(-1, 1)
+    if array.shape != (rows, outputs):
+        expected = f"({rows}, {outputs})" + (f" or ({rows},)" if outputs == 1 else "")
+        if domain == "classes":
+            expected = f"({rows},) class indices or ({rows}, {outputs}) probabilities"
+        raise ValueError(f"y must have shape {expected}, but it has {array.shape}")
+    if domain == "classes":
+        _rows_of_probabilities(array, first)
+    if domain == "fraction":
+        _within(array, 0, 1, "binary_cross_entropy takes y from 0 to 1", first)
+    if domain == "non-negative":
+        _within(array, 0, math.inf, "poisson takes counts, which are not negative", first)
+    return array
+
+
+def one_per_sample(shape: tuple[int, ...], rows: int) -> None:
+    """Raise unless y, of this shape, has a row for each of X."""
+    if not shape or shape[0] != rows:
+        raise ValueError(
+            f"X has {rows} rows, but y has shape {shape}; they need one row per sample"
+        )
+
+
+def _class_indices(array: Array, classes: int, first: int) -> Array:
+    whole = array == np.floor(array)
+    if not whole.all():
+        place = int(np.argmin(whole))
+        raise ValueError(
+            f"y[{place + first}] is {array[place]}, not a class index (a whole number)"
+        )
+    outside = (array < 0) | (array >= classes)
+    if outside.any():
+        place = int(np.argmax(outside))
+        hint = " Do the classes start at 1? Subtract 1." if array.min() == 1 else ""
+        raise ValueError(
+            f"y[{place + first}] is class {int(array[place])}, but the last layer has {classes} "
+            f"units, for classes 0 to {classes - 1}.{hint}"
+        )
+    return array.reshape(-1, 1)
+
+
+def _rows_of_probabilities(array: Array, first: int) -> None:
+    _within(array, 0, math.inf, "rows of class probabilities are not negative", first)
+    sums = array.sum(axis=1)
+    off = ~np.isclose(sums, 1, atol=1e-3)
+    if off.any():
+        place = int(np.argmax(off))
+        raise ValueError(
+            f"row {place + first} of y adds up to {sums[place]:g}; class probabilities add up to 1"
+        )
+
+
+def _within(array: Array, low: float, high: float, why: str, first: int) -> None:
+    outside = (array < low) | (array > high)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"{_where('y', place, first)} is {array[place]}; {why}")
+
+
+class NoWeightError(ValueError):
+    """No sample has a weight."""
+
+
+def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
+    """(rows,), or empty for None."""
+    if value is None:
+        return np.empty(0, dtype)
+    array = numbers("sample_weight", value, dtype)
+    if array.shape != (rows,):
+        raise ValueError(
+            f"sample_weight must have shape ({rows},), one per sample, but it has {array.shape}"
+        )
+    if (array < 0).any():
+        place = int(np.argmax(array < 0))
+        raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
+    with np.errstate(over="ignore"):  # told below
+        total = float(array.sum(dtype=np.float64))
+    if total == 0 and np.any(np.asarray(value)):
+        raise ValueError(
+            f"every sample_weight is so small that it is 0 in {dtype}; divide them by their mean"
+        )
+    if total == 0:
+        raise NoWeightError("every sample_weight is zero: nothing would be learnt or measured")
+    # A mean is divided by their sum, in the network's dtype.
+    if not (math.isfinite(total) and 1 / total < float(np.finfo(dtype).max)):
+        raise ValueError(
+            f"the sample_weight add up to {total:g}, which {dtype} has no room for; divide them "
+            "by their mean"
+        )
+    return array
+
+
+def trainable_ranges(value: object, size: int) -> NDArray[np.int64]:
+    """Where runs of trained parameters begin and end, (ranges, 2)."""
+    if value is None:
+        return np.array([[0, size]], np.int64)
+    mask = np.asarray(value)
+    if mask.dtype != np.bool_:
+        raise TypeError(
+            f"trainable must be a boolean mask over net.params, got dtype {mask.dtype}; "
+            "make one with numpy.zeros(net.params.size, bool)"
+        )
+    if mask.shape != (size,):
+        raise ValueError(f"trainable must have shape ({size},), as net.params, not {mask.shape}")
+    if not mask.any():
+        raise ValueError("trainable is False everywhere: nothing would be trained")
+    edges = np.diff(np.concatenate(([False], mask, [False])).astype(np.int8))
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def ranges(value: Any, size: int) -> NDArray[np.int64]:
+    """A copy of what `trainable_ranges` made, (ranges, 2), of as many parameters."""
+    found = np.array(value, np.int64)
+    whole = found.ndim == 2 and found.shape[1] == 2 and found.size > 0
+    if not whole or found.min() < 0 or found.max() > size or (found[:, 0] >= found[:, 1]).any():
+        raise ValueError(f"these are no ranges of {size} parameters: {value}")
+    return found
