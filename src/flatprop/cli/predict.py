@@ -115,10 +115,11 @@ def load(path: str) -> tuple["Network", Recipe | None]:
     UserError
         If it is not the file of a network.
     """
+    import flatprop as fp
     from flatprop.export import files
 
     try:
-        network, extra = files.load_with_extra(path)
+        network, extra = files.load(fp.Network, path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:

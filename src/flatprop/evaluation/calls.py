@@ -6,13 +6,12 @@ of machines, so that a call ends in time on every one. Calls take whole blocks o
 what they add up goes from one to the next: the result is bit for bit that of one call.
 """
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from flatprop.kernels.network import entry_points
-from flatprop.validation.arrays import Array
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
+from flatprop.kernels.network.backprop import backward_workspace_size
+from flatprop.model.model import Model
+from flatprop.validation.arrays import Array, aligned_empty
 
 SECONDS = 0.05
 """How long one call should take."""
@@ -29,29 +28,54 @@ WRITTEN = 400
 """Passes that take as long as it takes to write a number per parameter into fresh memory."""
 
 LONGEST_BLOCK = 6 * 2**31
-"""Operations that one block may have; `Network.block_rows` is the same for a gradient."""
+"""Operations that one block may have; `block_rows` is the same for a gradient."""
 
 
-def blocks_in_time(network: "Network", block_rows: int, passes: int) -> int:
+def block_rows(model: Model) -> int:
+    """Rows that go through the network together at most.
+
+    Few enough that what lies between forward and backward pass stays in the cache,
+    and that one block takes no longer than Ctrl-C may; many enough that a matrix
+    of weights, read once per block, is used often.
+    """
+    row_bytes = 2 * sum(layer.units for layer in model.dense) * model.dtype.itemsize
+    in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
+    in_time = max(2**31 // int(model.params.size), 32)
+    return min(in_cache, in_time)
+
+
+def block_for(model: Model, rows: int) -> entry_points.Block:
+    """Scratch for going through so many rows, or batches of so many, block by block.
+
+    Its workspace is what this takes beside data and parameters; beyond `block_rows`
+    it does not grow with the rows.
+    """
+    most = block_rows(model)
+    rows = -(-rows // -(-rows // most))  # all blocks about equally long
+    predictions = 2 * rows * model.outputs
+    size = backward_workspace_size(model._arrays.layers, rows) + predictions
+    weight = np.ones(rows * model.outputs, model.dtype)
+    return entry_points.Block(rows, weight, aligned_empty(size, model.dtype))
+
+
+def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:
     """How many blocks of rows are sure to end in time, before anything was measured."""
     units = sum(layer.units for layer in network.dense)
     per_row = 2 * passes * network.params.size + PER_UNIT * units
     return max(1, int(SECONDS / (per_row * block_rows / PER_SECOND + PER_BLOCK)))
 
 
-def rows_of_a_block(network: "Network", passes: int) -> int:
+def rows_of_a_block(network: Model, passes: int) -> int:
     """`block_rows`, or fewer where each row takes many passes."""
-    return min(network.block_rows, max(LONGEST_BLOCK // (2 * passes * network.params.size), 1))
+    return min(block_rows(network), max(LONGEST_BLOCK // (2 * passes * network.params.size), 1))
 
 
-def passes_in_time(network: "Network", rows: int) -> int:
+def passes_in_time(network: Model, rows: int) -> int:
     """How many passes through a block one call may make, where it makes only some of them."""
     return max(1, LONGEST_BLOCK // 3 // (2 * network.params.size * rows))
 
 
-def parts(
-    network: "Network", rows: int, block_rows: int, passes: int, first: int = 0
-) -> list[slice]:
+def parts(network: Model, rows: int, block_rows: int, passes: int, first: int = 0) -> list[slice]:
     """The rows of one call after the other, from `first` on."""
     stop = first + rows
     if rows <= block_rows:  # which cannot be divided
@@ -61,7 +85,7 @@ def parts(
 
 
 def loss_and_gradient(
-    network: "Network",
+    network: Model,
     data: entry_points.Data,
     scale: float,
     gradient: Array,
@@ -71,7 +95,7 @@ def loss_and_gradient(
     total = 0.0
     for part in parts(network, data.rows, block.rows, GRADIENT):
         total = entry_points.loss_and_gradient(
-            *network._model,
+            *network._arrays,
             data,
             part.start,
             part.stop,
@@ -84,13 +108,13 @@ def loss_and_gradient(
 
 
 def sum_of_losses(
-    network: "Network", data: entry_points.Data, first: int, rows: int, block: entry_points.Block
+    network: Model, data: entry_points.Data, first: int, rows: int, block: entry_points.Block
 ) -> float:
     """Σ w ℓ over some of the samples."""
     total = 0.0
     for part in parts(network, rows, block.rows, PREDICT, first):
         total = entry_points.sum_of_losses(
-            *network._model,
+            *network._arrays,
             data,
             part.start,
             part.stop,
@@ -98,16 +122,3 @@ def sum_of_losses(
             block,
         )
     return total
-
-
-def rows_of(data: entry_points.Data, rows: slice) -> entry_points.Data:
-    """Some of the samples, as views."""
-    x, y, weight, samples = data
-    inputs, columns = x.size // samples, y.size // samples
-    start, stop = rows.start, rows.stop
-    return entry_points.Data(
-        x[start * inputs : stop * inputs],
-        y[start * columns : stop * columns],
-        weight[start:stop],
-        stop - start,
-    )

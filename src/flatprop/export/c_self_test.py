@@ -13,17 +13,15 @@ a slope is the steepest one within reach of z's error, kinks and steps included.
 doubled, and `predict`'s own distance from the outputs in float64 is added.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.model.model import Model
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
 from flatprop.numbers.translated import OwnFormula, formula_of
 from flatprop.validation.arrays import Array
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 Matrix = NDArray[np.float64]
 
@@ -48,7 +46,7 @@ class Layer(NamedTuple):
     """How far a is off: only the reach of the next layer's slopes depends on it."""
 
 
-def bounds(network: "Network", x: Array, expected: Array) -> Array:
+def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
     formulas = [
         None if layer.activation == "softmax" else formula_of("to_c", layer, l)
@@ -67,7 +65,7 @@ def bounds(network: "Network", x: Array, expected: Array) -> Array:
 
 
 def _of_rows(
-    network: "Network", formulas: list[OwnFormula | None], x: Array, expected: Array
+    network: Model, formulas: list[OwnFormula | None], x: Array, expected: Array
 ) -> Matrix:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
@@ -90,9 +88,7 @@ def _of_rows(
     return np.asarray(np.abs(expected - a) + 2 * bound, np.float64)
 
 
-def _layer(
-    network: "Network", l: int, formula: OwnFormula | None, a: Matrix, error: Matrix
-) -> Layer:
+def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error: Matrix) -> Layer:
     info = np.finfo(network.dtype)
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
     W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))

@@ -9,16 +9,14 @@ import math
 import mmap
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.entry_points import Data
+from flatprop.model.model import Model
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 PART_BYTES = 2**25
 """How much of the samples is in memory at once. Files and matrices no larger than this, as they
@@ -28,23 +26,6 @@ SEGMENTS = 16
 
 SHARED = ("r", "r+", "w+")
 """The modes of `numpy.memmap` in which what is written goes to the file."""
-
-
-class Source(Protocol):
-    """Samples that come a part at a time."""
-
-    def parts(
-        self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
-        """All samples once; each part overwrites the one before.
-
-        Parameters
-        ----------
-        batch_size
-            Samples per update: every part but the last is a multiple of it.
-        rng
-            Of the order of the segments; None leaves the samples in theirs.
-        """
 
 
 def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
@@ -140,7 +121,7 @@ def release(array: Any) -> None:
     pages.madvise(mmap.MADV_DONTNEED, start, high - begin - start)
 
 
-def inputs_of(network: "Network", X: Any) -> Rows:
+def inputs_of(network: Model, X: Any) -> Rows:
     """X, of which nothing is read yet unless it is small."""
     dtype, columns = network.dtype, network.inputs
     if not is_large(X, dtype):
@@ -158,7 +139,7 @@ def inputs_of(network: "Network", X: Any) -> Rows:
     )
 
 
-def targets_of(network: "Network", y: Any, rows: int) -> Rows:
+def targets_of(network: Model, y: Any, rows: int) -> Rows:
     """The same of y, which is to have so many rows."""
     dtype, outputs = network.dtype, network.outputs
     domain = network.loss_function.domain
@@ -182,7 +163,7 @@ def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options
 
 
 class Parts:
-    """A `Source` of samples of which X or y is large.
+    """`Samples` of which X or y is large.
 
     What is in memory is checked at once; what is not, as it is read.
 
@@ -194,7 +175,10 @@ class Parts:
         (rows,), empty where every sample counts alike.
     """
 
-    def __init__(self, network: "Network", X: Any, y: Any, sample_weight: Any = None) -> None:
+    in_memory = False
+    batches_given = False
+
+    def __init__(self, network: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
         self._dtype = network.dtype
         self._x = inputs_of(network, X)
         self.rows = self._x.rows
@@ -206,8 +190,8 @@ class Parts:
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
-        """All samples once; see `Source`."""
+    ) -> Iterator[Data]:
+        """All samples once; see `Samples`."""
         if batch_size is None:
             raise ValueError(
                 "batch_size=None takes all samples at once, but they are read a part at a time; "
@@ -232,9 +216,7 @@ class Parts:
             sizes.append(rest)
         return sizes
 
-    def _filled(
-        self, sizes: list[int], rng: np.random.Generator | None
-    ) -> Iterator[entry_points.Data]:
+    def _filled(self, sizes: list[int], rng: np.random.Generator | None) -> Iterator[Data]:
         flat = self._room_for(max(sizes))
         waiting = iter(sizes)
         size, filled = next(waiting), 0
@@ -250,9 +232,7 @@ class Parts:
                     yield self._data(flat, size)
                     size, filled = next(waiting, 0), 0
 
-    def _collected(
-        self, sizes: list[int], rng: np.random.Generator
-    ) -> Iterator[entry_points.Data]:
+    def _collected(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
         flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
         for size in sizes:
             places = order[start : start + size]
@@ -273,30 +253,10 @@ class Parts:
             self._buffers = [aligned_empty(size, self._dtype) for size in sizes]
         return self._buffers
 
-    def _data(self, flat: list[Array], rows: int) -> entry_points.Data:
+    def _data(self, flat: list[Array], rows: int) -> Data:
         used = [
             read_only(buffer[: rows * column.columns])
             for column, buffer in zip(self._columns, flat, strict=True)
         ]
         weight = used[2] if len(used) > 2 else read_only(self.weight)
-        return entry_points.Data(used[0], used[1], weight, rows)
-
-
-def predict(network: "Network", X: Any) -> Array:
-    """`Network.predict` of an X that is large."""
-    x = inputs_of(network, X)
-    out = np.empty((x.rows, network.outputs), network.dtype)
-    # Whole blocks, so that the result is bit for bit that of an array.
-    block = network.block_rows
-    width = x.columns * network.dtype.itemsize
-    size = block * max(1, PART_BYTES // SEGMENTS // (block * width))
-    for start in range(0, x.rows, size):
-        place = out[start : start + size]
-        x.lend(start, start + len(place), partial(_predict_into, network, place))
-    return out
-
-
-def _predict_into(network: "Network", out: Array, rows: Array) -> None:
-    # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
-    # back here.
-    out[...] = network.predict(np.array(rows) if is_large(rows, network.dtype) else rows)
+        return Data(used[0], used[1], weight, rows)

@@ -9,8 +9,9 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from flatprop.samples.samples import samples_of
 from flatprop.sklearn import plain, settings
-from flatprop.sklearn.fit_data import HeldOut, Samples, Task, set_aside
+from flatprop.sklearn.fit_data import GivenSamples, HeldOut, Task, set_aside
 from flatprop.sklearn.fitted import Fitted
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
 from flatprop.sklearn.solving import solve
@@ -43,7 +44,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         """How many outputs such targets take."""
 
     @abstractmethod
-    def _score(self, outputs: Array, samples: Samples) -> float:
+    def _score(self, outputs: Array, samples: GivenSamples) -> float:
         """What early stopping makes large, given what the network says of them."""
 
     @property
@@ -250,7 +251,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, incremental, first)
         self._note_classes(y)
-        training = Samples(X, self._encode(y), self._weights(X, y, sample_weight))
+        training = GivenSamples(X, self._encode(y), self._weights(X, y, sample_weight))
         held_out = self._validation_set(*validation)
         # In a stream that goes on nothing is drawn from it but, at times, a new optimizer's seed.
         random = check_random_state(self.random_state) if first or not incremental else None
@@ -266,15 +267,14 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             training, held_out = set_aside(training, self.validation_fraction, random)
         if whole:
             optimizer.check(net, net.params.size)
-        take = net.data if whole else net.samples
-        data = take(training.X, self._targets(training.y), training.weight)
+        data = samples_of(net, training.X, self._targets(training.y), training.weight, whole=whole)
         if not incremental:
             names = getattr(self, "feature_names_in_", None)
             resolution.look_at(training.X, data, net.inputs, net.dtype, names)
         held = None if held_out is None else HeldOut(self, net, held_out)
         return Task(net, data, held, Reports(self, net, X, y, sample_weight), random)
 
-    def _validation_set(self, X: Any, y: Any, weight: Any) -> Samples | None:
+    def _validation_set(self, X: Any, y: Any, weight: Any) -> GivenSamples | None:
         if X is None and y is None:
             if weight is not None:
                 raise ValueError("sample_weight_val is given without X_val and y_val")
@@ -287,7 +287,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
                 "the validation set a weight, or leave the validation set out"
             )
         X, y = self._validated(X, y, True, False)
-        return Samples(X, self._encode(y), self._weights(X, y, weight))
+        return GivenSamples(X, self._encode(y), self._weights(X, y, weight))
 
     def _count_from_here(self) -> None:
         """Everything that goes on from one fit to the next, at its beginning."""

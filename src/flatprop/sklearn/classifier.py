@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
-from flatprop.sklearn.fit_data import Samples
+from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
 from flatprop.validation.arrays import Array
@@ -253,7 +253,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             loss = settings.loss(self.loss)
         return Dense(units, "softmax" if several else "sigmoid"), loss
 
-    def _score(self, outputs: Array, samples: Samples) -> float:
+    def _score(self, outputs: Array, samples: GivenSamples) -> float:
         chosen = self._chosen(outputs)
         right = chosen == samples.y.reshape(chosen.shape)
         if right.ndim == 2:

@@ -67,7 +67,7 @@ class Reports:
         """An epoch has ended; whether a callback wants the training to."""
         stop = False
         asked = self._own or self._context is not None
-        before = self.network._model.params.copy() if asked else None
+        before = self.network._arrays.params.copy() if asked else None
         if self._own:
             limit = self.estimator.max_iter
             training = NoCheckpoint()
@@ -78,9 +78,9 @@ class Reports:
             stop |= self._task.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data
             )
-        if before is not None and not is_finite(self.network._model.params) and is_finite(before):
+        if before is not None and not is_finite(self.network._arrays.params) and is_finite(before):
             self.ruined = stop = True
-            self.network._model.params[:] = before
+            self.network._arrays.params[:] = before
         return stop
 
     def end(self) -> None:

@@ -48,7 +48,7 @@ def solve(estimator: Any, task: Task, solver: Solver) -> None:
 
     def after_iteration(loss: float, rule: str = "") -> bool:
         nonlocal converged, stopped
-        kept[:] = net._model.params
+        kept[:] = net._arrays.params
         if rule:
             # L-BFGS-B's own words for a line search that found nothing better
             converged = "ABNORMAL" not in rule
@@ -74,7 +74,7 @@ def solve(estimator: Any, task: Task, solver: Solver) -> None:
         warn("Training interrupted by user.")
         converged = True
     finally:
-        net._model.params[:] = kept  # a step may have been under trial
+        net._arrays.params[:] = kept  # a step may have been under trial
     e.loss_ = objective.loss_and_gradient()[0] * e._loss_scale
     e.best_loss_ = min([*e.loss_curve_, e.loss_])
     if not converged and not stopped:

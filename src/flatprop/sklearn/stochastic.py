@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 
 from flatprop.formulas.optimizers import SGD, Optimizer
 from flatprop.formulas.schedules import as_schedule
-from flatprop.kernels.network.entry_points import Data
 from flatprop.sklearn.fit_data import Task
 from flatprop.sklearn.reports import Reports
 from flatprop.training.trainer import Trainer
@@ -34,7 +33,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
             first = estimator.n_iter_
             stop = first + course.epochs_ahead()
             course.begin(first + offset)
-            if incremental or not isinstance(data, Data):
+            if incremental or not data.in_memory:
                 losses: Iterable[float] = (trainer.go_through(data, batch_size, shuffle),)
             else:
                 losses = trainer.epochs(data, first, stop, batch_size, shuffle)
@@ -50,7 +49,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
         warn("Training interrupted by user.")
     finally:
         if course.best is not None:
-            task.net._model.params[:] = course.best
+            task.net._arrays.params[:] = course.best
         if not incremental:
             trainer.release()
 
@@ -105,7 +104,7 @@ class _Course:
             e.validation_scores_.append(score)
             reports.say(f"Validation score: {score:f}")
             if score > e.best_validation_score_:
-                self.best[:] = self.net._model.params
+                self.best[:] = self.net._arrays.params
         _count_without_improvement(e)
         self.rates.end(epoch, loss if val_loss is None else val_loss)
         if reports.end_epoch(epoch, loss, val_loss, rate) or not math.isfinite(loss):

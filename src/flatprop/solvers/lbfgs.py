@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 @named("lbfgs")
@@ -59,7 +57,7 @@ class LBFGS(Solver):
         checks.positive("ftol", self.ftol, or_zero=True)
         checks.positive("gtol", self.gtol, or_zero=True)
 
-    def check(self, network: "Network", trained: int) -> None:
+    def check(self, network: Model, trained: int) -> None:
         if find_spec("scipy") is None:
             raise ImportError("LBFGS needs SciPy: pip install 'flatprop[solvers]'")
 

@@ -2,20 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flatprop.evaluation import calls
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.jacobians import jacobian_workspace_size
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_empty
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 JACOBIAN_NUMBERS = 2**17
 """How many entries of the Jacobian exist at once, 1 MB in float64, or as many as JᵀJ has."""
@@ -120,7 +118,7 @@ class LevenbergMarquardt(Solver):
         if self.mu > self.mu_max:
             raise ValueError(f"mu is {self.mu!r}, above mu_max, {self.mu_max!r}")
 
-    def check(self, network: "Network", trained: int) -> None:
+    def check(self, network: Model, trained: int) -> None:
         if not network.loss_function.squares:
             names = ", ".join(f'"{name}"' for name, loss in LOSSES.items() if loss.squares)
             raise ValueError(
@@ -211,7 +209,7 @@ class NormalEquations:
         # Adding to JᵀJ costs as much as P rows of J do, so that there should be more of them.
         rows = max(JACOBIAN_NUMBERS // net.params.size, size) // net.outputs
         self._rows = min(max(rows, 1), objective.data.rows)
-        self._block = min(self._rows, net.block_rows)
+        self._block = min(self._rows, calls.block_rows(net))
         self._jacobian = np.empty(self._rows * net.outputs * net.params.size, net.dtype)
         self._predictions = np.empty(self._rows * net.outputs, net.dtype)
         self._workspace = aligned_empty(
@@ -237,7 +235,7 @@ class NormalEquations:
         """J, (rows · outputs, P), and r of some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
-        layers, _, params = net._model
+        layers, _, params = net._arrays
         entry_points.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
         prediction = self._predictions[:count].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)

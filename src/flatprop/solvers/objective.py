@@ -1,17 +1,16 @@
 """The training loss as a function of the trained part of the flat vector."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_over, predict, scale_of
 from flatprop.kernels.network import entry_points
+from flatprop.model.model import Model
 from flatprop.validation.arrays import aligned_empty
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 Vector: TypeAlias = NDArray[np.float64]
 
@@ -34,29 +33,29 @@ class Objective:
     """
 
     def __init__(
-        self, network: "Network", data: entry_points.Data, trainable: NDArray[np.int64]
+        self, network: Model, data: entry_points.Data, trainable: NDArray[np.int64]
     ) -> None:
         self.network = network
         self.data = data
         self.trained = _places(trainable)
-        self.scale = network.scale(data)
-        self._block = network.block(data)
+        self.scale = scale_of(network, data)
+        self._block = calls.block_for(network, data.rows)
         self._gradient = aligned_empty(network.params.size, network.dtype)
 
     @property
     def theta(self) -> Vector:
         """The trained parameters, a copy."""
-        theta: Vector = self.network._model.params[self.trained].astype(np.float64)
+        theta: Vector = self.network._arrays.params[self.trained].astype(np.float64)
         return theta
 
     def move_to(self, theta: Vector) -> None:
         """Give the network these parameters, rounded to its dtype."""
         with np.errstate(over="ignore"):  # seen in the loss
-            self.network._model.params[self.trained] = theta
+            self.network._arrays.params[self.trained] = theta
 
     def loss(self) -> float:
         """The loss."""
-        return self.network.loss_of(self.data, self._block)
+        return loss_over(self.network, self.data, self._block)
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         """The loss and its gradient with respect to θ."""
@@ -124,12 +123,12 @@ class Objective:
 
     def _outputs(self) -> Vector:
         x = self.data.x.reshape(self.data.rows, -1)
-        return self.network.predict(x).astype(np.float64)
+        return predict(self.network, x).astype(np.float64)
 
     def parts(self, rows: int) -> Iterator[entry_points.Data]:
         """The samples, so many at a time."""
         for start in range(0, self.data.rows, rows):
-            yield calls.rows_of(self.data, slice(start, min(start + rows, self.data.rows)))
+            yield self.data.some(start, min(start + rows, self.data.rows))
 
 
 def _mean(values: Vector, w: Vector) -> Vector:

@@ -2,13 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective
 from flatprop.validation import other_names
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 class DivergedError(ArithmeticError):
@@ -35,7 +33,7 @@ class Solver(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, network: "Network", trained: int) -> None:
+    def check(self, network: Model, trained: int) -> None:
         """Raise if this solver cannot train so many parameters of `network`, and say what can."""
 
     @abstractmethod

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from flatprop.model.model import Model
 from flatprop.validation import checks, other_names
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 class Saving(Protocol):
@@ -26,7 +24,7 @@ class Epoch:
 
     Attributes
     ----------
-    network : Network
+    network : Model
         The network as it is now; a callback may change its parameters.
     epoch : int
         The epoch that has just ended, from 0.
@@ -40,13 +38,13 @@ class Epoch:
         The learning rate of this epoch; None with a solver, which has none.
     """
 
-    network: "Network"
+    network: Model
     epoch: int
     epochs: int
     loss: float
     val_loss: float | None
     learning_rate: float | None
-    _training: "Saving"
+    _training: Saving
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, for `fit(resume=path)`."""

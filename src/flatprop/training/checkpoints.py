@@ -5,7 +5,7 @@ with it before anything of that training is changed.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from flatprop.export.files import PathOrName, required, size
 from flatprop.export.random_states import checked_generator
 from flatprop.export.tensor_file import TensorFile, shown
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.validation.checks import is_finite
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 @dataclass
@@ -41,7 +39,7 @@ class TrainingState:
     rng: np.random.Generator | None = None
 
 
-def save_checkpoint(network: "Network", state: TrainingState, path: PathOrName) -> None:
+def save_checkpoint(network: Model, state: TrainingState, path: PathOrName) -> None:
     """Write a network and the state of its training to one file."""
     tensors = {
         "params": network.params,
@@ -64,7 +62,7 @@ def save_checkpoint(network: "Network", state: TrainingState, path: PathOrName) 
 
 
 def load_checkpoint(
-    network: "Network", path: PathOrName, settings: dict[str, Any], epochs: int, slots: int
+    network: Model, path: PathOrName, settings: dict[str, Any], epochs: int, slots: int
 ) -> TrainingState:
     """Read the state of a training.
 
@@ -138,7 +136,7 @@ def _length(file: TensorFile, name: str) -> int:
     return file.shape(name)[0] if len(file.shape(name)) == 1 else -1
 
 
-def _check_network(network: "Network", path: PathOrName, said: dict[str, Any]) -> None:
+def _check_network(network: Model, path: PathOrName, said: dict[str, Any]) -> None:
     """Raise unless the file describes this network."""
     ours = files.described(network)
     for name in ("layers", "inputs", "loss", "dtype"):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import predict, scale_of
 from flatprop.kernels.network import entry_points
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import read_only
 
 if TYPE_CHECKING:
     from flatprop.formulas.optimizers import Optimizer
-    from flatprop.network import Network
 
 FEW = 64
 """How many of the largest inputs, targets and weights are tried."""
@@ -37,13 +38,13 @@ def told(where: str, what: str, cause: str, advice: str) -> str:
     )
 
 
-def cause_in_samples(network: "Network", data: Any, of: str = "") -> tuple[str, str]:
+def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]:
     """What in the samples is too large for any parameters, and what to do; or two empty texts.
 
     `of` is put behind what is named: " of the validation data". Samples that are not in memory
     are not looked at.
     """
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return "", ""
     few = _extremes(data)
     one = np.ones((), network.dtype)
@@ -83,9 +84,7 @@ def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
     return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
 
 
-def of_frozen(
-    network: "Network", optimizer: "Optimizer", state: Any, clip_norm: float | None
-) -> str:
+def of_frozen(network: Model, optimizer: "Optimizer", state: Any, clip_norm: float | None) -> str:
     """What is told where an optimizer's `state` has overflowed; "" where it is finite.
 
     An infinite mean of squared gradients makes every later step 0, and it never falls again.
@@ -102,12 +101,12 @@ def of_frozen(
     )
 
 
-def scaled(network: "Network", other: str) -> str:
+def scaled(network: Model, other: str) -> str:
     """What to try beside another thing, where nothing more is known."""
     return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
 
 
-def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple[str, str]:
+def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str, str]:
     """The same for the training data after so many updates, with causes beside the samples.
 
     `steps` is what to try where these have led too far.
@@ -126,7 +125,7 @@ def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple
 
 
 def of_validation(
-    network: "Network",
+    network: Model,
     data: Any,
     validation: Any,
     loss: float,
@@ -143,7 +142,7 @@ def of_validation(
         cause, advice = _cause_in_outputs(network, validation)
     if cause:
         return f"{told}; {cause}", advice
-    if not isinstance(data, entry_points.Data) or not isinstance(validation, entry_points.Data):
+    if not data.in_memory or not validation.in_memory:
         return told, f"validation data scaled as the training data are, {steps}"
     here, there = (float(np.abs(d.x).max()) for d in (data, validation))
     told += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
@@ -152,7 +151,7 @@ def of_validation(
     return told, steps
 
 
-def _cause_in_data(network: "Network", data: Any) -> tuple[str, str]:
+def _cause_in_data(network: Model, data: Any) -> tuple[str, str]:
     for look in (cause_in_samples, _cause_in_outputs, _cause_in_inputs):
         cause, advice = look(network, data)
         if cause:
@@ -160,14 +159,14 @@ def _cause_in_data(network: "Network", data: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
+def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
     """Whether a loss that takes the logarithm of the outputs meets some that are not positive."""
     last = network.dense[-1]
     logarithm = network.loss_function.domain == "non-negative"
-    if not logarithm or last.activation in POSITIVE or not isinstance(data, entry_points.Data):
+    if not logarithm or last.activation in POSITIVE or not data.in_memory:
         return "", ""
     with np.errstate(all="ignore"):
-        outputs = network.predict(data.x.reshape(data.rows, -1))
+        outputs = predict(network, data.x.reshape(data.rows, -1))
     name = network.loss_function.name
     least = "" if not (outputs <= 0).any() else f", and are as low as {float(outputs.min()):.3g}"
     return (
@@ -178,9 +177,9 @@ def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
     )
 
 
-def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
+def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
     """The same for inputs that are too large for parameters of a common size."""
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
     few = min(FEW, data.rows)
@@ -221,23 +220,25 @@ def _rows(data: entry_points.Data, chosen: Any) -> entry_points.Data:
     return entry_points.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
 
 
-def _is_finite(network: "Network", data: entry_points.Data) -> bool:
+def _is_finite(network: Model, data: entry_points.Data) -> bool:
     """Whether loss and gradient are."""
     gradient = np.empty_like(network.params)
-    scale = network.scale(data)
-    total = calls.loss_and_gradient(network, data, scale, gradient, network.block(data))
+    scale = scale_of(network, data)
+    total = calls.loss_and_gradient(
+        network, data, scale, gradient, calls.block_for(network, data.rows)
+    )
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 
 def _largest_input(data: Any) -> str:
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return ""
     return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
 
 
 def _largest(data: Any) -> dict[str, float]:
     """What inputs and targets reach."""
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return {}
     given = {"inputs": data.x, "targets": data.y}
     return {name: float(np.abs(values).max()) for name, values in given.items()}

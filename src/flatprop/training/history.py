@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.export import html
 from flatprop.validation import other_names
 
 FloatArray = NDArray[np.float64]
@@ -66,6 +67,14 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
         return f"History({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        from flatprop.export import html
-
-        return html.of_history(self)
+        rows = [
+            ["epochs", f"{self.epochs:,}"],
+            ["stopped by", self.stopped_by],
+            ["time", f"{self.seconds:.3g} s"],
+        ]
+        for name, values in (("loss", self.loss), ("val_loss", self.val_loss)):
+            if len(values):
+                rows.append([name, f"{values[0]:.4g} → {values[-1]:.4g}"])
+        if self.best_epoch is not None:
+            rows.append(["best epoch", f"{self.best_epoch:,}"])
+        return html.of_training(rows, self.loss, self.val_loss, self.message)

@@ -8,27 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
+from flatprop.kernels.network.entry_points import Data
 from flatprop.training.checkpoints import TrainingState
-from flatprop.training.optimizer_run import Updating
+from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.stepper import Updates
 from flatprop.validation.checks import is_finite
 
 
-class Descent(Updating):
+class InMemoryRun(OptimizerRun[Data]):
     """One call of `fit` with an `Optimizer` and arrays."""
-
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> entry_points.Data:
-        return self.network.data(X, y, sample_weight)
 
     def _begin(self) -> None:
         network = self.network
         self.updates = Updates(
             network, self.optimizer, float(self.rates[0]), self.trainable, self.clip_norm
         )
-        self.updates.take(self.data, self.batch_size, self.shuffle)
+        self.updates.take(self.samples, self.batch_size, self.shuffle)
         self.each_epoch = bool(
             self.callbacks
             or self.validation is not None
@@ -84,11 +81,11 @@ class Descent(Updating):
 
     @property
     def _data_at_hand(self) -> Any:
-        return self.data
+        return self.samples
 
     @property
     def _mini_batches(self) -> bool:
-        return bool(self.updates.batch_size < self.data.rows)
+        return bool(self.updates.batch_size < self.samples.rows)
 
     # ---- interruption and continuation
 
@@ -103,5 +100,5 @@ class Descent(Updating):
             **self.common_settings(),
             "batch_size": self.updates.batch_size,
             "shuffle": self.updates.shuffle,
-            "rows": self.data.rows,
+            "rows": self.samples.rows,
         }

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -14,17 +14,15 @@ from flatprop.export.writing import checked_target
 from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.training import divergence
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
-from flatprop.training.run import Training
+from flatprop.training.run import Run, S
 from flatprop.validation import checks
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
-
-class Updating(Training):
+class OptimizerRun(Run[S]):
     """One call of `fit` with an `Optimizer`, wherever its samples are."""
 
     cursor: NDArray[np.int64]
@@ -32,11 +30,10 @@ class Updating(Training):
 
     def __init__(
         self,
-        network: "Network",
-        X: Any,
-        y: Any,
-        *,
+        network: Model,
+        samples: S,
         optimizer: Optimizer,
+        *,
         batch_size: int | None,
         shuffle: bool,
         clip_norm: float | None,
@@ -49,7 +46,7 @@ class Updating(Training):
         self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
-        super().__init__(network, X, y, **common)
+        super().__init__(network, samples, **common)
         self._check_checkpoints()
         source = network.rng if rng is None else checks.generator(rng)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network import entry_points
-from flatprop.samples.in_parts import Source
+from flatprop.samples.samples import Samples
 from flatprop.validation import frames
 from flatprop.validation.alerts import ResolutionWarning, warn
 from flatprop.validation.arrays import Array
@@ -61,7 +61,7 @@ def is_narrow(low: Array, high: Array, eps: float) -> Any:
 
 def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = None) -> None:
     """Warn of such columns of X, as the user gave it, and of `data`, as the network takes it."""
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return
     x = data.x.reshape(data.rows, inputs)
     if _are_far_apart(x[0], x[-1], float(np.finfo(dtype).eps)):
@@ -147,16 +147,18 @@ def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Ar
 
 
 class Watched:
-    """A `Source` that shows the inputs of its parts to a `Watch` as they pass."""
+    """Samples that show the inputs of their parts to a `Watch` as they pass."""
 
-    def __init__(self, source: Source, watch: Watch) -> None:
+    def __init__(self, source: Samples, watch: Watch) -> None:
         self._source = source
         self._watch = watch
+        self.rows, self.weight = source.rows, source.weight
+        self.in_memory, self.batches_given = source.in_memory, source.batches_given
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
     ) -> Iterator[entry_points.Data]:
-        """Those of the source."""
+        """Those of the samples."""
         for part in self._source.parts(batch_size, rng):
             self._watch.see(part.x.reshape(part.rows, -1))
             yield part

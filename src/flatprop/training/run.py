@@ -5,14 +5,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 from zlib import crc32
 
 import numpy as np
 
+from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_over
 from flatprop.export.random_states import plain_state
 from flatprop.kernels.network import entry_points
-from flatprop.samples.in_parts import Parts
+from flatprop.model.model import Model
+from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence, resolution
 from flatprop.training.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
@@ -21,14 +24,13 @@ from flatprop.validation import checks
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
+S = TypeVar("S", bound=Samples)
 
 
-class Training(ABC):
+class Run(ABC, Generic[S]):
     """One call of `fit`: everything is checked in the constructor, then `run`."""
 
-    network: "Network"
+    network: Model
     losses: Any
     """The training loss of each epoch; what follows the first `epochs_done` means nothing."""
     rates: Any
@@ -37,12 +39,11 @@ class Training(ABC):
 
     def __init__(
         self,
-        network: "Network",
-        X: Any,
-        y: Any,
+        network: Model,
+        samples: S,
         *,
+        given: Any,
         epochs: int,
-        sample_weight: Any,
         validation_data: Sequence[Any] | None,
         trainable: Any,
         tol: float | None,
@@ -50,8 +51,8 @@ class Training(ABC):
         callbacks: Sequence[Callback] | Callback,
         progress: bool,
     ) -> None:
-        network.require_writable()
         self.network = network
+        self.samples = samples
         self.epochs = checks.count("epochs", epochs)
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
@@ -59,11 +60,10 @@ class Training(ABC):
         self.progress = bool(progress)
         if self.progress:
             import tqdm  # noqa: F401  # which may be missing: better now than after the start
-        self.data = self._take(X, y, sample_weight)
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
-        resolution.look_at(X, self.data, network.inputs, network.dtype)
+        resolution.look_at(given, samples, network.inputs, network.dtype)
 
         self.val_losses: list[float] = []
         self.best_loss = math.inf
@@ -81,10 +81,6 @@ class Training(ABC):
         """Whether a callback left parameters that are not finite."""
 
     # ---- what each kind of training says for itself
-
-    @abstractmethod
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        """The samples, checked."""
 
     @property
     @abstractmethod
@@ -115,7 +111,7 @@ class Training(ABC):
         """A message where some parameters cannot move any more though all is finite, or ""."""
         return ""
 
-    def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
+    def _watch(self, epoch: int, monitored: float) -> None:
         """Hear of the loss that early stopping looks at."""
 
     # ---- the run
@@ -178,7 +174,7 @@ class Training(ABC):
         loss = float(self.losses[epoch])
         val_loss = None
         if self.validation is not None:
-            val_loss = self.network.loss_of(*self.validation)
+            val_loss = loss_over(self.network, *self.validation)
             self.val_losses.append(val_loss)
             if not math.isfinite(val_loss):
                 self.only_validation = True
@@ -247,7 +243,7 @@ class Training(ABC):
     @property
     def params(self) -> Array:
         """The network's parameters, as nobody outside can reshape or retype them."""
-        array: Array = self.network._model.params
+        array: Array = self.network._arrays.params
         return array
 
     def _divergence_message(self) -> str:
@@ -260,7 +256,7 @@ class Training(ABC):
             return divergence.told(*self._cause_of_divergence())
         assert self.validation is not None
         loss, steps = float(self.losses[epoch]), self._advice_on_steps()
-        why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
+        why = divergence.of_validation(self.network, self.samples, self.validation[0], loss, steps)
         what = "the loss of the validation data is not finite"
         return divergence.told(f"in epoch {epoch}", what, *why)
 
@@ -303,14 +299,14 @@ class Training(ABC):
 
 
 def _checked_validation(
-    network: "Network", validation_data: Sequence[Any] | None
-) -> tuple[entry_points.Data | Parts, entry_points.Block] | None:
+    network: Model, validation_data: Sequence[Any] | None
+) -> tuple[Samples, entry_points.Block] | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
     try:
-        data = network.samples(*validation_data)
+        samples = samples_of(network, *validation_data)
     except checks.NoWeightError:
         raise ValueError(
             "validation_data: every sample_weight is zero: nothing would be measured; give some "
@@ -318,7 +314,7 @@ def _checked_validation(
         ) from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
-    return data, network.block(data)
+    return samples, calls.block_for(network, samples.rows)
 
 
 def _name(callback: Callback) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,9 @@ from flatprop.evaluation import calls
 from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 PANEL_PARAMETERS = 2**17
 """How many parameters' gradients exist at once, where they are used up by rows: what stays
@@ -42,7 +40,7 @@ class Updates:
 
     def __init__(
         self,
-        network: "Network",
+        network: Model,
         optimizer: Optimizer,
         learning_rate: float,
         trainable: NDArray[np.int64],
@@ -129,14 +127,14 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
-        self.model = network._model
+        self.model = network._arrays
         size, dtype = network.params.size, network.dtype
-        block = network.block(data, self.batch_size)
+        block = calls.block_for(network, self.batch_size)
         when = self._when(block.rows)
         self.rule = self.rule._replace(when=when)
         panel = {
             loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
+            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
             loop.AT_ONCE: 0,
         }[when]
         columns = data.y.size // data.rows

@@ -6,38 +6,25 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network import training_loop as loop
-from flatprop.samples.batches import Batches
-from flatprop.samples.in_parts import Parts
+from flatprop.samples.samples import Samples
 from flatprop.training.checkpoints import TrainingState
-from flatprop.training.optimizer_run import Updating
+from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.resolution import Watch, Watched, warn_of
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.trainer import Trainer
 
 
-class Streaming(Updating):
-    """One call of `fit` with an `Optimizer` and a `Source`; between two epochs lies Python."""
-
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> Parts | Batches:
-        if y is not None:
-            parts = Parts(self.network, X, y, sample_weight)
-            parts.parts(self.batch_size)  # which tells of an impossible batch size
-            return parts
-        batches = Batches(self.network, X, self.epochs)
-        if sample_weight is not None:
-            raise ValueError(
-                "sample_weight has no meaning beside batches; give it in each of them, as "
-                "(X, y, sample_weight)"
-            )
-        if not self.batch_size_left_out:
-            raise ValueError(
-                "batch_size has no meaning beside batches, each of which is one update; leave it "
-                "out"
-            )
-        self.batch_size = None
-        return batches
+class StreamedRun(OptimizerRun[Samples]):
+    """One call of `fit` with an `Optimizer` and parts of samples, with Python between them."""
 
     def _begin(self) -> None:
+        if self.samples.batches_given:
+            if not self.batch_size_left_out:
+                raise ValueError(
+                    "batch_size has no meaning beside batches, each of which is one update; leave "
+                    "it out"
+                )
+            self.batch_size = None
         mask = np.zeros(self.network.params.size, bool)
         for start, stop in self.trainable:
             mask[start:stop] = True
@@ -58,7 +45,7 @@ class Streaming(Updating):
     def _loop(self, bar: Any) -> str:
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
-            data = Watched(self.data, watch) if epoch == first else self.data
+            data = Watched(self.samples, watch) if epoch == first else self.samples
             self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
             # By the number of the epoch, so that a resumed training takes the same order.
             self.trainer.rng = np.random.default_rng([self.seed, epoch])
@@ -86,7 +73,7 @@ class Streaming(Updating):
 
     @property
     def _data_at_hand(self) -> Any:
-        return self.trainer.data_at_hand
+        return self.trainer.data_at_hand or self.samples
 
     # ---- interruption and continuation
 
@@ -97,11 +84,11 @@ class Streaming(Updating):
 
     def settings(self) -> dict[str, Any]:
         """What a resumed training must have in common with the first."""
-        if isinstance(self.data, Batches):
+        if self.samples.batches_given:
             return {**self.common_settings(), "batches": "from an iterable"}
         return {
             **self.common_settings(),
             "batch_size": self.batch_size,
             "shuffle": "by parts" if self.shuffle else False,
-            "rows": self.data.rows,
+            "rows": self.samples.rows,
         }

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,9 @@ from flatprop.formulas.optimizers import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
-from flatprop.samples.in_parts import Source
+from flatprop.model.model import Model
+from flatprop.samples.in_memory import in_memory
+from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
 from flatprop.training.optimizer_words import optimizer_words
@@ -20,9 +22,6 @@ from flatprop.training.snapshot import Snapshot
 from flatprop.training.stepper import Updates
 from flatprop.validation import checks, other_names
 from flatprop.validation.alerts import DivergenceWarning, warn
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 LOOK_SHARE = 0.02
 """How much of the time may go into looks at the optimizer's state."""
@@ -80,7 +79,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     @other_names.suggests(other_names.TRAINER, optimizer_words)
     def __init__(
         self,
-        network: "Network",
+        network: Model,
         optimizer: str | Optimizer = "adam",
         *,
         trainable: ArrayLike | None = None,
@@ -105,7 +104,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._seed = np.uint64(0)
 
     @property
-    def network(self) -> "Network":
+    def network(self) -> Model:
         """The network that is trained."""
         return self._network
 
@@ -215,10 +214,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             If another call is at work, in another thread or further up in this one.
         """
         if batch_size is None:
-            loss = self.go_through(self.network.data(X, y, sample_weight))
+            loss = self.go_through(in_memory(self.network, X, y, sample_weight))
         else:
             batch_size = checks.count("batch_size", batch_size)
-            data = self.network.samples(X, y, sample_weight)
+            data = samples_of(self.network, X, y, sample_weight)
             loss = self.go_through(data, batch_size, shuffle)
         if math.isfinite(loss) and (frozen := self.frozen()):
             warn(frozen, DivergenceWarning)
@@ -241,12 +240,12 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def go_through(
         self,
-        data: entry_points.Data | Source,
+        data: Samples,
         batch_size: int | None = None,
         shuffle: bool = False,
         safe: Snapshot | None = None,
     ) -> float:
-        """The same for data that `Network.samples` made, or any `Source` of their parts.
+        """The same for samples that were checked already.
 
         `safe` is what a divergence falls back on, if that is to be older than this call.
         """
@@ -256,16 +255,13 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _go_through(
         self,
-        data: entry_points.Data | Source,
+        data: Samples,
         batch_size: int | None,
         shuffle: bool,
         safe: Snapshot | None,
     ) -> float:
-        params, progress = self.network._model.params, self._progress
-        if isinstance(data, entry_points.Data):
-            parts: Iterable[entry_points.Data] = (data,)
-        else:
-            parts = data.parts(batch_size, self.rng if shuffle else None)
+        params, progress = self.network._arrays.params, self._progress
+        parts = data.parts(batch_size, self.rng if shuffle else None)
         rates = np.array([self._rate])
         safe = safe or Snapshot(params)
         progress.sums[:] = 0.0
@@ -285,7 +281,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         last, where loss or parameters are no longer finite.
         """
         self.network.require_writable()
-        params, updates = self.network._model.params, self._updates
+        params, updates = self.network._arrays.params, self._updates
         progress = self._progress._replace(losses=np.zeros(stop))
         with updates.alone(None):
             turn = updates.begin_turn()
@@ -346,4 +342,4 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
         """One call of the loop; DIVERGED also where it is the parameters that are not finite."""
         status = self._updates.advance(plan, progress)
-        return status if safe.keep_in_time(self.network._model.params) else loop.DIVERGED
+        return status if safe.keep_in_time(self.network._arrays.params) else loop.DIVERGED
