@@ -9,8 +9,8 @@ from flatprop.evaluation import calls
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.backprop import workspace_size
 from flatprop.model.model import Model
+from flatprop.samples import in_parts
 from flatprop.samples.in_memory import in_memory
-from flatprop.samples.in_parts import PART_BYTES, SEGMENTS, inputs_of, is_large
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array, aligned_empty, read_only
@@ -41,7 +41,7 @@ def predict(model: Model, X: ArrayLike) -> Array:
     TypeError, ValueError
         If X does not fit the network, is empty, or holds NaN or infinity.
     """
-    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and is_large(X, model.dtype):
+    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and in_parts.is_large(X, model.dtype):
         return _predict_in_parts(model, X)
     # The kernel looks for NaN and infinity while it has the rows at hand.
     x = checks.inputs(X, model.inputs, model.dtype, look_for_nan=False)
@@ -69,22 +69,22 @@ def predict(model: Model, X: ArrayLike) -> Array:
 
 
 def _predict_in_parts(model: Model, X: object) -> Array:
-    x = inputs_of(model, X)
+    x = in_parts.inputs_of(model, X)
     out = np.empty((x.rows, model.outputs), model.dtype)
     # Whole blocks, so that the result is bit for bit that of an array.
     block = calls.block_rows(model)
     width = x.columns * model.dtype.itemsize
-    size = block * max(1, PART_BYTES // SEGMENTS // (block * width))
+    size = block * max(1, in_parts.PART_BYTES // in_parts.SEGMENTS // (block * width))
     for start in range(0, x.rows, size):
         place = out[start : start + size]
-        x.lend(start, start + len(place), partial(_predict_into, model, place))
+        x.visit(start, start + len(place), partial(_predict_into, model, place))
     return out
 
 
 def _predict_into(model: Model, out: Array, rows: Array) -> None:
     # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
     # back here.
-    out[...] = predict(model, np.array(rows) if is_large(rows, model.dtype) else rows)
+    out[...] = predict(model, np.array(rows) if in_parts.is_large(rows, model.dtype) else rows)
 
 
 @other_names.suggests(other_names.MEASURE)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
 from flatprop.samples.samples import samples_of
