@@ -69,8 +69,6 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
-    _by_rows = False
-    """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
     _told = False
     """Whether it was said that the optimizer's state has overflowed."""
     _next_look = 0.0
@@ -246,36 +244,39 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         batch_size: int | None = None,
         shuffle: bool = False,
         safe: Snapshot | None = None,
+        *,
+        by_rows: bool = False,
     ) -> float:
         """The same for samples that were checked already.
 
-        `safe` is what a divergence falls back on, if that is to be older than this call.
+        `safe` is what a divergence falls back on, if that is to be older than this call. In the
+        mean over the batches each counts with its Σ w; `by_rows` with its rows, as in
+        scikit-learn.
         """
         self.network.require_writable()
         with self._stepper.alone(None):
-            return self._go_through(data, batch_size, shuffle, safe)
-
-    def _go_through(
-        self,
-        data: Samples,
-        batch_size: int | None,
-        shuffle: bool,
-        safe: Snapshot | None,
-    ) -> float:
-        params, progress = self.network._arrays.params, self._progress
-        parts = data.parts(batch_size, self.rng if shuffle else None)
-        rates = np.array([self._rate])
-        safe = safe or Snapshot(params)
-        progress.sums[:] = 0.0
-        finite = False
-        try:
-            finite = all(self._train_on(part, batch_size, shuffle, rates, safe) for part in parts)
-        finally:
-            fell_back = safe.fall_back(params)
-        return float(progress.losses[0]) if finite and not fell_back else math.nan
+            params, progress = self.network._arrays.params, self._progress
+            parts = data.parts(batch_size, self.rng if shuffle else None)
+            safe = safe or Snapshot(params)
+            progress.sums[:] = 0.0
+            finite = False
+            try:
+                finite = all(
+                    self._train_on(part, batch_size, shuffle, safe, by_rows) for part in parts
+                )
+            finally:
+                fell_back = safe.fall_back(params)
+            return float(progress.losses[0]) if finite and not fell_back else math.nan
 
     def epochs(
-        self, data: entry_points.Data, first: int, stop: int, batch_size: int, shuffle: bool
+        self,
+        data: entry_points.Data,
+        first: int,
+        stop: int,
+        batch_size: int,
+        shuffle: bool,
+        *,
+        by_rows: bool = False,
     ) -> Iterator[float]:
         """Epochs `first` to `stop` of a training, without Python between them; the loss of each.
 
@@ -290,7 +291,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             progress.sums[:] = 0.0
             if first == 0:
                 self._seed = self._drawn()
-            plan = self._plan(data, batch_size, shuffle, np.array([self._rate]), first)
+            plan = self._plan(data, batch_size, shuffle, by_rows, first)
             safe = Snapshot(params)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
@@ -311,13 +312,13 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         data: entry_points.Data,
         batch_size: int | None,
         shuffle: bool,
-        rates: Any,
         safe: Snapshot,
+        by_rows: bool,
     ) -> bool:
         """Go on with these samples, too; whether all is finite, as far as was looked."""
         if shuffle:
             self._seed = self._drawn()
-        plan = self._plan(data, batch_size, shuffle, rates)
+        plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
             status = self._advance(plan, self._progress, safe)
@@ -328,7 +329,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         data: entry_points.Data,
         batch_size: int | None,
         shuffle: bool,
-        rates: Any,
+        by_rows: bool,
         epoch: int = 0,
     ) -> loop.Plan:
         """Make ready for these samples."""
@@ -336,7 +337,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
         size = self._stepper.batch_size
-        return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
+        rates = np.array([self._rate])
+        return loop.Plan(rates, size, self._seed, -1.0, False, by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
