@@ -102,7 +102,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._seed = np.uint64(0)
 
     @property
-    def network(self) -> Model:
+    def network(self) -> Any:  # a Network, which this floor does not know
         """The network that is trained."""
         return self._network
 
