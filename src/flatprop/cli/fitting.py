@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flatprop.cli import targets
 from flatprop.cli.arguments import ALL
-from flatprop.cli.errors import UserError
+from flatprop.cli.errors import UserError, user_errors
 from flatprop.cli.problems import BATCH, Problem
 from flatprop.cli.splits import hold_back
 
@@ -36,13 +36,11 @@ def build(options: Namespace, problem: Problem) -> "Network":
 
     loss, outputs, last = _ending(options.loss, problem.recipe.target)
     hidden = problem.hidden if options.hidden is None else options.hidden
-    try:
+    with user_errors():
         layers = [fp.Dense(units, options.activation) for units in hidden]
         layers.append(fp.Dense(outputs, last))
         width = problem.X.shape[1]
         return fp.Network(width, layers, loss, options.dtype, options.seed)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
 
 
 def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
@@ -51,10 +49,8 @@ def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
     from flatprop.validation import checks
 
     if loss is not None:
-        try:
+        with user_errors():
             checks.choice("loss", loss, LOSSES)
-        except ValueError as error:
-            raise UserError(str(error)) from None
     probabilities = ("cross_entropy", "binary_cross_entropy")
     if isinstance(target, targets.Classes):
         loss, classes = loss or "cross_entropy", len(target.labels)
@@ -87,15 +83,13 @@ def make_optimizer(options: Namespace, rows: int) -> Any:
     from flatprop.formulas.optimizer import OPTIMIZERS
     from flatprop.validation import checks
 
-    try:
+    with user_errors():
         name = checks.choice("optimizer", options.optimizer, OPTIMIZERS)
         decay = options.weight_decay
         if decay is None:
             decay = min(1.0, DECAY_ROWS / rows) if name == "adamw" else 0.0
         rate = options.learning_rate or RATES.get(name, 1e-2)
         return OPTIMIZERS[name](schedules.Cosine(rate), weight_decay=decay)  # type: ignore[call-arg]
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
 
 
 def fit(
@@ -132,21 +126,18 @@ def fit(
     batch = options.batch_size
     if batch is None:
         batch = ALL if options.optimizer == "rprop" else BATCH
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), user_errors():
         warnings.simplefilter("ignore", fp.DivergenceWarning)  # it is told as an error
-        try:
-            return network.fit(
-                X[training],
-                _as_loss_takes(y[training], network, target, smoothing),
-                optimizer=optimizer,
-                epochs=options.epochs or problem.epochs,
-                batch_size=None if batch == ALL else batch,
-                validation_data=validation,
-                patience=patience or None,
-                progress=sys.stderr.isatty() and not options.quiet,
-            )
-        except (TypeError, ValueError) as error:
-            raise UserError(str(error)) from None
+        return network.fit(
+            X[training],
+            _as_loss_takes(y[training], network, target, smoothing),
+            optimizer=optimizer,
+            epochs=options.epochs or problem.epochs,
+            batch_size=None if batch == ALL else batch,
+            validation_data=validation,
+            patience=patience or None,
+            progress=sys.stderr.isatty() and not options.quiet,
+        )
 
 
 def _as_loss_takes(

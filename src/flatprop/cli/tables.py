@@ -77,8 +77,9 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as what JSON can hold."""
+        target = {"task": self.target.task, **asdict(self.target)}
         columns = [{"kind": column.kind, **asdict(column)} for column in self.columns]
-        return {"columns": columns, "target": self.target.to_json()}
+        return {"columns": columns, "target": target}
 
     @classmethod
     def from_json(cls, table: Any) -> "Recipe":

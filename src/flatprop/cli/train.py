@@ -18,23 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(options: Namespace) -> int:
-    """Run `train` and print what came of it.
-
-    Parameters
-    ----------
-    options
-        What `arguments.parse` returns.
-
-    Returns
-    -------
-    int
-        The exit code.
-
-    Raises
-    ------
-    UserError
-        If the options or the data do not allow it.
-    """
+    """Run `train`, print what came of it, and return the exit code."""
     _check_save(options.save)
     # The split and the network have generators of their own: another network, same split.
     rng = np.random.default_rng(options.seed)

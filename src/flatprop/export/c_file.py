@@ -289,8 +289,7 @@ def _network(network: Model, name: str) -> str:
     for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
         last = number == len(network.dense)
         z = "out" if last else "uv"[(number - 1) % 2]
-        record = network.layers[number - 1]
-        sizes = f"{record['inputs']}, {record['units']}"
+        sizes = ", ".join(map(str, network.weights[number - 1].shape))
         lines.append(
             f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
         )
