@@ -1,4 +1,4 @@
-"""What a file says of columns and target: every field is checked before it is believed."""
+"""What a file says of columns and target: every field is checked before it is used."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """A table -> numbers: which columns are kept, in which order, and what is predicted.
 
-A `Recipe` is what turns the next table into the numbers the network was trained
-on, and the network's outputs into labels or values. It is saved as plain JSON.
+A `Recipe` turns the next table into numbers as the network was trained on them, and the
+network's outputs into labels or values. It is saved as plain JSON.
 """
 
 from collections.abc import Mapping, Sequence

@@ -162,7 +162,7 @@ def learn_quantity(
 ) -> Quantity:
     """Mean and scale of the training rows of a column of numbers.
 
-    Not `centred`, 0 stays 0 and the mean becomes 1: for what cannot be negative.
+    Without `centred` 0 stays 0 and the mean becomes 1: for numbers that cannot be negative.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Parameters that come from elsewhere: checked as a whole, then copied into a network."""
+"""Parameters that come from elsewhere: all are checked, then copied into a network."""
 
 from collections.abc import Iterable
 

@@ -80,7 +80,7 @@ def histograms(
 def _checked_gradient(
     net: Network, X: ArrayLike | None, y: ArrayLike | None, gradient: ArrayLike | None
 ) -> Array | None:
-    """Laid out as `net.params`; None where none is asked for."""
+    """The gradient, laid out as `net.params`; None where none is asked for."""
     if gradient is None:
         if (X is None) != (y is None):
             raise TypeError("the gradient of the loss takes both X and y")

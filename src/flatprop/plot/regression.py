@@ -1,4 +1,4 @@
-"""How well a regression follows its data: the fit, and what it leaves over."""
+"""How well a regression follows its data: the fit, and the residuals."""
 
 from collections.abc import Callable
 from typing import Any

@@ -116,15 +116,15 @@ def is_stochastic(estimator: Any) -> bool:
 
 
 def refuse_checkpoint() -> NoReturn:
-    """Say what there is in place of a checkpoint."""
+    """Raise, and say what to do in place of a checkpoint."""
     raise ValueError(
-        "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and goes on "
-        "with warm_start or partial_fit"
+        "checkpoints are for Network.fit; pickle the estimator, which keeps its optimizer, and go "
+        "on with warm_start or partial_fit"
     )
 
 
 def check_the_rest(estimator: Any) -> None:
-    """The parameters that are numbers or names, and nothing more; and the callbacks."""
+    """Check the callbacks, and the parameters that are only numbers or names."""
     if any(isinstance(c, Checkpoint) for c in checked_callbacks(estimator.callbacks)):
         refuse_checkpoint()
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):

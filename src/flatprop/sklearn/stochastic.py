@@ -23,7 +23,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
     trainer = _trainer(estimator, task, optimizer, incremental)
     batch_size, shuffle = _batch_size(estimator, data.rows), bool(estimator.shuffle)
     epochs = _Epochs(estimator, task, _Rates(estimator, course, optimizer, trainer))
-    # A schedule is one of epochs, of which a stream has as many as there were calls.
+    # A schedule counts epochs: a stream has had one for each of its calls.
     offset = len(course.loss_curve_) if incremental else 0
     try:
         while course.n_iter_ < estimator.max_iter:
@@ -61,9 +61,9 @@ class _Epochs:
         """The parameters with the best score."""
 
     def ahead(self) -> int:
-        """How many epochs are sure to follow before anybody has to be asked.
+        """How many epochs can follow each other before anything has to be decided.
 
-        Without improvement training ends after more than `n_iter_no_change` of them.
+        Without improvement training ends after more than `n_iter_no_change` epochs.
         """
         e, course = self.estimator, self.task.course
         if self.task.held is not None or self.task.reports.each_epoch or self.rates.change:
