@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
+from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, Loss, Poisson
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
 from flatprop.formulas.optimizers import SGD, Adam
 from flatprop.model.layers import Dense
@@ -20,7 +20,7 @@ LIKE_SCIKIT_LEARN = ("identity", "logistic", "tanh", "relu")
 class PoissonDeviance(Poisson):
     """Poisson's loss summed over the outputs, as scikit-learn has it."""
 
-    reduction = REDUCTIONS[1]
+    reduction = OVER_SAMPLES
 
 
 def hidden_layers(estimator: Any) -> list[Dense]:
