@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.evaluation import calls
-from flatprop.evaluation.values import predict, scale_of
+from flatprop.evaluation.values import predict, scale_of, sum_and_gradient
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network import entry_points
 from flatprop.model.model import Model
@@ -223,9 +223,8 @@ def _is_finite(network: Model, data: entry_points.Data) -> bool:
     """Whether loss and gradient are finite."""
     gradient = np.empty_like(network.params)
     scale = scale_of(network, data)
-    total = calls.loss_and_gradient(
-        network, data, scale, gradient, calls.block_for(network, data.rows)
-    )
+    block = calls.block_for(network, data.rows)
+    total = sum_and_gradient(network, data, scale, gradient, block)
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 
