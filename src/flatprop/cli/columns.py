@@ -182,10 +182,7 @@ def _learn_number(name: str, column: Any, seen: Any) -> Numeric | str:
 def numbers(name: str, column: Any) -> Floats:
     """A column as numbers, NaN where there is none (infinity counts as none).
 
-    Raises
-    ------
-    UserError
-        If it holds text.
+    Raises UserError if it holds text.
     """
     import pandas as pd
 

@@ -27,10 +27,7 @@ RATES = {"adam": 5e-3, "adamw": 5e-3, "sgd": 0.05, "rmsprop": 1e-3, "adagrad": 0
 def build(options: Namespace, problem: Problem) -> "Network":
     """The network of the options, with the last layer that the target needs.
 
-    Raises
-    ------
-    UserError
-        If there is no such network.
+    Raises UserError if there is no such network.
     """
     import flatprop as fp
 
@@ -74,10 +71,7 @@ def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
 def make_optimizer(options: Namespace, rows: int) -> Any:
     """The optimizer of the options; `rows` are those to train on.
 
-    Raises
-    ------
-    UserError
-        If there is none of that name, or with such settings.
+    Raises UserError if there is none of that name, or with such settings.
     """
     from flatprop import schedules
     from flatprop.formulas.optimizer import OPTIMIZERS
@@ -101,10 +95,7 @@ def fit(
 ) -> "History":
     """Train in place, with a part of the training rows kept to stop by where asked for.
 
-    Raises
-    ------
-    UserError
-        If the data do not allow it.
+    Raises UserError if the data do not allow it.
     """
     import flatprop as fp
 

@@ -61,10 +61,7 @@ class Recipe:
     def encode(self, frame: Any) -> Floats:
         """The inputs of a table, (rows, width); order and further columns do not matter.
 
-        Raises
-        ------
-        UserError
-            If a column is missing, or holds text where there were numbers.
+        Raises UserError if a column is missing, or holds text where there were numbers.
         """
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
@@ -85,10 +82,7 @@ class Recipe:
     def from_json(cls, table: Any) -> "Recipe":
         """The recipe that `to_json` gave.
 
-        Raises
-        ------
-        UserError
-            If it is something else.
+        Raises UserError if it is something else.
         """
         given = saved.checked(
             table, "the table", columns=lambda c: isinstance(c, list) and bool(c), target=bool

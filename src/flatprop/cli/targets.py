@@ -93,10 +93,7 @@ Target: TypeAlias = Classes | Quantity
 def target_from_json(target: Any) -> Target:
     """The target that `Recipe.to_json` gave.
 
-    Raises
-    ------
-    UserError
-        If it is something else.
+    Raises UserError if it is something else.
     """
     task, rest = saved.kind_of(target, "task", (Classes.task, Quantity.task))
     if task == Classes.task:
@@ -137,10 +134,7 @@ def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
 def learn_classes(name: str, texts: Any) -> Classes:
     """The classes of a column.
 
-    Raises
-    ------
-    UserError
-        If there is only one, or nearly every row is a class of its own.
+    Raises UserError if there is only one, or nearly every row is a class of its own.
     """
     found = {str(text).strip() for text in texts}
     if len(found) == 1:
@@ -164,10 +158,7 @@ def learn_quantity(
 
     Without `centred` 0 stays 0 and the mean becomes 1: for numbers that cannot be negative.
 
-    Raises
-    ------
-    UserError
-        If they are all the same.
+    Raises UserError if they are all the same.
     """
     seen = value[training]
     if seen.min() == seen.max():

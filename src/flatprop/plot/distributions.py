@@ -1,16 +1,13 @@
 """How the weights of each layer are distributed, and the gradient with respect to them."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.network import Network
 from flatprop.plot.canvas import checked_figure, colours
 from flatprop.validation import checks
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array
 
 
 def histograms(
@@ -21,7 +18,7 @@ def histograms(
     gradient: ArrayLike | None = None,
     figure: Figure | SubFigure | None = None,
     bins: int = 40,
-) -> NDArray[Any]:
+) -> Array:
     """Draw histograms of the weights of each layer, and of the gradient beside them.
 
     Parameters

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.network import Network
 from flatprop.plot import frame_names
 from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
 from flatprop.validation import checks
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array
 
 
 def decision_regions(
