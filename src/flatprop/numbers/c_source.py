@@ -1,10 +1,18 @@
 """Numbers that write C: a formula that is called with them becomes an expression.
 
+<<<<<<< HEAD
 A value that a formula uses twice becomes a variable; any other value is written where it is
 used, so that the C function reads like the formula. `numbers.translated` writes truth values
 as the numbers 1 and 0; here they become conditions again. No `fma` is written: it is slow on
 a processor without that instruction, and no formula needs it. The compiler may fuse a
 multiplication and an addition by itself.
+=======
+What a formula uses twice becomes a variable, everything else stays where it is
+used, so that the C function reads like the formula. Truth values that are written
+as the numbers 1 and 0, as in `numbers.translated`, become conditions again.
+Multiplications and additions are left to the compiler to fuse: a call of `fma` is
+slow where the processor has none, and no formula's value depends on it.
+>>>>>>> main
 """
 
 import math
@@ -12,6 +20,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatprop.numbers.numbers import Elementary, Number, where
 
@@ -179,3 +188,15 @@ def _written(node: CNumber, names: dict[int, str]) -> tuple[str, int]:
         return f"{operand(0, 4)} {sign} {operand(1, 4)}", binding
     # operators of one precedence are evaluated from the left, as in the formula
     return f"{operand(0, binding)} {sign} {operand(1, binding + 1)}", binding
+
+
+def constant_array(name: str, matrix: NDArray[Any]) -> str:
+    """A constant array; every row begins a line."""
+    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
+    lines = []
+    for row in matrix.tolist():
+        numbers = [hexadecimal(number) + suffix for number in row]
+        for start in range(0, len(numbers), in_a_line):
+            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
+    body = "\n".join(lines)
+    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"

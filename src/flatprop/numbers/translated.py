@@ -20,7 +20,6 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, power, sqrt, where
@@ -82,11 +81,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minnum": lambda x, y: where(x.equals(x), where(x > y, y, x), y),
 }
 
-_WHAT_IS_TRANSLATED = (
-    "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
-    "pow, copysign, erf, sin, cos, tan, atan, sinh, cosh and tanh"
-)
-
 
 class UntranslatableError(Exception):
     """The function has a loop, memory or a call that formulas lack; the text says which."""
@@ -109,37 +103,6 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
     except UntranslatableError as error:
         return partial(_calls, scalar.library.get_pointer_to_function(name)), str(error)
     return formula, ""
-
-
-def formula_of(writer: str, layer: Any, place: int) -> OwnFormula:
-    """z → (a, da/dz) of the activation of a `Dense`, for numbers of any kind.
-
-    Raises ValueError, in the name of `writer`, where there is no such formula.
-    """
-    if not callable(layer.activation):
-        return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
-    formula, obstacle = own_formula(layer.activation, 1)
-    if obstacle:
-        raise ValueError(
-            f"{writer} cannot write the activation {layer.name} of layers[{place}]: "
-            f"{obstacle}; {_WHAT_IS_TRANSLATED}"
-        )
-    return formula
-
-
-def written(writer: str, layer: Any, place: int, z: Number) -> Any:
-    """a(z) of the activation of a `Dense` in numbers that are written down.
-
-    Raises ValueError, in the name of `writer`, where those cannot express it.
-    """
-    formula = formula_of(writer, layer, place)
-    try:
-        return formula(z)[0]
-    except (AttributeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{writer} cannot write "{layer.name}": its formula uses what only the machine\'s own '
-            f"numbers have ({error})"
-        ) from error
 
 
 def _scalar(function: Any, arguments: int) -> Any:

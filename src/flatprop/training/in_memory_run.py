@@ -77,9 +77,8 @@ class InMemoryRun(OptimizerRun[Data]):
     def optimizer_state(self) -> Any:
         return self.stepper.rule.state
 
-    def settings(self) -> dict[str, Any]:
+    def _settings_of_samples(self) -> dict[str, Any]:
         return {
-            **self.common_settings(),
             "batch_size": self.stepper.batch_size,
             "shuffle": self.stepper.shuffle,
             "rows": self.samples.rows,

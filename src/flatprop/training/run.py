@@ -89,7 +89,7 @@ class Run(ABC, Generic[S]):
 
     @abstractmethod
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a resumed training needs beside the network."""
+        """Everything that a resumed training needs besides the network."""
 
     @abstractmethod
     def _loop(self, bar: Any) -> str:

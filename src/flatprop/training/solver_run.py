@@ -1,6 +1,6 @@
 """Training by a solver. Each iteration of the solver is an epoch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,8 @@ class SolverRun(Run[Data]):
             checks.generator(rng)
         super().__init__(network, samples, **common)
         self._check_batch_size(batch_size)
-        self._refuse_checkpoints(self.callbacks)
+        if any(isinstance(callback, Checkpoint) for callback in self.callbacks):
+            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
         solver.check(network, int(np.diff(self.trainable).sum()))
 
         self.rates = np.empty(0)
@@ -71,10 +72,6 @@ class SolverRun(Run[Data]):
                 f"is {batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
                 'such as "adam"'
             )
-
-    def _refuse_checkpoints(self, callbacks: Iterable[Any]) -> None:
-        if any(isinstance(callback, Checkpoint) for callback in callbacks):
-            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
 
     def _cannot_be_resumed(self) -> str:
         return (

@@ -26,7 +26,7 @@ holds."""
 
 
 class Stepper:
-    """Everything that `training_loop.train` takes beside data, plan and progress.
+    """Everything that `training_loop.train` takes besides data, plan and progress.
 
     Attributes
     ----------

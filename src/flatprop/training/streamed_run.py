@@ -19,8 +19,8 @@ class StreamedRun(OptimizerRun[Samples]):
         if self.samples.batches_given:
             if not self.batch_size_left_out:
                 raise ValueError(
-                    "batch_size has no meaning beside batches, each of which is one update; leave "
-                    "it out"
+                    "batch_size has no meaning with batches: each batch is one update; leave "
+                    "batch_size out"
                 )
             self.batch_size = None
         mask = np.zeros(self.network.params.size, bool)
@@ -67,11 +67,10 @@ class StreamedRun(OptimizerRun[Samples]):
     def optimizer_state(self) -> Any:
         return self.trainer.state
 
-    def settings(self) -> dict[str, Any]:
+    def _settings_of_samples(self) -> dict[str, Any]:
         if self.samples.batches_given:
-            return {**self.common_settings(), "batches": "from an iterable"}
+            return {"batches": "from an iterable"}
         return {
-            **self.common_settings(),
             "batch_size": self.batch_size,
             "shuffle": "by parts" if self.shuffle else False,
             "rows": self.samples.rows,

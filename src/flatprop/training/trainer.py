@@ -69,8 +69,6 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
-    _by_rows = False
-    """Whether a batch counts by its rows in the loss of an epoch, as in scikit-learn."""
     _told = False
     """Whether `frozen` has already told of an overflow in the optimizer's state."""
     _next_look = 0.0
@@ -104,7 +102,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._seed = np.uint64(0)
 
     @property
-    def network(self) -> Model:
+    def network(self) -> Any:  # a Network, which this floor does not know
         """The network that is trained."""
         return self._network
 
@@ -248,27 +246,39 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         batch_size: int | None = None,
         shuffle: bool = False,
         safe: Snapshot | None = None,
+        *,
+        by_rows: bool = False,
     ) -> float:
         """`partial_fit` for samples that are checked already, without its warning.
 
         `safe` has the parameters that come back after a divergence; None keeps those that the
-        network has when this call begins.
+        network has when this call begins. With `by_rows` a batch counts in the mean with its
+        rows instead of its Σ w, as in scikit-learn.
         """
         self.network.require_writable()
-        params, progress = self.network._arrays.params, self._progress
         with self._stepper.alone(None):
+            params, progress = self.network._arrays.params, self._progress
             parts = data.parts(batch_size, self.rng if shuffle else None)
             safe = safe or Snapshot(params)
             progress.sums[:] = 0.0
             finite = False
             try:
-                finite = all(self._train_on(part, batch_size, shuffle, safe) for part in parts)
+                finite = all(
+                    self._train_on(part, batch_size, shuffle, safe, by_rows) for part in parts
+                )
             finally:
                 fell_back = safe.fall_back(params)
-        return float(progress.losses[0]) if finite and not fell_back else math.nan
+            return float(progress.losses[0]) if finite and not fell_back else math.nan
 
     def epochs(
-        self, data: entry_points.Data, first: int, stop: int, batch_size: int, shuffle: bool
+        self,
+        data: entry_points.Data,
+        first: int,
+        stop: int,
+        batch_size: int,
+        shuffle: bool,
+        *,
+        by_rows: bool = False,
     ) -> Iterator[float]:
         """Train from epoch `first` to `stop`, without Python between them; yields their losses.
 
@@ -283,7 +293,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             progress.sums[:] = 0.0
             if first == 0:
                 self._seed = self._drawn()
-            plan = self._plan(data, batch_size, shuffle, first)
+            plan = self._plan(data, batch_size, shuffle, by_rows, first)
             safe = Snapshot(params)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
@@ -305,11 +315,12 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         batch_size: int | None,
         shuffle: bool,
         safe: Snapshot,
+        by_rows: bool,
     ) -> bool:
         """Go once through these samples; returns False if something was seen not to be finite."""
         if shuffle:
             self._seed = self._drawn()
-        plan = self._plan(data, batch_size, shuffle)
+        plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
             status = self._advance(plan, self._progress, safe)
@@ -320,14 +331,16 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         data: entry_points.Data,
         batch_size: int | None,
         shuffle: bool,
+        by_rows: bool,
         epoch: int = 0,
     ) -> loop.Plan:
         """Make ready for these samples; returns the plan for the compiled loop."""
         self._stepper.take(data, batch_size, shuffle)
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
-        size, rates = self._stepper.batch_size, np.array([self._rate])
-        return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
+        size = self._stepper.batch_size
+        rates = np.array([self._rate])
+        return loop.Plan(rates, size, self._seed, -1.0, False, by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
