@@ -1,18 +1,10 @@
 """Numbers that write C: a formula that is called with them becomes an expression.
 
-<<<<<<< HEAD
 A value that a formula uses twice becomes a variable; any other value is written where it is
 used, so that the C function reads like the formula. `numbers.translated` writes truth values
 as the numbers 1 and 0; here they become conditions again. No `fma` is written: it is slow on
 a processor without that instruction, and no formula needs it. The compiler may fuse a
 multiplication and an addition by itself.
-=======
-What a formula uses twice becomes a variable, everything else stays where it is
-used, so that the C function reads like the formula. Truth values that are written
-as the numbers 1 and 0, as in `numbers.translated`, become conditions again.
-Multiplications and additions are left to the compiler to fuse: a call of `fma` is
-slow where the processor has none, and no formula's value depends on it.
->>>>>>> main
 """
 
 import math
