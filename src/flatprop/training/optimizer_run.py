@@ -96,7 +96,7 @@ class OptimizerRun(Run[S]):
         """How many epochs are finished."""
         return int(self.cursor[loop.EPOCH])
 
-    def _watch(self, epoch: int, monitored: float) -> None:
+    def _follow_schedule(self, epoch: int, monitored: float) -> None:
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
 

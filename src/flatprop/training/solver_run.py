@@ -86,8 +86,7 @@ class SolverRun(Run[Data]):
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
 
-    def _loop(self, bar: Any) -> str:
-        self._bar = bar
+    def _loop(self) -> str:
         try:
             self.solver.minimise(self.objective, self._after_iteration)
         except DivergedError as error:
@@ -112,12 +111,10 @@ class SolverRun(Run[Data]):
         reason = self._after_epoch(measured_at)
         if checks.is_finite(self.params):  # callbacks may have changed the parameters
             self.kept[:] = self.params
-        if self._bar is not None:
-            self._show(self._bar)
+        self._show()
         if reason != "diverged" and rule:
             reason, self.message = "converged", rule
-        elif reason != "diverged" and self._settled():
-            reason = "converged"
+        elif reason == "converged":
             self.message = f"the loss changed by no more than tol = {self.tol:g}"
         elif not reason and self.epochs_done == self.epochs:
             reason = "epochs"

@@ -32,7 +32,7 @@ class StreamedRun(OptimizerRun[Samples]):
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
 
-    def _loop(self, bar: Any) -> str:
+    def _loop(self) -> str:
         self.trainer.updates = int(self.cursor[loop.UPDATES])
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
@@ -50,12 +50,8 @@ class StreamedRun(OptimizerRun[Samples]):
                 return "diverged"
             self.losses.append(loss)
             self.cursor[loop.EPOCH] = epoch + 1
-            if bar is not None:
-                self._show(bar)
-            reason = self._after_epoch(None)
-            if reason != "diverged" and self._settled():
-                return "converged"
-            if reason:
+            self._show()
+            if reason := self._after_epoch(None):
                 return reason
         return "epochs"
 
