@@ -215,6 +215,7 @@ class Parts:
         return sizes
 
     def _filled(self, sizes: list[int], rng: np.random.Generator | None) -> Iterator[Data]:
+        """Parts of these sizes, each filled with segments."""
         flat = self._room_for(max(sizes))
         waiting = iter(sizes)
         size, filled = next(waiting), 0
@@ -231,6 +232,7 @@ class Parts:
                     size, filled = next(waiting, 0), 0
 
     def _gathered(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
+        """Parts of these sizes, each gathered from single rows in random order."""
         flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
         for size in sizes:
             places = order[start : start + size]
@@ -241,6 +243,7 @@ class Parts:
             yield self._data(flat, size)
 
     def _segments(self, length: int, rng: np.random.Generator | None) -> Iterator[tuple[int, int]]:
+        """Where segments of this length begin and end, in order or shuffled."""
         count = -(-self.rows // length)
         for number in range(count) if rng is None else rng.permutation(count).tolist():
             yield number * length, min((number + 1) * length, self.rows)

@@ -78,8 +78,9 @@ class LevenbergMarquardt(Solver):
     only that layer: the outputs get the mean and the standard deviation of the targets, which may
     raise the loss. Inputs should be of the order of 1 all the same, because of the activations.
 
-    Without it a rule may be met far from a fit: with targets of 1e-8 every gradient is small. If
-    more than a tenth of the targets' variance is left at the end, `History.message` says so.
+    Without ``relative=True`` a rule may be met far from a fit: with targets of 1e-8 every gradient
+    is small. If more than a tenth of the targets' variance is left at the end, `History.message`
+    says so.
 
     Names, defaults and the order of the rules are those of MATLAB's ``trainlm``
     (mathworks.com/help/deeplearning/ref/trainlm.html); its ``epochs`` is that of `fit`, its

@@ -61,6 +61,7 @@ class Run(ABC, Generic[S]):
         if self.progress:
             import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
         self.validation = _checked_validation(network, validation_data)
+        self.trainable_mask = trainable
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
         resolution.look_at(given, samples, network.inputs, network.dtype)

@@ -23,11 +23,11 @@ class StreamedRun(OptimizerRun[Samples]):
                     "batch_size out"
                 )
             self.batch_size = None
-        mask = np.zeros(self.network.params.size, bool)
-        for start, stop in self.trainable:
-            mask[start:stop] = True
         self.trainer = Trainer(
-            self.network, self.optimizer, trainable=mask, clip_norm=self.clip_norm
+            self.network,
+            self.optimizer,
+            trainable=self.trainable_mask,
+            clip_norm=self.clip_norm,
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
