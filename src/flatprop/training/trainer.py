@@ -328,8 +328,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
         size = self._stepper.batch_size
-        rates = np.array([self._rate])
-        return loop.Plan(rates, size, self._seed, -1.0, False, by_rows)
+        return loop.Plan(np.array([self._rate]), size, self._seed, -1.0, False, by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
