@@ -23,7 +23,7 @@ from flatprop import kernels
 from flatprop.embedding import c_interface
 from flatprop.kernels import compile
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.c_functions import FUNCTIONS, arguments
+from flatprop.kernels.embedded.roles import FUNCTIONS
 from flatprop.kernels.network.records import LAYER, OBJECTIVE
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
@@ -181,7 +181,7 @@ def test_the_header_names_the_arguments_in_their_order():
             found[member] = [part.split()[-1].strip("*") for part in typedefs[kind].split(",")]
     assert list(found) == list(FUNCTIONS)
     for name in FUNCTIONS:
-        assert tuple(found[name]) == arguments(name)
+        assert tuple(found[name]) == FUNCTIONS[name].c_arguments
 
 
 # ---- the functions, one by one
@@ -220,7 +220,9 @@ def test_every_function_computes_what_the_jitted_one_does(loss, weighted):
     for name, (given, jitted, shapes) in cases.items():
         actual, expected = ([np.zeros(shape) for shape in shapes] for _ in range(2))
         value = getattr(table, name)(network, *given, *actual, space)
-        records = (net.layers, net.objectives) if "y" in arguments(name) else (net.layers,)
+        records = (
+            (net.layers, net.objectives) if "y" in FUNCTIONS[name].arguments else (net.layers,)
+        )
         wanted = getattr(kernels, name)(*records, net.params, *jitted, *expected, space)
         assert value == wanted, name
         for one, other in zip(actual, expected, strict=True):
