@@ -30,6 +30,7 @@ from typing import Any
 from numba.core import types
 
 from flatprop.formulas.optimizers import STEP
+from flatprop.kernels.compile import kernel
 from flatprop.kernels.embedded import workspace
 from flatprop.kernels.embedded.roles import read, written
 from flatprop.kernels.embedded.twins import embedded, size
@@ -74,7 +75,11 @@ def loss(layers, objectives, params, x, y, weight, workspace):
 @embedded(types.float64)
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """gradient (parameters,) ← that of the loss, which is returned."""
-    objective = objectives[0]
+    return _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+
+
+@kernel
+def _loss_and_gradient(layers, objective, params, x, y, weight, gradient, workspace):
     spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
         layers, objective, params, x, y, spread, scale, False, gradient, rest
@@ -143,6 +148,11 @@ def update(optimizer, params, gradient):
 
     The learning rate is ``optimizer.settings[LEARNING_RATE]``.
     """
+    _update(optimizer, params, gradient)
+
+
+@kernel
+def _update(optimizer, params, gradient):
     settings, state = optimizer.settings, optimizer.state
     settings[STEP] += 1.0
     elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
@@ -151,8 +161,8 @@ def update(optimizer, params, gradient):
 @embedded(types.float64, params=written("params.size"))
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """params, gradient, optimizer ← after one step on all rows; the loss before it."""
-    value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
-    update(optimizer, params, gradient)
+    value = _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+    _update(optimizer, params, gradient)
     return value
 
 
