@@ -94,7 +94,7 @@ def passed(value):
     if isinstance(value, np.ndarray):
         assert value.flags.c_contiguous
         return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, fp.c_interface.CFunctions):
+    if isinstance(value, c_interface.CFunctions):
         return ctypes.c_void_p(value.address)
     if isinstance(value, ctypes.Structure):
         return ctypes.byref(value)

@@ -25,7 +25,7 @@ PREDICT = """
 import flatprop as fp
 net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
 net.params = [1.0, 0.0]
-print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
+print(net.predict([[-1.0]])[0, 0], fp.kernels.network.entry_points.predict._cache_hits.total())
 """
 
 
@@ -356,7 +356,7 @@ EVERYTHING = """
 import sys
 import numpy as np
 import flatprop as fp
-from flatprop.kernels import batches
+from flatprop.kernels.network import entry_points
 
 results = []
 for dtype in sys.argv[1:]:
@@ -396,7 +396,7 @@ def test_flipped_bits_change_no_result(copy_of_package, tmp_path, rounds, dtypes
             one.write_bytes(whole[other])
         assert user(script, environment, *dtypes) == expected
     assert sorted((tmp_path / "cache").rglob("*.nb*")) == files
-    script.write_text(EVERYTHING + "print(batches.predict._cache_hits.total())")
+    script.write_text(EVERYTHING + "print(entry_points.predict._cache_hits.total())")
     # replaced by good ones
     assert user(script, environment, *dtypes) == [*expected, str(len(dtypes))]
 

@@ -10,7 +10,6 @@ nothing is looked up, compiled or locked while compiled code runs.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,17 +27,17 @@ from flatprop.kernels.embedded.roles import NUMBERS, SIZES, ArrayRole, EmbeddedF
 from flatprop.kernels.network.records import LAYER, OBJECTIVE
 
 INT64, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
-RECORDS = {"layers": from_dtype(LAYER), "objectives": from_dtype(OBJECTIVE)}
-DTYPES = {**RECORDS, "settings": types.float64}
-"""Of the arrays that are not of the dtype of the parameters."""
+DTYPES = {
+    "layers": (from_dtype(LAYER), "records, net.layers"),
+    "objectives": (from_dtype(OBJECTIVE), "records, net.objectives"),
+    "settings": (types.float64, "float64"),
+}
+"""The arrays that are not of the dtype of the parameters: of which, and what that is called."""
 
 
 class CFunction(NamedTuple):
     """A function that is compiled once for each dtype, to be called as C does."""
 
-    module: str
-    """Who imports it can `link` the function."""
-    name: str
     function: Callable[..., Any]
     signature: Callable[[np.dtype[Any]], tuple[Any, tuple[Any, ...]]]
     """The types of its result and of its arguments, for numbers of a dtype."""
@@ -52,11 +51,10 @@ C_FUNCTIONS: dict[str, CFunction] = {}
 
 
 @global_compiler_lock
-def link(module: str, name: str, dtype: str) -> str:
+def link(name: str, dtype: str) -> str:
     """Tell the loader where a function of `C_FUNCTIONS` lies, and return its symbol."""
     symbol = f"flatprop_{name}_{dtype}"
     if symbol not in _linked:
-        import_module(module)
         binding.add_symbol(symbol, C_FUNCTIONS[name].address(np.dtype(dtype)))
         _linked.add(symbol)
     return symbol
@@ -67,6 +65,10 @@ _linked: set[str] = set()
 
 def expected_dtype(function: EmbeddedFunction, given: Any) -> np.dtype[Any]:
     """The dtype of the parameters; a TypingError if the types given do not suit the roles."""
+    kinds = dict(zip(function.arguments, given, strict=True))
+    optimizer = kinds.get("optimizer")
+    if optimizer and getattr(optimizer, "fields", None) != OptimizerState._fields:
+        raise TypingError(f"flatprop expected what Optimizer.start gives, got {optimizer}")
     kinds = _named(function, given, tuple)
     params = kinds.get("params", types.float64[:])  # sizes are the same for both dtypes
     dtype = getattr(params, "dtype", None)
@@ -74,18 +76,21 @@ def expected_dtype(function: EmbeddedFunction, given: Any) -> np.dtype[Any]:
         raise TypingError(f"flatprop expected params of float32 or float64, got {params}")
     for name, role in function.arrays.items():
         if not (role.absent == "None" and isinstance(kinds[name], types.NoneType)):
-            _expect(kinds[name], role, DTYPES.get(name, dtype))
+            _expect(kinds[name], role, *DTYPES.get(name, (dtype, f"{dtype}, as params are")))
+    for name, number in NUMBERS.items():
+        if not isinstance(kinds.get(name, number), types.Number):
+            raise TypingError(f"flatprop expected a number as {name}, got {kinds[name]}")
     return as_dtype(dtype)
 
 
-def _expect(array: Any, role: ArrayRole, dtype: Any) -> None:
+def _expect(array: Any, role: ArrayRole, dtype: Any, named: str) -> None:
     shape = {1: "flat", 2: "two-dimensional, (rows, columns)"}[len(role.shape)]
     if not isinstance(array, types.Array) or array.ndim != len(role.shape):
         raise TypingError(f"flatprop expected an array that is {shape}, got {array}")
     if array.layout != "C":
         raise TypingError(f"flatprop expected a C-contiguous array, got {array}")
     if array.dtype != dtype:
-        raise TypingError(f"flatprop expected an array of {dtype}, as params are, got {array}")
+        raise TypingError(f"flatprop expected an array of {named}, got {array}")
     if role.written and not array.mutable:
         raise TypingError(f"flatprop would write into an array that is read-only, {array}")
 
@@ -118,18 +123,14 @@ class Passed:
 
     def call(self, name: str, dtype: np.dtype[Any], values: list[Any]) -> Any:
         """The result of one of `C_FUNCTIONS`."""
-        module, _, _, signature = C_FUNCTIONS[name]
-        mark(self.context.environment, link, module, name, dtype.name)
-        result, kinds = signature(dtype)
-        in_llvm = [self.context.get_value_type(kind) for kind in kinds]
-        returned = ir.VoidType() if result == types.void else self.context.get_value_type(result)
-        external = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(returned, in_llvm),
-            link(module, name, dtype.name),
-        )
-        value = self.builder.call(external, values)
-        return self.context.get_dummy_value() if result == types.void else value
+        context, builder = self.context, self.builder
+        mark(context.environment, link, name, dtype.name)
+        result, kinds = C_FUNCTIONS[name].signature(dtype)
+        returned = ir.VoidType() if result == types.void else context.get_value_type(result)
+        kind = ir.FunctionType(returned, [context.get_value_type(kind) for kind in kinds])
+        external = cgutils.get_or_insert_function(builder.module, kind, link(name, dtype.name))
+        value = builder.call(external, values)
+        return context.get_dummy_value() if result == types.void else value
 
     def as_c(self, name: str) -> Any:
         """One of the `c_arguments` of the function."""
@@ -142,14 +143,11 @@ class Passed:
             return self.shape("x")[0]
         if name == "y_columns":
             return self.shape("y")[1]
-        if name not in self.arrays:  # None
-            element = self.arrays["params"].data.type
-            return ir.Constant(element, None)
-        array = self.arrays[name]
-        if not self.function.arrays[name].absent:
-            return array.data
-        empty = builder.icmp_signed("==", array.nitems, INT64(0))
-        return builder.select(empty, ir.Constant(array.data.type, None), array.data)
+        null = ir.Constant(self.arrays["params"].data.type, None)
+        array = self.arrays.get(name)
+        if array is None or not self.function.arrays[name].absent:
+            return array.data if array else null
+        return builder.select(builder.icmp_signed(">", array.nitems, INT64(0)), array.data, null)
 
     def shape(self, name: str) -> list[Any]:
         """Rows and columns of an array, one column where it is flat."""
@@ -186,7 +184,7 @@ class Passed:
         """An array of `faults.ARGUMENT`, and how many there are."""
         found = []
         for name, role in self.function.arrays.items():
-            if name in self.arrays and name not in RECORDS:
+            if name in self.arrays and name not in ("layers", "objectives"):
                 kind, start = self.kinds[name].dtype, self.start(name)
                 itemsize = self.context.get_abi_sizeof(self.context.get_data_type(kind))
                 size = self.builder.mul(self.size(name), INT64(itemsize))

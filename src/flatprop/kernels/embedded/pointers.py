@@ -106,9 +106,15 @@ def optimizer_at(optimizer, columns, like):
 
 
 @kernel
+def flat_at(pointer, size):
+    """A flat array of what `pointer` points to."""
+    return array_at(pointer, pointer, size)
+
+
+@kernel
 def matrix_at(pointer, rows, columns):
-    """A (rows, columns) matrix."""
-    return matrix(array_at(pointer, pointer, rows * columns), 0, rows, columns)
+    """A (rows, columns) matrix of what `pointer` points to."""
+    return matrix(flat_at(pointer, rows * columns), 0, rows, columns)
 
 
 @kernel

@@ -119,13 +119,3 @@ class EmbeddedFunction:
 
 FUNCTIONS: dict[str, EmbeddedFunction] = {}
 """The embedded functions by name, in the order of the table in C."""
-
-
-def register(body: Callable[..., Any], result: Any, **arrays: ArrayRole) -> EmbeddedFunction:
-    """Enter a function into `FUNCTIONS`; `arrays` are the roles that are not the usual ones."""
-    names = [*parameters_of(body).parameters]
-    if "optimizer" in names:
-        names += ["settings", "state"]
-    roles = ARRAYS | arrays
-    function = EmbeddedFunction(body, result, {n: roles[n] for n in names if n in roles})
-    return FUNCTIONS.setdefault(function.name, function)

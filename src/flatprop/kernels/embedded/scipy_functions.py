@@ -33,15 +33,14 @@ def _value(n, x, call):
     layers = layers_of(record.network)
     if n != layers[0].inputs:
         return np.nan
-    given, outputs = array_at(x, x, n), layers[layers.size - 1].units
-    row = array_at(record.row, call, n)
+    outputs = layers[layers.size - 1].units
+    given, row = array_at(x, x, n), matrix(array_at(record.row, call, n), 0, 1, n)
     for j in range(n):
-        row[j] = given[j]
-    out, workspace = array_at(record.out, call, outputs), array_at(record.workspace, call, 0)
-    params = params_of(record.network, call)
-    rows = matrix(row, 0, 1, n), matrix(out, 0, 1, outputs)
-    backprop.forward(layers, params, *rows, workspace, False)
-    return np.float64(out[record.output])
+        row[0, j] = given[j]
+    out = matrix(array_at(record.out, call, outputs), 0, 1, outputs)
+    params, workspace = params_of(record.network, call), array_at(record.workspace, call, 0)
+    backprop.forward(layers, params, row, out, workspace, False)
+    return np.float64(out[0, record.output])
 
 
 def integrand(n, x, call):

@@ -1,17 +1,17 @@
-"""An embedded function is written once, over arrays; here are the functions made of it.
+"""An embedded function is written once, over arrays: its body. Here are the functions made of it.
 
-For `forward`, whose `body` is what was written:
-
-| made of it | its text |
+| made of the body of `forward` | what it does |
 | --- | --- |
-| `flatprop_forward_float32`, ..., compiled once for each dtype | what `_in_c` writes, for C |
+| `C_FUNCTIONS["forward"]` | makes arrays of what C passes, and has the body compiled into it |
 | `kernels.forward` | ``def forward(layers, ...): return call((layers, ...))`` |
 | `kernels.checked.forward` | the same, with ``refuse(find((layers, ...)))`` before it |
 
-`call` and `find` are intrinsics that call the C function, and that of `faults.find`.
+`call` and `find` are intrinsics that call C functions: that of the body, and `faults.find`.
+So the body is compiled once for each dtype, and compiled code that calls it holds the call.
 """
 
 from collections.abc import Callable
+from inspect import signature as parameters_of
 from typing import Any
 
 import numpy as np
@@ -21,32 +21,20 @@ from numba.extending import overload
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import faults, pointers
 from flatprop.kernels.embedded.calls import C_FUNCTIONS, CFunction, Passed, expected_dtype
-from flatprop.kernels.embedded.roles import (
-    ARRAYS,
-    FUNCTIONS,
-    ArrayRole,
-    EmbeddedFunction,
-    register,
-)
-
-
-def for_c(body: Callable[..., Any], result: Any, **arrays: ArrayRole) -> EmbeddedFunction:
-    """Let C call a function over arrays; `arrays` are the roles that are not the usual ones."""
-    function = register(body, result, **arrays)
-    known = vars(pointers) | {"body": kernel(body)}
-    made = _made(_in_c(function), function.name, __name__, f"c.{function.name}", known)
-    C_FUNCTIONS[function.name] = CFunction(
-        body.__module__, function.name, made, function.c_signature
-    )
-    return function
+from flatprop.kernels.embedded.roles import ARRAYS, FUNCTIONS, ArrayRole, EmbeddedFunction
 
 
 def embedded(result: Any, **arrays: ArrayRole) -> Callable[[Callable[..., Any]], Any]:
-    """Let compiled code and C call a function over arrays."""
+    """Let compiled code and C call a function; `arrays` are roles that are not the usual ones."""
 
     def decorate(body: Callable[..., Any]) -> Any:
-        function = for_c(body, result, **arrays)
-        return _for_numba(function, "return call(({0},))", body.__module__, body.__doc__)
+        names, known = [*parameters_of(body).parameters], ARRAYS | arrays
+        if "optimizer" in names:
+            names += ["settings", "state"]
+        roles = {name: known[name] for name in names if name in known}
+        FUNCTIONS[body.__name__] = function = EmbeddedFunction(body, result, roles)
+        C_FUNCTIONS[function.name] = CFunction(_for_c(function), function.c_signature)
+        return _for_numba(function, ["return call({})"], body.__module__, body.__doc__)
 
     return decorate
 
@@ -60,40 +48,48 @@ def size(body: Callable[..., Any]) -> Any:
 
 def checked(name: str, module: str) -> Any:
     """An embedded function with a check of its arguments before it."""
-    text = "refuse(find(({0},)))\n    return call(({0},))"
-    return _for_numba(FUNCTIONS[name], text, module, f"`kernels.{name}`, checked.")
+    lines = ["refuse(find({}))", "return call({})"]
+    return _for_numba(FUNCTIONS[name], lines, module, f"`kernels.{name}`, checked.")
 
 
-def _in_c(function: EmbeddedFunction) -> str:
-    """The text of a function that makes arrays of what C passes, and calls the body.
+def _for_c(function: EmbeddedFunction) -> Any:
+    """The function that C calls. That of `forward`::
 
-    The lengths of the arrays are written as their names in `roles.SIZES`.
+        def forward(network, rows, x, out, workspace):
+            layers = layers_of(network)
+            inputs = layers[0].inputs
+            outputs = layers[layers.size - 1].units
+            params = params_of(network, x)
+            return body(layers, params, matrix_at(x, rows, inputs), ...)
+
+    Lengths have the names of `roles.SIZES` here.
     """
-    lines = [f"def {function.name}({', '.join(function.c_arguments)}):"]
-    like = next((name for name in function.c_arguments if name in ARRAYS), "")
+    lines = []
+    like = next(name for name in (*function.c_arguments, "") if name in (*ARRAYS, ""))
     if "layers" in function.arguments:
         lines += ["layers = layers_of(network)", "inputs = layers[0].inputs"]
         lines += ["outputs = layers[layers.size - 1].units"]
     if "params" in function.arguments:
         lines += [f"params = params_of(network, {like})"]
     views = {
+        "layers": "layers",
+        "params": "params",
         "objectives": "objectives_of(network)",
         "optimizer": f"optimizer_at(optimizer, params.size, {like})",
-        "workspace": "array_at(workspace, workspace, 0)",  # how large it is nobody asks
+        "workspace": "flat_at(workspace, 0)",  # nobody asks how large it is
     }
     for name, role in function.arrays.items():
         rows, *columns = role.shape
         rows = f"length_at({name}, {rows})" if role.absent else rows
-        if columns:
-            views.setdefault(name, f"matrix_at({name}, {rows}, {columns[0]})")
-        elif name not in ("layers", "params"):
-            views.setdefault(name, f"array_at({name}, {name}, {rows})")
-    passed = ", ".join(views.get(name, name) for name in function.arguments)
-    return "\n    ".join([*lines, f"return body({passed})"])
+        place, lengths = ("matrix_at", f"{rows}, {columns[0]}") if columns else ("flat_at", rows)
+        views.setdefault(name, f"{place}({name}, {lengths})")
+    lines += [f"return body({', '.join(views.get(name, name) for name in function.arguments)})"]
+    known = vars(pointers) | {"body": kernel(function.body)}
+    return _made(function.name, function.c_arguments, lines, known, __name__, "c.")
 
 
-def _for_numba(function: EmbeddedFunction, text: str, module: str, doc: str | None) -> Any:
-    """A function whose text has the names of the arguments where it says {0}."""
+def _for_numba(function: EmbeddedFunction, lines: list[str], module: str, doc: str | None) -> Any:
+    """A function of these lines, where {} stands for the tuple of its arguments."""
 
     @intrinsic
     def call(typing_context: Any, given: Any) -> Any:
@@ -116,21 +112,29 @@ def _for_numba(function: EmbeddedFunction, text: str, module: str, doc: str | No
 
         return types.int64(given), codegen
 
-    arguments = ", ".join(function.arguments)
+    passed = f"({', '.join(function.arguments)},)"
+    lines = [line.format(passed) for line in lines]
     known = {"call": call, "find": find, "refuse": faults.refuse}
-    source = f"def {function.name}({arguments}):\n    {text.format(arguments)}"
-    made = _made(source, function.name, module, function.name, known)
+    made = _made(function.name, function.arguments, lines, known, module)
     made.__doc__ = doc
     return entry_point(made)
 
 
-def _made(text: str, name: str, module: str, qualified: str, known: dict[str, Any]) -> Any:
-    """The function that a text defines; module and qualified name tell it apart in caches."""
+def _made(
+    name: str,
+    arguments: tuple[str, ...],
+    lines: list[str],
+    known: dict[str, Any],
+    module: str,
+    prefix: str = "",
+) -> Any:
+    """The function that these lines define. Its module and prefix tell it apart in caches."""
+    text = "\n    ".join([f"def {name}({', '.join(arguments)}):", *lines])
     namespace = known | {"__name__": module}
     exec(compile(text, f"<{module}>", "exec"), namespace)
     made: Any = namespace[name]
-    made.__qualname__ = qualified
+    made.__qualname__ = prefix + name
     return made
 
 
-C_FUNCTIONS["find"] = CFunction(__name__, "find", faults.find, lambda dtype: faults.FIND_TYPES)
+C_FUNCTIONS["find"] = CFunction(faults.find, lambda dtype: faults.FIND_TYPES)
