@@ -9,6 +9,7 @@ import flatprop as fp
 from flatprop.evaluation import calls
 from flatprop.kernels.network import entry_points
 from flatprop.samples import in_parts
+from flatprop.samples.in_memory import in_memory
 from flatprop.solvers.objective import Objective
 
 ROWS = 1100
@@ -27,7 +28,7 @@ def samples(net, rows=ROWS):
 
 def of_objective(net, x, y, w):
     ranges = np.array([[0, net.params.size]])
-    return Objective(net, net.data(x, y, w), ranges).loss_and_gradient()
+    return Objective(net, in_memory(net, x, y, w), ranges).loss_and_gradient()
 
 
 CALLS = {
@@ -98,7 +99,7 @@ def test_calls_in_parts_give_the_same_bits(case, monkeypatch):
     monkeypatch.setattr(calls, "SECONDS", 1e-9)
     in_parts = flattened(function(net, *data))
     assert len(seen) > at_once
-    assert max(seen) <= net.block_rows < ROWS
+    assert max(seen) <= calls.block_rows(net) < ROWS
     np.testing.assert_array_equal(in_parts, whole)
     np.testing.assert_array_equal(net.params, before)
 
@@ -130,7 +131,7 @@ def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
 @pytest.mark.parametrize("passes", [calls.PREDICT, calls.GRADIENT, calls.CURVATURE])
 def test_calls_are_short_and_cover_every_row_once(sizes, passes):
     net, rows = make("float32", sizes), 1_000_003
-    block = net.block_rows
+    block = calls.block_rows(net)
     parts = calls.parts(net, rows, block, passes, first=7)
     assert parts[0].start == 7
     assert parts[-1].stop == rows + 7
@@ -144,7 +145,7 @@ def test_calls_are_short_and_cover_every_row_once(sizes, passes):
 
 def test_few_rows_are_one_call():
     net = make("float32", (8, 64, 64, 2))
-    assert calls.parts(net, 1000, net.block_rows, calls.GRADIENT) == [slice(0, 1000)]
+    assert calls.parts(net, 1000, calls.block_rows(net), calls.GRADIENT) == [slice(0, 1000)]
 
 
 def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):
@@ -171,7 +172,7 @@ def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):
 def test_rows_that_are_written_out_are_bounded_too():
     net = make("float32", (1024, 1024, 10))
     assert calls.rows_of_a_block(net, calls.WRITTEN) * net.params.nbytes < 2**27
-    assert calls.rows_of_a_block(net, calls.GRADIENT) == net.block_rows
+    assert calls.rows_of_a_block(net, calls.GRADIENT) == calls.block_rows(net)
 
 
 def test_rows_in_memory_are_not_copied(monkeypatch):
@@ -205,9 +206,9 @@ def test_a_file_is_predicted_in_the_same_calls(tmp_path, monkeypatch):
     expected = net.predict(x)
     np.save(tmp_path / "x.npy", x)
     monkeypatch.setattr(in_parts, "PART_BYTES", 2**12)
-    monkeypatch.setattr("flatprop.network.FEW", 0)
+    monkeypatch.setattr("flatprop.evaluation.values.SURELY_SMALL", 0)
     seen = watched(monkeypatch, "predict", net)
     np.testing.assert_array_equal(
         net.predict(np.load(tmp_path / "x.npy", mmap_mode="r")), expected
     )
-    assert max(seen) <= net.block_rows
+    assert max(seen) <= calls.block_rows(net)

@@ -20,6 +20,7 @@ from flatprop.kernels import checked
 from flatprop.kernels.loops.addresses import here
 from flatprop.kernels.network import backprop, curvature, entry_points, jacobians
 from flatprop.kernels.network.records import CROSS_ENTROPY, OWN, SOFTMAX
+from flatprop.samples.in_memory import in_memory
 
 ARCHITECTURES = [
     pytest.param([3, 5, 2], 1, id="3-5-2 b1"),
@@ -138,7 +139,7 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     net = make(sizes, dtype)
     x, y, _ = samples(net, rows)
     flat = x.reshape(-1)
-    data = net.data(x, y)
+    data = in_memory(net, x, y)
     v, out = np.ones_like(net.params), np.empty_like(net.params)
     network = net.layers, net.params
 

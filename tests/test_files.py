@@ -86,12 +86,12 @@ def test_numpy_numbers_as_parameters_of_a_loss(tmp_path):
 
 def test_extra_information_is_kept(tmp_path):
     files.save(make(), tmp_path / "net", extra={"columns": ["a", "b"], "mean": [0.1, 2.5]})
-    assert files.load_with_extra(tmp_path / "net")[1] == {
+    assert files.load(fp.Network, tmp_path / "net")[1] == {
         "columns": ["a", "b"],
         "mean": [0.1, 2.5],
     }
     make().save(tmp_path / "plain")
-    assert files.load_with_extra(tmp_path / "plain")[1] is None
+    assert files.load(fp.Network, tmp_path / "plain")[1] is None
 
 
 def test_the_file_is_readable_by_anyone(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 import flatprop as fp
 from flatprop.kernels.network import training_loop as loop
+from flatprop.samples.in_memory import in_memory
 
 DESCRIPTION = ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives")
 
@@ -38,7 +39,7 @@ def test_a_description_cannot_be_assigned(name):
 
 def test_a_description_cannot_be_deleted():
     net = make()
-    for name in ("inputs", "dtype", "_model"):
+    for name in ("inputs", "dtype", "_arrays"):
         with pytest.raises(AttributeError, match="describes the network"):
             delattr(net, name)
     net.label = "mine"
@@ -172,8 +173,8 @@ def test_a_trainer_from_read_only_memory_goes_on(data, optimizer, copied):
 
 
 def altered(trainer, **changes):
-    rule = trainer._updates.rule
-    trainer._updates.rule = rule._replace(**changes)
+    rule = trainer._stepper.rule
+    trainer._stepper.rule = rule._replace(**changes)
     return trainer
 
 
@@ -253,7 +254,7 @@ def test_a_trainer_is_at_work_once_at_a_time(data):
 
     class Source:
         def parts(self, batch_size, rng=None):
-            yield from (trainer.network.data(*batch) for batch in batches())
+            yield from (in_memory(trainer.network, *batch) for batch in batches())
 
     trainer.go_through(Source())
     assert trainer.updates == 1
@@ -263,7 +264,7 @@ def test_a_trainer_is_at_work_once_at_a_time(data):
 
 def test_epochs_that_another_call_came_between(data):
     trainer = fp.Trainer(make())
-    samples = trainer.network.data(*data)
+    samples = in_memory(trainer.network, *data)
     losses = trainer.epochs(samples, 0, 1, 7, False)
     next(losses)
     whole = trainer.epochs(samples, 0, 2, 7, False)

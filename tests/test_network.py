@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import flatprop as fp
+from flatprop.evaluation import calls
 from flatprop.formulas.activations import ACTIVATIONS
 
 
@@ -200,8 +201,8 @@ def test_the_workspace_does_not_grow_with_the_batch():
     net = fp.Network(4, [fp.Dense(32, "relu"), fp.Dense(16, "relu"), fp.Dense(4)])
     sizes = []
     for rows in (20_000, 200_000):
-        block = net.block(net.data(np.zeros((rows, 4)), np.zeros((rows, 4))))
-        assert block.rows <= net.block_rows
+        block = calls.block_for(net, rows)
+        assert block.rows <= calls.block_rows(net)
         assert block.workspace.size == (
             backward_workspace_size(net.layers, block.rows) + 2 * block.rows * net.outputs
         )

@@ -25,6 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import flatprop as fp
 from flatprop import sklearn as ours
 from flatprop.kernels.network import training_loop
+from flatprop.samples.in_memory import in_memory
 from flatprop.sklearn import MLPClassifier, MLPRegressor
 from flatprop.sklearn.solving import Penalised
 
@@ -137,7 +138,7 @@ def test_lbfgs_goes_the_same_way(kind, y, weight):
 @pytest.mark.parametrize("loss", ["half_mse", "ssr"])
 def test_the_penalty_of_a_solver_by_differences(loss):
     net = fp.Network(6, [fp.Dense(4, "tanh"), fp.Dense(1)], loss, "float64", rng=0)
-    objective = Penalised(net, net.data(X, NUMBERS, WEIGHT), 0.7)
+    objective = Penalised(net, in_memory(net, X, NUMBERS, WEIGHT), 0.7)
     theta = objective.theta
     squares = sum((W**2).sum() for W in net.weights)
     per = WEIGHT.sum() if loss == "half_mse" else 1.0
@@ -523,7 +524,7 @@ def test_an_interruption_leaves_a_model(solver, epoch):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_interruption_of_the_first_epoch_is_no_divergence(streamed, monkeypatch):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fp.Trainer, "epochs", interrupt)

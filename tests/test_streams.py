@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_optimizers import KINDS, every_kind
 
 import flatprop as fp
+from flatprop.evaluation import calls, values
 from flatprop.samples import in_parts
 
 ROWS = 203
@@ -233,7 +234,7 @@ def test_what_counts_as_a_file(folder):
 def test_a_block_of_rows_that_is_itself_large(folder, small_parts):
     X = np.random.default_rng(0).random((1000, 300), np.float32)
     net = fp.Network(300, [fp.Dense(2)], rng=0)
-    assert min(net.block_rows, 1000) * 300 > fp.network.FEW
+    assert min(calls.block_rows(net), 1000) * 300 > values.SURELY_SMALL
     np.testing.assert_array_equal(net.predict(mapped(folder, X)), net.predict(X))
 
 

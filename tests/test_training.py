@@ -12,6 +12,8 @@ import pytest
 from tests.reference import Twin, updating
 
 import flatprop as fp
+from flatprop.evaluation import calls
+from flatprop.training import run
 
 
 @pytest.fixture
@@ -594,7 +596,7 @@ def test_a_batch_larger_than_a_block(data):
     X = rng.normal(size=(9001, 4))
     y = X[:, :2] ** 2
     net = make(dtype="float64")
-    assert net.block_rows < 9001
+    assert calls.block_rows(net) < 9001
     expected = net.params - 0.1 * net.loss_and_gradient(X, y)[1]
     net.fit(X, y, optimizer=fp.SGD(0.1), epochs=1, batch_size=None)
     assert net.params == pytest.approx(expected, abs=1e-13)
@@ -620,16 +622,16 @@ def test_weights_of_zero_in_a_whole_batch(data):
 
 
 def test_an_interruption_before_the_validation_undoes_the_epoch_s_entry(data, monkeypatch):
-    measured = fp.Network.loss_of
-    calls = []
+    measured = run.loss_over
+    measurements = []
 
-    def interrupted(self, *arguments):
-        calls.append(1)
-        if len(calls) == 4:
+    def interrupted(*arguments):
+        measurements.append(1)
+        if len(measurements) == 4:
             raise KeyboardInterrupt
-        return measured(self, *arguments)
+        return measured(*arguments)
 
-    monkeypatch.setattr(fp.Network, "loss_of", interrupted)
+    monkeypatch.setattr(run, "loss_over", interrupted)
     history = make().fit(*data, epochs=10, validation_data=data)
     assert history.stopped_by == "interrupted"
     assert len(history.loss) == len(history.val_loss) == len(history.learning_rate) == 3

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop.cli import targets
+from flatprop.cli.columns import numbers
 from flatprop.cli.errors import UserError
 from flatprop.cli.reading import read_table
-from flatprop.cli.tables import Recipe, numbers
+from flatprop.cli.tables import Recipe
 
 if TYPE_CHECKING:
     from flatprop import Network
@@ -115,10 +116,11 @@ def load(path: str) -> tuple["Network", Recipe | None]:
     UserError
         If it is not the file of a network.
     """
+    import flatprop as fp
     from flatprop.export import files
 
     try:
-        network, extra = files.load_with_extra(path)
+        network, extra = files.load(fp.Network, path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:

@@ -13,12 +13,12 @@ import numpy as np
 from numba.core import types
 from numpy.typing import DTypeLike
 
-from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, OptimizerState
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
 from flatprop.kernels.embedded.calls import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
 from flatprop.kernels.network.records import OWN
 from flatprop.model.layers import checked_dtype
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -42,7 +42,7 @@ class CNetwork(ctypes.Structure):
 
     Attributes
     ----------
-    network : Network
+    network : Model
         The one whose parameters these are.
     records : tuple of structured arrays
         Copies of `Network.layers` and `Network.objectives`, as C reads them.
@@ -57,7 +57,7 @@ class CNetwork(ctypes.Structure):
         ("params", ctypes.c_void_p),
         ("n_params", ctypes.c_int64),
     ]
-    network: Network
+    network: Model
     records: tuple[Array, Array]
 
     @property
@@ -98,7 +98,7 @@ class COptimizer(ctypes.Structure):
         return ctypes.addressof(self)
 
 
-def c_network(net: Network) -> CNetwork:
+def c_network(net: Model) -> CNetwork:
     """A network for C, which shares its parameters: what C trains, `net` has learnt.
 
     Parameters
@@ -117,7 +117,7 @@ def c_network(net: Network) -> CNetwork:
     TypeError
         If `net` is not a Network.
     """
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"c_network takes a flatprop.Network, got {net!r}")
     layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
     # As the header has it; what Python writes there is of no use to C.
@@ -130,7 +130,7 @@ def c_network(net: Network) -> CNetwork:
     return struct
 
 
-def c_optimizer(optimizer: str | Optimizer, net: Network) -> COptimizer:
+def c_optimizer(optimizer: str | Optimizer, net: Model) -> COptimizer:
     """An optimizer for C, before its first update.
 
     Parameters
@@ -152,7 +152,7 @@ def c_optimizer(optimizer: str | Optimizer, net: Network) -> COptimizer:
     TypeError, ValueError
         If there is no such optimizer, or `net` is not a Network.
     """
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"c_optimizer takes a flatprop.Network, got {net!r}")
     if not isinstance(optimizer, Optimizer):
         name = checks.choice("optimizer", optimizer, OPTIMIZERS)

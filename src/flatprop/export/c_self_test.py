@@ -13,17 +13,19 @@ a slope is the steepest one within reach of z's error, kinks and steps included.
 doubled, and `predict`'s own distance from the outputs in float64 is added.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from flatprop.evaluation.values import predict
+from flatprop.export.formula_text import formula_of
+from flatprop.model.model import Model
+from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import OwnFormula, formula_of
+from flatprop.numbers.translated import OwnFormula
+from flatprop.validation import checks
 from flatprop.validation.arrays import Array
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 Matrix = NDArray[np.float64]
 
@@ -48,7 +50,67 @@ class Layer(NamedTuple):
     """How far a is off: only the reach of the next layer's slopes depends on it."""
 
 
-def bounds(network: "Network", x: Array, expected: Array) -> Array:
+def program(network: Model, name: str, test: ArrayLike) -> str:
+    """A program that compares what the compiled network computes with `predict`."""
+    try:
+        x = checks.inputs(test, network.inputs, network.dtype)
+        expected = predict(network, x)
+        checks.finite("predict(X)", expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from None
+    kind, upper = c_type(network.dtype), name.upper()
+    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
+    return f"""\
+#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
+#include <stdio.h>
+
+{constant_array(f"{name}_test_x", x)}
+{constant_array(f"{name}_test_expected", expected)}
+/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
+   each half a unit of the last place, by the slopes of the layers behind */
+{constant_array(f"{name}_test_bound", bounds(network, x, expected))}
+int main(void)
+{{
+    {kind} largest = 0;
+    int wrong = 0;
+    for (size_t i = 0; i < {len(x)}; i++) {{
+        {kind} out[{upper}_OUTPUTS];
+        {name}({name}_test_x + i * {upper}_INPUTS, out);
+        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
+            const size_t k = i * {upper}_OUTPUTS + j;
+            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
+            const {kind} part = error / {name}_test_bound[k];
+            if (!(part <= {one})) /* as it is for NaN */
+                wrong++;
+            if (part > largest)
+                largest = part;
+        }}
+    }}
+{_as_double("shown", "largest", network.dtype)}
+    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
+        shown, wrong);
+    return wrong > 0;
+}}
+#endif
+"""
+
+
+def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
+    """A constant of the same value: for `printf`, without a warning in either language."""
+    if dtype == np.float64:
+        return f"    const double {name} = {variable};"
+    return f"""\
+#ifdef __cplusplus
+    const double {name} = static_cast<double>({variable});
+#else
+    const double {name} = (double){variable};
+#endif"""
+
+
+# ---- the bounds
+
+
+def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
     formulas = [
         None if layer.activation == "softmax" else formula_of("to_c", layer, l)
@@ -67,7 +129,7 @@ def bounds(network: "Network", x: Array, expected: Array) -> Array:
 
 
 def _of_rows(
-    network: "Network", formulas: list[OwnFormula | None], x: Array, expected: Array
+    network: Model, formulas: list[OwnFormula | None], x: Array, expected: Array
 ) -> Matrix:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
@@ -90,9 +152,7 @@ def _of_rows(
     return np.asarray(np.abs(expected - a) + 2 * bound, np.float64)
 
 
-def _layer(
-    network: "Network", l: int, formula: OwnFormula | None, a: Matrix, error: Matrix
-) -> Layer:
+def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error: Matrix) -> Layer:
     info = np.finfo(network.dtype)
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
     W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))

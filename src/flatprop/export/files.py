@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,16 @@ from flatprop.export.writing import write_in_one_step
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
 from flatprop.model.layers import Dense
+from flatprop.model.model import Model
 from flatprop.validation import checks
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 FORMAT = "flatprop 1"
+M = TypeVar("M", bound=Model)
 PathOrName: TypeAlias = str | PathLike[str]
 Json: TypeAlias = dict[str, Any]
 
 
-def save(network: "Network", path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
+def save(network: Model, path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
     """Write a network to one file.
 
     Parameters
@@ -52,40 +51,13 @@ def save(network: "Network", path: PathOrName, extra: Mapping[str, Any] | None =
     write(path, {"params": network.params}, described(network) | {"extra": extra})
 
 
-def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> "Network":
-    """Read a network that `Network.save` or `fp.Checkpoint` wrote.
+def load(
+    kind: type[M], path: PathOrName, functions: Mapping[str, Any] | None = None
+) -> tuple[M, Any]:
+    """A network of this class out of a file, and what was saved beside it under `extra`.
 
-    Parameters
-    ----------
-    path
-        The file. It may come from anywhere: nothing in it is run, and everything that it says is
-        checked.
-    functions
-        Your own activations and loss, by name, for a network that was made with such;
-        the file holds their names only.
-
-    Returns
-    -------
-    Network
-        With exactly the parameters and the random state that were saved.
-
-    Raises
-    ------
-    OSError
-        If there is no such file (`FileNotFoundError`), or it cannot be read.
-    ValueError
-        If it is not a flatprop file, is damaged, contradicts itself, or needs a function
-        that was not given.
+    See `flatprop.load`. Where nothing was saved beside it, that is None.
     """
-    return load_with_extra(path, functions)[0]
-
-
-def load_with_extra(
-    path: PathOrName, functions: Mapping[str, Any] | None = None
-) -> "tuple[Network, Any]":
-    """The same, and what was saved beside the network under `extra`; None if nothing was."""
-    from flatprop.network import Network
-
     if functions is not None and not isinstance(functions, Mapping):
         raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
     with TensorFile(path) as file:
@@ -102,7 +74,7 @@ def load_with_extra(
             raise ValueError(f"{path} is damaged: it holds no parameters")
         params = file.tensor("params", saved.dtype, (saved.parameters,))
     try:
-        network = Network.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
+        network = kind.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return network, said.get("extra")
@@ -111,7 +83,7 @@ def load_with_extra(
 # ---- the description
 
 
-def described(network: "Network") -> Json:
+def described(network: Model) -> Json:
     """What the header says of a network."""
     loss = network.loss_function
     own_functions(network)  # which must have names of their own
@@ -252,7 +224,7 @@ def _function(name: str, functions: Mapping[str, Any]) -> Any:
     return functions[name]
 
 
-def own_functions(network: "Network") -> dict[str, Callable[..., Any]]:
+def own_functions(network: Model) -> dict[str, Callable[..., Any]]:
     """The user's own functions in a network, by name."""
     given: list[Any] = [layer.activation for layer in network.dense]
     if isinstance(network.loss_function, Own):

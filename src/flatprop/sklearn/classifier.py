@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
-from flatprop.sklearn.fit_data import Samples
+from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
 from flatprop.validation.arrays import Array
@@ -113,7 +113,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
                 "or weights from sklearn.utils.class_weight.compute_class_weight"
             )
-        self._fit(X, y, sample_weight, (None, None, None), True, classes)
+        self._fit((X, y, sample_weight), classes=classes)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -253,7 +253,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             loss = settings.loss(self.loss)
         return Dense(units, "softmax" if several else "sigmoid"), loss
 
-    def _score(self, outputs: Array, samples: Samples) -> float:
+    def _score(self, outputs: Array, samples: GivenSamples) -> float:
         chosen = self._chosen(outputs)
         right = chosen == samples.y.reshape(chosen.shape)
         if right.ndim == 2:

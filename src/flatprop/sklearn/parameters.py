@@ -21,7 +21,7 @@ alpha : float, default=0.0001
     is the batch's number of samples, or the sum of their weights. Not with
     "levenberg_marquardt".
 batch_size : int or "auto", default="auto"
-    Samples per update; "auto" is min(200, n_samples). Not with a solver that sees
+    GivenSamples per update; "auto" is min(200, n_samples). Not with a solver that sees
     all samples at once.
 learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
     Of "sgd": `learning_rate_init`; this over (t + 1)^power_t, t being the samples seen;

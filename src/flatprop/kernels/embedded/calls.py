@@ -19,7 +19,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.np.numpy_support import as_dtype, from_dtype
 
-from flatprop.formulas.optimizers import OptimizerState
+from flatprop.formulas.optimizer import OptimizerState
 from flatprop.kernels.cache import mark
 from flatprop.kernels.compile import c_address
 from flatprop.kernels.embedded.faults import ARGUMENT, OF_ARRAYS, OUT

@@ -11,7 +11,7 @@ from numba.core import types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import (

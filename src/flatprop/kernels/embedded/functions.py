@@ -29,7 +29,7 @@ from typing import Any
 
 from numba.core import types
 
-from flatprop.formulas.optimizers import STEP
+from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.embedded import workspace
 from flatprop.kernels.embedded.roles import read, written

@@ -45,7 +45,7 @@ OBJECTIVE = np.dtype(
 """The loss; an array of one record."""
 
 
-class Model(NamedTuple):
+class NetworkArrays(NamedTuple):
     """A network as the kernels take it; a training overwrites `params`."""
 
     layers: Any
