@@ -14,7 +14,7 @@ from numba.core import types
 from numpy.typing import DTypeLike
 
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
-from flatprop.kernels.embedded.calls import C_FUNCTIONS
+from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
 from flatprop.kernels.network.records import OWN
 from flatprop.model.layers import checked_dtype

@@ -5,14 +5,15 @@ arrays follows from the arrays' roles.
 """
 
 from math import inf
+from typing import Any
 
 import numpy as np
-from numba.core import types
+from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
-from flatprop.kernels.compile import entry_point, kernel
+from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import (
     NETWORK,
@@ -174,6 +175,17 @@ def _of_loss(layers, objective):
     return 0 if fits else OBJECTIVE
 
 
+@intrinsic
+def _item(typing_context: Any, numbers: Any, place: Any) -> Any:
+    """numbers[place] of a tuple. Numba's own could raise, and so would need Python."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.alloca_once_value(builder, arguments[0])
+        return builder.load(cgutils.gep_inbounds(builder, numbers, 0, arguments[1]))
+
+    return types.int64(numbers, place), codegen
+
+
 FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
 
 
@@ -226,12 +238,12 @@ def find(network, n_objectives, optimizer, arguments, count):
     )
     for i in range(count):
         one = given[i]
-        wanted = sizes[one.wanted_rows]
+        wanted = _item(sizes, one.wanted_rows)
         fits = one.rows == wanted or (one.fault == WORKSPACE and one.rows > wanted)
         if one.fault == Y and classes and one.columns == 1:
             pass
         elif wanted > 0:  # the state of an optimizer that has none may have any columns
-            fits = fits and one.columns == sizes[one.wanted_columns]
+            fits = fits and one.columns == _item(sizes, one.wanted_columns)
         if not fits and not (one.may_be_empty and one.start == one.end):
             return one.fault
     for i in range(count):

@@ -20,7 +20,7 @@ from numba.extending import overload
 
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import faults, pointers
-from flatprop.kernels.embedded.calls import C_FUNCTIONS, CFunction, Passed, expected_dtype
+from flatprop.kernels.embedded.linking import C_FUNCTIONS, CFunction, Passed, expected_dtype
 from flatprop.kernels.embedded.roles import ARRAYS, FUNCTIONS, ArrayRole, EmbeddedFunction
 
 
