@@ -126,6 +126,17 @@ def refuse(fault):
         )
 
 
+@intrinsic
+def _item(typing_context: Any, numbers: Any, place: Any) -> Any:
+    """numbers[place] of a tuple. Numba's own could raise, and so would need Python."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.alloca_once_value(builder, arguments[0])
+        return builder.load(cgutils.gep_inbounds(builder, numbers, 0, arguments[1]))
+
+    return types.int64(numbers, place), codegen
+
+
 @kernel
 def _of_layers(layers, n_params):
     """A fault of the records of the layers, or of their parameters."""
@@ -168,22 +179,11 @@ def _of_loss(layers, objective):
         return 0 if logits == 0 else OBJECTIVE
     if code >= N_LOSSES or objective.function != 0:
         return OBJECTIVE
-    needed = NEEDED[code]
+    needed = _item(NEEDED, code)
     if needed < 0:
         return 0 if logits == 0 else OBJECTIVE
     fits = logits == 1 and layers[layers.size - 1].activation == needed
     return 0 if fits else OBJECTIVE
-
-
-@intrinsic
-def _item(typing_context: Any, numbers: Any, place: Any) -> Any:
-    """numbers[place] of a tuple. Numba's own could raise, and so would need Python."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = cgutils.alloca_once_value(builder, arguments[0])
-        return builder.load(cgutils.gep_inbounds(builder, numbers, 0, arguments[1]))
-
-    return types.int64(numbers, place), codegen
 
 
 FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
@@ -221,7 +221,7 @@ def find(network, n_objectives, optimizer, arguments, count):
         code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
         if not 0 <= code < len(SLOTS):
             return OPTIMIZER
-        n_settings, slots = N_SETTINGS[code], SLOTS[code]
+        n_settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
     n_params = record.n_params
     sizes = (
         1,
