@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from flatprop.evaluation import calls
 from flatprop.formulas.losses import Loss
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.backprop import backward_workspace_size, workspace_size
 from flatprop.kernels.network.records import Model
+from flatprop.kernels.network.workspace import backward_workspace_size, workspace_size
 from flatprop.model.layers import (
     Dense,
     Summary,

@@ -7,9 +7,11 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.backprop import backward_workspace_size
-from flatprop.kernels.network.curvature import curvature_workspace_size
-from flatprop.kernels.network.jacobians import jacobian_workspace_size
+from flatprop.kernels.network.workspace import (
+    backward_workspace_size,
+    curvature_workspace_size,
+    jacobian_workspace_size,
+)
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 

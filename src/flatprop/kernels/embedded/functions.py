@@ -40,8 +40,12 @@ from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network.records import matrix
-
-workspace_size = backprop.workspace_size
+from flatprop.kernels.network.walks import in_place, walk_back
+from flatprop.kernels.network.workspace import (
+    curvature_workspace_size,
+    jacobian_workspace_size,
+)
+from flatprop.kernels.network.workspace import workspace_size as workspace_size
 
 
 @jittable
@@ -49,8 +53,8 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers suffice for any function here and so many rows."""
     outputs = int(layers[layers.size - 1]["units"])
     most = max(
-        curvature.curvature_workspace_size(layers, rows),
-        jacobians.jacobian_workspace_size(layers, rows),
+        curvature_workspace_size(layers, rows),
+        jacobian_workspace_size(layers, rows),
     )
     return rows * outputs + most
 
@@ -210,18 +214,10 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     expect_weight(weight, params)
     writes_flat(workspace, params)
     objective = objectives[0]
-    rows = x.shape[0]
-    spread, scale, rest = _prepare(layers, objective, rows, weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_slopes(layers, objective, params, x, y, spread, scale, rest)
-    inputs = matrix(x, 0, rows, layers[0].inputs)
-    for l in range(layers.size - 1, -1, -1):
-        if l > 0:  # ∂L/∂z of the layer before needs W as it was
-            backprop.propagate(layers, l, params, rows, rest)
-        layer = layers[l]
-        whole = layer.inputs + 1
-        backprop.layer_gradient(
-            layers, l, inputs, 0, whole, -learning_rate, True, params, layer.weights, rest
-        )
+    context = (-learning_rate, True, params)
+    walk_back(layers, params, x, rest, in_place, backprop.layer_gradient, context)
     return total * scale
 
 

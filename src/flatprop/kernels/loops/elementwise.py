@@ -51,6 +51,18 @@ def apply(typing_context: Any, code: Any, x: Any, out: Any) -> Any:
 
 
 @intrinsic
+def fill(typing_context: Any, out: Any, number: Any) -> Any:
+    """out ← a number, everywhere."""
+
+    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
+        lanes = broadcast(Lanes(builder, number), out.element)
+        for register in registers(out, written_only=1):
+            register.store(lanes, 0)
+
+    return compiled(emit, types.void, out, types.float64)
+
+
+@intrinsic
 def multiply(typing_context: Any, factor: Any, out: Any) -> Any:
     """out ← out · factor."""
 

@@ -1,4 +1,4 @@
-"""What is done to matrices row by row: softmax, cross-entropy, outer products.
+"""Softmax and cross-entropy, row by row.
 
 Softmax shifts every exponent by the largest logit of its row, so nothing
 overflows; cross-entropy is computed from the logits.
@@ -31,18 +31,6 @@ from flatprop.kernels.loops.vector_loops import (
 from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes, lane_count
 from flatprop.numbers.numbers import where
-
-
-@intrinsic
-def fill(typing_context: Any, out: Any, number: Any) -> Any:
-    """out ← a number, everywhere."""
-
-    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
-        lanes = broadcast(Lanes(builder, number), out.element)
-        for register in registers(out, written_only=1):
-            register.store(lanes, 0)
-
-    return compiled(emit, types.void, out, types.float64)
 
 
 @intrinsic
@@ -187,36 +175,6 @@ def _one_hot(k: ir.Value, register: Register) -> Lanes:
 
 def _third(register: Register) -> Lanes:
     return register[2]
-
-
-@intrinsic
-def outer_products(
-    typing_context: Any, a: Any, delta: Any, out: Any, start: Any, stride: Any
-) -> Any:
-    """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ, then deltaᵢ: row i's own gradient of W and b."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        delta: Array,
-        out: Array,
-        start: ir.Value,
-        stride: ir.Value,
-    ) -> None:
-        units = delta.shape[1]
-        for i in rows_of(a):
-            x, slopes = a.row(i), delta.row(i)
-            place = builder.add(start, builder.mul(i, stride))
-            with cgutils.for_range(builder, x.count) as loop:
-                factor = broadcast(x.scalar(loop.index), a.element)
-                row = out.part(builder.add(place, builder.mul(loop.index, units)), units)
-                for register in registers(slopes, row, written_only=1):
-                    register.store(factor * register[0], 1)
-            biases = out.part(builder.add(place, builder.mul(x.count, units)), units)
-            for register in registers(slopes, biases, written_only=1):
-                register.store(register[0], 1)
-
-    return compiled(emit, types.void, a, delta, out, types.int64, types.int64)
 
 
 def _exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:

@@ -142,24 +142,36 @@ def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) 
     where the array's is not, so that both can be bound to one name; a kernel
     writes only to what its docstring says.
     """
-    if flat.layout != "C":
-        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
-    kind = types.Array(flat.dtype, 2, "C")
+    kind = matrix_type(flat)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source = context.make_array(signature.args[0])(context, builder, arguments[0])
-        _, start, rows, columns = arguments
-        view = context.make_array(kind)(context, builder)
-        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        itemsize = context.get_constant(types.intp, size)
-        context.populate_array(
-            view,
-            data=builder.gep(source.data, [start]),
-            shape=cgutils.pack_array(builder, [rows, columns]),
-            strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return view._getvalue()
+        return view(context, builder, flat, *arguments)
 
     return kind(flat, types.intp, types.intp, types.intp), codegen
+
+
+def matrix_type(flat: Any) -> Any:
+    """The type of what `matrix` makes of an array of type `flat`."""
+    if flat.layout != "C":
+        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
+    return types.Array(flat.dtype, 2, "C")
+
+
+def view(
+    context: Any, builder: Any, flat: Any, array: Any, start: Any, rows: Any, columns: Any
+) -> Any:
+    """What `matrix` does, as LLVM instructions; `flat` is the type of the array."""
+    kind = matrix_type(flat)
+    source = context.make_array(flat)(context, builder, array)
+    made = context.make_array(kind)(context, builder)
+    size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    itemsize = context.get_constant(types.intp, size)
+    context.populate_array(
+        made,
+        data=builder.gep(source.data, [start]),
+        shape=cgutils.pack_array(builder, [rows, columns]),
+        strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
+        itemsize=itemsize,
+        meminfo=None,
+    )
+    return made._getvalue()

@@ -14,8 +14,11 @@ from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import gather, shuffle, spread_weights, sum_of_weights
-from flatprop.kernels.network.backprop import layer_gradient, loss_and_slopes, propagate
+from flatprop.kernels.network.backprop import loss_and_slopes
+from flatprop.kernels.network.layer_kinds import gradient, gradient_panel
 from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network.walks import in_place, walk_back
+from flatprop.kernels.network.workspace import slope_of
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
@@ -146,6 +149,25 @@ def penalise(layers, strength, params, gradient):
     return 0.5 * strength * total
 
 
+@kernel
+def _learn(layers, l, params, x, workspace, context):
+    """What `train` does at layer l: keep its gradient, or change its parameters at once."""
+    when, alpha, accumulate, target, code, settings, state = context
+    dL_dz = slope_of(layers, l, x.shape[0], workspace)
+    if when != BY_ROWS:
+        gradient(layers, l, x, dL_dz, alpha, accumulate, target, workspace)
+        return
+    layer = layers[l]
+    whole = layer.inputs + 1  # b comes as one more row of W
+    some = target.size // layer.units
+    for row in range(0, whole, some):
+        part = min(some, whole - row)
+        start = layer.weights + row * layer.units
+        gradient_panel(layers, l, x, dL_dz, row, part, alpha, accumulate, target, 0, workspace)
+        end = start + part * layer.units
+        update(code, settings, params, target, state, start, end, start)
+
+
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
@@ -157,8 +179,8 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
     objective = objectives[0]
-    last = layers.size - 1
-    inputs, outputs, columns = layers[0].inputs, layers[last].units, all_y.size // samples
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = all_y.size // samples
 
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
@@ -210,24 +232,11 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 settings[LEARNING_RATE] = rate
                 settings[GRADIENT_SCALE] = 1.0
 
-            target, factor, keep = gradient, 1.0, not first
+            target, alpha, accumulate = gradient, 1.0, not first
             if when == AT_ONCE:
-                target, factor, keep = params, -rate, True
-            for l in range(last, -1, -1):
-                # ∂L/∂z of the layer before needs W as it was
-                if l > 0:
-                    propagate(layers, l, params, rows, workspace)
-                layer = layers[l]
-                whole = layer.inputs + 1  # b comes as one more row of W
-                some = gradient.size // layer.units if when == BY_ROWS else whole
-                for row in range(0, whole, some):
-                    part = min(some, whole - row)
-                    here = layer.weights + row * layer.units
-                    place = 0 if when == BY_ROWS else here
-                    layer_gradient(layers, l, x, row, part, factor, keep, target, place, workspace)
-                    if when == BY_ROWS:
-                        end = here + part * layer.units
-                        update(code, settings, params, gradient, state, here, end, here)
+                target, alpha, accumulate = params, -rate, True
+            context = (when, alpha, accumulate, target, code, settings, state)
+            walk_back(layers, params, x, workspace, in_place, _learn, context)
             if stop == last_row and when == AFTERWARDS:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
