@@ -11,7 +11,7 @@ from flatprop.kernels.network.layer_kinds import forward as forward_layer
 from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import outputs_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -97,7 +97,9 @@ def loss_and_gradient(layers, objective, params, x, y, weight, scale, accumulate
 
 @kernel
 def layer_gradient(layers, l, params, x, workspace, context):
-    """The gradient of layer l; `context` is (alpha, accumulate, out) of `dense.gradient`."""
+    """All of the gradient of layer l, into its place; `context` is (alpha, accumulate, out)."""
     alpha, accumulate, out = context
-    dL_dz = slope_of(layers, l, x.shape[0], workspace)
-    gradient(layers, l, x, dL_dz, alpha, accumulate, out, workspace)
+    start, whole = layers[l].weights, layers[l].inputs + 1
+    a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
+    scratch = rest_of(layers, x.shape[0], workspace)
+    gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, scratch)

@@ -26,12 +26,11 @@ from flatprop.kernels.network.layer_kinds import (
 from flatprop.kernels.network.records import (
     CROSS_ENTROPY,
     SOFTMAX,
-    all_units,
     matrix,
     most_units,
 )
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import beside, outputs_of, slope_of
+from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -45,15 +44,14 @@ def hessian_vector_product(
     numbers.
     """
     rows, last = x.shape[0], layers.size - 1
-    tangents = beside(layers, rows, workspace)
-    two = matrix(tangents, 2 * rows * all_units(layers), 1, 1)
+    tangents = rest_of(layers, rows, workspace)
     _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     tangent, bend = (
         outputs_of(layers, last, rows, tangents),
         slope_of(layers, last, rows, tangents),
     )
-    dL_da, moving = _pair(layers, rows, layers[last].units, two)
+    dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
     output_loss(objective, a, y, weight, scale, dL_da)
     copy(tangent, moving)
     _loss_curvature(objective, a, y, weight, scale, moving)
@@ -68,7 +66,7 @@ def hessian_vector_product(
         multiply(slope, moving)
         add(moving, bend)
         multiply(dL_da, slope)
-    context = (v, two, accumulate, out, tangents)
+    context = (v, accumulate, out, tangents)
     walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
 
 
@@ -81,7 +79,7 @@ def gauss_newton_vector_product(
     Arguments as for `hessian_vector_product`.
     """
     rows, last = x.shape[0], layers.size - 1
-    tangents = beside(layers, rows, workspace)
+    tangents = rest_of(layers, rows, workspace)
     _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     tangent = outputs_of(layers, last, rows, tangents)
@@ -98,31 +96,34 @@ def gauss_newton_vector_product(
 def _forward_with_tangents(layers, objective, params, v, x, workspace, tangents):
     """What `forward_with_tangent` leaves of every layer; of logits z and R{z}."""
     last = layers.size - 1
+    scratch = rest_of(layers, x.shape[0], tangents)
     for l in range(layers.size):
         activates = not (l == last and objective.from_logits)
-        forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents)
+        forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch)
 
 
 @kernel
-def _pair(layers, rows, columns, two):
-    """Two matrices (rows, columns), each in room for the outputs of the largest layer."""
-    second = matrix(two, rows * most_units(layers), rows, columns)
-    return matrix(two, 0, rows, columns), second
+def _behind_tangents(layers, rows, columns, tangents):
+    """Two matrices (rows, columns), with room for any layer's outputs; and the scratch."""
+    both, size = rest_of(layers, rows, tangents), rows * most_units(layers)
+    one, other = matrix(both, 0, rows, columns), matrix(both, size, rows, columns)
+    return one, other, matrix(both, 2 * size, 1, 1)
 
 
 @kernel
 def _both_in_place(layers, l, params, rows, workspace, context):
     """∂L/∂z and R{∂L/∂z} of layer l - 1 in place, from those of layer l."""
-    v, two, _, _, tangents = context
-    dL_dx, term = _pair(layers, rows, layers[l].inputs, two)
-    backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents)
+    v, _, _, tangents = context
+    dL_dx, term, scratch = _behind_tangents(layers, rows, layers[l].inputs, tangents)
+    backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch)
 
 
 @kernel
 def _layer_tangent(layers, l, params, x, workspace, context):
     """What the Hessian's product takes from layer l."""
-    _, _, accumulate, out, tangents = context
-    gradient_tangent(layers, l, x, accumulate, out, workspace, tangents)
+    _, accumulate, out, tangents = context
+    scratch = rest_of(layers, x.shape[0], tangents)
+    gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch)
 
 
 @kernel

@@ -23,7 +23,7 @@ from flatprop.kernels.network.workspace import (
     biases,
     inputs_of,
     outputs_of,
-    scratch_of,
+    rest_of,
     slope_of,
     weights,
 )
@@ -76,7 +76,7 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
         biases(layers, l, params),
         rectify,
         z,
-        scratch_of(layers, rows, workspace),
+        rest_of(layers, rows, workspace),
     )
     if activates and not rectify:
         slope = slope_of(layers, l, rows, workspace)
@@ -88,7 +88,7 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
 
 
 @kernel
-def backward(layers, l, params, dL_dz, out, workspace):
+def backward(layers, l, params, dL_dz, out, workspace, scratch):
     """out ← ∂L/∂z of layer l - 1 from that of layer l; `out` may be the slope of layer l - 1."""
     rows, activation = dL_dz.shape[0], layers[l - 1].activation
     a = outputs_of(layers, l - 1, rows, workspace)
@@ -100,41 +100,28 @@ def backward(layers, l, params, dL_dz, out, workspace):
         a if rectified else slope,
         rectified,
         out,
-        scratch_of(layers, rows, workspace),
+        scratch,
     )
     if activation == SOFTMAX:
         softmax_backward(a, out)
 
 
 @kernel
-def input_gradient(layers, params, dL_dz, out, workspace):
+def input_gradient(layers, params, dL_dz, out, scratch):
     """out ← ∂L/∂x of the network, from ∂L/∂z of layer 0."""
-    scratch = scratch_of(layers, dL_dz.shape[0], workspace)
     times_transposed(dL_dz, weights(layers, 0, params), out, scratch)
 
 
 @kernel
-def gradient(layers, l, x, dL_dz, alpha, accumulate, out, workspace):
-    """∂L/∂W and ∂L/∂b of layer l, times alpha, into their places in `out`.
+def gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, scratch):
+    """out[start:] ← alpha times `rows` rows of the gradient of layer l, from row `row` on.
 
-    They are added to what is there where `accumulate`.
+    The gradient has a row for each row of W, and ∂L/∂b as one more. It is added to what is in
+    `out` where `accumulate`. The inputs of the layer are a.
     """
     layer = layers[l]
-    rows = layer.inputs + 1
-    gradient_panel(layers, l, x, dL_dz, 0, rows, alpha, accumulate, out, layer.weights, workspace)
-
-
-@kernel
-def gradient_panel(layers, l, x, dL_dz, row, rows, alpha, accumulate, out, start, workspace):
-    """out[start:] ← `rows` rows of ∂L/∂W from `row` on, times alpha; ∂L/∂b is its last row.
-
-    They are added to what is there where `accumulate`.
-    """
-    layer = layers[l]
-    scratch = scratch_of(layers, x.shape[0], workspace)
     rows_of_W = min(rows, layer.inputs - row)
     if rows_of_W > 0:
-        a = inputs_of(layers, l, x, workspace)
         dW = matrix(out, start, rows_of_W, layer.units)
         product_transposed_left(a, dL_dz, row, alpha, accumulate, dW, scratch)
     if rows_of_W < rows:
@@ -143,9 +130,8 @@ def gradient_panel(layers, l, x, dL_dz, row, rows, alpha, accumulate, out, start
 
 
 @kernel
-def sample_gradients(layers, l, x, dL_dz, out, start, stride, workspace):
-    """out[start + i · stride:] ← ∂L/∂W and ∂L/∂b of layer l from row i alone, in their places."""
-    a = inputs_of(layers, l, x, workspace)
+def sample_gradients(layers, l, a, dL_dz, out, start, stride):
+    """out[start + i · stride:] ← the gradient of layer l from row i alone, in its place."""
     outer_products(a, dL_dz, out, start + layers[l].weights, stride)
 
 
@@ -154,12 +140,11 @@ def sample_gradients(layers, l, x, dL_dz, out, start, stride, workspace):
 
 
 @kernel
-def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents):
+def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch):
     """a, slope, R{a} and f'' R{z} of layer l; z and R{z} for a and R{a} unless `activates`."""
     layer, rows = layers[l], x.shape[0]
-    before, scratch = inputs_of(layers, l, x, workspace), scratch_of(layers, rows, workspace)
+    before, W = inputs_of(layers, l, x, workspace), weights(layers, l, params)
     a, tangent = outputs_of(layers, l, rows, workspace), outputs_of(layers, l, rows, tangents)
-    W = weights(layers, l, params)
     affine(before, W, biases(layers, l, params), False, a, scratch)
     affine(before, weights(layers, l, v), biases(layers, l, v), False, tangent, scratch)
     if l > 0:  # x does not depend on the parameters
@@ -176,13 +161,12 @@ def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents
 
 
 @kernel
-def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents):
+def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch):
     """∂L/∂z and R{∂L/∂z} of layer l - 1, in place, from those of layer l.
 
     Overwrites dL_dx and `term`, which are (rows, inputs).
     """
     rows, W = dL_dx.shape[0], weights(layers, l, params)
-    scratch = scratch_of(layers, rows, workspace)
     slope = slope_of(layers, l - 1, rows, workspace)
     bend = slope_of(layers, l - 1, rows, tangents)
     dL_dz = slope_of(layers, l, rows, workspace)
@@ -198,14 +182,13 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
 
 
 @kernel
-def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents):
+def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch):
     """R{∂L/∂W} and R{∂L/∂b} of layer l into their places in `out`, added where `accumulate`."""
-    rows = x.shape[0]
-    gradient(layers, l, x, slope_of(layers, l, rows, tangents), 1.0, accumulate, out, workspace)
+    rows, layer = x.shape[0], layers[l]
+    a, moving = inputs_of(layers, l, x, workspace), slope_of(layers, l, rows, tangents)
+    whole = layer.inputs + 1
+    gradient(layers, l, a, moving, 0, whole, 1.0, accumulate, out, layer.weights, scratch)
     if l > 0:
-        before, dL_dz = (
-            outputs_of(layers, l - 1, rows, tangents),
-            slope_of(layers, l, rows, workspace),
-        )
-        scratch = scratch_of(layers, rows, workspace)
-        product_transposed_left(before, dL_dz, 0, 1.0, True, weights(layers, l, out), scratch)
+        tangent = outputs_of(layers, l - 1, rows, tangents)
+        dL_dz, dW = slope_of(layers, l, rows, workspace), weights(layers, l, out)
+        product_transposed_left(tangent, dL_dz, 0, 1.0, True, dW, scratch)

@@ -12,7 +12,7 @@ from flatprop.kernels.network.backprop import forward_with_slopes, layer_gradien
 from flatprop.kernels.network.layer_kinds import backward, input_gradient, sample_gradients
 from flatprop.kernels.network.records import SOFTMAX, matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import beside, outputs_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -39,9 +39,8 @@ def _both_gradients(layers, l, params, x, workspace, context):
         layer_gradient(layers, l, params, x, workspace, (1.0, True, gradient))
     if l == 0 and dL_dx.size > 0:
         rows = x.shape[0]
-        dL_dz = slope_of(layers, 0, rows, workspace)
-        out = matrix(dL_dx, 0, rows, layers[0].inputs)
-        input_gradient(layers, params, dL_dz, out, workspace)
+        dL_dz, out = slope_of(layers, 0, rows, workspace), matrix(dL_dx, 0, rows, layers[0].inputs)
+        input_gradient(layers, params, dL_dz, out, rest_of(layers, rows, workspace))
 
 
 @kernel
@@ -60,8 +59,8 @@ def per_sample_gradients(layers, objective, params, x, y, weight, scale, out, wo
 def _sample_gradients(layers, l, params, x, workspace, context):
     """What `per_sample_gradients` takes from layer l."""
     (out,) = context
-    dL_dz = slope_of(layers, l, x.shape[0], workspace)
-    sample_gradients(layers, l, x, dL_dz, out, 0, _parameters(layers), workspace)
+    a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
+    sample_gradients(layers, l, a, dL_dz, out, 0, _parameters(layers))
 
 
 @kernel
@@ -84,9 +83,9 @@ def _output_by_inputs(layers, l, params, x, workspace, context):
     k, out = context
     if l == 0:
         rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
-        dy_dx = _alternately(layers, 1, rows, inputs, workspace)
-        dy_dz = _alternately(layers, 0, rows, layers[0].units, workspace)
-        input_gradient(layers, params, dy_dz, dy_dx, workspace)
+        dy_dz, _ = _alternately(layers, 0, rows, layers[0].units, workspace)
+        dy_dx, scratch = _alternately(layers, 1, rows, inputs, workspace)
+        input_gradient(layers, params, dy_dz, dy_dx, scratch)
         for i in range(rows):
             row = matrix(out, (i * outputs + k) * inputs, 1, inputs)
             for j in range(inputs):
@@ -110,8 +109,9 @@ def _output_by_params(layers, l, params, x, workspace, context):
     """What `parameter_jacobian` takes from layer l, for output k."""
     k, out = context
     outputs, size = layers[layers.size - 1].units, _parameters(layers)
-    dy_dz = _alternately(layers, l, x.shape[0], layers[l].units, workspace)
-    sample_gradients(layers, l, x, dy_dz, out, k * size, outputs * size, workspace)
+    dy_dz, _ = _alternately(layers, l, x.shape[0], layers[l].units, workspace)
+    a = inputs_of(layers, l, x, workspace)
+    sample_gradients(layers, l, a, dy_dz, out, k * size, outputs * size)
 
 
 @kernel
@@ -123,16 +123,16 @@ def _parameters(layers):
 
 @kernel
 def _alternately(layers, l, rows, columns, workspace):
-    """One of two matrices, one for even l and one for odd."""
-    start = (l % 2) * rows * widest(layers)
-    return matrix(beside(layers, rows, workspace), start, rows, columns)
+    """One of two matrices, one for even l and one for odd; and the scratch behind them."""
+    both, size = rest_of(layers, rows, workspace), rows * widest(layers)
+    return matrix(both, (l % 2) * size, rows, columns), matrix(both, 2 * size, 1, 1)
 
 
 @kernel
 def _begin_with_output(layers, k, rows, workspace):
     """∂ŷₖ/∂z of the last layer, where `_keep_slopes` has it."""
     last = layers.size - 1
-    dy_dz = _alternately(layers, last, rows, layers[last].units, workspace)
+    dy_dz, _ = _alternately(layers, last, rows, layers[last].units, workspace)
     fill(dy_dz, 0.0)
     for i in range(rows):
         dy_dz[i, k] = 1.0
@@ -145,6 +145,6 @@ def _begin_with_output(layers, k, rows, workspace):
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
     """∂ŷ/∂z of layer l - 1 from that of layer l, beside the slopes: the next output needs them."""
-    dy_dz = _alternately(layers, l, rows, layers[l].units, workspace)
-    out = _alternately(layers, l - 1, rows, layers[l].inputs, workspace)
-    backward(layers, l, params, dy_dz, out, workspace)
+    dy_dz, _ = _alternately(layers, l, rows, layers[l].units, workspace)
+    out, scratch = _alternately(layers, l - 1, rows, layers[l].inputs, workspace)
+    backward(layers, l, params, dy_dz, out, workspace, scratch)

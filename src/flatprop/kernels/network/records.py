@@ -145,7 +145,9 @@ def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) 
     kind = matrix_type(flat)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return view(context, builder, flat, *arguments)
+        array, start, rows, columns = arguments
+        source = context.make_array(flat)(context, builder, array)
+        return view(context, builder, kind, builder.gep(source.data, [start]), rows, columns)
 
     return kind(flat, types.intp, types.intp, types.intp), codegen
 
@@ -157,18 +159,14 @@ def matrix_type(flat: Any) -> Any:
     return types.Array(flat.dtype, 2, "C")
 
 
-def view(
-    context: Any, builder: Any, flat: Any, array: Any, start: Any, rows: Any, columns: Any
-) -> Any:
-    """What `matrix` does, as LLVM instructions; `flat` is the type of the array."""
-    kind = matrix_type(flat)
-    source = context.make_array(flat)(context, builder, array)
+def view(context: Any, builder: Any, kind: Any, data: Any, rows: Any, columns: Any) -> Any:
+    """A matrix of type `kind` that begins at `data`."""
     made = context.make_array(kind)(context, builder)
     size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
     itemsize = context.get_constant(types.intp, size)
     context.populate_array(
         made,
-        data=builder.gep(source.data, [start]),
+        data=data,
         shape=cgutils.pack_array(builder, [rows, columns]),
         strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
         itemsize=itemsize,

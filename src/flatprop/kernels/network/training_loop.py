@@ -15,10 +15,10 @@ from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import gather, shuffle, spread_weights, sum_of_weights
 from flatprop.kernels.network.backprop import loss_and_slopes
-from flatprop.kernels.network.layer_kinds import gradient, gradient_panel
+from flatprop.kernels.network.layer_kinds import gradient
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import slope_of
+from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
@@ -153,19 +153,18 @@ def penalise(layers, strength, params, gradient):
 def _learn(layers, l, params, x, workspace, context):
     """What `train` does at layer l: keep its gradient, or change its parameters at once."""
     when, alpha, accumulate, target, code, settings, state = context
-    dL_dz = slope_of(layers, l, x.shape[0], workspace)
-    if when != BY_ROWS:
-        gradient(layers, l, x, dL_dz, alpha, accumulate, target, workspace)
-        return
-    layer = layers[l]
-    whole = layer.inputs + 1  # b comes as one more row of W
-    some = target.size // layer.units
+    units, first = layers[l].units, layers[l].weights
+    a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
+    scratch = rest_of(layers, x.shape[0], workspace)
+    whole = layers[l].inputs + 1  # b comes as one more row of W
+    some = target.size // units if when == BY_ROWS else whole
     for row in range(0, whole, some):
-        part = min(some, whole - row)
-        start = layer.weights + row * layer.units
-        gradient_panel(layers, l, x, dL_dz, row, part, alpha, accumulate, target, 0, workspace)
-        end = start + part * layer.units
-        update(code, settings, params, target, state, start, end, start)
+        rows = min(some, whole - row)
+        here = first + row * units
+        place = 0 if when == BY_ROWS else here
+        gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, target, place, scratch)
+        if when == BY_ROWS:
+            update(code, settings, params, target, state, here, here + rows * units, here)
 
 
 @entry_point

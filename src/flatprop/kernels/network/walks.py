@@ -2,7 +2,7 @@
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.network.layer_kinds import backward
-from flatprop.kernels.network.workspace import slope_of
+from flatprop.kernels.network.workspace import rest_of, slope_of
 
 
 @kernel
@@ -20,5 +20,5 @@ def walk_back(layers, params, x, workspace, pass_on, at_layer, context):
 @kernel
 def in_place(layers, l, params, rows, workspace, context):
     """∂L/∂z of layer l - 1 in the place of its slope, from that of layer l."""
-    dL_dz = slope_of(layers, l, rows, workspace)
-    backward(layers, l, params, dL_dz, slope_of(layers, l - 1, rows, workspace), workspace)
+    dL_dz, before = slope_of(layers, l, rows, workspace), slope_of(layers, l - 1, rows, workspace)
+    backward(layers, l, params, dL_dz, before, workspace, rest_of(layers, rows, workspace))

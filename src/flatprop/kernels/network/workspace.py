@@ -6,24 +6,23 @@ holds, for a block of rows,
 | in this order | how many numbers |
 | --- | --- |
 | of each layer, its outputs a and then its slope | 2 · rows · units |
+| what jacobians and products with curvature need beside these | see the sizes below |
 | scratch of the matrix products | `scratch_size` |
-| what some derivatives need beside these | `beside` |
 
 The slope of a layer is da/dz on the way forward. On the way back ∂L/∂z takes its place.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 
-from flatprop.kernels.compile import intrinsic, jittable, kernel
+from flatprop.kernels.compile import intrinsic, jittable
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
     LAYER,
     all_units,
-    matrix,
     matrix_type,
     most_units,
     view,
@@ -57,137 +56,120 @@ def curvature_workspace_size(layers: Any, rows: int) -> int:
     return backward_workspace_size(layers, rows) + more
 
 
-@kernel
-def beside(layers, rows, workspace):
-    """What lies behind the scratch."""
-    return matrix(workspace, backward_workspace_size(layers, rows), 1, 1)
-
-
-@kernel
-def inputs_of(layers, l, x, workspace):
-    """x of the network for layer 0, a of the layer before for every other; (rows, inputs)."""
-    rows = x.shape[0]
-    before = matrix(x, 0, rows, layers[0].inputs)
-    return before if l == 0 else outputs_of(layers, l - 1, rows, workspace)
-
-
 # ---- views of one layer. They are written as LLVM instructions, because every kernel asks for
 # some: as kernels they would make the first call of a function half as long again.
 
 
-class Size(NamedTuple):
-    """A whole number that compiled code computes."""
-
-    builder: ir.IRBuilder
-    value: ir.Value
-
-    def plus(self, other: "Size") -> "Size":
-        return self._replace(value=self.builder.add(self.value, other.value))
-
-    def times(self, other: "Size | int") -> "Size":
-        factor = self.value.type(other) if isinstance(other, int) else other.value
-        return self._replace(value=self.builder.mul(self.value, factor))
-
-
 class Record:
-    """The record of a layer: its fields are read where they are asked for."""
+    """The record of layer l, whose fields are read where they are asked for."""
 
-    def __init__(self, layers: "Records", l: ir.Value) -> None:
-        self.builder = builder = layers.builder
-        first = builder.bitcast(layers.data, ir.IntType(8).as_pointer())
+    def __init__(self, builder: ir.IRBuilder, layers: ir.Value, l: ir.Value) -> None:
+        self.builder = builder
+        first = builder.bitcast(layers, ir.IntType(8).as_pointer())
         self.start = builder.gep(first, [builder.mul(l, INT64(LAYER.itemsize))])
 
-    def __getitem__(self, field: str) -> Size:
+    def __getitem__(self, field: str) -> ir.Value:
         place = self.builder.gep(self.start, [INT64(LAYER.fields[field][1])])
-        pointer = self.builder.bitcast(place, INT64.as_pointer())
-        return Size(self.builder, self.builder.load(pointer))
+        return self.builder.load(self.builder.bitcast(place, INT64.as_pointer()))
+
+    def of_block(self, rows: ir.Value, own: int) -> ir.Value:
+        """Where in a workspace what is behind all layers before begins, and behind `own`
+        matrices (rows, units) of this one.
+        """
+        builder = self.builder
+        units = builder.mul(self["place"], INT64(2))
+        units = builder.add(units, builder.mul(self["units"], INT64(own)))
+        return builder.mul(units, rows)
 
 
-class Records(NamedTuple):
-    """The array of layer records."""
+def _view(layers: Any, array: Any, counts: int, place: Callable[..., Any]) -> Any:
+    """The signature and code generator of a view into `array`, the last argument.
 
-    builder: ir.IRBuilder
-    data: ir.Value
-    count: ir.Value
-
-    def __getitem__(self, l: Size) -> Record:  # type: ignore[override]
-        return Record(self, l.value)
-
-    @property
-    def last(self) -> Record:
-        return Record(self, self.builder.sub(self.count, INT64(1)))
-
-
-Place: TypeAlias = tuple[Size, Size | int, Size | int]
-"""Where a view starts, its rows and its columns."""
-
-
-def _view(place: Callable[..., Place], layers: Any, *given: Any) -> Any:
-    """The signature and code generator of a view, which `place` finds from the records and
-    all of `given` but the last, the array that is looked into.
+    From the builder, the records and the `counts` arguments between, `place` gives its start, its
+    rows and its columns.
     """
-    *numbers, array = given
+    kind = matrix_type(array)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, *sizes, data = arguments
-        records = context.make_array(layers)(context, builder, first)
-        found = place(
-            Records(builder, records.data, records.nitems),
-            *(Size(builder, size) for size in sizes),
-        )
-        values = [INT64(size) if isinstance(size, int) else size.value for size in found]
-        return view(context, builder, array, data, *values)
+        records, *given, data = arguments
+        records = context.make_array(layers)(context, builder, records)
+        data = context.make_array(array)(context, builder, data).data
+        start, rows, columns = place(builder, records, *given)
+        return view(context, builder, kind, builder.gep(data, [start]), rows, columns)
 
-    return matrix_type(array)(layers, *[types.intp] * len(numbers), array), codegen
+    return kind(layers, *[types.intp] * counts, array), codegen
 
 
 @intrinsic
 def weights(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """W of layer l, (inputs, units)."""
 
-    def place(layers: Records, l: Size) -> Place:
-        return layers[l]["weights"], layers[l]["inputs"], layers[l]["units"]
+    def place(builder: Any, layers: Any, l: Any) -> Any:
+        layer = Record(builder, layers.data, l)
+        return layer["weights"], layer["inputs"], layer["units"]
 
-    return _view(place, layers, l, params)
+    return _view(layers, params, 1, place)
 
 
 @intrinsic
 def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """b of layer l, (1, units)."""
 
-    def place(layers: Records, l: Size) -> Place:
-        return layers[l]["biases"], 1, layers[l]["units"]
+    def place(builder: Any, layers: Any, l: Any) -> Any:
+        layer = Record(builder, layers.data, l)
+        return layer["biases"], INT64(1), layer["units"]
 
-    return _view(place, layers, l, params)
+    return _view(layers, params, 1, place)
 
 
 @intrinsic
 def outputs_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """a of layer l, (rows, units)."""
 
-    def place(layers: Records, l: Size, rows: Size) -> Place:
-        return layers[l]["place"].times(2).times(rows), rows, layers[l]["units"]
+    def place(builder: Any, layers: Any, l: Any, rows: Any) -> Any:
+        layer = Record(builder, layers.data, l)
+        return layer.of_block(rows, 0), rows, layer["units"]
 
-    return _view(place, layers, l, rows, workspace)
+    return _view(layers, workspace, 2, place)
 
 
 @intrinsic
 def slope_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """da/dz of layer l, later its ∂L/∂z, (rows, units)."""
 
-    def place(layers: Records, l: Size, rows: Size) -> Place:
-        units = layers[l]["units"]
-        return layers[l]["place"].times(2).plus(units).times(rows), rows, units
+    def place(builder: Any, layers: Any, l: Any, rows: Any) -> Any:
+        layer = Record(builder, layers.data, l)
+        return layer.of_block(rows, 1), rows, layer["units"]
 
-    return _view(place, layers, l, rows, workspace)
+    return _view(layers, workspace, 2, place)
 
 
 @intrinsic
-def scratch_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
-    """The scratch of the matrix products, behind the last layer's slope."""
+def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
+    """What is behind the last layer's slope: scratch, unless a derivative has more to keep."""
 
-    def place(layers: Records, rows: Size) -> Place:
-        units = layers.last["place"].plus(layers.last["units"])
-        return units.times(2).times(rows), 1, 1
+    def place(builder: Any, layers: Any, rows: Any) -> Any:
+        last = Record(builder, layers.data, builder.sub(layers.nitems, INT64(1)))
+        return last.of_block(rows, 2), INT64(1), INT64(1)
 
-    return _view(place, layers, rows, workspace)
+    return _view(layers, workspace, 1, place)
+
+
+@intrinsic
+def inputs_of(typing_context: Any, layers: Any, l: Any, x: Any, workspace: Any) -> Any:
+    """x of the network for layer 0, a of the layer before for every other; (rows, inputs)."""
+    kind = matrix_type(x)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        records, l, given, space = arguments
+        records = context.make_array(layers)(context, builder, records)
+        given = context.make_array(x)(context, builder, given)
+        space = context.make_array(workspace)(context, builder, space)
+        layer, rows = Record(builder, records.data, l), builder.extract_value(given.shape, 0)
+        before = builder.sub(layer["place"], layer["inputs"])  # units before the layer before
+        start = builder.mul(builder.mul(before, INT64(2)), rows)
+        first = builder.icmp_signed("==", l, INT64(0))
+        data = builder.select(first, given.data, builder.gep(space.data, [start]))
+        return view(context, builder, kind, data, rows, layer["inputs"])
+
+    return kind(layers, types.intp, x, workspace), codegen
