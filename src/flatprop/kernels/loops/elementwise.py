@@ -1,8 +1,7 @@
 """The loops around the formulas, as functions that other kernels call.
 
-Each is a Numba intrinsic. Those with a `code` are a switch over a table of
-formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
-equally long.
+Each is a Numba intrinsic. Where one takes a `code`, it is a switch over a table of formulas, with
+one loop for each entry. Arrays are C-contiguous, of one dtype and equally long.
 """
 
 import math
@@ -329,7 +328,7 @@ def _own_loss(
     slope: Array | None = None,
     tangent: Array | None = None,
 ) -> ir.Value:
-    """Call the user's loss, where there is one; its sum, 0, or NaN where it may not be called."""
+    """The sum of the user's loss; 0 where there is none, NaN where it may not be called."""
     builder = arrays[0].builder
     pointer = arrays[0].element.as_pointer()
     kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])

@@ -116,7 +116,7 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
 
 
 class _Row(NamedTuple):
-    """One sample's cross-entropy, its exponentials and their sum being known."""
+    """One sample's cross-entropy, whose exponentials and their sum are known."""
 
     logits: Array
     p: Array
@@ -131,7 +131,7 @@ class _Row(NamedTuple):
     def finish(
         self, target: Callable[[Register], Lanes], loss: Fold, mass: Lanes, *y: Array
     ) -> None:
-        """p ← the slope; to `loss` is added -w Σ y (z - shift), what ℓ has beside logarithms.
+        """p ← the slope; `loss` += -w Σ y (z - shift), the part of w ℓ that needs no logarithm.
 
         `target` takes y from a register, `mass` is Σ y.
         """
@@ -144,7 +144,10 @@ class _Row(NamedTuple):
 
 
 class _Logarithms:
-    """Σ w log t over rows: a logarithm takes long, and a register full of them no longer."""
+    """Σ w log t over rows, for a register full of rows at a time.
+
+    That takes no longer than a single logarithm.
+    """
 
     def __init__(self, builder: ir.IRBuilder, rows: ir.Value) -> None:
         self.builder, self.lanes = builder, lane_count(DOUBLE)
@@ -156,7 +159,7 @@ class _Logarithms:
         self.sum = Fold(nothing, lambda one, other: one + other)
 
     def add(self, i: ir.Value, w: Lanes, t: Lanes) -> None:
-        """Take w log t of row i in, once there are as many as a register holds."""
+        """Note w and t of row i; once a register is full of them, add its w log t."""
         builder = self.builder
         lane = builder.and_(i, INT64(self.lanes - 1))
         for place, number in ((self.w, w), (self.t, t)):

@@ -50,7 +50,7 @@ def output_loss(objective, prediction, y, weight, scale, slope):
 
 @kernel
 def loss_by_definition(objective, prediction, y, weight, scale, slope):
-    """The same by the formula of the loss, which that of cross-entropy takes from ŷ."""
+    """The same by the formula of the loss, in which a cross-entropy takes ŷ, not the logits."""
     return loss_with_slope(
         objective.loss,
         objective.function,
@@ -69,12 +69,13 @@ def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
 
     x is (rows, inputs), y (rows, outputs) or (rows, 1) for class indices, and
     weight (rows, outputs), the same along a row. Overwrites `workspace` as
-    `forward_with_slopes` does; the last layer's slope with ∂L/∂z.
+    `forward_with_slopes` does, and the last layer's slope with ∂L/∂z.
     """
     forward_with_slopes(layers, params, x, objective.from_logits == 1, workspace)
     rows, last = x.shape[0], layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    # ∂L/∂a in place of a, or, where z has no slope of its own, in place of that
+    # ∂L/∂a goes to the place of a. Where there is no da/dz that it is to be multiplied by, it
+    # goes to the place of the slope.
     whole = objective.from_logits or layers[last].activation == SOFTMAX
     total = output_loss(objective, a, y, weight, scale, slope if whole else a)
     if not whole:

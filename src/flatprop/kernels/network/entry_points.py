@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 @kernel
 def block_of(layers, data, start, stop, block):
-    """x, y and the weights once per output, of rows from `start` on: what `block` has room for."""
+    """x, y and the weights once per output, for as many rows from `start` on as `block` holds."""
     count = min(block.rows, stop - start)
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
@@ -111,7 +111,7 @@ def loss_and_gradient(
 
 @entry_point
 def vjp(layers, params, x, dL_dy, dL_dx, gradient, block_rows, workspace):
-    """dL_dx ← ∂L/∂x from ∂L/∂ŷ, to `gradient` is added ∂L/∂params; see `derivatives.vjp`."""
+    """dL_dx ← ∂L/∂x from ∂L/∂ŷ; gradient += ∂L/∂params; see `jacobians.vjp`."""
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     rows = x.size // inputs
     for start in range(0, rows, block_rows):

@@ -56,8 +56,8 @@ class Model(NamedTuple):
 
 
 OWN = -1
-"""The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python
-writes is `addresses.here()` instead."""
+"""The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
+`addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
@@ -77,8 +77,8 @@ def widest(layers: Any) -> int:
     return max(int(layers["inputs"].max()), most_units(layers))
 
 
-# The same for compiled code, in which columns of records have no such methods. What a user
-# compiles into his own function bears the mark, as entry points do by themselves.
+# The same for compiled code, in which columns of records have no such methods. A user may
+# compile them into a function of his own, which then bears the mark that entry points bear.
 
 
 @intrinsic
@@ -119,8 +119,8 @@ def _widest(layers):
     return lambda layers: max(layers[0].inputs, most_units(layers))
 
 
-# Numba freezes global arrays into what it compiles. A cached function would go on with the
-# network of the process that compiled it.
+# Numba freezes global arrays into what it compiles. From a cache, such a function would go on
+# with the network of the process that compiled it.
 
 
 def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:

@@ -23,8 +23,7 @@ from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
 
-# When the parameters change: once the whole gradient is known; layer by layer, as soon as
-# some rows of a layer's gradient are; or in the very product that gives the gradient.
+# When the parameters change
 AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 
 # The places of Progress.cursor ...
@@ -48,15 +47,23 @@ class Rule(NamedTuple):
     penalty: float
     """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTERWARDS only."""
     when: int
-    """AFTERWARDS; or, where all parameters are trained, without a limit, by batches of one
-    block, BY_ROWS, or, where `Optimizer.linear`, AT_ONCE."""
+    """When the parameters change:
+
+    | `when` | the parameters change | which needs |
+    | --- | --- | --- |
+    | AFTERWARDS | when the whole gradient is known | nothing |
+    | BY_ROWS | when some rows of a layer's gradient are known | a plain training |
+    | AT_ONCE | in the product that gives the gradient | that, and `Optimizer.linear` |
+
+    A plain training is one of all parameters, without `clip_norm`, by batches of one block.
+    """
 
 
 class Plan(NamedTuple):
     """What does not change during a training."""
 
     rates: Any
-    """float64, the learning rates of the epochs; the last holds for those that follow."""
+    """float64, the learning rates of the epochs; the last holds for all further epochs."""
     batch_size: int
     seed: Any
     """uint64; with the number of the epoch it decides the order of the samples."""
@@ -65,7 +72,7 @@ class Plan(NamedTuple):
     each_epoch: bool
     """Whether to return after every epoch."""
     by_rows: bool
-    """Whether a batch counts its rows in the mean over an epoch, as scikit-learn has it, and not
+    """How much a batch counts in the mean over an epoch: its rows, as in scikit-learn, or else
     its Σ w."""
 
 
@@ -75,8 +82,8 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
-    they count together; the batch's Σ w, or 1 where the loss is a sum."""
+    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and how
+    much these batches count together; the batch's Σ w, or 1 where the loss is a sum."""
     losses: Any
     """(epochs,) float64."""
 
@@ -100,16 +107,17 @@ class Buffers(NamedTuple):
     workspace: Any
     """`backprop.backward_workspace_size` numbers for a block."""
     gradient: Any
-    """(parameters,) where they change AFTERWARDS; BY_ROWS at least a row of the widest layer;
-    empty AT_ONCE."""
+    """(parameters,) where the parameters change AFTERWARDS; at least a row of the widest layer
+    where BY_ROWS; empty where AT_ONCE."""
     block_rows: int
 
 
 @kernel
 def clipping(gradient, ranges, clip_norm):
-    """What the gradient is multiplied by, so that its norm is `clip_norm` at most.
+    """What a gradient is multiplied by, so that its norm is `clip_norm` at most.
 
-    For a gradient whose squares overflow, which is measured in units of its largest part.
+    This is for a gradient whose squares overflow: its norm is computed in units of its largest
+    part.
     """
     largest = total = 0.0
     for r in range(ranges.shape[0]):

@@ -79,9 +79,9 @@ def product_transposed_left(
     out: Any,
     scratch: Any,
 ) -> Any:
-    """out ← alpha Aᵀ B, plus what it held where `keep`; (m, k) and (m, n).
+    """out ← alpha Aᵀ B, added to what `out` held where `accumulate`; (m, k) and (m, n).
 
-    Where `out` has fewer than k rows, it gets those of the product from `start` on.
+    Where `out` has fewer than k rows, it gets the rows of the product from `start` on.
     """
 
     def emit(
@@ -105,7 +105,10 @@ def product_transposed_left(
 
 @intrinsic
 def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, scratch: Any) -> Any:
-    """out ← alpha times the sum over A's rows, plus what it held where `keep`; (m, n), (1, n)."""
+    """out ← alpha times the sum over A's rows; (m, n) and (1, n).
+
+    It is added to what `out` held where `accumulate`.
+    """
 
     def emit(
         builder: ir.IRBuilder,
@@ -128,7 +131,8 @@ def product_transposed_right(
 ) -> Any:
     """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`.
 
-    Where `rectified` it counts as 1 where it is positive: the slope of a relu, from its a.
+    Where `rectified`, a positive `factor` counts as 1: `factor` is a of a relu, and a tells the
+    slope of the relu.
     """
 
     def emit(
@@ -174,7 +178,7 @@ def times_transposed(typing_context: Any, a: Any, b: Any, out: Any, scratch: Any
 def outer_products(
     typing_context: Any, a: Any, delta: Any, out: Any, start: Any, stride: Any
 ) -> Any:
-    """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ, then deltaᵢ: row i's own gradient of W and b."""
+    """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ and then deltaᵢ: the gradient of W and b, row i."""
 
     def emit(
         builder: ir.IRBuilder,
@@ -219,7 +223,7 @@ def _repeated(row: Array) -> Strided:
 
 
 def _constant(builder: ir.IRBuilder, element: ir.Type, number: float) -> Strided:
-    """A matrix of one number, of which as many are stored as are read at once."""
+    """A matrix in which every number is the same. As many are stored as are read at once."""
     count = FEW_COLUMNS * lane_count(element)
     numbers = ir.Constant(ir.ArrayType(element, count), [number] * count)
     name = f"flatprop.{element}.{number:g}"
@@ -247,7 +251,7 @@ def _multiply(
 ) -> None:
     """out ← D + alpha A B, or D ⊙ A Bᵀ where TRANSPOSED_RIGHT; (m, n), of k products each.
 
-    Where `rectify`, with relu or with its slope: `Finish.bound`.
+    What `rectify` does to it is said in `Finish`.
     """
     builder, element = scratch.builder, scratch.element
     if alpha is None:

@@ -43,16 +43,17 @@ WIDE = 4
 PANEL = 32
 """Columns of a panel for more rows, at most."""
 BLOCK = 320
-"""Where B is not transposed: how many products are added up before the result is written."""
+"""How many products are added up before the result is written, where B is not transposed."""
 
-# When packing pays. Rows of B that are far apart fall on few places of the cache, and each on a
-# page of its own; so do columns of A.
+# When packing pays: where numbers that are read one after the other lie far apart, and the copy
+# is read often. Rows of B that are far apart fall on few places of the cache, and each on a page
+# of its own. So do columns of A.
 B_FAR_BYTES, B_READERS = 512, 36
-"""Between the rows of B; rows of A that will read the copy."""
+"""B is packed from so many bytes between its rows on, if so many rows of A read the copy."""
 A_FAR_BYTES, A_READERS = 4096, 256
-"""Between the columns of A; columns of B that will read the copy."""
+"""A is packed from so many bytes between its columns on, if so many columns of B read the copy."""
 PACKED_ROWS = 480
-"""Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
+"""How many rows of A are packed at once: they stay in the second cache. Whole tiles fill them."""
 
 
 def write_product(
@@ -78,7 +79,7 @@ def _special_cases(
     finish: Finish,
     work: ir.Value,
 ) -> None:
-    """A single row, and few columns; what is written here returns when it is done."""
+    """A single row, and few columns: the code for these returns when it is done."""
     builder = tiles.builder
     m, n, k = shape
     few = builder.icmp_signed("<=", n, INT64(FEW_COLUMNS))
