@@ -64,20 +64,14 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
     | activation | in the place of da/dz |
     | --- | --- |
     | softmax, whose outputs depend on all of z | 1 |
-    | relu of a hidden layer, which `backward` reads off a | what was there |
+    | relu of a hidden layer: `backward` reads a instead | what was there |
     | any other | da/dz |
     """
     layer, rows = layers[l], x.shape[0]
+    a, scratch = inputs_of(layers, l, x, workspace), rest_of(layers, rows, workspace)
     z = outputs_of(layers, l, rows, workspace)
     rectify = l < layers.size - 1 and layer.activation == RELU
-    affine(
-        inputs_of(layers, l, x, workspace),
-        weights(layers, l, params),
-        biases(layers, l, params),
-        rectify,
-        z,
-        rest_of(layers, rows, workspace),
-    )
+    affine(a, weights(layers, l, params), biases(layers, l, params), rectify, z, scratch)
     if activates and not rectify:
         slope = slope_of(layers, l, rows, workspace)
         if layer.activation == SOFTMAX:
@@ -90,20 +84,10 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
 @kernel
 def backward(layers, l, params, dL_dz, out, workspace, scratch):
     """out ← ∂L/∂z of layer l - 1 from that of layer l; `out` may be the slope of layer l - 1."""
-    rows, activation = dL_dz.shape[0], layers[l - 1].activation
-    a = outputs_of(layers, l - 1, rows, workspace)
-    slope = slope_of(layers, l - 1, rows, workspace)
-    rectified = activation == RELU
-    product_transposed_right(
-        dL_dz,
-        weights(layers, l, params),
-        a if rectified else slope,
-        rectified,
-        out,
-        scratch,
-    )
-    if activation == SOFTMAX:
-        softmax_backward(a, out)
+    rows, rectified = dL_dz.shape[0], layers[l - 1].activation == RELU
+    a, slope = outputs_of(layers, l - 1, rows, workspace), slope_of(layers, l - 1, rows, workspace)
+    factor = a if rectified else slope  # a relu's a tells its slope
+    product_transposed_right(dL_dz, weights(layers, l, params), factor, rectified, out, scratch)
 
 
 @kernel

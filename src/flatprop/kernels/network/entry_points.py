@@ -179,46 +179,26 @@ def hessian_vector_product(layers, objectives, params, v, data, start, stop, sca
 
     Where `start` is not 0 it is added to what `out` holds, of the rows before.
     """
-    for row in range(start, stop, block.rows):
-        x, y, weight = block_of(layers, data, row, stop, block)
-        curvature.hessian_vector_product(
-            layers,
-            objectives[0],
-            params,
-            v,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            out,
-            block.workspace,
-        )
+    product = curvature.hessian_vector_product
+    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
 
 
 @entry_point
 def gauss_newton_vector_product(
     layers, objectives, params, v, data, start, stop, scale, out, block
 ):
-    """out ← the Gauss-Newton matrix of scale · Σ w ℓ over rows start to stop times v.
+    """out ← the Gauss-Newton matrix times v; otherwise as `hessian_vector_product`."""
+    product = curvature.gauss_newton_vector_product
+    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
 
-    Where `start` is not 0 it is added to what `out` holds, of the rows before.
-    """
+
+@kernel
+def _add_products(product, layers, objective, params, v, data, start, stop, scale, out, block):
+    """What `product` gives for the blocks of rows start to stop, added up in `out`."""
+    space = block.workspace
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        curvature.gauss_newton_vector_product(
-            layers,
-            objectives[0],
-            params,
-            v,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            out,
-            block.workspace,
-        )
+        product(layers, objective, params, v, x, y, weight, scale, row > 0, out, space)
 
 
 @entry_point

@@ -60,17 +60,20 @@ def curvature_workspace_size(layers: Any, rows: int) -> int:
 # some: as kernels they would make the first call of a function half as long again.
 
 
+FIELDS = list(LAYER.names or ())
+
+
 class Record:
     """The record of layer l, whose fields are read where they are asked for."""
 
     def __init__(self, builder: ir.IRBuilder, layers: ir.Value, l: ir.Value) -> None:
         self.builder = builder
-        first = builder.bitcast(layers, ir.IntType(8).as_pointer())
-        self.start = builder.gep(first, [builder.mul(l, INT64(LAYER.itemsize))])
+        self.fields = builder.bitcast(layers, INT64.as_pointer())
+        self.first = builder.mul(l, INT64(len(FIELDS)))
 
     def __getitem__(self, field: str) -> ir.Value:
-        place = self.builder.gep(self.start, [INT64(LAYER.fields[field][1])])
-        return self.builder.load(self.builder.bitcast(place, INT64.as_pointer()))
+        place = self.builder.add(self.first, INT64(FIELDS.index(field)))
+        return self.builder.load(self.builder.gep(self.fields, [place]))
 
     def of_block(self, rows: ir.Value, own: int) -> ir.Value:
         """Where in a workspace what is behind all layers before begins, and behind `own`
