@@ -41,7 +41,7 @@ def product_transposed_right(a, b, factor, rectified, out, scratch):
 
 @kernel
 def fill(out, number):
-    by_rows.fill(out, number)
+    elementwise.fill(out, number)
 
 
 @kernel
