@@ -25,7 +25,7 @@ PREDICT = """
 import flatprop as fp
 net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
 net.params = [1.0, 0.0]
-print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
+print(net.predict([[-1.0]])[0, 0], fp.kernels.network.entry_points.predict._cache_hits.total())
 """
 
 
@@ -271,6 +271,151 @@ def test_a_user_s_cached_function_is_compiled_anew_after_an_upgrade(copy_of_pack
     assert user(script, environment) == ["-0.5", "1", "1"]
 
 
+EVERY_WAY = """
+import os, sys, threading
+import numba, numpy as np
+from numba import carray, types
+import flatprop as fp
+from flatprop import kernels
+from flatprop.kernels import checked
+
+net = fp.Network(2, [fp.Dense(3, "leaky_relu"), fp.Dense(2)], dtype="float64", rng=0)
+net.params = np.linspace(-1, 1, net.params.size)
+LAYER, rows = net.layers.dtype, 5
+x = np.linspace(-2, 2, 2 * rows).reshape(rows, 2)
+size = kernels.gradient_workspace_size(net.layers, rows)
+
+@numba.njit(cache=True)
+def one(layers, params, x, out, workspace):
+    kernels.forward(layers, params, x, out, workspace)
+
+@numba.njit(cache=True)
+def two(layers, params, x, out, workspace):
+    one(layers, params, x, out, workspace)
+
+@numba.njit(cache=True)
+def three(layers, params, x, out, workspaces):
+    two(layers, params, x, out, workspaces[0])
+
+@numba.njit(cache=True, parallel=True)
+def beside(layers, params, x, out, workspaces):
+    for i in numba.prange(len(x)):
+        kernels.forward(layers, params, x[i : i + 1], out[i : i + 1], workspaces[i])
+
+@numba.njit(cache=True, parallel=True)
+def beside_through_others(layers, params, x, out, workspaces):
+    for i in numba.prange(len(x)):
+        two(layers, params, x[i : i + 1], out[i : i + 1], workspaces[i])
+
+@numba.njit(cache=True)
+def with_checks(layers, params, x, out, workspaces):
+    checked.forward(layers, params, x, out, workspaces[0])
+
+signature = types.void(*[types.CPointer(types.float64)] * 4, types.voidptr, types.intp, types.intp)
+
+@numba.cfunc(signature, cache=True)
+def from_c(params, x, out, workspace, layers, n_layers, n_params):
+    layers, params = carray(layers, (n_layers,), LAYER), carray(params, (n_params,))
+    x, out = carray(x, (5, 2)), carray(out, (5, 2))
+    kernels.forward(layers, params, x, out, carray(workspace, (1000,)))
+
+def pointers(layers, params, x, out, workspaces):
+    arrays = (a.ctypes.data_as(kind) for a, kind in zip((params, x, out, workspaces), argtypes))
+    from_c.ctypes(*arrays, layers.ctypes.data, layers.size, params.size)
+
+argtypes = from_c.ctypes.argtypes
+functions = {f.__name__: f for f in (three, beside, beside_through_others, with_checks)}
+chosen = sys.argv[2]
+call = functions.get(chosen, pointers)
+
+def work():
+    out, workspaces = np.full((rows, 2), np.nan), np.empty((rows, max(size, 1000)))
+    call(net.layers, net.params, x, out, workspaces)
+    assert np.array_equal(out, net.predict(x)), out
+    hits = call.stats.cache_hits.total() if chosen in functions else from_c.cache_hits
+    print(out.tobytes().hex(), hits, flush=True)
+
+if sys.argv[1] == "here":
+    work()
+elif sys.argv[1] == "thread":
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+else:
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+WHERE = ["here", "thread", *(["child"] if hasattr(os, "fork") else [])]
+
+
+@pytest.fixture(scope="module")
+def editions(tmp_path_factory):
+    """The environments of two editions of the package, which share the caches of users."""
+    folder = tmp_path_factory.mktemp("editions")
+    shutil.copytree(PACKAGE, folder / "flatprop", ignore=shutil.ignore_patterns("__pycache__"))
+    edit(folder / "flatprop")
+    one = {"NUMBA_CACHE_DIR": str(folder / "cache"), "NUMBA_NUM_THREADS": "2"}
+    return one, {**one, "PYTHONPATH": str(folder)}
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(
+    "caller", ["three", "beside", "beside_through_others", "with_checks", "from_c"]
+)
+def test_every_cached_caller_finds_the_functions_of_its_process(caller, where, editions, tmp_path):
+    """Callers of callers, parallel loops, C callbacks; the first call in a thread or a child."""
+    script = tmp_path / "user.py"
+    script.write_text(EVERY_WAY)
+    old, new = editions
+    (first, hits), (again, found) = (user(script, old, where, caller) for _ in range(2))
+    assert (again, hits, found) == (first, "0", "1")
+    other, hits = user(script, new, where, caller)
+    assert other != first
+    assert hits == "0"
+    assert user(script, new, where, caller) == [other, "1"]
+
+
+FIRST_CALL = """
+import numba, numpy as np
+from numba.core import event
+import flatprop as fp
+from flatprop import kernels
+from flatprop.kernels import checked
+
+@numba.njit
+def caller(layers, objectives, params, x, y, dL_dx, gradient, optimizer, workspace):
+    size = kernels.gradient_workspace_size(layers, len(x))
+    kernels.vjp(layers, params, x, y, dL_dx, gradient, workspace[:size])
+    return checked.training_step(
+        layers, objectives, params, x, y, None, optimizer, gradient, workspace
+    )
+
+@numba.njit(parallel=True)
+def beside(layers, params, x, out, workspaces):
+    for i in numba.prange(len(x)):
+        kernels.forward(layers, params, x[i : i + 1], out[i : i + 1], workspaces[i])
+
+net = fp.Network(2, [fp.Dense(3, "tanh"), fp.Dense(1)], dtype="float64", rng=0)
+x, y, workspaces = np.ones((4, 2)), np.ones((4, 1)), np.empty((4, 1000))
+gradient, state = np.zeros_like(net.params), fp.Adam().start(net.params)
+rest = x, y, np.empty_like(x), gradient, state, workspaces[0]
+with event.install_recorder("numba:compile") as recorder:
+    caller(net.layers, net.objectives, net.params, *rest)
+    beside(net.layers, net.params, x, y, workspaces)
+print(*sorted({entry.data["dispatcher"].__name__ for _, entry in recorder.buffer}))
+"""
+
+
+def test_a_user_s_function_compiles_nothing_but_itself(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert "vjp" in run(FIRST_CALL, **environment).split()
+    # The lambda is how compiled code finds a function of sizes, which Python computes itself.
+    assert run(FIRST_CALL, **environment).split() == ["<lambda>", "beside", "caller"]
+
+
 # ---- damaged files
 
 
@@ -356,7 +501,7 @@ EVERYTHING = """
 import sys
 import numpy as np
 import flatprop as fp
-from flatprop.kernels import batches
+from flatprop.kernels.network import entry_points
 
 results = []
 for dtype in sys.argv[1:]:
@@ -396,7 +541,7 @@ def test_flipped_bits_change_no_result(copy_of_package, tmp_path, rounds, dtypes
             one.write_bytes(whole[other])
         assert user(script, environment, *dtypes) == expected
     assert sorted((tmp_path / "cache").rglob("*.nb*")) == files
-    script.write_text(EVERYTHING + "print(batches.predict._cache_hits.total())")
+    script.write_text(EVERYTHING + "print(entry_points.predict._cache_hits.total())")
     # replaced by good ones
     assert user(script, environment, *dtypes) == [*expected, str(len(dtypes))]
 

@@ -391,6 +391,40 @@ def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
     assert printed[0][0] == printed[1][0]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_that_are_not_aligned_or_read_only(dtype):
+    net = make([3, 5, 2], dtype)
+    x, y, _ = samples(net, 6)
+    size = kernels.gradient_workspace_size(net.layers, 6)
+
+    def misplaced(array):
+        memory = np.zeros(array.nbytes + 1, np.uint8)
+        view = memory[1:].view(array.dtype).reshape(array.shape)
+        view[...] = array
+        assert not view.flags.aligned
+        return view
+
+    results = []
+    for place in (np.array, misplaced):
+        params, gradient = place(net.params), place(np.zeros_like(net.params))
+        given = read_only(place(x)), read_only(place(y)), None
+        workspace = place(np.empty(size, dtype))
+        value = checked.loss_and_gradient(
+            net.layers, net.objectives, read_only(params), *given, gradient, workspace
+        )
+        results.append((value, gradient.tobytes()))
+    assert results[0] == results[1]
+    assert any(results[0][1])
+
+
+def test_functions_take_keywords():
+    net = make([3, 5, 2])
+    x, out = np.ones((1, 3)), np.empty((1, 2))
+    workspace = np.empty(kernels.workspace_size(rows=1, layers=net.layers))
+    kernels.forward(workspace=workspace, out=out, x=x, params=net.params, layers=net.layers)
+    assert np.array_equal(out, net.predict(x))
+
+
 # ---- errors
 
 
@@ -432,6 +466,27 @@ def test_wrong_weights_do_not_compile(weight, message):
     workspace = np.empty(kernels.gradient_workspace_size(net.layers, 4))
     with pytest.raises(TypingError, match=message):
         kernels.loss(net.layers, net.objectives, net.params, x, y, weight, workspace)
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong", "message"),
+    [
+        (0, np.zeros(2), "records, net.layers"),
+        (1, make([3, 2]).layers, "records, net.objectives"),
+        (2, np.zeros(9, "float16"), "params of float32 or float64"),
+        (6, 0.1, "Optimizer.start"),
+        (7, None, "flat"),
+    ],
+)
+def test_wrong_structures_do_not_compile(number, wrong, message):
+    net = make([3, 5, 2])
+    x, y, weight = samples(net, 4)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 4))
+    state, gradient = fp.Adam().start(net.params), np.zeros_like(net.params)
+    given = [net.layers, net.objectives, net.params, x, y, weight, state, gradient, workspace]
+    given[number] = wrong
+    with pytest.raises(TypingError, match=message):
+        kernels.training_step(*given)
 
 
 def test_one_column_is_no_class_index_for_another_loss():
