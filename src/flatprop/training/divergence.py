@@ -45,28 +45,29 @@ def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]
     """
     if not data.in_memory:
         return "", ""
-    few = _extremes(data)
-    one = np.ones((), network.dtype)
-    tame = few._replace(y=read_only(np.clip(few.y, -one, one)), weight=few.weight[:0])
-    still = network.copy()
-    still.params[:] = 0
-    alike = few._replace(weight=few.weight[:0])
+    extremes = _extremes(data)
+    unweighted = extremes._replace(weight=extremes.weight[:0])
     dtype = network.dtype
-    if not _is_finite(still, tame):
+    one = np.ones((), dtype)
+    harmless = unweighted._replace(y=read_only(np.clip(extremes.y, -one, one)))
+    zero = network.copy()
+    zero.params[:] = 0
+    if not _is_finite(zero, harmless):
         return "", ""
-    if _is_finite(still, few):
+    if _is_finite(zero, extremes):
         # Not the targets. Weights so large are a cause unless the loss is very small.
-        huge = few.weight.size and float(few.weight.max()) > math.sqrt(np.finfo(dtype).max)
-        if not huge or not _is_finite(network, alike):
+        weight = extremes.weight
+        huge = weight.size and float(weight.max()) > math.sqrt(np.finfo(dtype).max)
+        if not huge or not _is_finite(network, unweighted):
             return "", ""
-    elif not _is_finite(still, alike):
-        largest = float(np.abs(few.y).max())
+    elif not _is_finite(zero, unweighted):
+        largest = float(np.abs(extremes.y).max())
         return (
             f"with targets{of} of up to {largest:.3g} the loss overflows {dtype}, whatever the "
             "parameters are",
             "targets scaled to about 1" + _wider(dtype),
         )
-    largest = float(few.weight.max())
+    largest = float(extremes.weight.max())
     advice = "smaller sample weights"
     if network.loss_function.divisor(1):
         advice = "sample_weight / sample_weight.mean(), for only their proportions count"
@@ -113,10 +114,11 @@ def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str
     cause, advice = _cause_in_data(network, data)
     if cause:
         return cause, advice
-    if updates == 0:
-        cause = f"the loss is so at the initial parameters already{_largest_input(data)}"
-        return cause, scaled(network, "smaller initial parameters")
     largest = _largest(data)
+    if updates == 0:
+        inputs = f", with inputs of up to {largest['inputs']:.3g}" if largest else ""
+        cause = f"the loss is so at the initial parameters already{inputs}"
+        return cause, scaled(network, "smaller initial parameters")
     if max(largest.values(), default=0.0) > LARGE:
         cause = " and ".join(f"{name} reach {size:.3g}" for name, size in largest.items())
         return cause, f"inputs and targets scaled to about 1, {steps}{_wider(network.dtype)}"
@@ -136,19 +138,19 @@ def of_validation(
     `loss` is the loss of the training data, `steps` what to try if the parameters are the
     cause, and `name` what the validation data are called.
     """
-    told = f"that of the training data is {loss:.4g}"
+    facts = f"that of the training data is {loss:.4g}"
     cause, advice = cause_in_samples(network, validation, f" of {name}")
     if not cause:
         cause, advice = _cause_in_outputs(network, validation)
     if cause:
-        return f"{told}; {cause}", advice
+        return f"{facts}; {cause}", advice
     if not data.in_memory or not validation.in_memory:
-        return told, f"validation data scaled as the training data are, {steps}"
-    here, there = (float(np.abs(d.x).max()) for d in (data, validation))
-    told += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
+        return facts, f"validation data scaled as the training data are, {steps}"
+    here, there = (_largest(samples)["inputs"] for samples in (data, validation))
+    facts += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
     if there > 10 * here:
-        return told, "validation data scaled by the same numbers as the training data"
-    return told, steps
+        return facts, "validation data scaled by the same numbers as the training data"
+    return facts, steps
 
 
 def _cause_in_data(network: Model, data: Any) -> tuple[str, str]:
@@ -185,10 +187,10 @@ def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
     few = min(ROWS_TRIED, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
     one = np.ones((), network.dtype)
-    common = network.copy()  # large parameters are a fault of the steps, not of the inputs
-    np.clip(common.params, -one, one, out=common.params)
-    tame = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
-    if _is_finite(common, largest) or not _is_finite(common, tame):
+    small = network.copy()  # large parameters are a fault of the steps, not of the inputs
+    np.clip(small.params, -one, one, out=small.params)
+    harmless = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
+    if _is_finite(small, largest) or not _is_finite(small, harmless):
         return "", ""
     return (
         f"with inputs of up to {float(sizes.max()):.3g} the loss or its gradient overflows "
@@ -226,12 +228,6 @@ def _is_finite(network: Model, data: entry_points.Data) -> bool:
     block = calls.block_for(network, data.rows)
     total = sum_and_gradient(network, data, scale, gradient, block)
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
-
-
-def _largest_input(data: Any) -> str:
-    if not data.in_memory:
-        return ""
-    return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
 
 
 def _largest(data: Any) -> dict[str, float]:
