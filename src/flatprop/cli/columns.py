@@ -15,9 +15,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
 MOST_CATEGORIES = 50
-"""A text column gets no more columns of its own than this, for its most frequent values."""
+"""A text column becomes so many inputs at most, one for each of its most frequent values."""
 FARTHEST = 1e30
-"""A number farther than this from the mean, in standard deviations, is taken for as far."""
+"""Numbers farther from the mean than so many standard deviations are put at this distance."""
 NEARLY_ALL = 0.9
 """From this share of distinct values on, a text column names its rows."""
 

@@ -93,7 +93,7 @@ def fit(
     optimizer: Any,
     rng: np.random.Generator,
 ) -> "History":
-    """Train in place, with a part of the training rows kept to stop by where asked for.
+    """Train in place. With patience a part of the training rows is kept, to stop by it.
 
     Raises UserError if the data do not allow it.
     """

@@ -139,7 +139,7 @@ def _decoded(target: targets.Target, network: "Network", outputs: Any) -> Any:
     chosen = pd.Series(labels[p.argmax(axis=1)]).infer_objects()
     each = [pd.Series(_rounded(p[:, index], digits)) for index in range(len(labels))]
     frame = pd.concat([chosen, *each], axis=1)
-    # The target may be called as one of the others is.
+    # By position: the name of the target may be that of a probability, too.
     frame.columns = pd.Index([target.name, *(f"p({label})" for label in target.labels)])
     return frame
 

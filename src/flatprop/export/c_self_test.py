@@ -32,7 +32,7 @@ Matrix = NDArray[np.float64]
 NUMBERS = 2**22
 """How many derivatives there are at once, 32 MB."""
 CHANCE = 8
-"""How many standard deviations of the errors' sum, signs being random, are out of reach."""
+"""A sum of errors of random signs stays within so many of its standard deviations."""
 
 
 class Layer(NamedTuple):
@@ -118,7 +118,7 @@ def bounds(network: Model, x: Array, expected: Array) -> Array:
     ]
     widest = max(layer.units for layer in network.dense)
     some = max(1, NUMBERS // (widest * network.outputs))
-    with np.errstate(all="ignore"):  # what overflows is no bound, and becomes the largest
+    with np.errstate(all="ignore"):  # a bound that overflows becomes the largest
         parts = [
             _of_rows(network, formulas, x[start : start + some], expected[start : start + some])
             for start in range(0, len(x), some)
@@ -157,7 +157,7 @@ def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error:
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
     W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))
     z, sizes = _sums(a, W, b)
-    # Where a machine takes numbers below the normal ones for 0: operands, and results.
+    # A machine may take subnormal numbers for 0, as operands and as results.
     lost = np.abs(a).sum(axis=1, keepdims=True) + np.abs(W).sum(axis=0) + len(W) + 1
     added_to_z = unit * sizes + least * lost
     worst = error @ np.abs(W) + added_to_z
@@ -167,7 +167,7 @@ def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error:
         below = z.max(axis=1, keepdims=True) - z
         e = np.exp(-below)
         out = e / e.sum(axis=1, keepdims=True)
-        # of e^-below its argument counts, of the quotient also the sum's
+        # the error of e^-below comes from its argument; the quotient has that of the sum, too
         roundings = below + (out * below).sum(axis=1, keepdims=True) + len(b) + 2 * FUNCTION
         added = np.where(out > 0, out * unit * roundings, 0) + least
         return Layer(W, True, added_to_z, out, added, out, out * reach + added)

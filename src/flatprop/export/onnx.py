@@ -65,7 +65,7 @@ def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelPr
     Parameters
     ----------
     network
-        The network; of the method, the one that it is called on.
+        The network; ``net.to_onnx(path)`` is short for ``to_onnx(net, path)``.
     path
         Where to write the model too; an existing file is replaced in one step.
 
