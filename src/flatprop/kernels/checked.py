@@ -11,7 +11,10 @@ those of C do, is its address trusted.
 """
 
 from flatprop.kernels.embedded import twins
-from flatprop.kernels.embedded.functions import gradient_workspace_size, workspace_size
+from flatprop.kernels.embedded.functions import (
+    gradient_workspace_size as gradient_workspace_size,
+)
+from flatprop.kernels.embedded.functions import workspace_size as workspace_size
 
 forward = twins.checked("forward", __name__)
 loss = twins.checked("loss", __name__)
@@ -25,20 +28,3 @@ gauss_newton_vector_product = twins.checked("gauss_newton_vector_product", __nam
 update = twins.checked("update", __name__)
 training_step = twins.checked("training_step", __name__)
 sgd_step = twins.checked("sgd_step", __name__)
-
-__all__ = [
-    "forward",
-    "gauss_newton_vector_product",
-    "gradient_workspace_size",
-    "hessian_vector_product",
-    "jacobian",
-    "loss",
-    "loss_and_gradient",
-    "parameter_jacobian",
-    "per_sample_gradients",
-    "sgd_step",
-    "training_step",
-    "update",
-    "vjp",
-    "workspace_size",
-]

@@ -15,13 +15,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.pointers import (
-    NETWORK,
-    array_at,
-    is_null,
-    layers_of,
-    objectives_of,
-)
+from flatprop.kernels.embedded.pointers import NETWORK, array_at, is_null, layers_of, objectives_of
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
@@ -29,34 +23,17 @@ from flatprop.kernels.network.workspace import gradient_workspace_size, workspac
 PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
 LAYERS, ACTIVATION, OBJECTIVE, ADDRESS = range(9, 13)
 
-OF_ARRAYS = {
-    "x": X,
-    "y": Y,
-    "dL_dy": Y,
-    "weight": WEIGHT,
-    "workspace": WORKSPACE,
-    "settings": OPTIMIZER,
-    "state": OPTIMIZER,
-}
+OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
+OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
 """The fault of an array of another size than its role says; `OUT` for the others."""
 
 ARGUMENT = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "start",  # the addresses of its memory
-            "end",
-            "rows",  # its size; a flat one has one column
-            "columns",
-            "wanted_rows",  # where in `SIZES` it stands what these have to be
-            "wanted_columns",
-            "fault",  # what it is if they are not
-            "written",
-            "may_be_empty",
-        )
-    ]
+    [(name, np.int64) for name in ("start", "end", "rows", "columns", "row_length")]
+    + [(name, np.int64) for name in ("column_length", "fault", "written", "optional")]
 )
-"""What `find` is told of an array."""
+"""What `find` is told of an array: the addresses of its memory, its rows and columns (one if it
+is flat), the places of the lengths that these should be in `SIZES`, the fault if they are not,
+whether it is written, and whether it may be empty."""
 
 SLOTS = tuple(rule.slots for rule in RULES)
 N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
@@ -195,61 +172,45 @@ def find(network, n_objectives, optimizer, arguments, count):
     `optimizer` is NULL where it takes none of these.
     """
     record = array_at(network, NETWORK, 1)[0]
-    layers, objective = layers_of(network), objectives_of(network)[0]
+    layers, objective, n = layers_of(network), objectives_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
-    rows, inputs, outputs, size, gradient_size = 1, 1, 1, 0, 0
+    rows = inputs = outputs = 1
+    forward_size = any_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:
             rows = given[i].rows
     if record.n_layers >= 0:
-        fault = _of_layers(layers, record.n_params)
-        if fault != 0:
-            return fault
-        if rows < 1:
-            return X
+        fault = _of_layers(layers, n)
+        if fault != 0 or rows < 1:
+            return fault if fault != 0 else X
         inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-        size, gradient_size = workspace_size(layers, rows), gradient_workspace_size(layers, rows)
+        forward_size = workspace_size(layers, rows)
+        any_size = gradient_workspace_size(layers, rows)
     classes = False
     if n_objectives >= 0:
         fault = _of_loss(layers, objective) if n_objectives == 1 else OBJECTIVE
         if fault != 0:
             return fault
         classes = objective.loss == CROSS_ENTROPY
-    n_settings, slots = 0, 0
     if not is_null(optimizer):
         code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
         if not 0 <= code < len(SLOTS):
             return OPTIMIZER
-        n_settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
-    n_params = record.n_params
-    sizes = (
-        1,
-        rows,
-        inputs,
-        outputs,
-        outputs,
-        n_params,
-        rows * outputs,
-        size,
-        gradient_size,
-        n_settings,
-        slots,
-    )
+        settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
+    of_network = 1, rows, inputs, outputs, outputs, n, rows * outputs
+    sizes = (*of_network, forward_size, any_size, settings, slots)
     for i in range(count):
         one = given[i]
-        wanted = _item(sizes, one.wanted_rows)
+        wanted = _item(sizes, one.row_length)
         fits = one.rows == wanted or (one.fault == WORKSPACE and one.rows > wanted)
-        if one.fault == Y and classes and one.columns == 1:
-            pass
-        elif wanted > 0:  # the state of an optimizer that has none may have any columns
-            fits = fits and one.columns == _item(sizes, one.wanted_columns)
-        if not fits and not (one.may_be_empty and one.start == one.end):
+        # The state of an optimizer that has none may have any columns.
+        if wanted > 0 and not (classes and one.fault == Y and one.columns == 1):
+            fits = fits and one.columns == _item(sizes, one.column_length)
+        if not fits and not (one.optional and one.start == one.end):
             return one.fault
-    for i in range(count):
         for j in range(i):
-            one, other = given[i], given[j]
-            if max(one.start, other.start) < min(one.end, other.end) and (
-                one.written or other.written
-            ):
+            other = given[j]
+            shared = max(one.start, other.start) < min(one.end, other.end)
+            if shared and (one.written or other.written):
                 return OVERLAP
     return 0

@@ -19,20 +19,10 @@ import numpy as np
 from numba.core import types
 from numba.np.numpy_support import from_dtype
 
-SIZES = (
-    "1",
-    "rows",
-    "inputs",
-    "outputs",
-    "y_columns",  # outputs, or 1 for class indices
-    "params.size",
-    "rows * outputs",
-    "workspace_size",
-    "gradient_workspace_size",
-    "settings",  # of the optimizer, and the rows of its state
-    "slots",
-)
-"""What the lengths of arrays are called. `faults` computes them, in this order."""
+SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
+SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
+"""What the lengths of arrays are called. `y_columns` is 1 for class indices, else the outputs;
+`slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 
 
 class ArrayRole(NamedTuple):
@@ -71,20 +61,12 @@ ARRAYS = {
 }
 """The usual roles of arrays. A function says which of its own are others."""
 
-NUMBERS: dict[str, Any] = {
-    "rows": types.int64,
-    "y_columns": types.int64,
-    "learning_rate": types.float64,
-}
+NUMBERS = {"rows": types.int64, "y_columns": types.int64, "learning_rate": types.float64}
 
-IN_C: dict[str, tuple[str, ...]] = {
-    "layers": (),  # these three are in `network`, the first argument of every function
-    "objectives": (),
-    "params": (),
-    "x": ("rows", "x"),
-    "y": ("y", "y_columns"),
-}
-"""What C passes for an argument, where that is not one of the same name."""
+IN_C: dict[str, tuple[str, ...]] = dict.fromkeys(("layers", "objectives", "params"), ())
+IN_C |= {"x": ("rows", "x"), "y": ("y", "y_columns")}
+"""What C passes for an argument, where that is not one of the same name: the first three are in
+`network`, the first argument of every function."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,8 +84,10 @@ def _for_c(function: EmbeddedFunction) -> Any:
         place, lengths = ("matrix_at", f"{rows}, {columns[0]}") if columns else ("flat_at", rows)
         views.setdefault(name, f"{place}({name}, {lengths})")
     lines += [f"return body({', '.join(views.get(name, name) for name in function.arguments)})"]
-    known = vars(pointers) | {"body": kernel(function.body)}
-    return _made(function.name, function.c_arguments, lines, known, __name__, "c.")
+    made = _made(function, function.c_arguments, lines, __name__, vars(pointers))
+    made.__globals__["body"] = kernel(function.body)
+    made.__qualname__ = f"c.{function.name}"
+    return made
 
 
 def _for_numba(function: EmbeddedFunction, lines: list[str], module: str, doc: str | None) -> Any:
@@ -115,26 +117,17 @@ def _for_numba(function: EmbeddedFunction, lines: list[str], module: str, doc: s
     passed = f"({', '.join(function.arguments)},)"
     lines = [line.format(passed) for line in lines]
     known = {"call": call, "find": find, "refuse": faults.refuse}
-    made = _made(function.name, function.arguments, lines, known, module)
+    made = _made(function, function.arguments, lines, module, known)
     made.__doc__ = doc
     return entry_point(made)
 
 
-def _made(
-    name: str,
-    arguments: tuple[str, ...],
-    lines: list[str],
-    known: dict[str, Any],
-    module: str,
-    prefix: str = "",
-) -> Any:
-    """The function that these lines define. Its module and prefix tell it apart in caches."""
-    text = "\n    ".join([f"def {name}({', '.join(arguments)}):", *lines])
-    namespace = known | {"__name__": module}
+def _made(function: Any, arguments: Any, lines: list[str], module: str, known: Any) -> Any:
+    """A function that these lines define. In caches its module and its name tell it apart."""
+    text = "\n    ".join([f"def {function.name}({', '.join(arguments)}):", *lines])
+    namespace = {**known, "__name__": module}
     exec(compile(text, f"<{module}>", "exec"), namespace)
-    made: Any = namespace[name]
-    made.__qualname__ = prefix + name
-    return made
+    return namespace[function.name]
 
 
 C_FUNCTIONS["find"] = CFunction(faults.find, lambda dtype: faults.FIND_TYPES)
