@@ -6,9 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
-import reference
 
 import flatprop as fp
+import reference
+from networks import curves, every_kind
 
 # Rates at which no rounding grows: larger ones make RMSprop bounce, and the path chaotic.
 OPTIMIZERS = [
@@ -43,18 +44,6 @@ OPTIMIZERS = [
     fp.Rprop(0.01, weight_decay=0.05),
 ]
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-# One of each rule, with every term in it.
-KINDS = [
-    fp.SGD(0.05),
-    fp.SGD(0.01, momentum=0.8, nesterov=True, weight_decay=0.02),
-    fp.Adam(0.02, weight_decay=0.05),
-    fp.AdamW(0.02, weight_decay=0.3, amsgrad=True),
-    fp.RMSprop(0.005, weight_decay=0.05),
-    fp.RMSprop(0.005, momentum=0.7, centered=True, weight_decay=0.05),
-    fp.Adagrad(0.1, lr_decay=0.01, weight_decay=0.05),
-    fp.Rprop(0.01, weight_decay=0.05),
-]
-every_kind = pytest.mark.parametrize("optimizer", KINDS, ids=repr)
 FULL = {"batch_size": None, "shuffle": False}
 
 
@@ -69,13 +58,6 @@ def network(dtype="float64", loss="mse"):
     for b in net.biases:
         b[:] = rng.uniform(-0.3, 0.3, b.size)
     return net
-
-
-def samples(rows=30):
-    rng = np.random.default_rng(2)
-    X = rng.normal(size=(rows, 3))
-    y = np.column_stack([np.sin(2 * X[:, 0]) + X[:, 1], X[:, 0] * X[:, 2]])
-    return X, y, rng.uniform(0.2, 2, rows)
 
 
 def twin_fit(net, optimizer, X, y, rates, **how):
@@ -117,7 +99,7 @@ def torch_fit(net, optimizer, X, y, epochs, clip_norm=None):
 @every_optimizer
 def test_trajectory_is_that_of_pytorch(optimizer, record_property):
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     before = net.params.copy()
     expected, losses = torch_fit(net, optimizer, X, y, epochs=100)
     history = net.fit(X, y, optimizer=optimizer, epochs=100, **FULL)
@@ -149,7 +131,7 @@ def test_a_gradient_whose_square_overflows_is_pytorchs(optimizer):
 @pytest.mark.parametrize("optimizer", [fp.SGD(0.3), fp.SGD(0.1, 0.9, weight_decay=0.1)], ids=repr)
 def test_clipping_is_that_of_pytorch(optimizer, clip_norm):
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     expected, losses = torch_fit(net, optimizer, X, y, epochs=100, clip_norm=clip_norm)
     history = net.fit(X, y, optimizer=optimizer, epochs=100, clip_norm=clip_norm, **FULL)
     np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-9)
@@ -173,7 +155,7 @@ def test_defaults_are_pytorchs(name):
 @every_optimizer
 def test_trajectory_is_the_twins(optimizer, record_property):
     net = network()
-    X, y, w = samples()
+    X, y, w = curves(30)
     twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 100, w=w)
     history = net.fit(X, y, optimizer=optimizer, epochs=100, sample_weight=w, **FULL)
     record_property("error", np.abs(net.params - twin.theta).max())
@@ -184,7 +166,7 @@ def test_trajectory_is_the_twins(optimizer, record_property):
 @every_kind
 def test_trajectory_in_float32(optimizer):
     net = network("float32")
-    X, y, _ = (array.astype(np.float32) for array in samples())
+    X, y, _ = (array.astype(np.float32) for array in curves(30))
     rates = [optimizer.learning_rate] * 20
     twin, losses = twin_fit(net, optimizer, X.astype(float), y.astype(float), rates)
     history = net.fit(X, y, optimizer=optimizer, epochs=20, **FULL)
@@ -195,7 +177,7 @@ def test_trajectory_in_float32(optimizer):
 
 def test_plain_gradient_descent_is_exactly_that():
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     for _ in range(5):
         _, gradient = net.loss_and_gradient(X, y)
         expected = net.params - 0.3 * gradient
@@ -212,7 +194,7 @@ BATCHES = [(30, 7), (30, 10), (30, 1), (30, 29), (30, 31), (1, 4)]
 @every_kind
 def test_mini_batches_in_order(optimizer, weighted, rows, batch_size):
     net = network()
-    X, y, w = samples(rows)
+    X, y, w = curves(rows)
     w = w if weighted else None
     how = {"batch_size": batch_size}
     twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 6, w=w, **how)
@@ -224,7 +206,7 @@ def test_mini_batches_in_order(optimizer, weighted, rows, batch_size):
 @pytest.mark.parametrize("loss", ["mse", "half_mse", "ssr"])
 def test_mini_batches_and_the_three_ways_to_average(loss):
     net = network(loss=loss)
-    X, y, w = samples()
+    X, y, w = curves(30)
     optimizer = fp.SGD(0.002)
     twin, losses = twin_fit(net, optimizer, X, y, [0.002] * 6, w=w, batch_size=8)
     how = {"batch_size": 8, "shuffle": False, "sample_weight": w}
@@ -237,7 +219,7 @@ def test_mini_batches_and_the_three_ways_to_average(loss):
 @pytest.mark.parametrize("block_rows", [1, 6, 7, 13])
 def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
     net = network()
-    X, y, w = samples()
+    X, y, w = curves(30)
     optimizer = fp.Adam(0.02)
     how = {"batch_size": batch_size}
     twin, losses = twin_fit(net, optimizer, X, y, [0.02] * 10, w=w, clip_norm=0.8, **how)
@@ -253,7 +235,7 @@ def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows
     # with a rate of 0 nothing moves, and the batches' sums add up to that of all rows
     monkeypatch.setattr(fp.Network, "block_rows", block_rows)
     net = network(loss="ssr")
-    X, y, w = samples(30)
+    X, y, w = curves(30)
     before = net.params.copy()
     expected = net.loss(X, y, w) / 5
     how = {"batch_size": 7, "sample_weight": w, "rng": 3}
@@ -266,7 +248,7 @@ def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows
 def test_shuffled_batches_train_on_some_order_of_the_rows(epochs):
     # three rows in batches of one: after each epoch one of the 6 orders explains the parameters
     net = network()
-    X, y, w = samples(3)
+    X, y, w = curves(3)
     twins = {}
     for epoch in range(epochs):
         start = twins or {(): reference.Twin(net).theta}
@@ -306,7 +288,7 @@ def masks(size):
 def test_frozen_parameters_stay_and_the_others_are_the_twins(optimizer, mask):
     net = network()
     trainable = masks(net.params.size)[mask]
-    X, y, w = samples()
+    X, y, w = curves(30)
     before = net.params.copy()
     how = {"trainable": trainable, "batch_size": 12}
     twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 10, w=w, **how)
@@ -321,7 +303,7 @@ def test_frozen_parameters_stay_and_the_others_are_the_twins(optimizer, mask):
 def test_frozen_gradients_do_not_count_in_the_norm(mask):
     net = network()
     trainable = masks(net.params.size)[mask]
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     optimizer = fp.SGD(0.5, momentum=0.5)
     how = {"trainable": trainable, "clip_norm": 0.02, "batch_size": None}
     twin, _ = twin_fit(net, optimizer, X, y, [0.5] * 20, **how)
@@ -373,7 +355,7 @@ SCHEDULES = [
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_rates_are_pytorchs(schedule):
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     history = net.fit(X, y, optimizer=fp.SGD(schedule), epochs=30, batch_size=8, rng=0)
     np.testing.assert_allclose(history.learning_rate, torch_rates(schedule, 30), rtol=1e-12)
 
@@ -390,7 +372,7 @@ PLATEAUS = [
 @pytest.mark.parametrize("schedule", PLATEAUS, ids=repr)
 def test_rates_on_a_plateau_are_pytorchs(schedule, validated):
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     rng = np.random.default_rng(5)
     validation = (rng.normal(size=(20, 3)), rng.normal(size=(20, 2))) if validated else None
     how = {"batch_size": 5, "rng": 0, "validation_data": validation}
@@ -421,7 +403,7 @@ def test_each_epoch_is_trained_at_its_rate(optimizer):
     schedule = fp.schedules.Exponential(optimizer.learning_rate, gamma=0.9)
     rates = [optimizer.learning_rate * 0.9**epoch for epoch in range(12)]
     net = network()
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     twin, losses = twin_fit(net, optimizer, X, y, rates, batch_size=8)
     scheduled = type(optimizer)(schedule, **options(optimizer))
     history = net.fit(X, y, optimizer=scheduled, epochs=12, batch_size=8, shuffle=False)
@@ -438,7 +420,7 @@ def test_each_epoch_is_trained_at_its_rate(optimizer):
     [("float32", 1e12, 1), ("float32", 1e11, 1e11), ("float32", 1e3, 1e17), ("float64", 1e90, 1)],
 )
 def test_squared_gradients_that_overflow_are_told(name, dtype, of_X, of_y):
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     net = fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], dtype=dtype, rng=0)
     with pytest.warns(fp.DivergenceWarning, match=f"has overflowed {dtype}.*clip_norm") as caught:
         history = net.fit(of_X * X, of_y * y, optimizer=name, epochs=3, tol=1e-3)
@@ -450,7 +432,7 @@ def test_squared_gradients_that_overflow_are_told(name, dtype, of_X, of_y):
 
 
 def test_a_trainer_tells_once_of_squares_that_overflow():
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
     with pytest.warns(fp.DivergenceWarning, match="no longer moves") as caught:
         trainer.partial_fit(1e12 * X, y)
@@ -459,7 +441,7 @@ def test_a_trainer_tells_once_of_squares_that_overflow():
 
 
 def test_a_trainer_looks_again_and_after_pickling_at_once():
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     trainer = fp.Trainer(fp.Network(3, [fp.Dense(6, "relu"), fp.Dense(2)], rng=0), "adam")
     trainer.partial_fit(X, y)
     trainer.state[1] = np.inf
@@ -473,7 +455,7 @@ def test_a_trainer_looks_again_and_after_pickling_at_once():
 @pytest.mark.parametrize("scale", [1e55, 1e90])
 @pytest.mark.parametrize("trained", ["all", "some"])
 def test_clipping_where_the_sum_of_squares_overflows(scale, trained):
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     X, y = scale * X, 1e105 * y
     net = fp.Network(3, [fp.Dense(2)], dtype="float64", rng=0)
     mask = np.arange(net.params.size) % 3 > 0 if trained == "some" else None
@@ -486,13 +468,13 @@ def test_clipping_where_the_sum_of_squares_overflows(scale, trained):
 
 @pytest.mark.parametrize("optimizer", [fp.SGD(1e30, momentum=0.9), fp.Adam(1e38)], ids=repr)
 def test_a_trainer_that_diverges_does_not_speak_of_squares(optimizer):
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     trainer = fp.Trainer(network("float32"), optimizer)
     assert math.isnan([trainer.partial_fit(X, 1e3 * y) for _ in range(5)][-1])
 
 
 def test_signs_move_where_squares_overflow():
-    X, y, _ = samples()
+    X, y, _ = curves(30)
     net = fp.Network(3, [fp.Dense(2)], rng=0)
     history = net.fit(1e15 * X, y, optimizer="rprop", epochs=9, **FULL)
     assert history.message == ""

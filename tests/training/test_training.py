@@ -9,11 +9,11 @@ import time
 
 import numpy as np
 import pytest
-from tests.reference import Twin, updating
 
 import flatprop as fp
 from flatprop.evaluation import calls
 from flatprop.training import run
+from reference import Twin, updating
 
 
 @pytest.fixture

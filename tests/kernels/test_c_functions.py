@@ -3,12 +3,10 @@
 import copy
 import ctypes
 import gc
-import os
 import pickle
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,26 +17,24 @@ import pytest
 from numba.core.registry import cpu_target
 
 import flatprop as fp
+from compilers import COMPILER
+from compilers import needs_posix_compiler as needs_compiler
 from flatprop import kernels
 from flatprop.embedding import c_interface
 from flatprop.kernels import compile
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.c_functions import FUNCTIONS, arguments
 from flatprop.kernels.network.records import LAYER, OBJECTIVE
+from processes import TESTS, run
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
 
-HERE = Path(__file__).parent
 HEADER = Path(fp.get_include()) / "flatprop.h"
 DTYPES = ["float32", "float64"]
 SUFFIX = {"float32": "f32", "float64": "f64"}
 REAL = {"float32": "float", "float64": "double"}
-COMPILER = shutil.which("cc") or shutil.which("gcc")
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 STACK = 64 * 1024
-needs_compiler = pytest.mark.skipif(
-    COMPILER is None or os.name != "posix", reason="there is no C compiler with pthreads here"
-)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 # What float32 is tested with; the rest, of the same source, need not be compiled.
 USED = [
@@ -57,17 +53,6 @@ def functions(dtype):
     return fp.c_functions(dtype, only=None if dtype == "float64" else USED)
 
 
-def run(*command, **environment):
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def shared_library(path, source, *flags):
     include = ["-I", fp.get_include()]
     run(COMPILER, "-std=c99", *STRICT, *include, *flags, "-shared", "-fPIC", source, "-o", path)
@@ -77,7 +62,7 @@ def shared_library(path, source, *flags):
 def test_library(path, dtype, *flags):
     flags = [f"-Dreal={REAL[dtype]}", f"-DNAME(x)=x##_{SUFFIX[dtype]}", f"-DSTACK={STACK}", *flags]
     flags += ["-D_XOPEN_SOURCE=700", "-pthread"]
-    return shared_library(path, HERE / "c" / "library.c", *flags)
+    return shared_library(path, TESTS / "c" / "library.c", *flags)
 
 
 test_library.__test__ = False
@@ -368,7 +353,7 @@ def test_training_from_c_allocates_nothing(tmp_path):
 
 @needs_compiler
 def test_the_example_of_the_documentation(tmp_path):
-    library = shared_library(tmp_path / "example.so", HERE / "c" / "example.c")
+    library = shared_library(tmp_path / "example.so", TESTS / "c" / "example.c")
     net, x, y = problem("float64")
     table, network = fp.c_functions("float64"), fp.c_network(net)
     optimizer = fp.c_optimizer(fp.Adam(0.01), net)
@@ -492,7 +477,7 @@ def test_eight_python_threads_at_once():
 def test_training_from_fortran(tmp_path):
     library = tmp_path / "training.so"
     flags = ["-std=f2008", "-Wall", "-Wextra", "-Werror", "-J", tmp_path, "-shared", "-fPIC"]
-    run("gfortran", *flags, HERE / "c" / "training.f90", "-o", library)
+    run("gfortran", *flags, TESTS / "c" / "training.f90", "-o", library)
     net, x, y = problem("float64")
     trained, steps = net.copy(), 30
     losses, out = np.zeros(steps), np.zeros((len(x), 3))

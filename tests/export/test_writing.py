@@ -49,7 +49,7 @@ def test_names_of_any_length(tmp_path, length):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from flatprop import writing
+from flatprop.export import writing
 Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 writing.write_in_one_step(sys.argv[1], b"half")
 """

@@ -5,22 +5,22 @@ import math
 import numba
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
+import reference
 from flatprop.formulas.activations import ACTIVATIONS, Activation
 from flatprop.formulas.losses import LOSSES
 from flatprop.model.layers import Dense
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import copysign, maximum, minimum, sqrt, where
+from networks import DTYPES, both_dtypes
+from own_functions import bounded, bumps, by_a_loop, hard_swish, snake, three_quarters
 
 onnx = pytest.importorskip("onnx", reason="ONNX models are made by onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="and run by onnxruntime")
 
-DTYPES = [np.float32, np.float64]
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
 
@@ -230,32 +230,6 @@ def test_the_file_is_the_model(tmp_path):
 
 
 @numba.njit
-def snake(z):
-    return z + math.sin(z) ** 2, 1 + 2 * math.sin(z) * math.cos(z)
-
-
-@numba.njit
-def hard_swish(z):
-    if z < -3:
-        return 0.0, 0.0
-    if z > 3:
-        return z, 1.0
-    return z * (z + 3) / 6, (2 * z + 3) / 6
-
-
-@numba.njit
-def three_quarters(z):
-    size = abs(z) + 1
-    return math.copysign(size**0.75 - 1, z), 0.75 * size**-0.25
-
-
-@numba.njit
-def bumps(z):
-    steep = -1 < z <= 1 or 2 <= z < 3 or z > 6
-    return (0.5 * z, 0.5) if steep else (0.25 * z, 0.25)
-
-
-@numba.njit
 def turned(z):
     return math.atan(z), 1 / (1 + z * z)
 
@@ -288,20 +262,6 @@ def bell(z):
 @numba.njit
 def nothing(z):
     return 0.5, 0.0
-
-
-@numba.njit
-def bounded(z):
-    """With a bound that float32 does not reach."""
-    return (z, 1.0) if abs(z) < 1e300 else (0.0, 0.0)
-
-
-@numba.njit
-def by_a_loop(z):
-    power = 1.0
-    for _ in range(int(3 + abs(z)) // 100 + 3):
-        power *= z
-    return power, 3 * z**2
 
 
 OWN = [snake, hard_swish, three_quarters, bumps, turned, inverse_sinh, hyperbolic]

@@ -3,9 +3,10 @@
 import os
 
 import pytest
-from damaged_files import NETWORKS, TABLES, TRAININGS, check, contents, damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from damaged_files import NETWORKS, TABLES, TRAININGS, check, contents, damaged
 
 CASES = int(os.environ.get("DAMAGED_FILES", "5000"))
 """How many files are damaged; DAMAGED_FILES=100000 takes an hour."""

@@ -2,28 +2,15 @@
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp, xlogy
 
 import flatprop as fp
+import reference
 from flatprop.evaluation import calls
+from networks import HIDDEN, LOSSES, NEEDED_OUTPUT, TOLERANCE, both_dtypes, network, samples
 
-HIDDEN = list(reference.ELEMENTWISE)
-LOSSES = {
-    "mse": "mse",
-    "half_mse": "half_mse",
-    "ssr": "ssr",
-    "mae": "mae",
-    "huber": fp.losses.Huber(delta=0.7),
-    "log_cosh": "log_cosh",
-    "quantile": fp.losses.Quantile(q=0.3),
-    "poisson": "poisson",
-    "cross_entropy": "cross_entropy",
-    "binary_cross_entropy": "binary_cross_entropy",
-}
-NEEDED_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
 # (hidden activation, output activation, loss): each activation in both places with each loss
 TABLE = {
     *((hidden, NEEDED_OUTPUT.get(loss, "identity"), loss) for hidden in HIDDEN for loss in LOSSES),
@@ -37,41 +24,6 @@ TABLE = {
 whole_table = pytest.mark.parametrize(
     ("hidden", "output", "loss"), [pytest.param(*row, id="-".join(row)) for row in sorted(TABLE)]
 )
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
-
-
-def network(sizes, activations, loss, dtype="float64", seed=0):
-    """A network whose biases are not 0 and, for poisson, whose outputs are positive."""
-    layers = [fp.Dense(n, name) for n, name in zip(sizes[1:], activations, strict=True)]
-    net = fp.Network(sizes[0], layers, loss, dtype, rng=seed)
-    rng = np.random.default_rng(seed + 1000)
-    for b in net.biases:
-        b[:] = rng.uniform(-0.5, 0.5, b.size)
-    if net.loss_function.name == "poisson":
-        net.weights[-1][:] *= 0.1
-        net.biases[-1][:] += 3
-    return net
-
-
-def samples(net, rows, seed=0):
-    """X, targets that suit the loss, and sample weights, all exact in the dtype."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(rows, net.inputs))
-    shape = rows, net.outputs
-    match net.loss_function.name:
-        case "cross_entropy":
-            y = rng.dirichlet(np.ones(net.outputs), rows)
-        case "binary_cross_entropy":
-            y = rng.uniform(size=shape)
-        case "poisson":
-            y = rng.poisson(2, shape)
-        case _ if net.dense[-1].activation == "softmax":  # among the outputs, not all beside them
-            y = rng.dirichlet(np.ones(net.outputs), rows)
-        case _:
-            y = rng.normal(size=shape)
-    w = rng.uniform(0.2, 3, rows)
-    return X.astype(net.dtype), y.astype(net.dtype), w.astype(net.dtype)
 
 
 def assert_as_the_twin(net, X, y, w, tolerance):
@@ -103,7 +55,7 @@ def test_gradient_is_the_twins(hidden, output, loss, dtype):
 def test_gradient_is_that_of_finite_differences(hidden, output, loss, dtype):
     net = network([3, 5, 2], [hidden, output], LOSSES[loss], dtype, seed=3)
     X, y, w = samples(net, 5, seed=3)
-    limit = 1e-6 if dtype == "float64" else 1e-3
+    limit = 1e-6 if dtype == np.float64 else 1e-3
     assert fp.check_gradients(net, X, y) < limit
     assert fp.check_gradients(net, X, y, w) < limit
 

@@ -8,13 +8,16 @@ import subprocess
 import numba
 import numpy as np
 import pytest
-from test_to_c import COMPILER, STRICT, both_dtypes, bumps, needs_compiler, run
 
 import flatprop as fp
+from compilers import COMPILER, STRICT, needs_compiler
 from flatprop.export.c_self_test import bounds
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.model.layers import Dense
 from flatprop.numbers.c_source import hexadecimal
+from networks import both_dtypes
+from own_functions import bumps
+from processes import run
 
 
 def passes(net, X, folder, *flags, change=None):

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 import flatprop as fp
+from small_calls import DENSE, X, Y, fit, network
 
 NAN, INF = float("nan"), float("inf")
-X = np.arange(12.0).reshape(4, 3) / 10
-Y = np.arange(8.0).reshape(4, 2)
 C = np.array([0, 1, 1, 0])
-
-
-def network():
-    return fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(2)], rng=0)
 
 
 def classifier():
@@ -24,12 +19,6 @@ def with_value(array, place, value):
     array[place] = value
     return array
 
-
-def fit(**options):
-    return lambda: network().fit(X, Y, **options)
-
-
-DENSE = [fp.Dense(2)]
 
 CASES = {
     # construction

@@ -4,11 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from tests.reference import Twin, forward, split
 
 import flatprop as fp
 from flatprop.solvers import SOLVERS, levenberg_marquardt
 from flatprop.solvers.objective import Objective
+from reference import Twin, forward, split
 
 optimize = pytest.importorskip("scipy.optimize")
 

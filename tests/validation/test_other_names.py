@@ -10,10 +10,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from tests.test_bad_input import DENSE, X, Y, fit, network
 
 import flatprop as fp
 from flatprop.validation import other_names
+from small_calls import DENSE, X, Y, fit, network
 
 OTHER_NAMES = {
     "a rate": (fit(learning_rate=0.1), r"'learning_rate'.*optimizer=fp\.Adam\(0\.1\)"),

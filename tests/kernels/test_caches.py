@@ -6,18 +6,18 @@ import pickle
 import random
 import runpy
 import shutil
-import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
-from test_compilation import PACKAGE, run
 
 import flatprop as fp
 from flatprop.kernels import cache
 from flatprop.kernels.compile import entry_point
 from flatprop.kernels.network import entry_points
+from own_functions import squared, swish
+from processes import PACKAGE, PATH, python, run
 
 pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
 
@@ -27,14 +27,6 @@ net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
 net.params = [1.0, 0.0]
 print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
 """
-
-
-@pytest.fixture
-def copy_of_package(tmp_path):
-    """The package where nothing else uses its cache: (environment, folder)."""
-    folder = tmp_path / "flatprop"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}, folder
 
 
 def edit(folder):
@@ -47,8 +39,8 @@ def edit(folder):
 
 def test_the_second_process_finds_the_first_one_s_code(copy_of_package):
     environment, _ = copy_of_package
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "1"]
 
 
 def test_without_any_cache_folder(copy_of_package, tmp_path):
@@ -63,8 +55,8 @@ def test_without_any_cache_folder(copy_of_package, tmp_path):
         "XDG_CACHE_HOME": str(nowhere),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
 
 
 @pytest.mark.skipif(
@@ -76,7 +68,7 @@ def test_with_a_read_only_cache_folder(copy_of_package, tmp_path):
         path.mkdir(exist_ok=True)
         path.chmod(0o555)
     environment |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
     for path in (tmp_path / "cache", folder / "kernels"):
         path.chmod(0o755)
 
@@ -89,7 +81,7 @@ def full(*_):
     raise OSError(28, "No space left on device")
 os.replace = full
 """
-    assert run(script + PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(script + PREDICT, **environment).split() == ["-0.01", "0"]
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
@@ -98,9 +90,9 @@ os.replace = full
 
 def test_an_edited_formula_is_not_served_from_the_cache(copy_of_package):
     environment, folder = copy_of_package
-    run(PREDICT, **environment)
+    python(PREDICT, **environment)
     edit(folder)
-    assert run(PREDICT, **environment).split() == ["-0.5", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.5", "0"]
 
 
 def test_every_file_with_code_belongs_to_the_edition(copy_of_package):
@@ -149,11 +141,11 @@ def test_an_application_without_sources(copy_of_package):
             path.unlink()
 
     ship()
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
-    assert run(PREDICT, **environment).split() == ["-0.01", "1"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "1"]
     edit(sources)
     ship()
-    assert run(PREDICT, **environment).split() == ["-0.5", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.5", "0"]
 
 
 def test_where_no_file_can_be_read_nothing_is_cached(copy_of_package, tmp_path):
@@ -161,7 +153,7 @@ def test_where_no_file_can_be_read_nothing_is_cached(copy_of_package, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "package"), "zip", tmp_path, "flatprop")
     shutil.rmtree(folder)
     environment["PYTHONPATH"] = archive
-    assert run(PREDICT, **environment).split() == ["-0.01", "0"]
+    assert python(PREDICT, **environment).split() == ["-0.01", "0"]
     assert not list(tmp_path.rglob("*.nb?"))
 
 
@@ -215,12 +207,7 @@ for function in (specialised, through_another, frozen, frozen_in_a_tuple):
 
 def user(script, environment, *arguments):
     """The output of a user's program, which has a file of its own."""
-    command = [sys.executable, str(script), *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return run(sys.executable, script, *arguments, **environment).split()
 
 
 def test_a_user_s_cached_function_has_the_network_of_its_process(tmp_path):
@@ -433,8 +420,6 @@ ELSEWHERE = textwrap.dedent("""
 
 
 def test_records_of_another_process_give_nan(tmp_path):
-    from test_own_functions import squared, swish
-
     x, y = np.ones((4, 3)), np.zeros((4, 2))
     layers = [fp.Dense(5, swish), fp.Dense(2)]
     own = fp.Network(3, layers, squared, "float64", rng=0)
@@ -447,13 +432,8 @@ def test_records_of_another_process_give_nan(tmp_path):
         (np.frombuffer(own.layers.tobytes(), own.layers.dtype), plain.objectives),
         (plain.layers, own.objectives),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE],
-        input=pickle.dumps((ways, own.params, x, y)),
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().split() == ["True", "True"] * 4 + ["False", "False"]
+    printed = python(ELSEWHERE, input=pickle.dumps((ways, own.params, x, y)), PYTHONPATH=PATH)
+    assert printed.decode().split() == ["True", "True"] * 4 + ["False", "False"]
 
 
 FORKED = """
@@ -501,4 +481,4 @@ print("done")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_what_a_child_adds_is_unknown_to_its_parent():
-    assert run(FORKED) == "done\n"
+    assert python(FORKED) == "done\n"

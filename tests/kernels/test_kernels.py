@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from scipy import stats
 from scipy.special import log_softmax
 
 import flatprop as fp
+import reference
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizers import RULES, rule_code

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import error
 
 import flatprop as fp
+from own_functions import swish
+from reference import error
 
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="PyTorch is not installed: peers extra")
@@ -259,12 +260,6 @@ def test_gauss_newton_is_the_hessian_of_a_linear_model():
     v = np.linspace(-1, 1, net.params.size)
     hessian = net.hessian_vector_product(X, y, v)
     assert error(net.gauss_newton_vector_product(X, y, v), hessian) < 1e-14
-
-
-@numba.njit
-def swish(z):
-    s = 1 / (1 + np.exp(-z))
-    return z * s, s + z * s * (1 - s)
 
 
 @numba.njit

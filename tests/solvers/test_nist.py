@@ -9,7 +9,6 @@ parameter for is frozen.
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,10 @@ import pytest
 from numba import njit
 
 import flatprop as fp
+from processes import TESTS
 
 DIGITS = 6
-FOLDER = Path(__file__).parent / "data" / "nist"
+FOLDER = TESTS / "data" / "nist"
 
 
 class Dataset(NamedTuple):

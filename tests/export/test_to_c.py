@@ -5,29 +5,25 @@ import math
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
-import reference
 
 import flatprop as fp
+import reference
+from compilers import COMPILER, STRICT, WARNINGS, needs_compiler
 from flatprop.formulas.activations import ACTIVATIONS, Activation
 from flatprop.model.layers import Dense
 from flatprop.numbers.c_source import CNumber, hexadecimal, literal, statements
 from flatprop.numbers.numbers import copysign, fma, maximum, minimum, sqrt, where
+from networks import both_dtypes
+from own_functions import bounded, bumps, by_a_loop, hard_swish, snake, three_quarters
+from processes import run
 
-DTYPES = [np.float32, np.float64]
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-WARNINGS = [
-    *("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wfloat-equal", "-Wshadow"),
-    *("-Wsign-conversion", "-Wundef", "-pedantic", "-Werror"),
-]
 IN_C = ["-Wstrict-prototypes", "-Wmissing-prototypes", "-Wc++-compat"]
-STRICT = ["-std=c99", *WARNINGS, "-O2"]
 LANGUAGES = {
     # the standard: which compilers there may be, and their options
     "c99": (("gcc", "clang"), IN_C),
@@ -35,14 +31,6 @@ LANGUAGES = {
     "gnu17": (("gcc", "clang"), IN_C),
     "c++17": (("g++", "clang++"), ["-x", "c++", "-Wold-style-cast"]),
 }
-COMPILER = shutil.which("cc") or shutil.which("gcc")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler here")
-
-
-def run(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 class Compiled:
@@ -464,51 +452,11 @@ def test_a_formula_that_c_cannot_express(tmp_path, monkeypatch):
 
 
 @numba.njit
-def snake(z):
-    return z + math.sin(z) ** 2, 1 + 2 * math.sin(z) * math.cos(z)
-
-
-@numba.njit
-def hard_swish(z):
-    if z < -3:
-        return 0.0, 0.0
-    if z > 3:
-        return z, 1.0
-    return z * (z + 3) / 6, (2 * z + 3) / 6
-
-
-@numba.njit
 def square_plus(z):
     if not math.isfinite(z):
         raise ValueError
     root = math.sqrt(z * z + 4)
     return 0.5 * (z + root), 0.5 * (1 + z / root)
-
-
-@numba.njit
-def three_quarters(z):
-    size = abs(z) + 1
-    return math.copysign(size**0.75 - 1, z), 0.75 * size**-0.25
-
-
-@numba.njit
-def bumps(z):
-    steep = -1 < z < 1 or 2 < z < 3 or z > 6
-    return (0.5 * z, 0.5) if steep else (0.25 * z, 0.25)
-
-
-@numba.njit
-def by_a_loop(z):
-    power = 1.0
-    for _ in range(int(3 + abs(z)) // 100 + 3):
-        power *= z
-    return power, 3 * z**2
-
-
-@numba.njit
-def bounded(z):
-    """With a bound that float32 does not reach."""
-    return (z, 1.0) if abs(z) < 1e300 else (0.0, 0.0)
 
 
 OWN = [bounded, snake, hard_swish, square_plus, three_quarters, bumps]

@@ -9,27 +9,20 @@ import threading
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_optimizers import KINDS, every_kind
 
 import flatprop as fp
+import reference
 from flatprop.evaluation import calls, values
 from flatprop.samples import in_parts
+from networks import KINDS, curves, every_kind
 
 ROWS = 203
 
 
 def network(dtype="float32"):
     return fp.Network(3, [fp.Dense(8, "tanh"), fp.Dense(2)], dtype=dtype, rng=0)
-
-
-def samples(rows=ROWS):
-    rng = np.random.default_rng(2)
-    X = rng.normal(size=(rows, 3))
-    y = np.column_stack([np.sin(2 * X[:, 0]) + X[:, 1], X[:, 0] * X[:, 2]])
-    return X, y, rng.uniform(0.2, 2, rows)
 
 
 @pytest.fixture
@@ -74,7 +67,7 @@ def bits(net, history):
 def test_a_file_by_parts_is_bit_for_bit_the_array(
     folder, rows, batch_size, part_bytes, optimizer, stored, weighted, layout, y_in_file
 ):
-    X, y, weight = samples(rows)
+    X, y, weight = curves(rows)
     X = (10 * np.abs(X)).astype(stored)
     file = mapped(folder, np.hstack([X, X]) if layout == "columns" else np.array(X, order=layout))
     file = file[:, 3:] if layout == "columns" else file
@@ -114,7 +107,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_does_what_it_does_with_arrays(name, folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     runs = []
     for source in (X, mapped(folder, X)):
         options = dict(OPTIONS[name])
@@ -154,7 +147,7 @@ def test_shuffled_parts_hold_every_sample_once_in_a_new_order(folder, small_part
 
 
 def test_shuffled_training_depends_on_rng_only(folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     file = mapped(folder, X)
     nets = [network() for _ in range(4)]
     for net, rng in zip(nets, (5, 5, 6, None), strict=True):
@@ -165,7 +158,7 @@ def test_shuffled_training_depends_on_rng_only(folder, small_parts):
 
 
 def test_a_resumed_training_on_a_file_is_the_one_that_never_stopped(folder, small_parts, tmp_path):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     options = {
         "optimizer": fp.Adam(fp.schedules.Cosine(0.01)),
         "epochs": 9,
@@ -184,7 +177,7 @@ def test_a_resumed_training_on_a_file_is_the_one_that_never_stopped(folder, smal
 
 
 def test_one_input_needs_one_column_only(folder, small_parts):
-    X, y, _ = samples(500)
+    X, y, _ = curves(500)
     net, other = (fp.Network(1, [fp.Dense(2)], rng=0) for _ in range(2))
     net.fit(X[:, 0], y, shuffle=False, epochs=2)
     other.fit(mapped(folder, X[:, 0].copy()), y, shuffle=False, epochs=2)
@@ -192,7 +185,7 @@ def test_one_input_needs_one_column_only(folder, small_parts):
 
 
 def test_classes_and_outputs_in_a_file(folder, small_parts):
-    X, _, _ = samples(2000)
+    X, _, _ = curves(2000)
     classes = (X[:, 0] > 0).astype("int64")
     net, other = (
         fp.Network(3, [fp.Dense(2, "softmax")], "cross_entropy", rng=0) for _ in range(2)
@@ -211,7 +204,7 @@ def test_classes_and_outputs_in_a_file(folder, small_parts):
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_what_was_written_into_a_mapping_stays(mode, folder, small_parts):
     """Pages are given back after they were read; of a copy on write they would be lost."""
-    X, y, _ = samples(5000)
+    X, y, _ = curves(5000)
     file = mapped(folder, X, mode)
     if mode != "r":
         file[:] = X[::-1]
@@ -239,7 +232,7 @@ def test_a_block_of_rows_that_is_itself_large(folder, small_parts):
 
 
 def test_a_bad_value_in_a_file_is_named_by_its_row(folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     X[150, 1] = np.nan
     file, net = mapped(folder, X), network()
     before = net.params.copy()
@@ -269,7 +262,7 @@ REFUSED = {
 def test_refused_before_anything_changed(case, folder, small_parts):
     options, message = REFUSED[case]
     options = dict(options)
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     if "X" in options:
         shape, dtype = options.pop("X"), options.pop("dtype", float)
         X, y = np.zeros(shape, dtype), y[: shape[0]]
@@ -282,7 +275,7 @@ def test_refused_before_anything_changed(case, folder, small_parts):
 
 @pytest.mark.parametrize("options", [{"batch_size": None}, {"optimizer": "lbfgs"}], ids=str)
 def test_what_needs_all_samples_at_once_takes_them(options, folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     one, other = network(), network()
     one.fit(X, y, epochs=5, **options)
     other.fit(mapped(folder, X), y, epochs=5, **options)
@@ -290,7 +283,7 @@ def test_what_needs_all_samples_at_once_takes_them(options, folder, small_parts)
 
 
 def test_divergence_on_a_file_keeps_finite_parameters(folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     net = network()
     with pytest.warns(fp.DivergenceWarning, match="diverged in epoch 0, after") as caught:
         history = net.fit(mapped(folder, X), y, optimizer=fp.SGD(1e9), epochs=50)
@@ -301,7 +294,7 @@ def test_divergence_on_a_file_keeps_finite_parameters(folder, small_parts):
 
 
 def test_a_callback_that_ruins_the_parameters_is_divergence(folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     net = network()
 
     def ruin(epoch):
@@ -313,14 +306,14 @@ def test_a_callback_that_ruins_the_parameters_is_divergence(folder, small_parts)
 
 
 def test_progress_bar_on_a_file(folder, small_parts, capsys):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     network().fit(mapped(folder, X), y, epochs=3, progress=True)
     assert "3/3" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to itself")
 def test_ctrl_c_on_a_file(folder, small_parts):
-    X, y, _ = samples(5000)
+    X, y, _ = curves(5000)
     net = network()
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
 
@@ -399,7 +392,7 @@ def test_a_file_three_times_as_large_as_memory(tmp_path, record_property):
 def test_a_sparse_matrix_is_the_dense_one(kind, part_bytes, monkeypatch):
     sparse = pytest.importorskip("scipy.sparse", reason="sparse matrices need SciPy")
     monkeypatch.setattr(in_parts, "PART_BYTES", part_bytes)
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     X[X < 0.3] = 0
     matrix = getattr(sparse, kind)(X)
     net, other = network(), network()
@@ -454,7 +447,7 @@ class Loader:
 @pytest.mark.parametrize("weighted", [False, True])
 @every_kind
 def test_batches_are_bit_for_bit_the_arrays(optimizer, weighted):
-    data = samples() if weighted else samples()[:2]
+    data = curves(ROWS) if weighted else curves(ROWS)[:2]
     given = in_batches(data)
     assert len(given[-1][0]) != 32
     net = network()
@@ -471,7 +464,7 @@ def test_batches_are_bit_for_bit_the_arrays(optimizer, weighted):
 
 def test_a_data_loader_of_pytorch():
     torch = pytest.importorskip("torch", reason="data loaders need torch")
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y))
     net, other = network(), network()
     expected = net.fit(X, y, shuffle=False, epochs=2)
@@ -480,7 +473,7 @@ def test_a_data_loader_of_pytorch():
 
 
 def test_batches_of_changing_size():
-    X, y, weight = samples()
+    X, y, weight = curves(ROWS)
     cuts = [0, 1, 40, 41, 100, 203]
     given = [(X[a:b], y[a:b], weight[a:b]) for a, b in itertools.pairwise(cuts)]
     net, trainer = network(), fp.Trainer(network())
@@ -491,9 +484,10 @@ def test_batches_of_changing_size():
     assert history.loss == pytest.approx([np.average(losses, weights=shares)], rel=1e-6)
 
 
+PAIR = curves(ROWS)[:2]
 BATCHES = {
-    "no y": (lambda: samples()[0], {}, r"y is missing, and X is a ndarray; pass fit\(X, y\)"),
-    "lists of numbers": (lambda: samples()[0].tolist(), {}, "y is missing, and X is a list"),
+    "no y": (lambda: PAIR[0], {}, r"y is missing, and X is a ndarray; pass fit\(X, y\)"),
+    "lists of numbers": (lambda: PAIR[0].tolist(), {}, "y is missing, and X is a list"),
     "text": (lambda: "batches", {}, "y is missing, and X is a str"),
     "a dict": (lambda: {"X": 1}, {}, "y is missing, and X is a dict"),
     "a number": (lambda: 3, {}, "y is missing, and X is a int"),
@@ -501,22 +495,30 @@ BATCHES = {
     "an empty list": (list, {}, "there was no batch to train on"),
     "an empty generator": (lambda: iter(()), {"epochs": 1}, "there was no batch to train on"),
     "an iterator for two epochs": (
-        lambda: iter(in_batches(samples()[:2])),
+        lambda: iter(in_batches(PAIR)),
         {"epochs": 2},
         "can be gone through only once, but epochs is 2; pass epochs=1, a list",
     ),
     "a function of a number": (lambda: lambda: 3, {}, "must return an iterable.*returned a int"),
     "a batch size": (
-        lambda: in_batches(samples()[:2]),
+        lambda: in_batches(PAIR),
         {"batch_size": 8},
         "batch_size has no mea",
     ),
-    "weights": (lambda: in_batches(samples()[:2]), {"sample_weight": [1]}, r"\(X, y, sample_w"),
-    "a solver": (lambda: in_batches(samples()[:2]), {"optimizer": "lbfgs"}, "LBFGS needs all sam"),
-    "the arrays themselves": (lambda: samples()[:2], {}, "batch 0, counted from 0, must be.*nda"),
-    "X alone": (lambda: [(samples()[0],)], {}, "but it is a tuple of 1"),
+    "weights": (lambda: in_batches(PAIR), {"sample_weight": [1]}, r"\(X, y, sample_w"),
+    "a solver": (
+        lambda: in_batches(PAIR),
+        {"optimizer": "lbfgs"},
+        "LBFGS needs all sam",
+    ),
+    "the arrays themselves": (
+        lambda: PAIR,
+        {},
+        "batch 0, counted from 0, must be.*nda",
+    ),
+    "X alone": (lambda: [(PAIR[0],)], {}, "but it is a tuple of 1"),
     "rows that do not fit": (
-        lambda: [(samples()[0], samples()[1][:3])],
+        lambda: [(PAIR[0], PAIR[1][:3])],
         {},
         "batch 0, counted from 0: X has 203 rows, but y has",
     ),
@@ -534,17 +536,17 @@ def test_message(case):
 
 
 def test_an_iterable_that_is_used_up_in_the_second_epoch():
-    once = iter(in_batches(samples()[:2]))
+    once = iter(in_batches(curves(ROWS)[:2]))
     net = network()
     with pytest.raises(ValueError, match=r"if an earlier epoch had some, .* only once"):
         net.fit(Loader(once), epochs=2)
     known = network()
-    known.fit(in_batches(samples()[:2]), epochs=1)
+    known.fit(in_batches(curves(ROWS)[:2]), epochs=1)
     assert np.array_equal(net.params, known.params)
 
 
 def test_a_bad_batch_in_the_middle_keeps_what_was_learnt():
-    given = in_batches(samples()[:2])
+    given = in_batches(curves(ROWS)[:2])
     known = network()
     known.fit(given[:3], epochs=1)
     bad = given[3][0].copy()
@@ -556,7 +558,7 @@ def test_a_bad_batch_in_the_middle_keeps_what_was_learnt():
 
 
 def test_an_interruption_between_batches_keeps_what_was_learnt():
-    given = in_batches(samples()[:2])
+    given = in_batches(curves(ROWS)[:2])
 
     def interrupted():
         yield from given[:5]
@@ -571,7 +573,7 @@ def test_an_interruption_between_batches_keeps_what_was_learnt():
 
 
 def test_a_resumed_training_on_batches(tmp_path):
-    given, path = in_batches(samples()[:2]), tmp_path / "run.ckpt"
+    given, path = in_batches(curves(ROWS)[:2]), tmp_path / "run.ckpt"
     whole, resumed = network(), network()
     expected = whole.fit(given, epochs=5)
     network().fit(given, epochs=3, callbacks=fp.Checkpoint(path))
@@ -583,7 +585,7 @@ def test_a_resumed_training_on_batches(tmp_path):
 
 @every_kind
 def test_a_trainer_goes_on_where_fit_begins_anew(optimizer):
-    data = samples()
+    data = curves(ROWS)
     net, trainer = network(), fp.Trainer(network(), optimizer)
     expected = net.fit(
         *data[:2],
@@ -617,7 +619,7 @@ def test_a_stream_is_that_of_pytorch(optimizer):
         parameters, lr=optimizer.learning_rate, **named
     )
     W1, b1, W2, b2 = parameters
-    for X, y in 4 * in_batches(samples()[:2]):
+    for X, y in 4 * in_batches(curves(ROWS)[:2]):
         rule.zero_grad()
         hidden = torch.tanh(torch.tensor(X) @ W1 + b1)
         loss = torch.nn.functional.mse_loss(hidden @ W2 + b2, torch.tensor(y))
@@ -632,7 +634,7 @@ def test_a_stream_is_that_of_pytorch(optimizer):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_penalty_is_a_term_of_the_loss(loss, weighted):
     """Of a step with SGD the gradient is known; held against finite differences."""
-    X, y, weight = samples(20)
+    X, y, weight = curves(20)
     weight = weight if weighted else None
     net = fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(2)], loss, "float64", rng=0)
     net.params[:] = np.random.default_rng(3).normal(0, 0.5, net.params.size)
@@ -656,7 +658,7 @@ def test_the_penalty_is_a_term_of_the_loss(loss, weighted):
 @pytest.mark.parametrize("loss", ["mse", "ssr"])
 def test_the_loss_of_parts_counts_each_batch_with_its_share(loss, folder, small_parts):
     """A file in parts, batches of which the last is short, weights, and a penalty."""
-    X, y, weight = samples()
+    X, y, weight = curves(ROWS)
     weight[40:80] = 0  # two batches without weight
     net = fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(2)], loss, "float64", rng=0)
     squares = sum((W**2).sum() for W in net.weights)
@@ -679,7 +681,7 @@ def test_the_loss_of_parts_counts_each_batch_with_its_share(loss, folder, small_
 
 @every_kind
 def test_a_pickled_trainer_goes_on_bit_for_bit(optimizer):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     trainer = fp.Trainer(network(), optimizer, clip_norm=1.0, penalty=0.1)
     trainer.partial_fit(X, y, batch_size=16, shuffle=True)
     trainer.learning_rate *= 0.5
@@ -693,7 +695,7 @@ def test_a_pickled_trainer_goes_on_bit_for_bit(optimizer):
 
 
 def test_state_and_updates_are_all_that_another_trainer_needs():
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     one, other = (fp.Trainer(network(), "adam") for _ in range(2))
     one.partial_fit(X, y, batch_size=16)
     other.network.params, other.updates = one.network.params, one.updates
@@ -706,7 +708,7 @@ def test_state_and_updates_are_all_that_another_trainer_needs():
 
 
 def test_a_trainer_s_errors_change_nothing():
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     trainer = fp.Trainer(network(), "adam")
     trainer.partial_fit(X, y)
 
@@ -736,7 +738,7 @@ def test_a_trainer_s_errors_change_nothing():
 
 
 def test_the_learning_rate_of_a_trainer():
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     net = network("float64")
     trainer = fp.Trainer(net, fp.SGD(fp.schedules.Cosine(0.1)))
     assert trainer.learning_rate == 0.1
@@ -748,14 +750,14 @@ def test_the_learning_rate_of_a_trainer():
 
 
 def test_a_trainer_that_diverges_returns_nan_and_keeps_finite_parameters():
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     trainer = fp.Trainer(network(), fp.SGD(1e30))
     assert np.isnan([trainer.partial_fit(X, y, batch_size=8) for _ in range(3)]).all()
     assert np.isfinite(trainer.network.params).all()
 
 
 def test_a_trainer_takes_a_file_by_parts(folder, small_parts):
-    X, y, _ = samples()
+    X, y, _ = curves(ROWS)
     file = mapped(folder, X)
     one, other = (fp.Trainer(network(), "adam") for _ in range(2))
     assert one.partial_fit(X, y, batch_size=16) == other.partial_fit(file, y, batch_size=16)
@@ -771,7 +773,7 @@ def test_a_trainer_takes_a_file_by_parts(folder, small_parts):
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("loss", ["ssr", "mse"])
 def test_a_batch_without_weight_is_a_sum_of_0_but_no_mean(folder, small_parts, kind, first, loss):
-    X, y, w = samples(48)
+    X, y, w = curves(48)
     w[slice(0, 16) if first else slice(32, 48)] = 0
     cuts = [slice(0, 16), slice(16, 32), slice(32, 48)]
     net = fp.Network(3, [fp.Dense(2)], loss, "float64", rng=0)
@@ -798,7 +800,7 @@ def test_a_batch_without_weight_is_a_sum_of_0_but_no_mean(folder, small_parts, k
 
 
 def test_batches_without_any_weight_change_nothing():
-    X, y, _ = samples(16)
+    X, y, _ = curves(16)
     net = network()
     before = net.params.copy()
     nothing = (X, y, np.zeros(16))

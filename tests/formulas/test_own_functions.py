@@ -10,16 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import event
-from reference import error
 
 import flatprop as fp
 from flatprop.kernels.loops import custom
-
-
-@numba.njit
-def swish(z):
-    s = 1 / (1 + math.exp(-z))
-    return z * s, s + z * s * (1 - s)
+from own_functions import squared, swish
+from processes import PATH, python
+from reference import error
 
 
 @numba.njit
@@ -31,11 +27,6 @@ def ramp(z):
 def hyperbolic(z):
     a = np.tanh(z)
     return a, 1 - a**2
-
-
-@numba.njit
-def squared(prediction, y):
-    return (prediction - y) ** 2, 2 * (prediction - y)
 
 
 @numba.njit
@@ -293,21 +284,11 @@ def test_copies_and_pickles_work():
 
 
 def test_a_pickle_works_in_another_process():
-    import subprocess
-    import sys
-    from pathlib import Path
-
     net, _, X, _ = networks(swish, "float64")
     script = "import pickle, sys; net, X = pickle.loads(sys.stdin.buffer.read());"
     script += "print(net.predict(X).tobytes().hex())"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=pickle.dumps((net, X)),
-        capture_output=True,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().strip() == net.predict(X).tobytes().hex()
+    printed = python(script, input=pickle.dumps((net, X)), PYTHONPATH=PATH)
+    assert printed.decode().strip() == net.predict(X).tobytes().hex()
 
 
 def test_a_file_holds_the_names(tmp_path):
