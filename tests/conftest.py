@@ -1,5 +1,6 @@
 """What all tests have in common; what test modules import lies in `support/`."""
 
+import itertools
 import shutil
 import signal
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
+from flatprop.samples import in_parts
 from processes import PACKAGE
 
 
@@ -48,3 +50,40 @@ def copy_of_package(tmp_path):
     folder = tmp_path / "flatprop"
     shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}, folder
+
+
+@pytest.fixture
+def data():
+    """X of four columns, and two targets that `networks.make` can follow."""
+    X = np.random.default_rng(0).normal(size=(101, 4))
+    return X, np.stack([np.sin(X[:, 0]), X[:, 1] * X[:, 2]], axis=1)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of 32 rows or so, so that a file of a few kilobytes is a large one."""
+    monkeypatch.setattr(in_parts, "PART_BYTES", 1000)
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A function that writes an array into a file of its own and maps it."""
+    folder, numbers = tmp_path_factory.mktemp("files"), itertools.count()
+
+    def write(array, mode="r"):
+        path = folder / f"{next(numbers)}.npy"
+        np.save(path, array)
+        return np.load(path, mmap_mode=mode)
+
+    return write
+
+
+@pytest.fixture
+def nothing_left():
+    """No setting of Matplotlib is changed; figures are the caller's, who closes them."""
+    import matplotlib.pyplot
+
+    before = dict(matplotlib.rcParams)
+    yield
+    matplotlib.pyplot.close("all")
+    assert dict(matplotlib.rcParams) == before

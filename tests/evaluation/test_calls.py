@@ -11,19 +11,9 @@ from flatprop.kernels.network import entry_points
 from flatprop.samples import in_parts
 from flatprop.samples.in_memory import in_memory
 from flatprop.solvers.objective import Objective
+from networks import network, samples
 
 ROWS = 1100
-
-
-def make(dtype="float64", sizes=(3, 200, 2)):
-    layers = [fp.Dense(units, "tanh") for units in sizes[1:-1]]
-    return fp.Network(sizes[0], [*layers, fp.Dense(sizes[-1])], dtype=dtype, rng=0)
-
-
-def samples(net, rows=ROWS):
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(rows, net.inputs)), rng.normal(size=(rows, net.outputs))
-    return x.astype(net.dtype), y.astype(net.dtype), rng.random(rows).astype(net.dtype)
 
 
 def of_objective(net, x, y, w):
@@ -89,8 +79,8 @@ def flattened(result):
 @pytest.mark.slow
 def test_calls_in_parts_give_the_same_bits(case, monkeypatch):
     function, name = CALLS[case]
-    net = make()
-    data = samples(net)
+    net = network((3, 200, 2))
+    data = samples(net, ROWS)
     before = net.params.copy()
     seen = watched(monkeypatch, name, net)
     monkeypatch.setattr(calls, "SECONDS", 1e9)
@@ -107,8 +97,8 @@ def test_calls_in_parts_give_the_same_bits(case, monkeypatch):
 @pytest.mark.parametrize("case", ["predict", "gradient", "vjp", "jacobian", "hessian"])
 def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
     function, name = CALLS[case]
-    net = make()
-    data = samples(net)
+    net = network((3, 200, 2))
+    data = samples(net, ROWS)
     expected, before = flattened(function(net, *data)), net.params.copy()
     kernel, count = getattr(entry_points, name), []
 
@@ -130,7 +120,7 @@ def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
 @pytest.mark.parametrize("sizes", [(1, 1), (2, 4, 1), (20, 128, 1), (784, 256, 10), (1024,) * 3])
 @pytest.mark.parametrize("passes", [calls.PREDICT, calls.GRADIENT, calls.CURVATURE])
 def test_calls_are_short_and_cover_every_row_once(sizes, passes):
-    net, rows = make("float32", sizes), 1_000_003
+    net, rows = network(sizes, dtype="float32"), 1_000_003
     block = calls.block_rows(net)
     parts = calls.parts(net, rows, block, passes, first=7)
     assert parts[0].start == 7
@@ -144,12 +134,12 @@ def test_calls_are_short_and_cover_every_row_once(sizes, passes):
 
 
 def test_few_rows_are_one_call():
-    net = make("float32", (8, 64, 64, 2))
+    net = network((8, 64, 64, 2), dtype="float32")
     assert calls.parts(net, 1000, calls.block_rows(net), calls.GRADIENT) == [slice(0, 1000)]
 
 
 def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):
-    net = make(sizes=(5, 30, 40))
+    net = network((5, 30, 40))
     x, _, _ = samples(net, 50)
     expected = net.jacobian(x)
     kernel, seen = entry_points.jacobian, []
@@ -170,14 +160,14 @@ def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):
 
 
 def test_rows_that_are_written_out_are_bounded_too():
-    net = make("float32", (1024, 1024, 10))
+    net = network((1024, 1024, 10), dtype="float32")
     assert calls.rows_of_a_block(net, calls.WRITTEN) * net.params.nbytes < 2**27
     assert calls.rows_of_a_block(net, calls.GRADIENT) == calls.block_rows(net)
 
 
 def test_rows_in_memory_are_not_copied(monkeypatch):
-    net = make()
-    x, _, _ = samples(net)
+    net = network((3, 200, 2))
+    x, _, _ = samples(net, ROWS)
     kernel, shared = entry_points.predict, []
 
     def record(layers, params, given, out, *rest):
@@ -192,8 +182,8 @@ def test_rows_in_memory_are_not_copied(monkeypatch):
 
 
 def test_nan_in_a_later_part_is_found(monkeypatch):
-    net = make()
-    x, _, _ = samples(net)
+    net = network((3, 200, 2))
+    x, _, _ = samples(net, ROWS)
     x[ROWS - 1, 1] = np.nan
     monkeypatch.setattr(calls, "SECONDS", 1e-9)
     with pytest.raises(ValueError, match=rf"X\[{ROWS - 1}, 1\] is nan"):
@@ -201,8 +191,8 @@ def test_nan_in_a_later_part_is_found(monkeypatch):
 
 
 def test_a_file_is_predicted_in_the_same_calls(tmp_path, monkeypatch):
-    net = make()
-    x, _, _ = samples(net)
+    net = network((3, 200, 2))
+    x, _, _ = samples(net, ROWS)
     expected = net.predict(x)
     np.save(tmp_path / "x.npy", x)
     monkeypatch.setattr(in_parts, "PART_BYTES", 2**12)

@@ -1,15 +1,18 @@
-"""Trajectories of `fit`, held against `torch.optim` and against the NumPy twin."""
+"""Every optimizer against torch.optim and the NumPy twin."""
 
 import itertools
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 
 import flatprop as fp
 import reference
-from networks import curves, every_kind
+from networks import curves, every_kind, network
+
+make = partial(network, (3, 8, 2))
 
 # Rates at which no rounding grows: larger ones make RMSprop bounce, and the path chaotic.
 OPTIMIZERS = [
@@ -52,14 +55,6 @@ def options(optimizer):
     return {name: value for name, value in vars(optimizer).items() if name != "learning_rate"}
 
 
-def network(dtype="float64", loss="mse"):
-    net = fp.Network(3, [fp.Dense(8, "tanh"), fp.Dense(2)], loss, dtype, rng=0)
-    rng = np.random.default_rng(1)
-    for b in net.biases:
-        b[:] = rng.uniform(-0.3, 0.3, b.size)
-    return net
-
-
 def twin_fit(net, optimizer, X, y, rates, **how):
     """The twin after the training that `net` is about to get, and its losses."""
     twin = reference.Twin(net)
@@ -98,7 +93,7 @@ def torch_fit(net, optimizer, X, y, epochs, clip_norm=None):
 
 @every_optimizer
 def test_trajectory_is_that_of_pytorch(optimizer, record_property):
-    net = network()
+    net = make()
     X, y, _ = curves(30)
     before = net.params.copy()
     expected, losses = torch_fit(net, optimizer, X, y, epochs=100)
@@ -130,7 +125,7 @@ def test_a_gradient_whose_square_overflows_is_pytorchs(optimizer):
 @pytest.mark.parametrize("clip_norm", [0.05, 0.5, 1e6])
 @pytest.mark.parametrize("optimizer", [fp.SGD(0.3), fp.SGD(0.1, 0.9, weight_decay=0.1)], ids=repr)
 def test_clipping_is_that_of_pytorch(optimizer, clip_norm):
-    net = network()
+    net = make()
     X, y, _ = curves(30)
     expected, losses = torch_fit(net, optimizer, X, y, epochs=100, clip_norm=clip_norm)
     history = net.fit(X, y, optimizer=optimizer, epochs=100, clip_norm=clip_norm, **FULL)
@@ -154,7 +149,7 @@ def test_defaults_are_pytorchs(name):
 
 @every_optimizer
 def test_trajectory_is_the_twins(optimizer, record_property):
-    net = network()
+    net = make()
     X, y, w = curves(30)
     twin, losses = twin_fit(net, optimizer, X, y, [optimizer.learning_rate] * 100, w=w)
     history = net.fit(X, y, optimizer=optimizer, epochs=100, sample_weight=w, **FULL)
@@ -165,7 +160,7 @@ def test_trajectory_is_the_twins(optimizer, record_property):
 
 @every_kind
 def test_trajectory_in_float32(optimizer):
-    net = network("float32")
+    net = make("float32")
     X, y, _ = (array.astype(np.float32) for array in curves(30))
     rates = [optimizer.learning_rate] * 20
     twin, losses = twin_fit(net, optimizer, X.astype(float), y.astype(float), rates)
@@ -176,7 +171,7 @@ def test_trajectory_in_float32(optimizer):
 
 
 def test_plain_gradient_descent_is_exactly_that():
-    net = network()
+    net = make()
     X, y, _ = curves(30)
     for _ in range(5):
         _, gradient = net.loss_and_gradient(X, y)
@@ -193,7 +188,7 @@ BATCHES = [(30, 7), (30, 10), (30, 1), (30, 29), (30, 31), (1, 4)]
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @every_kind
 def test_mini_batches_in_order(optimizer, weighted, rows, batch_size):
-    net = network()
+    net = make()
     X, y, w = curves(rows)
     w = w if weighted else None
     how = {"batch_size": batch_size}
@@ -205,7 +200,7 @@ def test_mini_batches_in_order(optimizer, weighted, rows, batch_size):
 
 @pytest.mark.parametrize("loss", ["mse", "half_mse", "ssr"])
 def test_mini_batches_and_the_three_ways_to_average(loss):
-    net = network(loss=loss)
+    net = make(loss=loss)
     X, y, w = curves(30)
     optimizer = fp.SGD(0.002)
     twin, losses = twin_fit(net, optimizer, X, y, [0.002] * 6, w=w, batch_size=8)
@@ -218,7 +213,7 @@ def test_mini_batches_and_the_three_ways_to_average(loss):
 @pytest.mark.parametrize("batch_size", [None, 20, 7])
 @pytest.mark.parametrize("block_rows", [1, 6, 7, 13])
 def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
-    net = network()
+    net = make()
     X, y, w = curves(30)
     optimizer = fp.Adam(0.02)
     how = {"batch_size": batch_size}
@@ -234,7 +229,7 @@ def test_batches_of_more_rows_than_a_block(batch_size, block_rows, monkeypatch):
 def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows, monkeypatch):
     # with a rate of 0 nothing moves, and the batches' sums add up to that of all rows
     monkeypatch.setattr(fp.Network, "block_rows", block_rows)
-    net = network(loss="ssr")
+    net = make(loss="ssr")
     X, y, w = curves(30)
     before = net.params.copy()
     expected = net.loss(X, y, w) / 5
@@ -247,7 +242,7 @@ def test_shuffled_rows_are_all_visited_with_their_targets_and_weights(block_rows
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_shuffled_batches_train_on_some_order_of_the_rows(epochs):
     # three rows in batches of one: after each epoch one of the 6 orders explains the parameters
-    net = network()
+    net = make()
     X, y, w = curves(3)
     twins = {}
     for epoch in range(epochs):
@@ -286,7 +281,7 @@ def masks(size):
 @pytest.mark.parametrize("mask", masks(1))
 @every_kind
 def test_frozen_parameters_stay_and_the_others_are_the_twins(optimizer, mask):
-    net = network()
+    net = make()
     trainable = masks(net.params.size)[mask]
     X, y, w = curves(30)
     before = net.params.copy()
@@ -301,7 +296,7 @@ def test_frozen_parameters_stay_and_the_others_are_the_twins(optimizer, mask):
 
 @pytest.mark.parametrize("mask", ["last layer", "scattered", "one"])
 def test_frozen_gradients_do_not_count_in_the_norm(mask):
-    net = network()
+    net = make()
     trainable = masks(net.params.size)[mask]
     X, y, _ = curves(30)
     optimizer = fp.SGD(0.5, momentum=0.5)
@@ -309,106 +304,6 @@ def test_frozen_gradients_do_not_count_in_the_norm(mask):
     twin, _ = twin_fit(net, optimizer, X, y, [0.5] * 20, **how)
     net.fit(X, y, optimizer=optimizer, epochs=20, shuffle=False, **how)
     np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-10)
-
-
-# ---- learning rates
-
-
-def torch_rates(schedule, epochs, losses=None):
-    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
-    torch_schedules = torch.optim.lr_scheduler
-    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.learning_rate)
-    match schedule:
-        case fp.schedules.Step():
-            follow = torch_schedules.StepLR(rule, schedule.step_size, schedule.gamma)
-        case fp.schedules.Exponential():
-            follow = torch_schedules.ExponentialLR(rule, schedule.gamma)
-        case fp.schedules.Cosine():
-            length = schedule.T_max or epochs
-            follow = torch_schedules.CosineAnnealingLR(rule, length, schedule.eta_min)
-        case fp.schedules.WarmUp(epochs=n):
-            follow = torch_schedules.LinearLR(rule, 1 / (n + 1), 1, n)
-        case fp.schedules.ReduceOnPlateau():
-            names = "factor", "patience", "threshold", "cooldown", "min_lr"
-            settings = {name: getattr(schedule, name) for name in names}
-            follow = torch_schedules.ReduceLROnPlateau(rule, eps=0, **settings)
-    rates = []
-    for epoch in range(epochs):
-        rates.append(rule.param_groups[0]["lr"])
-        rule.step()
-        follow.step(*(() if losses is None else (losses[epoch],)))
-    return rates
-
-
-SCHEDULES = [
-    fp.schedules.Step(0.1, step_size=1),
-    fp.schedules.Step(0.1, step_size=7, gamma=0.5),
-    fp.schedules.Exponential(0.1, gamma=0.9),
-    fp.schedules.Exponential(0.01, gamma=1.02),
-    fp.schedules.Cosine(0.1),
-    fp.schedules.Cosine(0.1, eta_min=0.01),
-    fp.schedules.Cosine(0.1, T_max=40, eta_min=0.02),
-    fp.schedules.WarmUp(0.1, epochs=5),
-]
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-def test_rates_are_pytorchs(schedule):
-    net = network()
-    X, y, _ = curves(30)
-    history = net.fit(X, y, optimizer=fp.SGD(schedule), epochs=30, batch_size=8, rng=0)
-    np.testing.assert_allclose(history.learning_rate, torch_rates(schedule, 30), rtol=1e-12)
-
-
-PLATEAUS = [
-    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=0),
-    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=2),
-    fp.schedules.ReduceOnPlateau(0.8, factor=0.3, patience=1, cooldown=3),
-    fp.schedules.ReduceOnPlateau(0.8, factor=0.5, patience=1, threshold=0.02, min_lr=0.1),
-]
-
-
-@pytest.mark.parametrize("validated", [False, True], ids=["training", "validation"])
-@pytest.mark.parametrize("schedule", PLATEAUS, ids=repr)
-def test_rates_on_a_plateau_are_pytorchs(schedule, validated):
-    net = network()
-    X, y, _ = curves(30)
-    rng = np.random.default_rng(5)
-    validation = (rng.normal(size=(20, 3)), rng.normal(size=(20, 2))) if validated else None
-    how = {"batch_size": 5, "rng": 0, "validation_data": validation}
-    history = net.fit(X, y, optimizer=fp.SGD(schedule), epochs=60, **how)
-    monitored = history.val_loss if validated else history.loss
-    expected = torch_rates(schedule, 60, monitored.tolist())
-    assert len(set(expected)) > 2  # it was reduced more than once
-    np.testing.assert_allclose(history.learning_rate, expected, rtol=1e-12)
-
-
-def test_cosine_stays_down_after_its_descent():
-    schedule = fp.schedules.Cosine(0.1, T_max=4, eta_min=0.01)
-    rates = [schedule.rate(epoch, 8) for epoch in range(8)]
-    half_way = 0.01 + 0.09 / 2
-    assert rates[2] == pytest.approx(half_way, rel=1e-14)
-    assert rates[4:] == pytest.approx([0.01] * 4, rel=1e-14)
-
-
-def test_warm_up_goes_on_from_the_start_of_what_follows():
-    schedule = fp.schedules.WarmUp(fp.schedules.Cosine(0.1), epochs=4)
-    rates = [schedule.rate(epoch, 14) for epoch in range(14)]
-    after = [0.05 * (1 + np.cos(np.pi * t / 10)) for t in range(10)]
-    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, *after], rel=1e-14)
-
-
-@every_kind
-def test_each_epoch_is_trained_at_its_rate(optimizer):
-    schedule = fp.schedules.Exponential(optimizer.learning_rate, gamma=0.9)
-    rates = [optimizer.learning_rate * 0.9**epoch for epoch in range(12)]
-    net = network()
-    X, y, _ = curves(30)
-    twin, losses = twin_fit(net, optimizer, X, y, rates, batch_size=8)
-    scheduled = type(optimizer)(schedule, **options(optimizer))
-    history = net.fit(X, y, optimizer=scheduled, epochs=12, batch_size=8, shuffle=False)
-    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
 
 
 # ---- where squares overflow
@@ -469,7 +364,7 @@ def test_clipping_where_the_sum_of_squares_overflows(scale, trained):
 @pytest.mark.parametrize("optimizer", [fp.SGD(1e30, momentum=0.9), fp.Adam(1e38)], ids=repr)
 def test_a_trainer_that_diverges_does_not_speak_of_squares(optimizer):
     X, y, _ = curves(30)
-    trainer = fp.Trainer(network("float32"), optimizer)
+    trainer = fp.Trainer(make("float32"), optimizer)
     assert math.isnan([trainer.partial_fit(X, 1e3 * y) for _ in range(5)][-1])
 
 
@@ -479,3 +374,16 @@ def test_signs_move_where_squares_overflow():
     history = net.fit(1e15 * X, y, optimizer="rprop", epochs=9, **FULL)
     assert history.message == ""
     assert history.loss[-1] < history.loss[0]
+
+
+@every_kind
+def test_each_epoch_is_trained_at_its_rate(optimizer):
+    schedule = fp.schedules.Exponential(optimizer.learning_rate, gamma=0.9)
+    rates = [optimizer.learning_rate * 0.9**epoch for epoch in range(12)]
+    net = make()
+    X, y, _ = curves(30)
+    twin, losses = twin_fit(net, optimizer, X, y, rates, batch_size=8)
+    scheduled = type(optimizer)(schedule, **options(optimizer))
+    history = net.fit(X, y, optimizer=scheduled, epochs=12, batch_size=8, shuffle=False)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-9)

@@ -6,6 +6,7 @@ import pytest
 import flatprop as fp
 from flatprop.interchange import from_sklearn, to_sklearn
 from flatprop.model.layers import Dense
+from networks import both_dtypes
 
 pytest.importorskip("sklearn", reason="networks are exchanged with scikit-learn")
 
@@ -15,8 +16,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-DTYPES = ["float32", "float64"]
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 KNOWS_POISSON = "loss" in MLPRegressor().get_params()
 needs_poisson = pytest.mark.skipif(not KNOWS_POISSON, reason="scikit-learn is older than 1.7")
@@ -182,7 +181,7 @@ def test_classes(activation, dtype):
     np.testing.assert_allclose(again.predict(X)[:, [2, 0, 1]], expected, rtol=10 * eps(dtype))
     # the loss of these parameters, before any update: one batch is all of the data
     loss = trains_on(estimator, X, labels)
-    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == np.float32 else 1e-12)
     np.testing.assert_array_equal(net.params, before)
 
 
@@ -206,7 +205,7 @@ def test_two_classes(units, labels, dtype):
     y = (Z[:, 0] > 0).astype(int)
     assert estimator.score(X, labels[y]) == pytest.approx((p.argmax(axis=1) == y).mean())
     loss = trains_on(estimator, X, labels[y])
-    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == np.float32 else 1e-12)
 
 
 @both_dtypes
@@ -218,7 +217,7 @@ def test_classes_that_may_hold_at_once(dtype):
     np.testing.assert_array_equal(estimator.predict(X), net.predict(X) > 0.5)
     y = (Z > 0).astype(int)
     loss = trains_on(estimator, X, y)
-    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(loss, net.loss(X, y), rtol=1e-5 if dtype == np.float32 else 1e-12)
 
 
 @both_dtypes

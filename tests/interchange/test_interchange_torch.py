@@ -12,23 +12,12 @@ import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.interchange import from_torch, load_state_dict, state_dict, to_torch
 from flatprop.model.layers import Dense
+from networks import DTYPES, both_dtypes, network
 
 torch = pytest.importorskip("torch", reason="networks are exchanged with PyTorch")
 nn = torch.nn
 
-DTYPES = [np.float32, np.float64]
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
-
-
-def random_network(sizes, activations, dtype, seed, loss="mse"):
-    inputs, *units = sizes
-    layers = [Dense(*pair) for pair in zip(units, activations, strict=True)]
-    net = fp.Network(inputs, layers, loss, dtype, rng=seed)
-    rng = np.random.default_rng(seed)
-    for b in net.biases:
-        b[:] = rng.normal(0, 0.5, b.shape)
-    return net
 
 
 def forward(module, X):
@@ -40,7 +29,7 @@ def forward(module, X):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_to_torch_computes_the_same(activation, dtype):
     hidden = "tanh" if activation == "softmax" else activation
-    net = random_network([5, 20, 11, 4], [hidden, hidden, activation], dtype, seed=3)
+    net = network([5, 20, 11, 4], [hidden, hidden, activation], dtype=dtype, seed=3)
     scale = 0.01 if activation == "exp" else 10
     X = np.random.default_rng(4).normal(0, scale, (50, 5)).astype(dtype)
     if activation == "exp":
@@ -74,7 +63,7 @@ def test_softplus_has_no_step_at_a_threshold(z):
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy", "binary_cross_entropy"])
 def test_gradients_agree(loss):
     last = {"mse": "identity", "cross_entropy": "softmax"}.get(loss, "sigmoid")
-    net = random_network([4, 7, 6, 3], ["gelu", "mish", last], np.float64, seed=1, loss=loss)
+    net = network([4, 7, 6, 3], ["gelu", "mish", last], loss, seed=1)
     rng = np.random.default_rng(2)
     X, y = rng.normal(size=(20, 4)), rng.uniform(size=(20, 3))
     y /= y.sum(axis=1, keepdims=True)
@@ -96,7 +85,7 @@ def test_gradients_agree(loss):
 
 
 def test_a_module_can_be_pickled():
-    net = random_network([2, 3, 1], ["exp", "identity"], np.float32, seed=0)
+    net = network([2, 3, 1], ["exp", "identity"], dtype="float32")
     X = np.random.default_rng(0).normal(0, 0.5, (4, 2)).astype("float32")
     module = pickle.loads(pickle.dumps(to_torch(net)))
     np.testing.assert_array_equal(forward(module, X), forward(to_torch(net), X))
@@ -110,7 +99,7 @@ def test_a_module_can_be_pickled():
     seed=st.integers(0, 99),
 )
 def test_state_dicts(sizes, names, dtype, seed):
-    net = random_network(sizes, names[: len(sizes) - 1], dtype, seed)
+    net = network(sizes, names[: len(sizes) - 1], dtype=dtype, seed=seed)
     module = to_torch(net)
     theirs, ours = module.state_dict(), state_dict(net)
     assert list(ours) == list(theirs)
@@ -145,7 +134,7 @@ def test_names_and_dtypes_of_a_users_own_module():
 
 
 def test_numbers_in_names_count_as_numbers():
-    net = random_network([1] * 13, ["identity"] * 12, np.float32, 0)
+    net = network([1] * 13, ["identity"] * 12, dtype="float32")
     arrays = state_dict(net)
     for names in (sorted(arrays), [*arrays][::-1]):
         other = net.copy().reset()
@@ -158,7 +147,7 @@ def test_numbers_in_names_count_as_numbers():
 
 
 def test_an_order_that_nothing_tells_is_asked_for():
-    net = random_network([2, 2, 2, 2], ["tanh", "tanh", "identity"], np.float32, 0)
+    net = network([2, 2, 2, 2], ["tanh", "tanh", "identity"], dtype="float32")
     parts = dict(zip(["head", "body", "tail"], range(3), strict=True))
     ours = state_dict(net)
     mapping = {
@@ -185,7 +174,7 @@ def test_an_order_that_nothing_tells_is_asked_for():
     [([3, 5, 2, 4], ["x", "c", "a"]), ([3, 3, 3, 3, 1], ["fc1", "fc2", "fc10", "answer"])],
 )
 def test_shapes_and_numbers_tell_the_order_of_words(sizes, names):
-    net = random_network(sizes, ["tanh"] * len(names), np.float32, 0)
+    net = network(sizes, ["tanh"] * len(names), dtype="float32")
     mapping = {
         f"{name}.{kind}": state_dict(net)[f"{2 * place}.{kind}"]
         for name, place in sorted(zip(names, range(9), strict=False))

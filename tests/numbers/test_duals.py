@@ -15,10 +15,9 @@ from flatprop.kernels.loops.vector_loops import cases, compiled, registers
 from flatprop.numbers import elementary
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.numbers import Elementary, copysign, fma, maximum, minimum, sqrt, where
+from networks import both_dtypes
 
 ACTIVATION_NAMES = [a.name for a in ACTIVATIONS.values() if a.formula is not None]
-DTYPES = [np.float32, np.float64]
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 every_activation = pytest.mark.parametrize("name", ACTIVATION_NAMES)
 INF, NAN = np.inf, np.nan
 

@@ -11,13 +11,12 @@ from flatprop.kernels.compile import intrinsic, kernel
 from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.vector_loops import compiled, registers
 from flatprop.numbers import elementary
+from networks import DTYPES, both_dtypes
 
 NAMES = [function.__name__ for function in elementwise.ELEMENTARY]
-DTYPES = [np.float32, np.float64]
 ULP = {np.float32: 2, np.float64: 4}
 
 every_function = pytest.mark.parametrize("name", NAMES)
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
 
 @kernel

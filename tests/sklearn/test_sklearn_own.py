@@ -14,8 +14,8 @@ IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
 
 LEFT_OUT = {
     "test_gradient": (
-        "checks the private _loss_grad_lbfgs by differences; evaluation/test_gradients.py does that "
-        "for flatprop's gradient, sklearn/test_as_theirs.py for the penalty"
+        "checks the private _loss_grad_lbfgs by differences; evaluation/test_gradients.py does "
+        "that for flatprop's gradient, sklearn/test_as_theirs.py for the penalty"
     ),
 }
 

@@ -1,5 +1,7 @@
 """Networks, samples that suit them, and the tables of what a network can be made of."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,10 @@ def network(sizes, activations="tanh", loss="mse", dtype="float64", seed=0):
     return net
 
 
+make = partial(network, (4, 16, 2), dtype="float32")
+"""The network for what holds of any network; the fixture `data` suits it."""
+
+
 def samples(net, rows, seed=0):
     """X, targets that suit the loss, and sample weights, all exact in the dtype."""
     rng = np.random.default_rng(seed)
@@ -83,3 +89,13 @@ def curves(rows):
     X = rng.normal(size=(rows, 3))
     y = np.column_stack([np.sin(2 * X[:, 0]) + X[:, 1], X[:, 0] * X[:, 2]])
     return X, y, rng.uniform(0.2, 2, rows)
+
+
+def in_batches(arrays, size=32):
+    rows = len(arrays[0])
+    return [tuple(a[i : i + size] for a in arrays) for i in range(0, rows, size)]
+
+
+def bits(net, history):
+    numbers = (net.params, history.loss, history.val_loss, history.learning_rate)
+    return [n.tobytes() for n in numbers], history.stopped_by, history.best_epoch

@@ -1,16 +1,18 @@
 """A small network, its samples, and calls of `fit` to be made later."""
 
+from functools import partial
+
 import numpy as np
 
 import flatprop as fp
+import networks
 
 DENSE = [fp.Dense(2)]
 X = np.arange(12.0).reshape(4, 3) / 10
 Y = np.arange(8.0).reshape(4, 2)
 
 
-def network():
-    return fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(2)], rng=0)
+network = partial(networks.network, (3, 4, 2), dtype="float32")
 
 
 def fit(**options):

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,13 +14,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import flatprop as fp
+from networks import network
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = np.sin(X[:, :1])
 
-
-def make():
-    return fp.Network(3, [fp.Dense(8, "tanh"), fp.Dense(1)], rng=0)
+make = partial(network, (3, 8, 1), dtype="float32")
 
 
 def train(net, **options):

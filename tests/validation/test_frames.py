@@ -1,19 +1,18 @@
 """Frames and other holders of numbers: what they give, and what they get told."""
 
 import decimal
+from functools import partial
 
 import numpy as np
 import pytest
 
-import flatprop as fp
+from networks import network
 
 A = np.arange(12.0).reshape(4, 3)
 NAMES = ["a", "b", "c"]
 pandas = pytest.importorskip("pandas", reason="frames of pandas need pandas")
 
-
-def network():
-    return fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(1)], rng=0)
+make = partial(network, (3, 4, 1), dtype="float32")
 
 
 def frame():
@@ -71,7 +70,7 @@ GOOD = {
 
 @pytest.mark.parametrize("case", GOOD)
 def test_taken_as_the_array_it_is(case):
-    net = network()
+    net = make()
     np.testing.assert_array_equal(net.predict(GOOD[case]()), net.predict(A))
 
 
@@ -79,7 +78,7 @@ def test_taken_as_the_array_it_is(case):
 def test_booleans_are_0_and_1(dtype):
     if dtype == "bool[pyarrow]":
         arrow()
-    net, odd = network(), A % 2 == 1
+    net, odd = make(), A % 2 == 1
     truths = pandas.DataFrame(odd, columns=NAMES).astype(dtype)
     np.testing.assert_array_equal(net.predict(truths), net.predict(odd.astype(float)))
     mixed = frame().assign(b=truths["b"])
@@ -92,7 +91,7 @@ def test_every_argument_of_fit_may_be_of_a_frame():
     y, weight = A[:, 0] / 10, np.array([1.0, 2, 0, 1])
     runs = []
     for series in (np.asarray, pandas.Series, polars.Series):
-        net = network()
+        net = make()
         X = {np.asarray: A, pandas.Series: frame(), polars.Series: polars_frame()}[series]
         history = net.fit(
             X,
@@ -166,9 +165,9 @@ BAD = {
 def test_message(case):
     make, message = BAD[case]
     with pytest.raises((TypeError, ValueError), match=message):
-        network().predict(make())
+        make().predict(make())
 
 
 def test_targets_of_text():
     with pytest.raises(TypeError, match=r"y must hold numbers, but y\[0\] is 'x'"):
-        network().fit(frame(), with_text()["b"])
+        make().fit(frame(), with_text()["b"])
