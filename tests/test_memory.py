@@ -29,7 +29,7 @@ def test_a_description_cannot_be_assigned(name):
 
 def test_a_description_cannot_be_deleted():
     net = make()
-    for name in ("inputs", "dtype", "_model"):
+    for name in ("inputs", "dtype", "_arrays"):
         with pytest.raises(AttributeError, match="describes the network"):
             delattr(net, name)
     net.label = "mine"
@@ -163,8 +163,8 @@ def test_a_trainer_from_read_only_memory_goes_on(data, optimizer, copied):
 
 
 def altered(trainer, **changes):
-    rule = trainer._updates.rule
-    trainer._updates.rule = rule._replace(**changes)
+    rule = trainer._stepper.rule
+    trainer._stepper.rule = rule._replace(**changes)
     return trainer
 
 

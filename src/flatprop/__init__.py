@@ -21,15 +21,8 @@ from flatprop.embedding.scipy_callable import low_level_callable
 from flatprop.embedding.specialized import Specialized, specialize
 from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
 from flatprop.formulas import losses, schedules
-from flatprop.formulas.optimizers import (
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    Optimizer,
-    RMSprop,
-    Rprop,
-)
+from flatprop.formulas.optimizer import Optimizer
+from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from flatprop.model.layers import Dense
 from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver

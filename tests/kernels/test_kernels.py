@@ -11,7 +11,7 @@ import flatprop as fp
 import reference
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.optimizers import RULES, rule_code
+from flatprop.formulas.optimizer import RULES, rule_code
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops import elementwise, minibatch
 from flatprop.kernels.loops import softmax as by_rows

@@ -84,7 +84,7 @@ def make_optimizer(options: Namespace, rows: int) -> Any:
         If there is none of that name, or with such settings.
     """
     from flatprop import schedules
-    from flatprop.formulas.optimizers import OPTIMIZERS
+    from flatprop.formulas.optimizer import OPTIMIZERS
     from flatprop.validation import checks
 
     try:

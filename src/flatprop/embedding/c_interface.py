@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, OptimizerState
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
 from flatprop.kernels.network.records import OWN
 from flatprop.model.layers import checked_dtype
 from flatprop.model.model import Model

@@ -31,31 +31,31 @@ LONGEST_BLOCK = 6 * 2**31
 """Operations that one block may have; `block_rows` is the same for a gradient."""
 
 
-def block_rows(model: Model) -> int:
+def block_rows(network: Model) -> int:
     """Rows that go through the network together at most.
 
     Few enough that what lies between forward and backward pass stays in the cache,
     and that one block takes no longer than Ctrl-C may; many enough that a matrix
     of weights, read once per block, is used often.
     """
-    row_bytes = 2 * sum(layer.units for layer in model.dense) * model.dtype.itemsize
+    row_bytes = 2 * sum(layer.units for layer in network.dense) * network.dtype.itemsize
     in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
-    in_time = max(2**31 // int(model.params.size), 32)
+    in_time = max(2**31 // int(network.params.size), 32)
     return min(in_cache, in_time)
 
 
-def block_for(model: Model, rows: int) -> entry_points.Block:
+def block_for(network: Model, rows: int) -> entry_points.Block:
     """Scratch for going through so many rows, or batches of so many, block by block.
 
     Its workspace is what this takes beside data and parameters; beyond `block_rows`
     it does not grow with the rows.
     """
-    most = block_rows(model)
+    most = block_rows(network)
     rows = -(-rows // -(-rows // most))  # all blocks about equally long
-    predictions = 2 * rows * model.outputs
-    size = backward_workspace_size(model._arrays.layers, rows) + predictions
-    weight = np.ones(rows * model.outputs, model.dtype)
-    return entry_points.Block(rows, weight, aligned_empty(size, model.dtype))
+    predictions = 2 * rows * network.outputs
+    size = backward_workspace_size(network._arrays.layers, rows) + predictions
+    weight = np.ones(rows * network.outputs, network.dtype)
+    return entry_points.Block(rows, weight, aligned_empty(size, network.dtype))
 
 
 def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:

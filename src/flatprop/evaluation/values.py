@@ -9,8 +9,8 @@ from flatprop.evaluation import calls
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.backprop import workspace_size
 from flatprop.model.model import Model
+from flatprop.samples import in_parts
 from flatprop.samples.in_memory import in_memory
-from flatprop.samples.in_parts import PART_BYTES, SEGMENTS, inputs_of, is_large
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array, aligned_empty, read_only
@@ -19,7 +19,7 @@ SURELY_SMALL = 2**16
 """Arrays of no more numbers are not looked at whether they are part of a file."""
 
 
-def predict(model: Model, X: ArrayLike) -> Array:
+def predict(network: Model, X: ArrayLike) -> Array:
     """The outputs after the last activation.
 
     Parameters
@@ -41,25 +41,27 @@ def predict(model: Model, X: ArrayLike) -> Array:
     TypeError, ValueError
         If X does not fit the network, is empty, or holds NaN or infinity.
     """
-    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and is_large(X, model.dtype):
-        return _predict_in_parts(model, X)
+    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and in_parts.is_large(
+        X, network.dtype
+    ):
+        return _predict_in_parts(network, X)
     # The kernel looks for NaN and infinity while it has the rows at hand.
-    x = checks.inputs(X, model.inputs, model.dtype, look_for_nan=False)
+    x = checks.inputs(X, network.inputs, network.dtype, look_for_nan=False)
     rows = x.shape[0]
-    out = np.empty((rows, model.outputs), model.dtype)
-    layers, _, params = model._arrays
+    out = np.empty((rows, network.outputs), network.dtype)
+    layers, _, params = network._arrays
     if rows == 1:
-        block, size = 1, model._row_workspace
+        block, size = 1, network._row_workspace
     else:
-        block = min(rows, calls.block_rows(model))
+        block = min(rows, calls.block_rows(network))
         size = workspace_size(layers, block)
-    workspace = np.empty(size, model.dtype)
+    workspace = np.empty(size, network.dtype)
     given = read_only(x)
     if rows == block:
         finite = entry_points.predict(layers, params, given, out, block, workspace)
     else:
         finite = True
-        for part in calls.parts(model, rows, block, calls.PREDICT):
+        for part in calls.parts(network, rows, block, calls.PREDICT):
             finite &= entry_points.predict(
                 layers, params, given[part], out[part], block, workspace
             )
@@ -68,28 +70,28 @@ def predict(model: Model, X: ArrayLike) -> Array:
     return out
 
 
-def _predict_in_parts(model: Model, X: object) -> Array:
-    x = inputs_of(model, X)
-    out = np.empty((x.rows, model.outputs), model.dtype)
+def _predict_in_parts(network: Model, X: object) -> Array:
+    x = in_parts.inputs_of(network, X)
+    out = np.empty((x.rows, network.outputs), network.dtype)
     # Whole blocks, so that the result is bit for bit that of an array.
-    block = calls.block_rows(model)
-    width = x.columns * model.dtype.itemsize
-    size = block * max(1, PART_BYTES // SEGMENTS // (block * width))
+    block = calls.block_rows(network)
+    width = x.columns * network.dtype.itemsize
+    size = block * max(1, in_parts.PART_BYTES // in_parts.SEGMENTS // (block * width))
     for start in range(0, x.rows, size):
         place = out[start : start + size]
-        x.lend(start, start + len(place), partial(_predict_into, model, place))
+        x.visit(start, start + len(place), partial(_predict_into, network, place))
     return out
 
 
-def _predict_into(model: Model, out: Array, rows: Array) -> None:
+def _predict_into(network: Model, out: Array, rows: Array) -> None:
     # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
     # back here.
-    out[...] = predict(model, np.array(rows) if is_large(rows, model.dtype) else rows)
+    out[...] = predict(network, np.array(rows) if in_parts.is_large(rows, network.dtype) else rows)
 
 
 @other_names.suggests(other_names.MEASURE)
 def loss(
-    model: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
     """The loss.
 
@@ -113,13 +115,13 @@ def loss(
     TypeError, ValueError
         If the data do not fit the network or each other.
     """
-    samples = samples_of(model, X, y, sample_weight)
-    return loss_over(model, samples, calls.block_for(model, samples.rows))
+    samples = samples_of(network, X, y, sample_weight)
+    return loss_over(network, samples, calls.block_for(network, samples.rows))
 
 
 @other_names.suggests(other_names.MEASURE)
 def loss_and_gradient(
-    model: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> tuple[float, Array]:
     """The loss and its gradient with respect to the parameters.
 
@@ -140,27 +142,27 @@ def loss_and_gradient(
     TypeError, ValueError
         As for `loss`.
     """
-    data = in_memory(model, X, y, sample_weight)
-    gradient = aligned_empty(model.params.size, model.dtype)
-    scale = scale_of(model, data)
-    block = calls.block_for(model, data.rows)
-    total = calls.loss_and_gradient(model, data, scale, gradient, block)
+    data = in_memory(network, X, y, sample_weight)
+    gradient = aligned_empty(network.params.size, network.dtype)
+    scale = scale_of(network, data)
+    block = calls.block_for(network, data.rows)
+    total = calls.loss_and_gradient(network, data, scale, gradient, block)
     return total * scale, gradient
 
 
-def loss_over(model: Model, samples: Samples, block: entry_points.Block) -> float:
+def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
     """The loss over all samples, which `block` is for."""
     step = 16 * block.rows  # the sums of so many rows are what is added up
     total = 0.0
     for part in samples.parts(step):
         for start in range(0, part.rows, step):
             rows = min(step, part.rows - start)
-            total += calls.sum_of_losses(model, part, start, rows, block)
-    return total * scale_of(model, samples)
+            total += calls.sum_of_losses(network, part, start, rows, block)
+    return total * scale_of(network, samples)
 
 
-def scale_of(model: Model, samples: Samples) -> float:
+def scale_of(network: Model, samples: Samples) -> float:
     """What Σ w ℓ over these samples is multiplied by."""
     weight = samples.weight
     total = float(weight.sum(dtype=np.float64)) if weight.size else samples.rows
-    return model.loss_function.scale(model.outputs, total)
+    return network.loss_function.scale(network.outputs, total)

@@ -10,7 +10,7 @@ it is checked that its record was made in this process; only where a record says
 those of C do, is its address trusted.
 """
 
-from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.embedded import functions
 from flatprop.kernels.embedded.argument_types import expect_matrix, overlap

@@ -8,10 +8,10 @@ from flatprop.validation import checks
 from flatprop.validation.arrays import flat
 
 
-def in_memory(model: Model, X: Any, y: Any, sample_weight: Any = None) -> Data:
+def in_memory(network: Model, X: Any, y: Any, sample_weight: Any = None) -> Data:
     """Samples and targets, contiguous and of the network's dtype."""
-    x = checks.inputs(X, model.inputs, model.dtype)
+    x = checks.inputs(X, network.inputs, network.dtype)
     rows = x.shape[0]
-    target = checks.targets(y, rows, model.outputs, model.loss_function.domain, model.dtype)
-    weight = checks.sample_weights(sample_weight, rows, model.dtype)
+    target = checks.targets(y, rows, network.outputs, network.loss_function.domain, network.dtype)
+    weight = checks.sample_weights(sample_weight, rows, network.dtype)
     return Data(flat(x), flat(target), flat(weight), rows)

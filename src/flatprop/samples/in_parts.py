@@ -79,7 +79,7 @@ class Rows:
         self._checked = checked
         self.scattered = scattered
 
-    def lend(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
+    def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
         """Call `use` with rows start to stop, which hold only until it returns."""
         segment = self._read(slice(start, stop))
         use(self._checked(segment, start))
@@ -87,9 +87,9 @@ class Rows:
 
     def copy(self, start: int, stop: int, out: Array) -> None:
         """out, (rows, columns), ← rows start to stop."""
-        self.lend(start, stop, partial(np.copyto, out))
+        self.visit(start, stop, partial(np.copyto, out))
 
-    def collect(self, places: Array, out: Array) -> None:
+    def gather(self, places: Array, out: Array) -> None:
         """out, (rows, columns), ← the rows at these places, where `scattered`."""
         try:
             out[...] = self._checked(self._read(places), 0)
@@ -99,7 +99,7 @@ class Rows:
             raise
 
 
-def held(array: Array) -> Rows:
+def rows_in_memory(array: Array) -> Rows:
     """Rows of an array that is in memory and was checked."""
     rows, columns = array.shape
     return Rows(rows, columns, lambda rows: array[rows], lambda rows, first: rows)
@@ -125,7 +125,7 @@ def inputs_of(network: Model, X: Any) -> Rows:
     """X, of which nothing is read yet unless it is small."""
     dtype, columns = network.dtype, network.inputs
     if not is_large(X, dtype):
-        return held(checks.inputs(X, columns, dtype))
+        return rows_in_memory(checks.inputs(X, columns, dtype))
     frames.refuse_other_kinds("X", X.dtype)
     rows = X.shape[0]
     matrix = X.tocsr() if frames.is_sparse(X) else np.asarray(X)
@@ -144,7 +144,7 @@ def targets_of(network: Model, y: Any, rows: int) -> Rows:
     dtype, outputs = network.dtype, network.outputs
     domain = network.loss_function.domain
     if not is_large(y, dtype):
-        return held(checks.targets(y, rows, outputs, domain, dtype))
+        return rows_in_memory(checks.targets(y, rows, outputs, domain, dtype))
     frames.refuse_other_kinds("y", y.dtype)
     checks.one_per_sample(y.shape, rows)
     matrix = y.tocsr() if frames.is_sparse(y) else np.asarray(y)
@@ -184,7 +184,7 @@ class Parts:
         self.rows = self._x.rows
         self._y = targets_of(network, y, self.rows)
         self.weight = checks.sample_weights(sample_weight, self.rows, network.dtype)
-        weights = held(self.weight[:, None])
+        weights = rows_in_memory(self.weight[:, None])
         self._columns = [self._x, self._y, weights] if weights.rows else [self._x, self._y]
         self._buffers: list[Array] = []
 
@@ -200,7 +200,7 @@ class Parts:
             )
         sizes = self._sizes(batch_size)
         if rng is not None and all(column.scattered for column in self._columns):
-            return self._collected(sizes, rng)
+            return self._gathered(sizes, rng)
         return self._filled(sizes, rng)
 
     def _sizes(self, batch_size: int) -> list[int]:
@@ -232,13 +232,13 @@ class Parts:
                     yield self._data(flat, size)
                     size, filled = next(waiting, 0), 0
 
-    def _collected(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
+    def _gathered(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
         flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
         for size in sizes:
             places = order[start : start + size]
             for column, buffer in zip(self._columns, flat, strict=True):
                 room = buffer[: size * column.columns].reshape(size, column.columns)
-                column.collect(places, room)
+                column.gather(places, room)
             start += size
             yield self._data(flat, size)
 

@@ -57,7 +57,7 @@ class Samples(Protocol):
 
 
 def samples_of(
-    model: Model,
+    network: Model,
     X: Any,
     y: Any,
     sample_weight: Any = None,
@@ -69,7 +69,7 @@ def samples_of(
 
     Parameters
     ----------
-    model
+    network
         Which they are for.
     X, y, sample_weight
         As for `Network.fit`.
@@ -79,13 +79,13 @@ def samples_of(
         How often they will be gone through, where X may give batches, y being left out.
     """
     if y is None and epochs:
-        batches = Batches(model, X, epochs)
+        batches = Batches(network, X, epochs)
         if sample_weight is not None:
             raise ValueError(
                 "sample_weight has no meaning beside batches; give it in each of them, as "
                 "(X, y, sample_weight)"
             )
         return batches
-    if not whole and (is_large(X, model.dtype) or is_large(y, model.dtype)):
-        return Parts(model, X, y, sample_weight)
-    return in_memory(model, X, y, sample_weight)
+    if not whole and (is_large(X, network.dtype) or is_large(y, network.dtype)):
+        return Parts(network, X, y, sample_weight)
+    return in_memory(network, X, y, sample_weight)

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
-from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizers import SGD, Adam
 from flatprop.model.layers import Dense
 from flatprop.solvers import LBFGS, SOLVERS, Solver
 from flatprop.training.callbacks import Checkpoint, checked_callbacks

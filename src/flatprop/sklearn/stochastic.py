@@ -7,7 +7,8 @@ from typing import Any
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from flatprop.formulas.optimizers import SGD, Optimizer
+from flatprop.formulas.optimizer import Optimizer
+from flatprop.formulas.optimizers import SGD
 from flatprop.formulas.schedules import as_schedule
 from flatprop.sklearn.fit_data import Task
 from flatprop.sklearn.reports import Reports

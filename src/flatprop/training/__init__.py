@@ -1,0 +1,1 @@
+"""`fit` and `Trainer`: the runs, what happens around their epochs, and what they leave."""

@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from flatprop.model.model import Model
 from flatprop.validation import checks, other_names
 
 
@@ -38,7 +37,7 @@ class Epoch:
         The learning rate of this epoch; None with a solver, which has none.
     """
 
-    network: Model
+    network: Any  # a Network, which this floor does not know
     epoch: int
     epochs: int
     loss: float

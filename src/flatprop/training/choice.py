@@ -1,6 +1,6 @@
 """Which optimizer or solver a caller means."""
 
-from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
 from flatprop.solvers import SOLVERS, Solver
 from flatprop.validation import checks
 

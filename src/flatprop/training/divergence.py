@@ -17,9 +17,9 @@ from flatprop.validation import checks
 from flatprop.validation.arrays import read_only
 
 if TYPE_CHECKING:
-    from flatprop.formulas.optimizers import Optimizer
+    from flatprop.formulas.optimizer import Optimizer
 
-FEW = 64
+ROWS_TRIED = 64
 """How many of the largest inputs, targets and weights are tried."""
 LARGE = 1e3
 """Inputs and targets beyond this are named beside steps that went too far."""
@@ -182,7 +182,7 @@ def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
     if not data.in_memory:
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
-    few = min(FEW, data.rows)
+    few = min(ROWS_TRIED, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
     one = np.ones((), network.dtype)
     common = network.copy()  # where steps went too far, they are not what inputs meet
@@ -205,7 +205,7 @@ def _extremes(data: entry_points.Data) -> entry_points.Data:
     if data.weight.size:
         weight = data.weight.astype(np.float64)
         measures += [weight, np.log(np.maximum(weight, 1e-300)) + np.log1p(targets)]
-    few = min(FEW, rows)
+    few = min(ROWS_TRIED, rows)
     chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
 
     return _rows(data, chosen)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
 from flatprop.samples.samples import samples_of
@@ -33,7 +33,7 @@ from flatprop.validation import checks, other_names
 
 @other_names.suggests(other_names.FIT, optimizer_words)
 def fit(
-    model: Model,
+    network: Model,
     X: ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]],
     y: ArrayLike | None = None,
     *,
@@ -135,10 +135,10 @@ def fit(
     part of 32 MB is put together from 16 runs of rows at random places of the file, and
     its rows are shuffled. Without shuffling the result is bit for bit that of arrays.
     """
-    model.require_writable()
+    network.require_writable()
     chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
     samples = samples_of(
-        model,
+        network,
         X,
         y,
         sample_weight,
@@ -162,8 +162,8 @@ def fit(
         "resume": resume,
     }
     if isinstance(chosen, Optimizer) and not isinstance(samples, Data):
-        return StreamedRun(model, samples, chosen, **common).run()
+        return StreamedRun(network, samples, chosen, **common).run()
     assert isinstance(samples, Data)
     if isinstance(chosen, Optimizer):
-        return InMemoryRun(model, samples, chosen, **common).run()
-    return SolverRun(model, samples, chosen, **common).run()
+        return InMemoryRun(network, samples, chosen, **common).run()
+    return SolverRun(network, samples, chosen, **common).run()

@@ -13,7 +13,7 @@ from flatprop.kernels.network.entry_points import Data
 from flatprop.training.checkpoints import TrainingState
 from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.stepper import Updates
+from flatprop.training.stepper import Stepper
 from flatprop.validation.checks import is_finite
 
 
@@ -22,10 +22,10 @@ class InMemoryRun(OptimizerRun[Data]):
 
     def _begin(self) -> None:
         network = self.network
-        self.updates = Updates(
+        self.stepper = Stepper(
             network, self.optimizer, float(self.rates[0]), self.trainable, self.clip_norm
         )
-        self.updates.take(self.samples, self.batch_size, self.shuffle)
+        self.stepper.take(self.samples, self.batch_size, self.shuffle)
         self.each_epoch = bool(
             self.callbacks
             or self.validation is not None
@@ -49,13 +49,13 @@ class InMemoryRun(OptimizerRun[Data]):
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
         plan = loop.Plan(
-            self.rates, self.updates.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
+            self.rates, self.stepper.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
         )
         while True:
             before = None
             if self.patience is not None and self.validation is None and not self._mini_batches:
                 before = params.copy()  # which this epoch's loss will be the loss of
-            status = self.updates.advance(plan, self.kernel_progress)
+            status = self.stepper.advance(plan, self.kernel_progress)
             finite = True
             if status in (loop.RUNNING, loop.EPOCH_ENDED):
                 finite = self.safe.keep_in_time(params)
@@ -85,20 +85,20 @@ class InMemoryRun(OptimizerRun[Data]):
 
     @property
     def _mini_batches(self) -> bool:
-        return bool(self.updates.batch_size < self.samples.rows)
+        return bool(self.stepper.batch_size < self.samples.rows)
 
     # ---- interruption and continuation
 
     @property
     def optimizer_state(self) -> Any:
         """(slots, parameters), writable."""
-        return self.updates.rule.state
+        return self.stepper.rule.state
 
     def settings(self) -> dict[str, Any]:
         """What a resumed training must have in common with the first."""
         return {
             **self.common_settings(),
-            "batch_size": self.updates.batch_size,
-            "shuffle": self.updates.shuffle,
+            "batch_size": self.stepper.batch_size,
+            "shuffle": self.stepper.shuffle,
             "rows": self.samples.rows,
         }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flatprop.export import files
 from flatprop.export.writing import checked_target
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model

@@ -3,7 +3,8 @@
 import numpy as np
 
 from flatprop.formulas import schedules
-from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizers import SGD, Adam, AdamW
 from flatprop.solvers import SOLVERS, Solver
 from flatprop.validation.as_written import call_of, defaults_of, name_of, settings_of, written
 

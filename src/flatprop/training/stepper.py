@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
-from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
+from flatprop.formulas.optimizer import LEARNING_RATE, Optimizer, check_state
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
@@ -25,7 +25,7 @@ PANEL_PARAMETERS = 2**17
 in the second cache."""
 
 
-class Updates:
+class Stepper:
     """Everything that `kernels.epochs.train` takes beside data, plan and progress.
 
     Attributes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
@@ -19,7 +19,7 @@ from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.stepper import Updates
+from flatprop.training.stepper import Stepper
 from flatprop.validation import checks, other_names
 from flatprop.validation.alerts import DivergenceWarning, warn
 
@@ -92,7 +92,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._optimizer = optimizer_only(optimizer)
         self._rng = network.rng if rng is None else checks.generator(rng)
         self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
-        self._updates = Updates(
+        self._stepper = Stepper(
             network,
             self.optimizer,
             self._rate,
@@ -104,7 +104,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._seed = np.uint64(0)
 
     @property
-    def network(self) -> Model:
+    def network(self) -> Any:  # a Network, which this floor does not know
         """The network that is trained."""
         return self._network
 
@@ -135,20 +135,20 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     @property
     def penalty(self) -> float:
         """α of the term with Σ W²; assign to change it."""
-        return self._updates.rule.penalty
+        return self._stepper.rule.penalty
 
     @penalty.setter
     def penalty(self, value: float) -> None:
-        self._updates.penalise(checks.positive("penalty", value, or_zero=True))
+        self._stepper.penalise(checks.positive("penalty", value, or_zero=True))
 
     def release(self) -> None:
         """Let go of the last samples and of all scratch, which the next call makes anew."""
-        self._updates.release()
+        self._stepper.release()
 
     @property
     def data_at_hand(self) -> Any:
         """The samples of the last part; None before the first and after `release`."""
-        return getattr(self._updates, "data", None)
+        return getattr(self._stepper, "data", None)
 
     @property
     def updates(self) -> int:
@@ -162,7 +162,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     @property
     def state(self) -> Any:
         """(slots, parameters): what the optimizer remembers, writable."""
-        state: Any = self._updates.rule.state
+        state: Any = self._stepper.rule.state
         return state.view()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -171,6 +171,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         for name in ("network", "optimizer", "rng"):
             if name in state:
                 state[f"_{name}"] = state.pop(name)
+        if "_updates" in state:
+            state["_stepper"] = state.pop("_updates")
         before = state.pop("_progress")
         self.__dict__.update(state)
         self._next_look = 0.0  # by the clock of another process it may be far away
@@ -230,7 +232,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         """
         if self._told or (began := time.perf_counter()) < self._next_look:
             return ""
-        rule = self._updates.rule
+        rule = self._stepper.rule
         message = divergence.of_frozen(
             self.network, self.optimizer, rule.state, rule.clip_norm or None
         )
@@ -250,7 +252,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         `safe` is what a divergence falls back on, if that is to be older than this call.
         """
         self.network.require_writable()
-        with self._updates.alone(None):
+        with self._stepper.alone(None):
             return self._go_through(data, batch_size, shuffle, safe)
 
     def _go_through(
@@ -281,10 +283,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         last, where loss or parameters are no longer finite.
         """
         self.network.require_writable()
-        params, updates = self.network._arrays.params, self._updates
+        params, stepper = self.network._arrays.params, self._stepper
         progress = self._progress._replace(losses=np.zeros(stop))
-        with updates.alone(None):
-            turn = updates.begin_turn()
+        with stepper.alone(None):
+            turn = stepper.begin_turn()
             progress.sums[:] = 0.0
             if first == 0:
                 self._seed = self._drawn()
@@ -292,7 +294,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             safe = Snapshot(params)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
-            with updates.alone(turn):
+            with stepper.alone(turn):
                 try:
                     status = self._advance(plan, progress, safe)
                 finally:
@@ -330,10 +332,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         epoch: int = 0,
     ) -> loop.Plan:
         """Make ready for these samples."""
-        self._updates.take(data, batch_size, shuffle)
+        self._stepper.take(data, batch_size, shuffle)
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
-        size = self._updates.batch_size
+        size = self._stepper.batch_size
         return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
 
     def _drawn(self) -> np.uint64:
@@ -341,5 +343,5 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
         """One call of the loop; DIVERGED also where it is the parameters that are not finite."""
-        status = self._updates.advance(plan, progress)
+        status = self._stepper.advance(plan, progress)
         return status if safe.keep_in_time(self.network._arrays.params) else loop.DIVERGED

@@ -27,7 +27,7 @@ functions with a check before each. None of them raises, holds a lock or needs P
 
 from typing import Any
 
-from flatprop.formulas.optimizers import STEP
+from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import entry_point, jittable, kernel
 from flatprop.kernels.embedded.argument_types import (
     expect_flat,

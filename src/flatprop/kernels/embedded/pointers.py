@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 
-from flatprop.formulas.optimizers import OptimizerState
+from flatprop.formulas.optimizer import OptimizerState
 from flatprop.kernels.compile import intrinsic, kernel
 from flatprop.kernels.network.records import LAYER, OBJECTIVE, matrix
 

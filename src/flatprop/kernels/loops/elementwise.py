@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import intrinsic
 from flatprop.kernels.loops.addresses import own_cases
 from flatprop.kernels.loops.vector_loops import (
