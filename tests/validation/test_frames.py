@@ -163,9 +163,9 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_message(case):
-    make, message = BAD[case]
+    bad, message = BAD[case]
     with pytest.raises((TypeError, ValueError), match=message):
-        make().predict(make())
+        make().predict(bad())
 
 
 def test_targets_of_text():
