@@ -2,8 +2,6 @@
 
 import json
 import struct
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -13,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 import flatprop as fp
 from flatprop.export import files
 from flatprop.export.random_states import plain_state
+from processes import python
 
 
 def make(**options):
@@ -394,7 +393,7 @@ assert found[:2] == ["it is nested too deeply"] * 2, found[:2]
 assert found[2] == ["[" * 10**5]
 assert str(found[3]) == "[" * 90 + "]" * 90
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    python(script)
 
 
 def test_a_random_state_that_would_not_be_read_is_not_written(tmp_path):

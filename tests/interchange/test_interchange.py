@@ -1,8 +1,5 @@
 """`fp.interchange` and what needs no other library: Keras's lists of parameters."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +8,7 @@ from hypothesis import strategies as st
 import flatprop as fp
 from flatprop.interchange import get_weights, set_weights
 from flatprop.model.layers import Dense
+from processes import python
 
 
 def test_it_is_imported_when_it_is_used():
@@ -29,8 +27,7 @@ except AttributeError as error:
 else:
     raise AssertionError
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python(program)
 
 
 @settings(deadline=None)  # the first example may compile

@@ -1,9 +1,6 @@
-"""The C function pointers, called from C, Fortran, SciPy and threads, against the network."""
+"""The functions for C: their header, what they compute, C and Fortran that call them."""
 
-import copy
 import ctypes
-import gc
-import pickle
 import platform
 import re
 import shutil
@@ -17,6 +14,17 @@ import pytest
 from numba.core.registry import cpu_target
 
 import flatprop as fp
+from c_library import (
+    DTYPES,
+    STRICT,
+    both_dtypes,
+    call,
+    compiled_library,
+    functions,
+    problem,
+    shared_library,
+    workspace,
+)
 from compilers import COMPILER
 from compilers import needs_posix_compiler as needs_compiler
 from flatprop import kernels
@@ -30,78 +38,12 @@ from processes import TESTS, run
 pytestmark = pytest.mark.slow  # each function is compiled for C
 
 HEADER = Path(fp.get_include()) / "flatprop.h"
-DTYPES = ["float32", "float64"]
-SUFFIX = {"float32": "f32", "float64": "f64"}
-REAL = {"float32": "float", "float64": "double"}
-STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
-STACK = 64 * 1024
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-# What float32 is tested with; the rest, of the same source, need not be compiled.
-USED = [
-    "workspace_size",
-    "gradient_workspace_size",
-    "forward",
-    "loss_and_gradient",
-    "hessian_vector_product",
-    "update",
-    "training_step",
-    "sgd_step",
-]
-
-
-def functions(dtype):
-    return fp.c_functions(dtype, only=None if dtype == "float64" else USED)
-
-
-def shared_library(path, source, *flags):
-    include = ["-I", fp.get_include()]
-    run(COMPILER, "-std=c99", *STRICT, *include, *flags, "-shared", "-fPIC", source, "-o", path)
-    return path
-
-
-def test_library(path, dtype, *flags):
-    flags = [f"-Dreal={REAL[dtype]}", f"-DNAME(x)=x##_{SUFFIX[dtype]}", f"-DSTACK={STACK}", *flags]
-    flags += ["-D_XOPEN_SOURCE=700", "-pthread"]
-    return shared_library(path, TESTS / "c" / "library.c", *flags)
-
-
-test_library.__test__ = False
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
     folder = tmp_path_factory.mktemp("c")
-    return {dtype: test_library(folder / f"{dtype}.so", dtype) for dtype in DTYPES}
-
-
-def passed(value):
-    """A value as an argument of the C library."""
-    if isinstance(value, np.ndarray):
-        assert value.flags.c_contiguous
-        return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, fp.c_interface.CFunctions):
-        return ctypes.c_void_p(value.address)
-    if isinstance(value, ctypes.Structure):
-        return ctypes.byref(value)
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    return None if value is None else ctypes.c_int64(value)
-
-
-def call(library, name, *values, result=None, loader=ctypes.CDLL):
-    function = getattr(loader(str(library)), name)
-    function.restype = result
-    return function(*map(passed, values))
-
-
-def problem(dtype, loss="mse", rows=50, rng=0):
-    last = fp.Dense(3, "softmax" if loss == "cross_entropy" else "identity")
-    net = fp.Network(5, [fp.Dense(20, "tanh"), fp.Dense(17, "gelu"), last], loss, dtype, rng)
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(rows, 5)).astype(dtype)
-    if loss == "cross_entropy":
-        return net, x, rng.integers(0, 3, (rows, 1)).astype(dtype)
-    return net, x, rng.normal(size=(rows, 3)).astype(dtype)
+    return {dtype: compiled_library(folder / f"{dtype}.so", dtype) for dtype in DTYPES}
 
 
 # ---- the header
@@ -167,13 +109,6 @@ def test_the_header_names_the_arguments_in_their_order():
     assert list(found) == list(FUNCTIONS)
     for name in FUNCTIONS:
         assert tuple(found[name]) == arguments(name)
-
-
-# ---- the functions, one by one
-
-
-def workspace(table, network, rows):
-    return np.full(table.gradient_workspace_size(network, rows), np.nan, table.dtype)
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
@@ -347,7 +282,7 @@ assert losses[-1] < losses[0]
 @needs_compiler
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="preloads a malloc of glibc's")
 def test_training_from_c_allocates_nothing(tmp_path):
-    path = test_library(tmp_path / "counting.so", "float64", "-DCOUNT_ALLOCATIONS")
+    path = compiled_library(tmp_path / "counting.so", "float64", "-DCOUNT_ALLOCATIONS")
     assert run(sys.executable, "-W", "error", "-c", COUNT, path, LD_PRELOAD=str(path)) == "0\n"
 
 
@@ -488,178 +423,3 @@ def test_training_from_fortran(tmp_path):
     assert np.array_equal(losses, history.loss)
     assert np.array_equal(trained.params, net.params)
     assert np.array_equal(out, net.predict(x))
-
-
-# ---- in Python
-
-
-def test_what_does_not_fit_is_refused():
-    net, x, _ = problem("float64")
-    table, network = fp.c_functions("float64"), fp.c_network(net)
-    out, space = np.zeros((len(x), 3)), workspace(table, fp.c_network(net), len(x))
-    frozen = out.copy()
-    frozen.flags.writeable = False
-    single, _, _ = problem("float32")
-    cases = [
-        ((net, 50, x, out, space), "network must be what flatprop.c_network gives"),
-        ((fp.c_network(single), 50, x, out, space), "for float64, but network is of float32"),
-        ((network, 50.0, x, out, space), "argument 2"),
-        ((network, 50, x.astype("float32"), out, space), "x must be a C-contiguous array"),
-        ((network, 50, x[:, ::2], out, space), "x must be a C-contiguous array of float64"),
-        ((network, 50, x.tolist(), out, space), "x must be an array of float64"),
-        ((network, 50, None, out, space), "x must be an array of float64, got None"),
-        ((network, 50, x, frozen, space), "out is overwritten, but the array is read-only"),
-    ]
-    for given, message in cases:
-        with pytest.raises(ctypes.ArgumentError, match=re.escape(message)):
-            table.forward(*given)
-    assert not out.any()
-
-
-def test_bad_requests():
-    net = fp.Network(1, [fp.Dense(1)])
-    with pytest.raises(ValueError, match='dtype must be "float32" or "float64"'):
-        fp.c_functions("float16")
-    with pytest.raises(ValueError, match=r"unknown function 'forwards'\. Did you mean 'forward'"):
-        fp.c_functions("float32", only=["forwards"])
-    with pytest.raises(TypeError, match=re.escape('write only=["forward"]')):
-        fp.c_functions("float32", only="forward")
-    with pytest.raises(AttributeError, match="no C function 'backward'; workspace_size"):
-        _ = fp.c_functions("float32").backward
-    with pytest.raises(TypeError, match=r"takes a flatprop\.Network"):
-        fp.c_network(net.layers)
-    with pytest.raises(TypeError, match=r"takes a flatprop\.Network"):
-        fp.c_optimizer("adam", net.params)
-    with pytest.raises(ValueError, match="Did you mean 'adam'"):
-        fp.c_optimizer("adan", net)
-    with pytest.raises(ValueError, match="output is 1, but the network has 1"):
-        fp.low_level_callable(net, output=1)
-    with pytest.raises(ValueError, match="unknown kind"):
-        fp.low_level_callable(net, "integrands")
-
-
-def test_a_struct_keeps_its_network_alive_and_shares_its_parameters():
-    net, x, _ = problem("float64")
-    network = fp.c_network(net)
-    expected = net.predict(x)
-    table, out = fp.c_functions("float64"), np.zeros((len(x), 3))
-    del net
-    gc.collect()
-    space = workspace(table, network, len(x))
-    table.forward(network, len(x), x, out, space)
-    assert np.array_equal(out, expected)
-    network.network.params[:] = 0
-    table.forward(network, len(x), x, out, space)
-    assert not out.any()
-
-
-@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
-def test_a_network_with_a_struct_is_still_copied(twin_of):
-    net, x, _ = problem("float64")
-    network = fp.c_network(net)
-    twin = twin_of(net)
-    twin.params[:] += 1
-    assert network.params == net.params.ctypes.data != fp.c_network(twin).params
-    assert not np.array_equal(net.predict(x), twin.predict(x))
-
-
-def test_what_can_be_pickled():
-    table = fp.c_functions("float64", only=["forward"])
-    twin = pickle.loads(pickle.dumps(table))
-    assert twin.address == table.address
-    with pytest.raises(ValueError, match="pointers cannot be pickled"):
-        pickle.dumps(fp.c_network(fp.Network(1, [fp.Dense(1)])))
-
-
-FROM_CACHE = """
-from numba.core import event
-import flatprop as fp
-
-with event.install_recorder("numba:compile") as recorder:
-    table = fp.c_functions("float64", only=["forward", "workspace_size"])
-    assert table.address
-print(len(recorder.buffer))
-"""
-
-
-def test_the_second_process_compiles_nothing(tmp_path):
-    first, second = (
-        run(sys.executable, "-c", FROM_CACHE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in "12"
-    )
-    assert int(first) > 0
-    assert int(second) == 0
-
-
-# ---- SciPy
-
-
-def integrand(net, output=0):
-    return lambda *x: float(net.predict([x])[0, output])
-
-
-def test_quad_of_a_network():
-    from scipy.integrate import quad
-
-    net = fp.Network(1, [fp.Dense(1, "exp"), fp.Dense(2)], dtype="float64")
-    net.params = [0.7, 0.2, 3.0, -2.0, 0.5, 0.25]  # 3 e^(0.7 x + 0.2) + 0.5, -2 e^... + 0.25
-    area = (np.exp(1.6) - np.exp(0.2)) / 0.7  # from 0 to 2
-    for output, exact in enumerate([3 * area + 1, -2 * area + 0.5]):
-        callback = fp.low_level_callable(net, output=output)
-        gc.collect()
-        assert quad(callback, 0, 2)[0] == pytest.approx(exact, rel=1e-14)
-
-
-@both_dtypes
-def test_integrals_of_networks_of_several_inputs(dtype):
-    from scipy.integrate import dblquad, nquad, quad
-
-    net = fp.Network(2, [fp.Dense(6, "tanh"), fp.Dense(1)], dtype=dtype, rng=3)
-    callback = fp.low_level_callable(net)
-    options = {"epsabs": 1e-4, "epsrel": 1e-4}
-    assert dblquad(callback, 0, 1, -1, 2, **options) == dblquad(
-        integrand(net), 0, 1, -1, 2, **options
-    )
-    ranges = [[-1, 2], [0, 1]]
-    assert nquad(callback, ranges, opts=options) == nquad(integrand(net), ranges, opts=options)
-    one = quad(callback, 0, 1, args=(0.5,), **options)
-    assert one == quad(integrand(net), 0, 1, args=(0.5,), **options)
-
-
-def test_another_number_of_values_gives_nan():
-    from scipy.integrate import IntegrationWarning, quad
-
-    callback = fp.low_level_callable(fp.Network(2, [fp.Dense(1)], rng=0))
-    with pytest.warns(IntegrationWarning):
-        assert np.isnan(quad(callback, 0, 1)[0])
-
-
-@both_dtypes
-def test_a_network_as_a_filter(dtype):
-    from scipy.ndimage import generic_filter
-
-    net = fp.Network(9, [fp.Dense(12, "relu"), fp.Dense(2)], dtype=dtype, rng=0)
-    image = np.random.default_rng(0).normal(size=(12, 9))
-    callback = fp.low_level_callable(net, "filter", output=1)
-    actual = generic_filter(image, callback, size=3)
-    expected = generic_filter(image, lambda x: integrand(net, 1)(*x), size=3)
-    assert np.array_equal(actual, expected)
-    assert np.isnan(generic_filter(image, callback, size=2)).all()
-
-
-def test_a_callback_is_for_one_thread_and_threads_have_their_own():
-    from scipy.integrate import quad
-
-    net = fp.Network(1, [fp.Dense(40, "tanh"), fp.Dense(1)], dtype="float64", rng=0)
-    expected = quad(integrand(net), 0, 3)
-
-    def work(_):
-        return quad(fp.low_level_callable(net), 0, 3)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(work, range(64))) == {expected}
-
-
-def test_without_scipy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ImportError, match="pip install scipy"):
-        fp.low_level_callable(fp.Network(1, [fp.Dense(1)]))

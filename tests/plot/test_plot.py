@@ -1,13 +1,12 @@
 """Regression and histograms, what the functions of `fp.plot` refuse, and what they need."""
 
-import subprocess
-import sys
 import types
 
 import numpy as np
 import pytest
 
 import flatprop as fp
+from processes import python
 
 matplotlib = pytest.importorskip("matplotlib", reason="fp.plot needs matplotlib")
 matplotlib.use("Agg")
@@ -186,11 +185,7 @@ for attempt in range(2):
     except ImportError as error:
         print(error)
 """
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert (
-        run.stdout.splitlines() == ["fp.plot needs Matplotlib: pip install 'flatprop[plot]'"] * 2
-    )
+    printed = python(script).splitlines()
+    assert printed == ["fp.plot needs Matplotlib: pip install 'flatprop[plot]'"] * 2
     with pytest.raises(AttributeError, match="no attribute 'plott'"):
         fp.plott  # noqa: B018

@@ -108,11 +108,11 @@ BATCHES = {
 
 @pytest.mark.parametrize("case", BATCHES)
 def test_message(case):
-    make, options, message = BATCHES[case]
+    bring, options, message = BATCHES[case]
     net = make()
     before = net.params.copy()
     with pytest.raises((TypeError, ValueError), match=message):
-        net.fit(make(), **options)
+        net.fit(bring(), **options)
     assert np.array_equal(net.params, before)
 
 

@@ -1,7 +1,6 @@
 """Samples that come a part at a time: files that are mapped, sparse matrices."""
 
 import signal
-import subprocess
 import sys
 import threading
 from functools import partial
@@ -15,6 +14,7 @@ import flatprop as fp
 from flatprop.evaluation import calls, values
 from flatprop.samples import in_parts
 from networks import KINDS, bits, curves, network
+from processes import python
 
 ROWS = 203
 
@@ -344,10 +344,7 @@ print("peak", round((status("VmHWM") - start) / BOUND, 2))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_file_three_times_as_large_as_memory(tmp_path, record_property):
     """Neither allocated nor resident is ever more than a third of the file."""
-    command = [sys.executable, "-c", MEMORY, str(tmp_path / "x.npy")]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    *words, peak = run.stdout.split()
+    *words, peak = python(MEMORY, tmp_path / "x.npy").split()
     record_property("peak", peak)
     assert words == ["too", "large,", "peak"]
     assert float(peak) < 1

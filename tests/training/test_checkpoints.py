@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import flatprop as fp
 from networks import network
+from processes import python
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = np.sin(X[:, :1])
@@ -350,13 +351,8 @@ def test_killed_trainings_continue_bit_for_bit(tmp_path):
         assert np.isfinite(net.params).all()
         done = int(load_file(path)["cursor"][0])
         epochs[done] = net.params.tobytes()
-        more = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path / "on"), str(done + 5), str(path)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        epochs[done + 5] = bytes.fromhex(more.stdout.split()[-1])
+        more = python(KILLED, tmp_path / "on", done + 5, path)
+        epochs[done + 5] = bytes.fromhex(more.split()[-1])
     whole = {}
 
     def keep(epoch):

@@ -2,7 +2,6 @@
 
 import math
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ import flatprop as fp
 from flatprop.evaluation import calls
 from flatprop.training import run
 from networks import make
+from processes import python
 from reference import Twin, updating
 
 
@@ -335,9 +335,7 @@ threading.Timer(float(sys.argv[1]), signal.raise_signal, [signal.SIGINT]).start(
 history = net.fit(np.ones((101, 4)), np.ones((101, 2)), epochs=10**7)
 print(history.stopped_by, np.isfinite(net.params).all())
 """
-    command = [sys.executable, "-c", script, str(after)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert run.stdout.split() == ["interrupted", "True"], run.stderr
+    assert python(script, after).split() == ["interrupted", "True"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to itself")
@@ -414,9 +412,7 @@ def test_a_resumed_training_is_the_one_that_never_stopped(name, tmp_path):
     assert not np.array_equal(session["stopped"][0].params, session["whole"][0].params)
 
     script = f"{SETTING}\nprint(outcome(*trained(sys.argv[1], {options})))"
-    command = [sys.executable, "-c", script, str(path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == session["outcome"](*session["whole"])
+    assert python(script, path).strip() == session["outcome"](*session["whole"])
 
 
 def test_a_checkpoint_is_also_a_network(data, tmp_path):
