@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flatprop.cli.columns import Categorical, Numeric, numbers, words
 from flatprop.cli.commas import style
 from flatprop.cli.errors import UserError
 from flatprop.cli.reading import read_table, sniff
 from flatprop.cli.splits import hold_back
-from flatprop.cli.tables import Category, Number, Recipe, learn_columns, numbers, words
+from flatprop.cli.tables import Recipe, learn_columns
 from flatprop.cli.targets import (
     Classes,
     Quantity,
@@ -38,7 +39,7 @@ def learnt(**columns):
 def test_numbers_are_scaled_by_the_training_rows_alone():
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 1000.0]})
     (column,), notices = learn_columns(frame, np.array([True, True, True, False]))
-    assert column == Number("a", 2.0, np.sqrt(2 / 3), 2.0)
+    assert column == Numeric("a", 2.0, np.sqrt(2 / 3), 2.0)
     assert not notices
     np.testing.assert_allclose(column.encode(frame["a"])[:, 0], (frame["a"] - 2) / np.sqrt(2 / 3))
 
@@ -69,17 +70,17 @@ def test_a_number_missing_only_later_becomes_the_median():
 )
 def test_words_become_one_input_each(values, categories):
     (column,), _ = learnt(a=values)
-    assert column == Category("a", categories)
+    assert column == Categorical("a", categories)
     assert (column.encode(pd.Series(values)).sum(axis=1) == pd.Series(values).notna()).all()
 
 
 def test_unknown_and_missing_words_are_zero_everywhere():
-    column = Category("a", ("x", "y"))
+    column = Categorical("a", ("x", "y"))
     assert column.encode(pd.Series(["y", "z", None])).tolist() == [[0, 1], [0, 0], [0, 0]]
 
 
 def test_words_do_not_depend_on_how_pandas_read_them():
-    column = Category("a", ("1", "2", "x"))
+    column = Categorical("a", ("1", "2", "x"))
     for values in (["1", "2"], [1, 2], [1.0, 2.0]):
         assert column.encode(pd.Series(values)).tolist() == [[1, 0, 0], [0, 1, 0]]
     assert words(pd.Series([True, None])).tolist()[0] == "True"
@@ -130,7 +131,7 @@ def test_numbers_whose_squares_overflow():
     columns, (notice,) = learnt(good=[1.5, 2.0, 3.0], a=[1e300, -1.7e308, 1.7e308])
     assert [column.name for column in columns] == ["good"]
     assert "too large" in notice
-    encoded = Number("a", 0.0, 1e-10, 0.0).encode(pd.Series([1e300, -1e300, 0]))
+    encoded = Numeric("a", 0.0, 1e-10, 0.0).encode(pd.Series([1e300, -1e300, 0]))
     assert encoded[:, 0].tolist() == [1e30, -1e30, 0]
     value = np.array([1.0, 2.0, 1e300])
     with pytest.raises(UserError, match=r"holds 1e\+300: numbers above 1e\+150"):
@@ -151,7 +152,7 @@ def test_text_where_numbers_were():
 
 
 RECIPE = Recipe(
-    (Number("a", 1.0, 2.0, 1.5, True), Category("b", ("u", "v"))), Classes("t", ("x", "y"))
+    (Numeric("a", 1.0, 2.0, 1.5, True), Categorical("b", ("u", "v"))), Classes("t", ("x", "y"))
 )
 
 

@@ -119,7 +119,7 @@ def test_message(case):
 def test_an_iterable_that_is_used_up_in_the_second_epoch():
     once = iter(in_batches(curves(ROWS)[:2]))
     net = make()
-    with pytest.raises(ValueError, match=r"if an earlier epoch had some, .* only once"):
+    with pytest.raises(ValueError, match=r"if an earlier epoch had batches, .* only once"):
         net.fit(Loader(once), epochs=2)
     known = make()
     known.fit(in_batches(curves(ROWS)[:2]), epochs=1)

@@ -32,7 +32,7 @@ def test_an_interruption_leaves_a_model(solver, epoch):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_interruption_of_the_first_epoch_is_no_divergence(streamed, monkeypatch):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fp.Trainer, "epochs", interrupt)

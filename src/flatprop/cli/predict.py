@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop.cli import targets
+from flatprop.cli.columns import numbers
 from flatprop.cli.errors import UserError
 from flatprop.cli.reading import read_table
-from flatprop.cli.tables import Recipe, numbers
+from flatprop.cli.tables import Recipe
 
 if TYPE_CHECKING:
     from flatprop import Network

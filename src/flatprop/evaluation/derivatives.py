@@ -1,4 +1,4 @@
-"""Derivatives beside the gradient of the loss: what solvers and other codes ask of a network."""
+"""Derivatives other than the gradient of the loss."""
 
 from typing import Any
 
@@ -20,28 +20,28 @@ from flatprop.validation.arrays import Array, aligned_empty, read_only
 def vjp(network: Model, X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
     """Takes a gradient with respect to the outputs back to inputs and parameters.
 
-    The vector-Jacobian products (∂ŷ/∂x)ᵀ ∂L/∂ŷ of each row and Σ (∂ŷ/∂params)ᵀ ∂L/∂ŷ
-    over the rows: backpropagation of a loss L that the caller computed from
-    `predict`.
+    This is backpropagation for a loss L that the caller computed from `predict`. It gives two
+    vector-Jacobian products: (∂ŷ/∂x)ᵀ ∂L/∂ŷ for each row, and Σ (∂ŷ/∂params)ᵀ ∂L/∂ŷ over the
+    rows.
 
     Parameters
     ----------
     X
         (n, inputs).
     dL_dy
-        (n, outputs); (n,) where there is one output.
+        (n, outputs); or (n,) for a network with one output.
 
     Returns
     -------
     dL_dx : ndarray
         (n, inputs).
     gradient : ndarray
-        Laid out as `params`.
+        In the order of `params`.
 
     Raises
     ------
     TypeError, ValueError
-        If either does not fit the network or the other.
+        If X and dL_dy do not fit the network or each other.
     """
     x = checks.inputs(X, network.inputs, network.dtype)
     slope = checks.numbers("dL_dy", dL_dy, network.dtype)
@@ -76,8 +76,8 @@ def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
     Returns
     -------
     ndarray
-        (n, outputs, inputs): ∂ŷₖ/∂xⱼ; or (n, outputs, parameters), laid out as
-        `params` along the last axis.
+        ∂ŷₖ/∂xⱼ, (n, outputs, inputs); or (n, outputs, parameters), the last axis in
+        the order of `params`.
 
     Raises
     ------
@@ -88,12 +88,13 @@ def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
     x = checks.inputs(X, network.inputs, network.dtype)
     layers, _, params = network._arrays
     by_inputs, outputs = wrt == "inputs", network.outputs
-    columns = network.inputs if by_inputs else network.params.size
+    if by_inputs:
+        columns, passes, rows = network.inputs, 1 + outputs, calls.block_rows(network)
+    else:
+        columns, passes = network.params.size, calls.WRITTEN * outputs
+        rows = calls.rows_of_a_block(network, passes)
     out = np.empty((len(x), outputs, columns), network.dtype)
-    passes = 1 + outputs if by_inputs else calls.WRITTEN * outputs
-    rows = min(
-        len(x), calls.block_rows(network) if by_inputs else calls.rows_of_a_block(network, passes)
-    )
+    rows = min(len(x), rows)
     workspace = aligned_empty(jacobian_workspace_size(layers, rows), network.dtype)
     for part in calls.parts(network, len(x), rows, passes):
         given = layers, params, read_only(x[part].reshape(-1))
@@ -102,7 +103,7 @@ def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
             entry_points.parameter_jacobian(*given, place, rows, workspace)
             continue
         some = outputs
-        if part.stop - part.start <= rows:  # a block of many outputs is divided by them
+        if part.stop - part.start <= rows:  # one block: its outputs are divided into calls
             some = calls.passes_in_time(network, rows)
         for first in range(0, outputs, some):
             last = min(first + some, outputs)
@@ -111,7 +112,7 @@ def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
 
 
 def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
-    """The gradient of each sample's own loss, as if it were the only one.
+    """The gradient of each sample's own loss, as if the sample were the only one.
 
     Parameters
     ----------
@@ -121,8 +122,8 @@ def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
     Returns
     -------
     ndarray
-        (n, parameters). Their mean is the gradient of the loss, their sum where
-        the loss is a sum.
+        (n, parameters). The mean of the rows is the gradient of the loss; if the loss
+        is a sum, the sum of the rows is.
 
     Raises
     ------
@@ -154,16 +155,16 @@ def hessian_vector_product(
 ) -> Array:
     """The Hessian of the loss with respect to `params`, times a vector.
 
-    Exactly, for the price of a few gradients (Pearlmutter 1994); the matrix is never
-    formed. The second derivative of an own activation that has a loop is taken by
-    differences.
+    The product is exact and costs as much as a few gradients (Pearlmutter 1994); the matrix
+    is never formed. Only the second derivative of an own activation that has a loop is
+    approximated by differences.
 
     Parameters
     ----------
     X, y, sample_weight
         As for `loss`.
     v
-        (parameters,), laid out as `params`.
+        (parameters,), in the order of `params`.
 
     Returns
     -------
@@ -188,10 +189,10 @@ def gauss_newton_vector_product(
 ) -> Array:
     """The Gauss-Newton matrix Jᵀ H J of the loss, times a vector.
 
-    J is the Jacobian of the outputs with respect to `params` and H the Hessian of
-    the loss with respect to the outputs; of the logits, where the loss is computed
-    from these. Unlike the Hessian it has no negative eigenvalue where the loss is
-    convex in the outputs (Schraudolph 2002).
+    J is the Jacobian of the outputs with respect to `params`, and H the Hessian of the
+    loss with respect to the outputs. For a loss that is computed from the logits, both are
+    taken at the logits instead of the outputs. If the loss is convex in the outputs, this
+    matrix has no negative eigenvalue, while the Hessian may have some (Schraudolph 2002).
 
     Parameters
     ----------
@@ -227,18 +228,11 @@ def _curvature_product(
             f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
         )
     block = calls.block_for(network, data.rows)
+    # A product with second derivatives needs more scratch than a gradient.
     size = curvature_workspace_size(network._arrays.layers, block.rows)
     block = block._replace(workspace=aligned_empty(size, network.dtype))
     scale, out = scale_of(network, data), np.empty_like(network.params)
     for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
-        kernel(
-            *network._arrays,
-            direction,
-            data,
-            part.start,
-            part.stop,
-            scale,
-            out,
-            block,
-        )
+        rows = data, part.start, part.stop
+        kernel(*network._arrays, direction, *rows, scale, out, block)
     return out

@@ -16,7 +16,7 @@ from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
 SURELY_SMALL = 2**16
-"""Arrays of no more numbers are not looked at whether they are part of a file."""
+"""An array of no more numbers is no large file, so that `predict` need not ask."""
 
 
 def predict(network: Model, X: ArrayLike) -> Array:
@@ -25,11 +25,11 @@ def predict(network: Model, X: ArrayLike) -> Array:
     Parameters
     ----------
     X
-        (n, inputs); (n,) where there is one input. Whatever NumPy makes an array of
-        numbers of; a frame of pandas, polars or pyarrow, of which columns go by their
-        position and not by their names; a sparse matrix of SciPy's. A
-        memory-mapped file of more than 32 MB, or a sparse matrix that would be as large,
-        is read a part at a time and may be larger than memory.
+        (n, inputs); or (n,) for a network with one input. Anything that NumPy makes an
+        array of numbers of; a frame of pandas, polars or pyarrow, whose columns go by
+        position and not by name; or a sparse matrix of SciPy's. A memory-mapped file of
+        more than 32 MB is read a part at a time and may be larger than memory; so is a
+        sparse matrix that would take more than 32 MB as an array.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def predict(network: Model, X: ArrayLike) -> Array:
         X, network.dtype
     ):
         return _predict_in_parts(network, X)
-    # The kernel looks for NaN and infinity while it has the rows at hand.
+    # The kernel looks for NaN and infinity itself, while the rows are in the cache.
     x = checks.inputs(X, network.inputs, network.dtype, look_for_nan=False)
     rows = x.shape[0]
     out = np.empty((rows, network.outputs), network.dtype)
@@ -73,7 +73,7 @@ def predict(network: Model, X: ArrayLike) -> Array:
 def _predict_in_parts(network: Model, X: object) -> Array:
     x = in_parts.inputs_of(network, X)
     out = np.empty((x.rows, network.outputs), network.dtype)
-    # Whole blocks, so that the result is bit for bit that of an array.
+    # Whole blocks, so that the result is the same bit for bit as with an array.
     block = calls.block_rows(network)
     width = x.columns * network.dtype.itemsize
     size = block * max(1, in_parts.PART_BYTES // in_parts.SEGMENTS // (block * width))
@@ -84,8 +84,8 @@ def _predict_in_parts(network: Model, X: object) -> Array:
 
 
 def _predict_into(network: Model, out: Array, rows: Array) -> None:
-    # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
-    # back here.
+    # With very many inputs a block is large itself. It is copied, for `predict` would send a view
+    # of the file back here.
     out[...] = predict(network, np.array(rows) if in_parts.is_large(rows, network.dtype) else rows)
 
 
@@ -100,8 +100,8 @@ def loss(
     X
         (n, inputs); see `predict`.
     y
-        (n, outputs), or (n,) where there is one output. For "cross_entropy"
-        class indices (n,) or a row of probabilities per sample. May be what X may be.
+        (n, outputs); or (n,) for a network with one output. For "cross_entropy"
+        class indices (n,) or a row of probabilities per sample. Of any kind that X may be.
     sample_weight
         (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
 
@@ -135,7 +135,7 @@ def loss_and_gradient(
     loss : float
         The loss.
     gradient : ndarray
-        Laid out as `params`, of the same dtype.
+        In the order and the dtype of `params`.
 
     Raises
     ------
@@ -146,23 +146,45 @@ def loss_and_gradient(
     gradient = aligned_empty(network.params.size, network.dtype)
     scale = scale_of(network, data)
     block = calls.block_for(network, data.rows)
-    total = calls.loss_and_gradient(network, data, scale, gradient, block)
+    total = sum_and_gradient(network, data, scale, gradient, block)
     return total * scale, gradient
 
 
-def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
-    """The loss over all samples, which `block` is for."""
-    step = 16 * block.rows  # the sums of so many rows are what is added up
+def sum_and_gradient(
+    network: Model,
+    data: entry_points.Data,
+    scale: float,
+    gradient: Array,
+    block: entry_points.Block,
+) -> float:
+    """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0
-    for part in samples.parts(step):
-        for start in range(0, part.rows, step):
-            rows = min(step, part.rows - start)
-            total += calls.sum_of_losses(network, part, start, rows, block)
+    for part in calls.parts(network, data.rows, block.rows, calls.GRADIENT):
+        rows = data, part.start, part.stop
+        total = entry_points.loss_and_gradient(
+            *network._arrays, *rows, total, scale, gradient, block
+        )
+    return total
+
+
+def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
+    """The loss over all samples; `block` is the scratch of `calls.block_for`."""
+    # Sums of so many rows are added up, so that the loss is the same bit for bit in parts.
+    step = 16 * block.rows
+    total = 0.0
+    for data in samples.parts(step):
+        for start in range(0, data.rows, step):
+            subtotal, rows = 0.0, min(step, data.rows - start)
+            for part in calls.parts(network, rows, block.rows, calls.PREDICT, start):
+                subtotal = entry_points.sum_of_losses(
+                    *network._arrays, data, part.start, part.stop, subtotal, block
+                )
+            total += subtotal
     return total * scale_of(network, samples)
 
 
 def scale_of(network: Model, samples: Samples) -> float:
-    """What Σ w ℓ over these samples is multiplied by."""
+    """The factor that makes Σ w ℓ over these samples their loss."""
     weight = samples.weight
     total = float(weight.sum(dtype=np.float64)) if weight.size else samples.rows
     return network.loss_function.scale(network.outputs, total)

@@ -1,7 +1,7 @@
 """A network as one file of C99, for firmware and simulation codes.
 
-The activations come from `formulas.activations` by way of `formulas.c_source`;
-what is written here is what stands around them.
+The activations come from `formulas.activations` by way of `numbers.c_source`;
+what stands around them is written here.
 """
 
 import re
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.evaluation.values import predict
 from flatprop.export.c_names import checked_name
 from flatprop.export.writing import write_together
 from flatprop.model.layers import Dense
@@ -21,13 +20,11 @@ from flatprop.model.model import Model
 from flatprop.numbers.c_source import (
     CNumber,
     c_type,
+    constant_array,
     function_name,
-    hexadecimal,
-    literal,
     statements,
 )
 from flatprop.validation import checks
-from flatprop.validation.arrays import Array
 
 
 def to_c(
@@ -85,7 +82,9 @@ def to_c(
         _network(network, name),
     ]
     if test is not None:
-        parts.append(_test(network, name, test))
+        from flatprop.export.c_self_test import program
+
+        parts.append(program(network, name, test))
     source = "\n".join(parts).encode("ascii")
     contents = {path: source}
     if beside is not None:
@@ -194,22 +193,10 @@ def _parameters(network: Model, name: str) -> list[str]:
         inputs, units = W.shape
         parts.append(
             f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
-            + _array(f"{name}_W{number}", W)
-            + _array(f"{name}_b{number}", b[None, :])
+            + constant_array(f"{name}_W{number}", W)
+            + constant_array(f"{name}_b{number}", b[None, :])
         )
     return parts
-
-
-def _array(name: str, matrix: Array) -> str:
-    """A constant array; every row begins a line."""
-    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
-    lines = []
-    for row in matrix.tolist():
-        numbers = [hexadecimal(number) + suffix for number in row]
-        for start in range(0, len(numbers), in_a_line):
-            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
-    body = "\n".join(lines)
-    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"
 
 
 def _functions(network: Model, name: str) -> list[str]:
@@ -261,7 +248,7 @@ def _suffixes(network: Model) -> list[str]:
 
 def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
     """The body of an activation, from its formula."""
-    from flatprop.numbers.translated import written
+    from flatprop.export.formula_text import written
 
     a = written("to_c", layer, number, CNumber(dtype, "z"))
     return "\n".join(f"    {statement}" for statement in statements(a))
@@ -328,62 +315,3 @@ void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
         {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
 }}
 """
-
-
-def _test(network: Model, name: str, test: ArrayLike) -> str:
-    """A program that compares what the compiled network computes with `predict`."""
-    from flatprop.export.c_self_test import bounds
-
-    try:
-        x = checks.inputs(test, network.inputs, network.dtype)
-        expected = predict(network, x)
-        checks.finite("predict(X)", expected)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"test: {error}") from None
-    kind, upper = c_type(network.dtype), name.upper()
-    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
-    return f"""\
-#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
-#include <stdio.h>
-
-{_array(f"{name}_test_x", x)}
-{_array(f"{name}_test_expected", expected)}
-/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
-   each half a unit of the last place, by the slopes of the layers behind */
-{_array(f"{name}_test_bound", bounds(network, x, expected))}
-int main(void)
-{{
-    {kind} largest = 0;
-    int wrong = 0;
-    for (size_t i = 0; i < {len(x)}; i++) {{
-        {kind} out[{upper}_OUTPUTS];
-        {name}({name}_test_x + i * {upper}_INPUTS, out);
-        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
-            const size_t k = i * {upper}_OUTPUTS + j;
-            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
-            const {kind} part = error / {name}_test_bound[k];
-            if (!(part <= {one})) /* as it is for NaN */
-                wrong++;
-            if (part > largest)
-                largest = part;
-        }}
-    }}
-{_as_double("shown", "largest", network.dtype)}
-    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
-        shown, wrong);
-    return wrong > 0;
-}}
-#endif
-"""
-
-
-def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
-    """A constant of the same value: for `printf`, without a warning in either language."""
-    if dtype == np.float64:
-        return f"    const double {name} = {variable};"
-    return f"""\
-#ifdef __cplusplus
-    const double {name} = static_cast<double>({variable});
-#else
-    const double {name} = (double){variable};
-#endif"""

@@ -16,11 +16,15 @@ doubled, and `predict`'s own distance from the outputs in float64 is added.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from flatprop.evaluation.values import predict
+from flatprop.export.formula_text import formula_of
 from flatprop.model.model import Model
+from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import OwnFormula, formula_of
+from flatprop.numbers.translated import OwnFormula
+from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
 Matrix = NDArray[np.float64]
@@ -44,6 +48,66 @@ class Layer(NamedTuple):
     """da/dz; of a softmax unused."""
     error: Matrix
     """How far a is off: only the reach of the next layer's slopes depends on it."""
+
+
+def program(network: Model, name: str, test: ArrayLike) -> str:
+    """A program that compares what the compiled network computes with `predict`."""
+    try:
+        x = checks.inputs(test, network.inputs, network.dtype)
+        expected = predict(network, x)
+        checks.finite("predict(X)", expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from None
+    kind, upper = c_type(network.dtype), name.upper()
+    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
+    return f"""\
+#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
+#include <stdio.h>
+
+{constant_array(f"{name}_test_x", x)}
+{constant_array(f"{name}_test_expected", expected)}
+/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
+   each half a unit of the last place, by the slopes of the layers behind */
+{constant_array(f"{name}_test_bound", bounds(network, x, expected))}
+int main(void)
+{{
+    {kind} largest = 0;
+    int wrong = 0;
+    for (size_t i = 0; i < {len(x)}; i++) {{
+        {kind} out[{upper}_OUTPUTS];
+        {name}({name}_test_x + i * {upper}_INPUTS, out);
+        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
+            const size_t k = i * {upper}_OUTPUTS + j;
+            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
+            const {kind} part = error / {name}_test_bound[k];
+            if (!(part <= {one})) /* as it is for NaN */
+                wrong++;
+            if (part > largest)
+                largest = part;
+        }}
+    }}
+{_as_double("shown", "largest", network.dtype)}
+    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
+        shown, wrong);
+    return wrong > 0;
+}}
+#endif
+"""
+
+
+def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
+    """A constant of the same value: for `printf`, without a warning in either language."""
+    if dtype == np.float64:
+        return f"    const double {name} = {variable};"
+    return f"""\
+#ifdef __cplusplus
+    const double {name} = static_cast<double>({variable});
+#else
+    const double {name} = (double){variable};
+#endif"""
+
+
+# ---- the bounds
 
 
 def bounds(network: Model, x: Array, expected: Array) -> Array:

@@ -190,7 +190,7 @@ class _Graph:
 
 def _activation(layer: Dense, place: int, tape: Tape) -> OnnxNumber:
     """What the activation makes of `tape.z`."""
-    from flatprop.numbers.translated import written
+    from flatprop.export.formula_text import written
 
     z, operators = tape.z, FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS
     if layer.activation in operators:

@@ -1,4 +1,4 @@
 """The mathematics: one expression for each activation, loss, optimizer and schedule."""
 
-# Whoever asks for one optimizer finds the tables of all.
+# Whoever imports one optimizer gets the tables with all of them.
 from flatprop.formulas import optimizers as optimizers

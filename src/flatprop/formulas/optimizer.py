@@ -19,19 +19,19 @@ State: TypeAlias = Sequence[Lanes]
 Updated: TypeAlias = tuple[Lanes, ...]
 
 SETTINGS = ("step", "learning_rate", "gradient_scale")
-"""What the settings of every optimizer begin with, as the kernels take them."""
+"""The first entries of the settings array of every optimizer, as the kernels take it."""
 STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
 
 
 class OptimizerState(NamedTuple):
-    """An optimizer as compiled code takes it: what `Optimizer.start` makes."""
+    """An optimizer as compiled code takes it; `Optimizer.start` makes it."""
 
     code: int
     """The place of its update in `RULES`."""
     settings: NDArray[np.float64]
-    """`SETTINGS`, the first of which counts the updates, then the optimizer's own."""
+    """The entries of `SETTINGS`, of which `step` counts the updates, then the optimizer's own."""
     state: NDArray[Any]
-    """(slots, parameters), of their dtype."""
+    """(slots, parameters), in the dtype of the parameters."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Optimizer(ABC):
 
     name: ClassVar[str]
     settings: ClassVar[tuple[str, ...]]
-    """The numbers that `scalars` gets, beside `step`, the number of the update
-    from 1, and `learning_rate`, of its epoch."""
+    """The settings that `scalars` gets, besides `step`, the number of the update from 1, and
+    `learning_rate`, the learning rate of the epoch."""
     variants: ClassVar[tuple[int, ...]]
-    """The numbers of state arrays that `update` is compiled for, so that a
+    """The possible numbers of state arrays. `update` is compiled for each of them, so that a
     setting that is off costs neither memory nor time."""
 
     divides_by_squares: ClassVar[bool] = False
-    """Whether steps are divided by the root of g², so that where that is infinite they are 0."""
+    """Whether steps are divided by the root of a mean or sum of g²; they are 0 if it overflows."""
 
     @property
     def slots(self) -> int:
@@ -63,9 +63,7 @@ class Optimizer(ABC):
 
     @property
     def linear(self) -> bool:
-        """Whether the update is θ ← θ - lr g and no more, which the product that gives g
-        can do by itself.
-        """
+        """Whether the update is only θ ← θ - lr g: the product that gives g can then make it."""
         return False
 
     def initial_state(self, learning_rate: float) -> tuple[float, ...]:
@@ -80,7 +78,7 @@ class Optimizer(ABC):
         params
             (parameters,), float32 or float64; only its size and dtype count.
         learning_rate
-            That of the first update; None for the optimizer's own.
+            The learning rate of the first update; None for the optimizer's own.
 
         Returns
         -------
@@ -99,12 +97,15 @@ class Optimizer(ABC):
         return OptimizerState(rule_code(self), settings, state)
 
     def values(self) -> tuple[float, ...]:
-        """The numbers behind `settings`."""
+        """The values of `settings`."""
         return tuple(float(getattr(self, name)) for name in self.settings)
 
     @staticmethod
     def scalars(s: Scalars) -> Scalars:
-        """Numbers of one update, in float64 whatever the dtype of θ: the settings, and more."""
+        """The numbers that all parameters share in one update: the settings, and more.
+
+        They are computed in float64, whatever the dtype of θ.
+        """
         return s
 
     @staticmethod
@@ -131,14 +132,14 @@ class Optimizer(ABC):
 
 
 def _plain(setting: Any) -> Any:
-    """The same without NumPy's types and lists: equal settings have the same repr."""
+    """A setting without NumPy's types and lists, so that equal settings have the same repr."""
     if isinstance(setting, (tuple, list)):
         return tuple(map(_plain, setting))
     return setting.item() if isinstance(setting, np.generic) else setting
 
 
 class UpdateRule(NamedTuple):
-    """An update as the kernel compiles it."""
+    """An update, compiled for one number of state arrays."""
 
     optimizer: type[Optimizer]
     slots: int
@@ -146,7 +147,7 @@ class UpdateRule(NamedTuple):
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
 RULES: list[UpdateRule] = []
-"""Every update there is; its place is its code. AdamW's is Adam's."""
+"""All updates; the place of an update is its code. AdamW uses the update of Adam."""
 
 
 def named(name: str) -> Callable[[type[Optimizer]], type[Optimizer]]:
@@ -169,7 +170,7 @@ def rule_code(optimizer: Optimizer) -> int:
 
 
 def check_state(code: int, settings: NDArray[Any], state: NDArray[Any], params: Any) -> None:
-    """Raise unless these arrays are what the update of this code needs for such parameters."""
+    """Raise unless the update with this code can use these arrays for parameters like `params`."""
     if not 0 <= code < len(RULES):
         raise ValueError(f"there is no update of an optimizer with the code {code}")
     rule = RULES[code]

@@ -1,7 +1,7 @@
 """Optimizers: one in-place update of θ from the gradient g, beside its settings.
 
-To add one, write its class here. `update` is the formula for one parameter and its state.
-`scalars` adds to the settings, once per update, numbers that are the same for every parameter.
+To add an optimizer, write its class here. `update` is the formula for one parameter and its
+state. `scalars` is computed once per update: the numbers that are the same for all parameters.
 Formulas and defaults are PyTorch's (`torch.optim`).
 """
 

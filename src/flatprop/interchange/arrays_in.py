@@ -6,20 +6,6 @@ from flatprop.network import Network
 from flatprop.validation import checks
 
 
-def checked_network(function: str, network: object) -> Network:
-    """`network`, the first argument of the function of this name, if it is one."""
-    if isinstance(network, Network):
-        return network
-    hint = ""
-    if hasattr(network, "network_"):
-        hint = "; of an estimator of flatprop.sklearn, pass estimator.network_"
-    elif hasattr(network, "coefs_"):
-        hint = "; from_sklearn makes one of an estimator"
-    elif hasattr(network, "state_dict"):
-        hint = "; from_torch makes one of a module"
-    raise TypeError(f"{function} takes an fp.Network, got {type(network).__name__}{hint}")
-
-
 def assign(
     network: Network, arrays: Iterable[tuple[str, object]], transposed: bool = False
 ) -> None:

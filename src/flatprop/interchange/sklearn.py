@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
 from flatprop.model.layers import Dense
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -128,7 +129,7 @@ def to_sklearn(
         raise ImportError(
             "to_sklearn needs scikit-learn: pip install 'flatprop[sklearn]'"
         ) from None
-    checked_network("to_sklearn", network)
+    checked_model("to_sklearn", network)
     checks.finite("params", network.params)
     settings: dict[str, Any] = {
         "hidden_layer_sizes": tuple(layer.units for layer in network.dense[:-1]),

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation.arrays import Array
 
@@ -30,7 +31,7 @@ def state_dict(network: Network) -> dict[str, Array]:
         Copies of the network's dtype: "0.weight" (units, inputs), "0.bias" (units,),
         "2.weight", ..., as `to_torch(network).state_dict()` has them.
     """
-    checked_network("state_dict", network)
+    checked_model("state_dict", network)
     arrays = {}
     for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         arrays[f"{2 * number}.weight"] = np.array(W.T, order="C")
@@ -64,7 +65,7 @@ def load_state_dict(
         If the mapping has other entries, more layers or fewer, other shapes, or holds anything
         but finite numbers; if `layers` is needed, or does not name the layers of the mapping.
     """
-    checked_network("load_state_dict", network)
+    checked_model("load_state_dict", network)
     if not isinstance(mapping, Mapping):
         raise TypeError(
             f"load_state_dict takes a mapping of names to arrays, got {type(mapping).__name__}; "

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
 from flatprop.interchange.state_dicts import array_of
 from flatprop.model.layers import Dense
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     ValueError
         If an activation is your own function.
     """
-    checked_network("to_torch", network)
+    checked_model("to_torch", network)
     torch = _imported("to_torch")
     for number, layer in enumerate(network.dense):
         if callable(layer.activation) or layer.activation not in MODULES:

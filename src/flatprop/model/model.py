@@ -1,7 +1,7 @@
-"""A network as data: its description, its one flat parameter vector, and views into it.
+"""A network as data: its description, its one flat parameter vector, and views into the vector.
 
-Everything else is functions over a `Model`: what it computes, how it is trained, where it is
-written. `flatprop.Network` has these functions as methods.
+Prediction, training and export are functions over a `Model`. `flatprop.Network` has them as
+methods.
 """
 
 import math
@@ -31,7 +31,8 @@ _DESCRIPTION = frozenset(
     ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "_arrays")
 )
 _MADE_ANEW = ("_arrays", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
-"""Views, records, which may hold addresses of this process, and what follows from the rest."""
+"""What a pickle leaves out: views, records (they may hold addresses of this process), and what
+follows from the rest."""
 
 
 class Model:
@@ -43,12 +44,12 @@ class Model:
     outputs: int
     loss_function: Loss
     _arrays: NetworkArrays
-    """As kernels take it; of this package only, for their dtypes and sizes must not change."""
+    """What kernels take. Only this package uses it, for dtypes and sizes must not change."""
 
     def __init__(
         self, inputs: Any, layers: Any, loss: Any, dtype: Any, rng: Any, params: Any = None
     ) -> None:
-        """Check the description, and take these parameters; None takes memory for some."""
+        """Check the description and take `params`; None allocates parameters without values."""
         self.inputs = checks.count("inputs", inputs)
         self.dense = checked_layers(layers)
         self.outputs = self.dense[-1].units
@@ -57,7 +58,7 @@ class Model:
         self.rng = rng
         records, size = layer_records(self.inputs, self.dense, self.dtype)
         objective = objective_record(self.loss_function, self.outputs, self.dtype)
-        # What `predict` of one row would spend a seventh of its time on.
+        # Kept, for `predict` of one row would spend a seventh of its time on computing it.
         self._row_workspace = workspace_size(records, 1)
         if params is None:
             params = aligned_empty(size, self.dtype)
@@ -80,12 +81,12 @@ class Model:
     def with_params(
         cls, inputs: int, layers: Any, loss: Any, dtype: Any, rng: Any, params: Array
     ) -> Self:
-        """A network that has these parameters and draws none; `params` is taken as it is."""
+        """A network whose parameters are the array `params` itself; nothing is drawn."""
         network = cls.__new__(cls)
         Model.__init__(network, inputs, layers, loss, dtype, rng, params)
         return network
 
-    # ---- what describes it
+    # ---- the description
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._refuse_description(name)
@@ -96,8 +97,8 @@ class Model:
         object.__delattr__(self, name)
 
     def _refuse_description(self, name: str) -> None:
-        # Kernels go by it. Properties would take longer to read; so would all attributes of an
-        # object whose `__dict__` was asked for.
+        # Kernels rely on the description. Properties would protect it, but take longer to read.
+        # Reading `__dict__` here would make all attributes of the object slower.
         if name in _DESCRIPTION and hasattr(self, "_arrays"):
             raise AttributeError(
                 f"{name} describes the network and cannot be changed; make a new fp.Network"
@@ -106,7 +107,7 @@ class Model:
     @property
     def layers(self) -> Array:
         """The network as the kernels see it, one record per layer; read-only."""
-        view: Array = self._arrays.layers.view()  # of which shape and dtype can be assigned
+        view: Array = self._arrays.layers.view()  # a user can assign shape and dtype of a view
         return view
 
     @property
@@ -117,7 +118,7 @@ class Model:
 
     @property
     def rng(self) -> np.random.Generator:
-        """Where random numbers come from; assigning takes a seed or a generator."""
+        """The network's generator; assign a seed or a generator."""
         return self._rng
 
     @rng.setter
@@ -132,7 +133,7 @@ class Model:
         Parameters
         ----------
         rng
-            A seed or a generator; None goes on with the network's own.
+            A seed or a generator; None takes the network's generator.
 
         Returns
         -------
@@ -156,18 +157,16 @@ class Model:
 
     @property
     def params(self) -> Array:
-        """Every parameter, flat: per layer W (inputs × units, row-major), then b.
+        """All parameters, flat: per layer W (inputs × units, row-major), then b.
 
-        Writing into it changes the network at once; assigning copies into it. Where its flag
-        `writeable` is cleared, training is refused.
+        Writing into this array changes the network at once; assigning copies into it. If its
+        flag `writeable` is cleared, training is refused.
         """
         shown, params = self._shown, self._arrays.params
-        # It is a view, so that no assignment to its shape or dtype reaches the kernels.
-        if (
-            shown.shape != params.shape
-            or shown.dtype != params.dtype
-            or shown.strides != (params.strides)
-        ):
+        # Users get a view, and a new one once they have assigned to its shape or dtype: the
+        # kernels' own array stays as it is.
+        as_it_was = shown.shape == params.shape and shown.dtype == params.dtype
+        if not (as_it_was and shown.strides == params.strides):
             shown = self._shown = params.view()
         return shown
 
@@ -182,16 +181,16 @@ class Model:
 
     @property
     def weights(self) -> Views:
-        """Per layer W, (inputs, units): views of `params`; assigning one copies into it."""
+        """W of each layer, (inputs, units): views of `params`; assigning to one copies into it."""
         return self._weights
 
     @property
     def biases(self) -> Views:
-        """Per layer b, (units,): views of `params`; assigning one copies into it."""
+        """b of each layer, (units,): views of `params`; assigning to one copies into it."""
         return self._biases
 
     def require_writable(self) -> None:
-        """Raise if `params`, or a view of a part of them, says that it must not be changed."""
+        """Raise if `params`, or one of the views `weights` and `biases`, is marked read-only."""
         checks.writable("net.params", self.params)
         for views in (self._weights, self._biases):
             views.require_writable("net.")
@@ -209,7 +208,7 @@ class Model:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Version 0.1 wrote some names with an underscore, and two more.
+        # Version 0.1 wrote some names with an underscore, and two names that are dropped here.
         rest = {k: v for k, v in state.items() if k not in ("_outputs", "_row_workspace")}
         inputs, dense, loss, dtype, rng, params = (
             rest.pop(name) if name in rest else rest.pop(f"_{name}")
@@ -217,8 +216,8 @@ class Model:
         )
         for name, value in rest.items():
             setattr(self, name, value)
-        # Checked as if it were new. A copy of the parameters: what was unpickled may be mapped
-        # read-only from a file, or belong to another.
+        # Checked like a new network. The parameters are copied: an unpickled array may be mapped
+        # read-only from a file, or belong to somebody else.
         Model.__init__(self, inputs, dense, loss, dtype, rng, aligned_copy(np.asarray(params)))
 
     def __repr__(self) -> str:
@@ -234,7 +233,7 @@ class Model:
 
 
 def checked_model(function: str, given: object) -> Model:
-    """The first argument of the function of this name, if it is a network."""
+    """`given`, if it is a network; else an error that names `function`, which was called."""
     if isinstance(given, Model):
         return given
     hint = ""

@@ -1,4 +1,4 @@
-"""Batches that somebody else makes: a generator, a list, a data loader."""
+"""Batches that the user's code makes: a generator, a list, a data loader."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,8 +12,8 @@ from flatprop.validation import checks, frames
 from flatprop.validation.arrays import read_only
 
 _NO_BATCH = (
-    "there was no batch to train on; if an earlier epoch had some, they can be gone through only "
-    "once: pass epochs=1, a list of the batches, or a function that makes a new iterator for "
+    "there was no batch to train on; if an earlier epoch had batches, they can be gone through "
+    "only once: pass epochs=1, a list of the batches, or a function that makes a new iterator for "
     "each epoch"
 )
 
@@ -24,11 +24,11 @@ class Batches:
     Parameters
     ----------
     network
-        Which they are for.
+        The network that the batches are for.
     given
-        An iterable of them, or a function of no arguments that returns one for each epoch.
+        An iterable of batches, or a function without arguments that returns one for each epoch.
     epochs
-        How often it will be gone through.
+        How often the batches will be gone through.
     """
 
     rows = 0
@@ -56,9 +56,9 @@ class Batches:
     def parts(
         self, batch_size: int | None = None, rng: np.random.Generator | None = None
     ) -> Iterator[Data]:
-        """Every batch once, as they come.
+        """Every batch once, in the order in which they come.
 
-        One without any weight changes nothing, as among samples in memory.
+        A batch without any weight changes nothing, as among samples in memory.
         """
         number, weighed = -1, False
         for number, batch in enumerate(self._iterator()):
@@ -97,7 +97,7 @@ class Batches:
 
 
 def _is_data(given: object) -> bool:
-    """Whether this is what X is otherwise, and only y was forgotten."""
+    """Whether this is an X rather than batches, so that y was forgotten."""
     kind = type(given)
     return (
         hasattr(kind, "__array__")
@@ -109,7 +109,7 @@ def _is_data(given: object) -> bool:
 
 
 def _may_be_batch(item: object) -> bool:
-    """Whether this is no row of numbers."""
+    """Whether this could be a batch; a row of numbers could not."""
     if not isinstance(item, (list, tuple)):
         return True
     return any(isinstance(part, (list, tuple)) or np.ndim(part) > 0 for part in item)

@@ -1,4 +1,4 @@
-"""Samples that are in memory as a whole."""
+"""Samples that are taken into memory as a whole."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from flatprop.validation.arrays import flat
 
 
 def in_memory(network: Model, X: Any, y: Any, sample_weight: Any = None) -> Data:
-    """Samples and targets, contiguous and of the network's dtype."""
+    """Samples, targets and weights: checked, contiguous and of the network's dtype."""
     x = checks.inputs(X, network.inputs, network.dtype)
     rows = x.shape[0]
     target = checks.targets(y, rows, network.outputs, network.loss_function.domain, network.dtype)

@@ -1,8 +1,11 @@
-"""Samples that are too large to be taken whole: read a part at a time into one buffer.
+"""Samples that are too large for memory: one part after the other is read into one buffer.
 
-A memory-mapped file may be larger than memory, and so may a sparse matrix be that is made
-dense. A shuffled part of a file is made of segments, rows that follow each other, so that the
-file is read in long runs; one of a sparse matrix of rows from anywhere.
+A memory-mapped file may be larger than memory. A sparse matrix may be, once it is dense.
+
+| source | what a shuffled part consists of |
+| --- | --- |
+| a file | segments from random places; a segment is a run of rows, read in one go |
+| a sparse matrix | single rows from random places |
 """
 
 import math
@@ -19,13 +22,13 @@ from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
 PART_BYTES = 2**25
-"""How much of the samples is in memory at once. Files and matrices no larger than this, as they
-are and in the network's dtype, are taken whole, as any other array."""
+"""The size of a part. A file or matrix that is no larger, as it is and in the network's dtype,
+is taken whole like any other array."""
 SEGMENTS = 16
-"""How many segments a part is made of: so many places a shuffled batch may come from."""
+"""How many segments of a file make up a part."""
 
 SHARED = ("r", "r+", "w+")
-"""The modes of `numpy.memmap` in which what is written goes to the file."""
+"""The modes of `numpy.memmap` whose pages hold nothing that is not in the file."""
 
 
 def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
@@ -34,14 +37,14 @@ def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
         looked_at = 0
     elif mapping(value) is not None:
         low, high = np.lib.array_utils.byte_bounds(value)
-        looked_at = high - low  # one column of a file is in all of its pages
+        looked_at = high - low  # to read one column of a file is to read all of its pages
     else:
         return False
     return bool(max(looked_at, math.prod(value.shape) * dtype.itemsize) > PART_BYTES)
 
 
 def mapping(value: Any) -> "np.memmap[Any, Any] | None":
-    """The memory-mapped file that an array shows a part of."""
+    """The memory-mapped file of which an array is a view, or None."""
     while isinstance(value, np.ndarray):
         if isinstance(value, np.memmap) and getattr(value, "_mmap", None) is not None:
             return value
@@ -57,12 +60,14 @@ class Rows:
     rows, columns
         The shape.
     read
-        slice, or where `scattered` also an array of places → these rows.
+        A function that takes a slice and returns these rows; if `scattered`, it also takes an
+        array of row numbers.
     checked
-        rows, number of the first → these of the network's dtype, (rows, columns).
+        A function that takes such rows and the number of the first one. It returns them
+        checked and in the network's dtype, (rows, columns).
     scattered
-        Whether rows in any order are read as fast as those that follow each other: from
-        memory they are, from a file not.
+        Whether single rows are read as fast as rows in a run. From memory they are, from a
+        file they are not.
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class Rows:
         self.scattered = scattered
 
     def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
-        """Call `use` with rows start to stop, which hold only until it returns."""
+        """Call `use` with rows start to stop, which are valid only until `use` returns."""
         segment = self._read(slice(start, stop))
         use(self._checked(segment, start))
         release(segment)
@@ -90,17 +95,17 @@ class Rows:
         self.visit(start, stop, partial(np.copyto, out))
 
     def gather(self, places: Array, out: Array) -> None:
-        """out, (rows, columns), ← the rows at these places, where `scattered`."""
+        """out, (rows, columns), ← the rows with the numbers `places`; only if `scattered`."""
         try:
             out[...] = self._checked(self._read(places), 0)
         except (TypeError, ValueError):
-            for place in places.tolist():  # one of which is to be named by its number
+            for place in places.tolist():  # the error is to name the row by its number
                 self._checked(self._read(slice(place, place + 1)), place)
             raise
 
 
 def rows_in_memory(array: Array) -> Rows:
-    """Rows of an array that is in memory and was checked."""
+    """Rows of an array that is in memory and already checked."""
     rows, columns = array.shape
     return Rows(rows, columns, lambda rows: array[rows], lambda rows, first: rows)
 
@@ -108,8 +113,7 @@ def rows_in_memory(array: Array) -> Rows:
 def release(array: Any) -> None:
     """Give back the memory of pages that were read from a file.
 
-    Only where the mapping is shared: then what was written to it is in the file, while of a
-    copy on write it would be lost.
+    Not if the mapping is copy-on-write: what was written to such a page would be lost.
     """
     file = mapping(array)
     if file is None or file.mode not in SHARED or not hasattr(mmap, "MADV_DONTNEED"):
@@ -122,14 +126,14 @@ def release(array: Any) -> None:
 
 
 def inputs_of(network: Model, X: Any) -> Rows:
-    """X, of which nothing is read yet unless it is small."""
+    """The rows of X; if X is large, nothing of it is read yet."""
     dtype, columns = network.dtype, network.inputs
     if not is_large(X, dtype):
         return rows_in_memory(checks.inputs(X, columns, dtype))
     frames.refuse_other_kinds("X", X.dtype)
     rows = X.shape[0]
     matrix = X.tocsr() if frames.is_sparse(X) else np.asarray(X)
-    _dense(checks.inputs, matrix[:1], columns, dtype)  # which tells of a wrong shape
+    _dense(checks.inputs, matrix[:1], columns, dtype)  # raises if the shape is wrong
     return Rows(
         rows,
         columns,
@@ -140,7 +144,7 @@ def inputs_of(network: Model, X: Any) -> Rows:
 
 
 def targets_of(network: Model, y: Any, rows: int) -> Rows:
-    """The same of y, which is to have so many rows."""
+    """The rows of y, of which there must be `rows`; if y is large, nothing of it is read yet."""
     dtype, outputs = network.dtype, network.outputs
     domain = network.loss_function.domain
     if not is_large(y, dtype):
@@ -163,16 +167,16 @@ def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options
 
 
 class Parts:
-    """`Samples` of which X or y is large.
+    """`Samples` whose X or y is large.
 
-    What is in memory is checked at once; what is not, as it is read.
+    An array in memory is checked at once, a large one as it is read.
 
     Attributes
     ----------
     rows : int
         How many samples there are.
     weight : ndarray
-        (rows,), empty where every sample counts alike.
+        (rows,); empty if every sample counts alike.
     """
 
     in_memory = False
@@ -204,7 +208,7 @@ class Parts:
         return self._filled(sizes, rng)
 
     def _sizes(self, batch_size: int) -> list[int]:
-        """Rows of the parts: whole batches, and what remains of one belongs to the last."""
+        """How many rows each part has: whole batches; the last part has the rest, too."""
         width = sum(column.columns for column in self._columns) * self._dtype.itemsize
         size = batch_size * max(1, PART_BYTES // (batch_size * width))
         count = max(1, self.rows // size)

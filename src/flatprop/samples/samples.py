@@ -1,12 +1,12 @@
-"""Samples: whether they are taken whole, in parts or as batches is decided here.
+"""Samples: this file decides whether they are taken whole, in parts or as batches.
 
-Whatever a user passes becomes `Samples`, checked, or to be checked as they are read:
+Whatever a user passes becomes `Samples`:
 
-| what is given | what it becomes | its parts |
-| --- | --- | --- |
-| arrays, frames and the like | `Data`, as kernels take it | itself, alone |
-| a large file, a large sparse matrix | `Parts` | some rows at a time, in one buffer |
-| an iterable of (X, y), or what returns one | `Batches` | its batches |
+| what is given | what it becomes | its parts | when it is checked |
+| --- | --- | --- | --- |
+| arrays, frames and the like | `Data`, as kernels take it | one: all samples | at once |
+| a large file or sparse matrix | `Parts` | some rows at a time, in one buffer | as it is read |
+| an iterable of (X, y), or a function | `Batches` | the batches | as they come |
 """
 
 from collections.abc import Iterator
@@ -27,19 +27,19 @@ class Samples(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many samples there are; 0 where only going through them tells."""
+        """How many samples there are; 0 if nobody knows before going through them."""
 
     @property
     def weight(self) -> Array:
-        """(rows,), or empty where every sample counts alike, or where only the parts say."""
+        """(rows,); empty if every sample counts alike, or if only the parts have weights."""
 
     @property
     def in_memory(self) -> bool:
-        """Whether all of them are one `Data`."""
+        """Whether the samples are one `Data`."""
 
     @property
     def batches_given(self) -> bool:
-        """Whether every part is one batch, as somebody else made it."""
+        """Whether every part is one batch that the user's code made."""
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
@@ -49,10 +49,10 @@ class Samples(Protocol):
         Parameters
         ----------
         batch_size
-            Samples per update: every part but the last is a multiple of it.
+            Samples per update: the rows of every part but the last are a multiple of it.
         rng
-            Of the order of the rows; None leaves them in theirs. Rows in memory keep it anyway:
-            the training loop shuffles within a part.
+            It draws the order of the rows; None leaves the rows in order. Samples in memory stay
+            in order in any case, for the training loop shuffles within a part.
         """
 
 
@@ -65,18 +65,18 @@ def samples_of(
     whole: bool = False,
     epochs: int = 0,
 ) -> Data | Parts | Batches:
-    """What a user gave, as samples.
+    """The samples that a user gave.
 
     Parameters
     ----------
     network
-        Which they are for.
+        The network that the samples are for.
     X, y, sample_weight
         As for `Network.fit`.
     whole
-        Whether all of them are needed at once: large ones are then taken into memory, too.
+        Whether all samples are needed at once: even large ones are then taken into memory.
     epochs
-        How often they will be gone through, where X may give batches, y being left out.
+        How often the samples will be gone through; 0 if X must not be an iterable of batches.
     """
     if y is None and epochs:
         batches = Batches(network, X, epochs)

@@ -113,7 +113,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
                 "or weights from sklearn.utils.class_weight.compute_class_weight"
             )
-        self._fit(X, y, sample_weight, (None, None, None), True, classes)
+        self._fit((X, y, sample_weight), classes=classes)
         return self
 
     def predict(self, X: Any) -> Array:

@@ -10,6 +10,7 @@ from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over
 from flatprop.network import Network
 from flatprop.samples.samples import samples_of
+from flatprop.sklearn.course import Course
 from flatprop.validation.checks import NoWeightError
 
 
@@ -85,6 +86,7 @@ class Task(NamedTuple):
     data: Any
     """What is trained on, as `Network.samples` or `Network.data` made it."""
     held: HeldOut | None
+    course: Course
     reports: Any
     """A `reports.Reports`."""
     random: np.random.RandomState | None

@@ -4,6 +4,7 @@ from typing import Any
 
 from flatprop.network import Network
 from flatprop.sklearn import settings
+from flatprop.sklearn.course import Course
 from flatprop.training.callbacks import Epoch, checked_callbacks, wants_to_stop
 from flatprop.validation.checks import is_finite
 
@@ -61,17 +62,16 @@ class Reports:
             self._task = self._context.subcontext(task_name="epoch")
             self._task.call_on_fit_task_begin(estimator=self.estimator, **self._data)
 
-    def end_epoch(
-        self, epoch: int, loss: float, val_loss: float | None, rate: float | None
-    ) -> bool:
+    def end_epoch(self, course: Course, val_loss: float | None, rate: float | None) -> bool:
         """An epoch has ended; whether a callback wants the training to."""
         stop = False
         asked = self._own or self._context is not None
         before = self.network._arrays.params.copy() if asked else None
+        if asked:
+            course.publish(self.estimator)
         if self._own:
-            limit = self.estimator.max_iter
-            training = NoCheckpoint()
-            report = Epoch(self.network, epoch, limit, loss, val_loss, rate, training)
+            epochs = course.n_iter_ - 1, self.estimator.max_iter
+            report = Epoch(self.network, *epochs, course.loss_, val_loss, rate, NoCheckpoint())
             answers = [callback(report) for callback in self._own]
             stop = any(map(wants_to_stop, answers))
         if self._context is not None:

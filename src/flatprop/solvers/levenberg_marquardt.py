@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt: Gauss-Newton steps, damped as far as they have to be."""
+"""Levenberg-Marquardt: Gauss-Newton steps, damped only as much as they have to be."""
 
 import math
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_empty
 
 JACOBIAN_NUMBERS = 2**17
-"""How many entries of the Jacobian exist at once, 1 MB in float64, or as many as JᵀJ has."""
+"""How many entries of the Jacobian exist at once: 1 MB in float64. As many as JᵀJ has, if more."""
 MOST_PARAMETERS = 10_000
-"""JᵀJ and two copies of it take 2.4 GB then, and one step a minute or more."""
+"""With so many, JᵀJ and two copies of it take 2.4 GB, and one step takes a minute or more."""
 MU_LEAST = 1e-20
-"""μ stays so large that some trials bring it back: from 0 it could not grow again."""
+"""μ does not fall below this: from 0 it could not grow again, from here a few trials suffice."""
 
 
 @named("levenberg_marquardt")
@@ -162,7 +162,7 @@ class LevenbergMarquardt(Solver):
                     rule = f"mu_max: no step lowers the loss, up to mu = {self.mu_max:g}"
             if after_iteration(loss, rule):
                 return
-            # Told with the iteration that follows, which changes nothing.
+            # The next iteration changes nothing and reports this rule.
             rule = self._rule_of_step(equations, theta, step, loss, after)
 
     def _rule(self, loss: float, goal: float, equations: "NormalEquations") -> str:
@@ -199,14 +199,14 @@ class LevenbergMarquardt(Solver):
 class NormalEquations:
     """(JᵀJ + μ D) δ = -Jᵀr at the parameters of the network, in float64.
 
-    D is the identity, or where `relative` the largest diagonal of JᵀJ so far.
+    D is the identity; if `relative`, it is the largest diagonal of JᵀJ so far.
     """
 
     def __init__(self, objective: Objective, relative: bool) -> None:
         self._objective = objective
         self._relative = relative
         net, size = objective.network, objective.theta.size
-        # Adding to JᵀJ costs as much as P rows of J do, so that there should be more of them.
+        # Adding to JᵀJ costs as much as P rows of J do, so that J should have at least P rows.
         rows = max(JACOBIAN_NUMBERS // net.params.size, size) // net.outputs
         self._rows = min(max(rows, 1), objective.data.rows)
         self._block = min(self._rows, calls.block_rows(net))
@@ -223,7 +223,7 @@ class NormalEquations:
         """Add up JᵀJ and Jᵀr over parts of the samples."""
         self._JtJ[:] = 0
         self._Jtr[:] = 0
-        with np.errstate(over="ignore", invalid="ignore"):  # seen in the gradient
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow shows in the gradient
             for data in self._objective.parts(self._rows):
                 J, r = self._part(data)
                 self._JtJ += J.T @ J
@@ -232,7 +232,7 @@ class NormalEquations:
             np.maximum(self._root_of_D, self._norms_of_columns(), out=self._root_of_D)
 
     def _part(self, data: entry_points.Data) -> tuple[Vector, Vector]:
-        """J, (rows · outputs, P), and r of some of the samples."""
+        """J, (rows · outputs, P), and r for some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
         layers, _, params = net._arrays
@@ -249,7 +249,7 @@ class NormalEquations:
         return J, r
 
     def finite(self) -> bool:
-        """Whether JᵀJ is; its diagonal bounds the rest."""
+        """Whether JᵀJ is finite; its diagonal bounds all other entries."""
         with np.errstate(over="ignore"):
             return math.isfinite(np.trace(self._JtJ))
 
@@ -257,14 +257,14 @@ class NormalEquations:
         """The Euclidean norm of the gradient of the loss."""
         with np.errstate(over="ignore", invalid="ignore"):
             norm = math.sqrt(np.vdot(self._Jtr, self._Jtr))
-            if math.isinf(norm):  # perhaps only the squares
+            if math.isinf(norm):  # perhaps only the squares overflow
                 largest = np.abs(self._Jtr).max()
                 norm = float(largest * np.linalg.norm(self._Jtr / largest))
         squares = self._objective.network.loss_function.squares
         return 2 * squares * self._objective.scale * norm
 
     def largest_cosine(self, loss: float) -> float:
-        """Of the angles between r and the columns of J."""
+        """The largest cosine of an angle between r and a column of J."""
         lengths = self._norms_of_columns() * self._norm_of_residuals(loss)
         alive = lengths > 0
         return float(np.max(np.abs(self._Jtr[alive]) / lengths[alive], initial=0.0))
@@ -279,8 +279,8 @@ class NormalEquations:
         return float(np.linalg.norm(self._root_of_D * vector))
 
     def step(self, mu: float) -> Vector:
-        """δ; where rounding has left the matrix singular, NaN, which no loss is lower at."""
-        # By LU: NumPy has no triangular solver, without which Cholesky's factor takes longer.
+        """δ; NaN, at which no loss is lower, if rounding has made the matrix singular."""
+        # By LU: Cholesky would be faster only with a triangular solver, which NumPy has not.
         damped, right = self._JtJ.copy(), -self._Jtr
         if self._relative:
             root = self._scale()
@@ -295,7 +295,7 @@ class NormalEquations:
         return step / root if self._relative else step
 
     def _scale(self) -> Vector:
-        """√D, with 1 where it is 0: what no output depends on has no gradient either."""
+        """√D with 1 in place of 0: where D is 0, the gradient is 0, too."""
         return np.where(self._root_of_D > 0, self._root_of_D, 1.0)
 
     def _norms_of_columns(self) -> Vector:

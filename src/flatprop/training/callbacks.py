@@ -1,4 +1,4 @@
-"""What happens after an epoch: the report that callbacks get, and `Checkpoint`."""
+"""Callbacks: the report that they get after an epoch, and `Checkpoint`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from flatprop.validation import checks, other_names
 
 
 class Saving(Protocol):
-    """A training, as its callbacks may use it."""
+    """What an `Epoch` needs of the training."""
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Write the network and the state of the training, or say why that cannot be."""
+        """Write the network and the state of the training, or raise."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Epoch:
     epoch : int
         The epoch that has just ended, from 0.
     epochs : int
-        How many there are to be.
+        How many epochs the training is to have.
     loss : float
         The training loss of this epoch.
     val_loss : float or None
-        The validation loss after it.
+        The validation loss after this epoch; None without validation data.
     learning_rate : float or None
         The learning rate of this epoch; None with a solver, which has none.
     """
@@ -58,16 +58,16 @@ Callback: TypeAlias = Callable[[Epoch], object]
 class Checkpoint:
     """A callback that writes a checkpoint: network, optimizer and random state.
 
-    The file is replaced in one step, so that an interruption leaves the one
-    before, even where the process is killed or the power fails. `fp.load` reads the network out
-    of it; ``fit(..., resume=path)`` goes on with the training.
+    The file is replaced in one step: an interruption leaves the file from before, even if
+    the process is killed or the power fails. `fp.load` reads the network from the file;
+    ``fit(..., resume=path)`` goes on with the training.
 
     Parameters
     ----------
     path
-        Where to.
+        The file that is written.
     every
-        After how many epochs each.
+        After how many epochs it is written again.
     """
 
     path: str | PathLike[str]

@@ -1,36 +1,35 @@
-"""Why a loss is not finite: what a user is told, and what there is to try.
+"""Why a loss is not finite: what a user is told, and what the user can try.
 
-Looked for once a training has ended by it. Targets and weights that overflow by themselves do
-so whatever the parameters are; so they are tried on the same network with all parameters 0.
+The cause is looked for after the training has diverged. Some targets and weights are so large
+that the loss overflows whatever the parameters are. To find them, the same network with all
+parameters 0 is tried.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flatprop.evaluation import calls
-from flatprop.evaluation.values import predict, scale_of
+from flatprop.evaluation.values import predict, scale_of, sum_and_gradient
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network import entry_points
 from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import read_only
 
-if TYPE_CHECKING:
-    from flatprop.formulas.optimizer import Optimizer
-
 ROWS_TRIED = 64
 """How many of the largest inputs, targets and weights are tried."""
 LARGE = 1e3
-"""Inputs and targets beyond this are named beside steps that went too far."""
+"""If steps went too far, inputs and targets that are larger than this are named, too."""
 POSITIVE = ("exp", "softplus", "sigmoid", "softmax")
-"""The activations of which no output is below 0 or, but by rounding, 0."""
+"""The activations whose outputs are above 0, or 0 only by rounding."""
 RUINED = "a callback left parameters that are not finite"
 UNRUINED = "a callback that writes finite numbers into epoch.network.params, or none"
 
 
 def told(where: str, what: str, cause: str, advice: str) -> str:
-    """One message of all this."""
+    """The whole message: where the training diverged, in what, why, and what to try."""
     because = f"; {cause}" if cause else ""
     return (
         f"training diverged {where}: {what}{because}. The last parameters known to be finite were "
@@ -41,8 +40,8 @@ def told(where: str, what: str, cause: str, advice: str) -> str:
 def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]:
     """What in the samples is too large for any parameters, and what to do; or two empty texts.
 
-    `of` is put behind what is named: " of the validation data". Samples that are not in memory
-    are not looked at.
+    `of` says which samples these are, as in " of the validation data". Only samples in memory
+    are looked at.
     """
     if not data.in_memory:
         return "", ""
@@ -56,7 +55,7 @@ def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]
     if not _is_finite(still, tame):
         return "", ""
     if _is_finite(still, few):
-        # Not the targets. Weights so large can be borne by the smallest of losses only.
+        # Not the targets. Weights so large are a cause unless the loss is very small.
         huge = few.weight.size and float(few.weight.max()) > math.sqrt(np.finfo(dtype).max)
         if not huge or not _is_finite(network, alike):
             return "", ""
@@ -84,10 +83,10 @@ def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
     return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
 
 
-def of_frozen(network: Model, optimizer: "Optimizer", state: Any, clip_norm: float | None) -> str:
-    """What is told where an optimizer's `state` has overflowed; "" where it is finite.
+def of_frozen(network: Model, optimizer: Optimizer, state: Any, clip_norm: float | None) -> str:
+    """What a user is told if an optimizer's `state` has overflowed; "" if the state is finite.
 
-    An infinite mean of squared gradients makes every later step 0, and it never falls again.
+    A mean of squared gradients that is infinite stays so, and makes every later step 0.
     """
     if not optimizer.divides_by_squares or checks.is_finite(state):
         return ""
@@ -102,14 +101,14 @@ def of_frozen(network: Model, optimizer: "Optimizer", state: Any, clip_norm: flo
 
 
 def scaled(network: Model, other: str) -> str:
-    """What to try beside another thing, where nothing more is known."""
+    """What to try if no cause is known: `other`, and the usual scaling."""
     return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
 
 
 def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str, str]:
-    """The same for the training data after so many updates, with causes beside the samples.
+    """Cause and advice for a loss of the training data that is not finite after `updates`.
 
-    `steps` is what to try where these have led too far.
+    `steps` is what to try if the optimizer's steps have led too far.
     """
     cause, advice = _cause_in_data(network, data)
     if cause:
@@ -132,9 +131,10 @@ def of_validation(
     steps: str,
     name: str = "validation_data",
 ) -> tuple[str, str]:
-    """The same for the loss of the validation data, where that of the training data is `loss`.
+    """Cause and advice if only the loss of the validation data is not finite.
 
-    `steps` is what to try where the parameters are the reason; `name` what the data are called.
+    `loss` is the loss of the training data, `steps` what to try if the parameters are the
+    cause, and `name` what the validation data are called.
     """
     told = f"that of the training data is {loss:.4g}"
     cause, advice = cause_in_samples(network, validation, f" of {name}")
@@ -160,7 +160,7 @@ def _cause_in_data(network: Model, data: Any) -> tuple[str, str]:
 
 
 def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
-    """Whether a loss that takes the logarithm of the outputs meets some that are not positive."""
+    """Cause and advice if the loss takes logarithms of outputs that may not be positive."""
     last = network.dense[-1]
     logarithm = network.loss_function.domain == "non-negative"
     if not logarithm or last.activation in POSITIVE or not data.in_memory:
@@ -178,14 +178,14 @@ def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
 
 
 def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
-    """The same for inputs that are too large for parameters of a common size."""
+    """Cause and advice if inputs are too large for parameters of a common size."""
     if not data.in_memory:
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
     few = min(ROWS_TRIED, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
     one = np.ones((), network.dtype)
-    common = network.copy()  # where steps went too far, they are not what inputs meet
+    common = network.copy()  # large parameters are a fault of the steps, not of the inputs
     np.clip(common.params, -one, one, out=common.params)
     tame = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
     if _is_finite(common, largest) or not _is_finite(common, tame):
@@ -207,7 +207,6 @@ def _extremes(data: entry_points.Data) -> entry_points.Data:
         measures += [weight, np.log(np.maximum(weight, 1e-300)) + np.log1p(targets)]
     few = min(ROWS_TRIED, rows)
     chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
-
     return _rows(data, chosen)
 
 
@@ -221,12 +220,11 @@ def _rows(data: entry_points.Data, chosen: Any) -> entry_points.Data:
 
 
 def _is_finite(network: Model, data: entry_points.Data) -> bool:
-    """Whether loss and gradient are."""
+    """Whether loss and gradient are finite."""
     gradient = np.empty_like(network.params)
     scale = scale_of(network, data)
-    total = calls.loss_and_gradient(
-        network, data, scale, gradient, calls.block_for(network, data.rows)
-    )
+    block = calls.block_for(network, data.rows)
+    total = sum_and_gradient(network, data, scale, gradient, block)
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 
@@ -237,7 +235,7 @@ def _largest_input(data: Any) -> str:
 
 
 def _largest(data: Any) -> dict[str, float]:
-    """What inputs and targets reach."""
+    """The largest absolute value of the inputs, and of the targets."""
     if not data.in_memory:
         return {}
     given = {"inputs": data.x, "targets": data.y}

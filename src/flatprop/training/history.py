@@ -1,4 +1,4 @@
-"""What a training leaves behind: losses by epoch, and why it ended."""
+"""`History`: what a training leaves behind."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +23,10 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     Attributes
     ----------
     loss : ndarray
-        The training loss: the mean of the epoch's mini-batches, each before its update. A batch
-        counts with its Σ w, which is its number of samples where there are no weights; with a
-        loss that is a sum all batches count alike, one without weight with 0. With the full
-        batch it is therefore the loss before the update.
+        The training loss: the mean of the mini-batches' losses, each before its update. A
+        batch counts with its Σ w, which is its number of samples without sample weights. With
+        a loss that is a sum all batches count alike, but a batch without any weight as 0.
+        With the full batch it is the loss before the epoch's one update.
     val_loss : ndarray
         The loss of the validation data after the epoch; empty without such data.
     learning_rate : ndarray
@@ -36,9 +36,9 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     best_epoch : int or None
         With `patience`, the epoch whose parameters the network has now.
     message : str
-        After a divergence, or where an optimizer's mean of squared gradients has overflowed,
-        what happened and what to try; where a solver converged, which of
-        its rules was met, and whether more than a tenth of the targets' variance is left.
+        After a divergence, or if an optimizer's mean of squared gradients has overflowed: what
+        happened and what to try. If a solver converged: which of its rules was met, and
+        whether more than a tenth of the targets' variance is left.
     seconds : float
         How long the training took.
     """

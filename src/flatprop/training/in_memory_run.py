@@ -1,7 +1,7 @@
-"""Training by updates on samples in memory: the compiled loop in bounded chunks.
+"""Training by an optimizer on samples in memory: the compiled loop, called in bounded chunks.
 
-The kernel trains as long as nobody needs Python: between two of its calls lie
-callbacks, validation, early stopping, the progress bar and Ctrl-C.
+Callbacks, validation, early stopping, the progress bar and Ctrl-C need Python. They come
+between two calls of the compiled loop.
 """
 
 from typing import Any
@@ -10,9 +10,7 @@ import numpy as np
 
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.entry_points import Data
-from flatprop.training.checkpoints import TrainingState
 from flatprop.training.optimizer_run import OptimizerRun
-from flatprop.training.snapshot import Snapshot
 from flatprop.training.stepper import Stepper
 from flatprop.validation.checks import is_finite
 
@@ -32,16 +30,9 @@ class InMemoryRun(OptimizerRun[Data]):
             or self.patience is not None
             or self.follow is not None
         )
-        self.losses = np.zeros(self.epochs)  # touched, and so given memory, as epochs end
+        self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
-        self.safe = Snapshot(self.params)
-
-    def _restore(self, state: TrainingState) -> None:
-        super()._restore(state)
-        self.safe = Snapshot(self.params)
-
-    # ---- the run
 
     def _loop(self, bar: Any) -> str:
         params = self.params
@@ -51,10 +42,12 @@ class InMemoryRun(OptimizerRun[Data]):
         plan = loop.Plan(
             self.rates, self.stepper.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
         )
+        full_batch = self.stepper.batch_size == self.samples.rows
         while True:
-            before = None
-            if self.patience is not None and self.validation is None and not self._mini_batches:
-                before = params.copy()  # which this epoch's loss will be the loss of
+            measured_at = None
+            if self.patience is not None and self.validation is None and full_batch:
+                # The only update of the epoch comes after the loss was measured.
+                measured_at = params.copy()
             status = self.stepper.advance(plan, self.kernel_progress)
             finite = True
             if status in (loop.RUNNING, loop.EPOCH_ENDED):
@@ -68,7 +61,7 @@ class InMemoryRun(OptimizerRun[Data]):
                 self._show(bar)
             if status == loop.RUNNING:
                 continue
-            reason = self._after_epoch(before) if self.each_epoch else ""
+            reason = self._after_epoch(measured_at) if self.each_epoch else ""
             if status == loop.CONVERGED and reason != "diverged":
                 return "converged"
             if reason:
@@ -76,26 +69,15 @@ class InMemoryRun(OptimizerRun[Data]):
             if status == loop.FINISHED:
                 return "epochs"
 
-    def _keep_finite(self) -> None:
-        self.safe.fall_back(self.params)
-
     @property
     def _data_at_hand(self) -> Any:
         return self.samples
 
     @property
-    def _mini_batches(self) -> bool:
-        return bool(self.stepper.batch_size < self.samples.rows)
-
-    # ---- interruption and continuation
-
-    @property
     def optimizer_state(self) -> Any:
-        """(slots, parameters), writable."""
         return self.stepper.rule.state
 
     def settings(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the first."""
         return {
             **self.common_settings(),
             "batch_size": self.stepper.batch_size,

@@ -1,4 +1,4 @@
-"""Training by updates of an optimizer: its rates, its checkpoints, what a divergence says."""
+"""Training by an optimizer's updates: learning rates, checkpoints, causes of a divergence."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -19,14 +19,15 @@ from flatprop.training import divergence
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
 from flatprop.training.run import Run, S
+from flatprop.training.snapshot import Snapshot
 from flatprop.validation import checks
 
 
 class OptimizerRun(Run[S]):
-    """One call of `fit` with an `Optimizer`, wherever its samples are."""
+    """One call of `fit` with an `Optimizer`, in memory or a part at a time."""
 
     cursor: NDArray[np.int64]
-    """How far it has come, as in `kernels.epochs`."""
+    """How far the training has come, as in `training_loop.Progress`."""
 
     def __init__(
         self,
@@ -57,30 +58,36 @@ class OptimizerRun(Run[S]):
         if resume is not None:
             slots = len(self.optimizer_state)
             self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
-        else:  # Nothing was changed so far; from here on nothing is refused.
+        else:  # Everything is checked by now, so that an error leaves the generator unchanged.
             self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+        self.safe = Snapshot(self.params)
 
     def _check_checkpoints(self) -> None:
-        """Raise now what writing one after the first epoch would raise."""
+        """Raise now what writing a checkpoint after the first epoch would raise."""
         for callback in self.callbacks:
             if isinstance(callback, Checkpoint):
                 files.described(self.network)
                 checked_target(callback.path)
 
-    # ---- what differs with where the samples are
+    # ---- what depends on where the samples are
 
     @abstractmethod
     def _begin(self) -> None:
-        """Make everything that the loop needs but `seed`, `cursor` and `losses` among it."""
+        """Make everything that `_loop` needs, `cursor` and `losses` included, but not `seed`."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the first."""
+        """What must be the same in a resumed training and in the interrupted one."""
 
     @property
     @abstractmethod
     def optimizer_state(self) -> Any:
         """(slots, parameters), writable."""
+
+    @property
+    @abstractmethod
+    def _data_at_hand(self) -> Any:
+        """The samples of the last update, or more samples around them."""
 
     # ---- what does not
 
@@ -93,10 +100,8 @@ class OptimizerRun(Run[S]):
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
 
-    @property
-    @abstractmethod
-    def _data_at_hand(self) -> Any:
-        """The samples that the last update was to learn from, or more."""
+    def _keep_finite(self) -> None:
+        self.safe.fall_back(self.params)
 
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
         updates = int(self.cursor[loop.UPDATES])
@@ -124,7 +129,7 @@ class OptimizerRun(Run[S]):
         }
 
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a continuation needs beside the network."""
+        """Everything that a resumed training needs beside the network."""
         done = self.epochs_done
         return TrainingState(
             settings=self.settings(),
@@ -141,7 +146,7 @@ class OptimizerRun(Run[S]):
         )
 
     def _restore(self, state: TrainingState) -> None:
-        """Go on from what was read, in which there is nothing wrong any more."""
+        """Take over what `load_checkpoint` has read and checked."""
         done = int(state.cursor[loop.EPOCH])
         self.seed = state.seed
         self.ended_by = state.stopped_by

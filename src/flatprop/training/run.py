@@ -1,4 +1,4 @@
-"""What every training has in common: checked arguments, what follows an epoch, the History."""
+"""What every training does: check its arguments, act after each epoch, return a `History`."""
 
 import math
 import time
@@ -28,14 +28,14 @@ S = TypeVar("S", bound=Samples)
 
 
 class Run(ABC, Generic[S]):
-    """One call of `fit`: everything is checked in the constructor, then `run`."""
+    """One call of `fit`: the constructor checks everything, then `run` trains."""
 
     network: Model
     losses: Any
-    """The training loss of each epoch; what follows the first `epochs_done` means nothing."""
+    """The training loss of each epoch; only the first `epochs_done` entries have a meaning."""
     rates: Any
-    """The learning rates of the epochs, the last of them for all that follow; empty where there
-    are none."""
+    """The learning rate of each epoch; the last entry holds for all later epochs. Empty with a
+    solver, which has no learning rate."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class Run(ABC, Generic[S]):
     ) -> None:
         self.network = network
         self.samples = samples
-        self.epochs = checks.count("epochs", epochs)
+        self.epochs = epochs
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
         self.callbacks = checked_callbacks(callbacks)
         self.progress = bool(progress)
         if self.progress:
-            import tqdm  # noqa: F401  # which may be missing: better now than after the start
+            import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
         self.validation = _checked_validation(network, validation_data)
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
@@ -71,16 +71,16 @@ class Run(ABC, Generic[S]):
         self.best_params: Array | None = None
         self.message = ""
         self.ended_by: list[str] = []
-        """The names of the callbacks that had ended what is resumed."""
+        """The names of the callbacks that had ended the training which is resumed."""
         self._written: dict[str | PathLike[str], Any] | None = None
-        """The checkpoints of this epoch, each with what a callback may change after it; None
-        where no callback is being asked."""
+        """While callbacks are called: for each checkpoint that one of them wrote, what later
+        callbacks may still change. Otherwise None."""
         self.only_validation = False
-        """Whether it is the loss of the validation data that is not finite."""
+        """Whether only the loss of the validation data is not finite."""
         self.ruined = False
         """Whether a callback left parameters that are not finite."""
 
-    # ---- what each kind of training says for itself
+    # ---- what each kind of run defines
 
     @property
     @abstractmethod
@@ -89,30 +89,33 @@ class Run(ABC, Generic[S]):
 
     @abstractmethod
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a continuation needs beside the network."""
+        """Everything that a resumed training needs beside the network."""
 
     @abstractmethod
     def _loop(self, bar: Any) -> str:
-        """Train; which rule ended it. `_after_epoch` follows each epoch that needs it."""
+        """Train, and return the rule that ended the training.
+
+        Calls `_after_epoch` after each epoch, unless nothing there has anything to do.
+        """
 
     @abstractmethod
     def _keep_finite(self) -> None:
-        """Leave the network with finite parameters, wherever the loop was left."""
+        """Give the network finite parameters, wherever the loop was left."""
 
     @abstractmethod
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
-        """Where the training loss ceased to be finite, in what, why, and what to try."""
+        """The arguments of `divergence.told` for a training loss that is not finite."""
 
     @abstractmethod
     def _advice_on_steps(self) -> str:
         """What to try where the steps have led too far."""
 
     def _frozen(self) -> str:
-        """A message where some parameters cannot move any more though all is finite, or ""."""
+        """A message if parameters no longer move although all numbers are finite, or ""."""
         return ""
 
     def _watch(self, epoch: int, monitored: float) -> None:
-        """Hear of the loss that early stopping looks at."""
+        """Take note of an epoch's `monitored` loss, on which later learning rates may depend."""
 
     # ---- the run
 
@@ -133,7 +136,7 @@ class Run(ABC, Generic[S]):
         self.message = alarm or self.message
         if self.best_params is not None:
             self.params[:] = self.best_params
-        # An epoch counts once its validation is done, which an interruption may prevent.
+        # An epoch counts once its validation is done; an interruption may come before that.
         done = self.epochs_done if self.validation is None else len(self.val_losses)
         history = History(
             np.array(self.losses[:done], np.float64),
@@ -149,26 +152,26 @@ class Run(ABC, Generic[S]):
         return history
 
     def _already_stopped_by(self) -> str:
-        """The rule that had ended the training which is resumed, if one had.
+        """The rule that had ended the training which is resumed, or "".
 
-        In the order in which a training asks them.
+        The rules are asked in the same order as during a training.
         """
         last = self.epochs_done - 1
         if last < 0:
             return ""
         if self._settled():
             return "converged"
-        best = self.best_epoch  # None, where patience is new
+        best = self.best_epoch  # None if the first training had no `patience`
         if self.patience is not None and best is not None and last - best >= self.patience:
             return "patience"
-        # Without the callback that ended it, the training is meant to go on.
+        # A user who leaves out the callback that ended the training wants it to go on.
         return "callback" if {*map(_name, self.callbacks)} & {*self.ended_by} else ""
 
-    def _after_epoch(self, before: Array | None) -> str:
-        """Validation, early stopping, schedule, callbacks; why to stop, if at all.
+    def _after_epoch(self, measured_at: Array | None) -> str:
+        """Validate, look at early stopping and the schedule, call the callbacks.
 
-        `before` is what the epoch's loss is the loss of, where that is not what the network
-        has now.
+        `measured_at` are the parameters at which the epoch's loss was measured; None if the
+        network still has them. Returns the rule that ends the training, or "".
         """
         epoch = self.epochs_done - 1
         loss = float(self.losses[epoch])
@@ -186,7 +189,7 @@ class Run(ABC, Generic[S]):
         if self.patience is not None:
             if monitored < self.best_loss:
                 self.best_loss, self.best_epoch = monitored, epoch
-                self.best_params = self.params.copy() if before is None else before
+                self.best_params = self.params.copy() if measured_at is None else measured_at
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
@@ -194,9 +197,9 @@ class Run(ABC, Generic[S]):
         return answer if answer == "diverged" else reason or answer
 
     def _call_back(self, report: Epoch) -> str:
-        """Ask the callbacks; "callback" where one of them wants the training to stop.
+        """Call the callbacks; returns "callback" if one of them stops the training.
 
-        Parameters that they leave and that are not finite are taken back: "diverged".
+        If they leave parameters that are not finite, the old ones come back: "diverged".
         """
         before = self.params.copy()
         self._written = {}
@@ -212,7 +215,8 @@ class Run(ABC, Generic[S]):
                 for callback, answer in zip(self.callbacks, answers, strict=True)
                 if wants_to_stop(answer)
             ]
-            # Again, where whoever resumes has to know of the end, or of what a later callback did.
+            # A checkpoint is written again if a callback ended the training, or if a callback
+            # after it changed the network: a resumed training has to know of both.
             for path, known in list(self._written.items()):
                 if stoppers or known != self._changeable():
                     save_checkpoint(self.network, self.state(stoppers), path)
@@ -222,7 +226,7 @@ class Run(ABC, Generic[S]):
         return "callback" if stoppers else ""
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Write the network and the state of the training, as it is after an epoch."""
+        """Write the network and the state of the training after an epoch."""
         if self._written is None:
             raise ValueError(
                 f"{path}: a checkpoint is written while fit calls back, not later; the network "
@@ -237,12 +241,12 @@ class Run(ABC, Generic[S]):
         self._written[path] = self._changeable()
 
     def _changeable(self) -> tuple[bytes, Any]:
-        """What callbacks may change of the network."""
+        """What callbacks may change in the network: its parameters and its random state."""
         return self.params.tobytes(), plain_state(self.network.rng)
 
     @property
     def params(self) -> Array:
-        """The network's parameters, as nobody outside can reshape or retype them."""
+        """The network's parameters, in the array that no user can reshape or retype."""
         array: Array = self.network._arrays.params
         return array
 
@@ -268,12 +272,12 @@ class Run(ABC, Generic[S]):
         return bool(abs(self.losses[done - 1] - self.losses[done - 2]) <= self.tol)
 
     def learning_rate(self, epoch: int) -> float | None:
-        """The learning rate of this epoch, if there is such a thing."""
+        """The learning rate of this epoch; None with a solver."""
         last = self.rates.size - 1
         return None if last < 0 else float(self.rates[min(epoch, last)])
 
     def learning_rates(self, epochs: int) -> Any:
-        """The learning rates of the first `epochs` epochs."""
+        """The learning rates of the first `epochs` epochs; empty with a solver."""
         last = self.rates.size - 1
         return self.rates[np.minimum(np.arange(epochs if last >= 0 else 0), last)]
 
@@ -318,7 +322,7 @@ def _checked_validation(
 
 
 def _name(callback: Callback) -> str:
-    """What tells a callback from others in another process: its name, and what it does."""
+    """What identifies a callback in another process: its name and a checksum of its code."""
     kind = callback if hasattr(callback, "__qualname__") else type(callback)
     code = getattr(callback, "__code__", None)
     if code is None:

@@ -1,4 +1,4 @@
-"""Training by a solver: what happens around its iterations, each of which is an epoch."""
+"""Training by a solver. Each iteration of the solver is an epoch."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from flatprop.training.run import Run
 from flatprop.validation import checks
 
 UNEXPLAINED = 0.1
-"""The part of the targets' variance beyond which `History.message` says what is left."""
+"""If more than this part of the targets' variance is left, `History.message` says so."""
 
 
 class SolverRun(Run[Data]):
@@ -101,18 +101,19 @@ class SolverRun(Run[Data]):
         return self.stopped_by
 
     def _keep_finite(self) -> None:
-        # A step may have been under trial. What was kept was chosen by a finite loss.
+        # The network may have the parameters of a trial step. Those of the last iteration have
+        # a finite loss.
         self.params[:] = self.kept
 
     def _after_iteration(self, loss: float, rule: str = "") -> bool:
-        """Everything between two iterations; whether to stop, and `stopped_by` says why."""
-        before = None
+        """See `AfterIteration`; where the training has to stop, `stopped_by` says why."""
+        measured_at = None
         if self.patience is not None and self.validation is None:
-            before = self.kept.copy()
+            measured_at = self.kept.copy()
         self.kept[:] = self.params
         self.losses.append(loss)
-        reason = self._after_epoch(before)
-        if checks.is_finite(self.params):  # a callback may have changed them
+        reason = self._after_epoch(measured_at)
+        if checks.is_finite(self.params):  # callbacks may have changed the parameters
             self.kept[:] = self.params
         if self._bar is not None:
             self._show(self._bar)
@@ -129,7 +130,7 @@ class SolverRun(Run[Data]):
         return bool(reason)
 
     def _far_from_a_fit(self) -> str:
-        """A word where a rule ended the training with more than a tenth of the variance left."""
+        """What to say if a rule was met with more than `UNEXPLAINED` of the variance left."""
         left = self.objective.unexplained()
         if not left > UNEXPLAINED:
             return ""

@@ -1,4 +1,4 @@
-"""Training by updates on samples that come a part at a time: a file, an iterable of batches."""
+"""Training by an optimizer on samples that come a part at a time: a file, or batches."""
 
 import math
 from typing import Any
@@ -7,15 +7,13 @@ import numpy as np
 
 from flatprop.kernels.network import training_loop as loop
 from flatprop.samples.samples import Samples
-from flatprop.training.checkpoints import TrainingState
 from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.resolution import Watch, Watched, warn_of
-from flatprop.training.snapshot import Snapshot
 from flatprop.training.trainer import Trainer
 
 
 class StreamedRun(OptimizerRun[Samples]):
-    """One call of `fit` with an `Optimizer` and parts of samples, with Python between them."""
+    """One call of `fit` with an `Optimizer` and samples in parts; between two parts is Python."""
 
     def _begin(self) -> None:
         if self.samples.batches_given:
@@ -33,21 +31,14 @@ class StreamedRun(OptimizerRun[Samples]):
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
-        self.safe = Snapshot(self.params)
-
-    def _restore(self, state: TrainingState) -> None:
-        super()._restore(state)
-        self.trainer.updates = int(self.cursor[loop.UPDATES])
-        self.safe = Snapshot(self.params)
-
-    # ---- the run
 
     def _loop(self, bar: Any) -> str:
+        self.trainer.updates = int(self.cursor[loop.UPDATES])
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
             data = Watched(self.samples, watch) if epoch == first else self.samples
             self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
-            # By the number of the epoch, so that a resumed training takes the same order.
+            # The epoch's number is in the seed, so that a resumed training takes the same order.
             self.trainer.rng = np.random.default_rng([self.seed, epoch])
             try:
                 loss = self.trainer.go_through(data, self.batch_size, self.shuffle, self.safe)
@@ -68,22 +59,15 @@ class StreamedRun(OptimizerRun[Samples]):
                 return reason
         return "epochs"
 
-    def _keep_finite(self) -> None:
-        self.safe.fall_back(self.params)
-
     @property
     def _data_at_hand(self) -> Any:
         return self.trainer.data_at_hand or self.samples
 
-    # ---- interruption and continuation
-
     @property
     def optimizer_state(self) -> Any:
-        """(slots, parameters), writable."""
         return self.trainer.state
 
     def settings(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the first."""
         if self.samples.batches_given:
             return {**self.common_settings(), "batches": "from an iterable"}
         return {

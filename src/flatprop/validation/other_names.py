@@ -1,7 +1,6 @@
-"""What users of Keras, scikit-learn and PyTorch call things, and what this library calls them.
+"""The names that users of Keras, scikit-learn and PyTorch may try, and what to write here.
 
-One table for each place where such a name may be tried. What is in none of them gets the nearest
-of the names that there are.
+There is one table for each place where such a name may be tried.
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from flatprop.validation.attribute_answers import Answering as Answering
 
 
 def _each(table: Mapping[str, str]) -> dict[str, str]:
-    """An entry for each of the names that share an answer."""
+    """One entry for each name; in `table` names with the same answer share an entry."""
     return {name: answer for names, answer in table.items() for name in names.split()}
 
 
@@ -168,7 +167,7 @@ _LOSSES = {
 
 
 def loss_names(name: str) -> dict[str, str]:
-    """What to answer where a loss is made: its own names, and those of every loss."""
+    """The table for the constructor of a loss: entries for all losses, and for this one."""
     return _each({**_ANY_LOSS, **_LOSSES.get(name, {})})
 
 

@@ -8,7 +8,7 @@ from flatprop.evaluation.trace import Trace
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
-from flatprop.plot.diagram.plan import Plan
+from flatprop.plot.diagram.placement import Placement
 from flatprop.validation import checks
 
 MOST_SAMPLES = 4
@@ -83,7 +83,7 @@ def network(
         checks.count("digits", digits),
         most,
     )
-    return Drawing(contents, Plan(contents, most)).draw(ax)
+    return Drawing(contents, Placement(contents, most)).draw(ax)
 
 
 def _checked_trace(net: Network, trace: Trace | None) -> Trace | None:

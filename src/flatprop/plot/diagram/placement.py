@@ -9,7 +9,7 @@ LEAST_DIAMETER = 24.0
 TO_THE_LOSS = 60.0
 
 
-class Plan:
+class Placement:
     """Sizes and places of one diagram, in points.
 
     Attributes
