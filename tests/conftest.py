@@ -3,6 +3,8 @@
 import itertools
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
 from flatprop.samples import in_parts
-from processes import PACKAGE
+from processes import PACKAGE, TESTS
 
 
 def pytest_configure() -> None:
+    # Started in this folder, Python has it on the path: where scikit-learn is not installed,
+    # `import sklearn` would find the tests of the estimators.
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != TESTS]
     # A shell starts what runs in the background with Ctrl-C ignored, and so would everything be
     # that this process starts; some tests interrupt themselves.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

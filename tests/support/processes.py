@@ -8,7 +8,7 @@ from pathlib import Path
 import flatprop
 
 PACKAGE = Path(flatprop.__file__).parent
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 PATH = os.pathsep.join([str(TESTS / "support"), os.environ.get("PYTHONPATH", "")])
 """Where another process finds what lies in `support/`, too."""
