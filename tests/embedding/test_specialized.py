@@ -10,7 +10,7 @@ from numba.core import event
 import flatprop as fp
 import reference
 from networks import HIDDEN, LOSSES, NEEDED_OUTPUT, TOLERANCE, both_dtypes, network, samples
-from processes import python
+from processes import edit, python
 
 RATE = 0.01
 
@@ -314,8 +314,7 @@ def test_the_second_process_finds_the_first_one_s_code(copy_of_package):
 def test_an_edited_formula_is_not_served_from_the_cache(copy_of_package):
     environment, folder = copy_of_package
     python(SCRIPT, **environment)
-    source = folder / "formulas" / "activations.py"
-    source.write_text(source.read_text().replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
+    edit(folder)
     assert python(SCRIPT, **environment).split() == ["-0.5", "0.0", "0", "0", "0"]
 
 

@@ -31,7 +31,8 @@ from flatprop import kernels
 from flatprop.embedding import c_interface
 from flatprop.kernels import compile
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.c_functions import FUNCTIONS, arguments
+from flatprop.kernels.embedded.linking import C_FUNCTIONS
+from flatprop.kernels.embedded.roles import FUNCTIONS
 from flatprop.kernels.network.records import LAYER, OBJECTIVE
 from processes import TESTS, run
 
@@ -108,7 +109,10 @@ def test_the_header_names_the_arguments_in_their_order():
             found[member] = [part.split()[-1].strip("*") for part in typedefs[kind].split(",")]
     assert list(found) == list(FUNCTIONS)
     for name in FUNCTIONS:
-        assert tuple(found[name]) == arguments(name)
+        assert tuple(found[name]) == FUNCTIONS[name].c_arguments
+
+
+# ---- the functions, one by one
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
@@ -140,7 +144,9 @@ def test_every_function_computes_what_the_jitted_one_does(loss, weighted):
     for name, (given, jitted, shapes) in cases.items():
         actual, expected = ([np.zeros(shape) for shape in shapes] for _ in range(2))
         value = getattr(table, name)(network, *given, *actual, space)
-        records = (net.layers, net.objectives) if "y" in arguments(name) else (net.layers,)
+        records = (
+            (net.layers, net.objectives) if "y" in FUNCTIONS[name].arguments else (net.layers,)
+        )
         wanted = getattr(kernels, name)(*records, net.params, *jitted, *expected, space)
         assert value == wanted, name
         for one, other in zip(actual, expected, strict=True):
@@ -235,7 +241,8 @@ def symbols_of_python(compiled):
 
 
 def test_no_function_refers_to_python():
-    assert fp.c_functions("float64").address
+    for function in C_FUNCTIONS.values():  # those of the table, and the checks
+        assert function.address(np.dtype("float64"))
     assert fp.low_level_callable(fp.Network(1, [fp.Dense(1)]))
     for (function, *_), compiled in compile._c_functions.items():
         assert not symbols_of_python(compiled), function

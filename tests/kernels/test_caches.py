@@ -1,4 +1,4 @@
-"""Compiled code on disk: found again, and never damaged, out of date or of another process."""
+"""Compiled code on disk: found, out of date, damaged."""
 
 import compileall
 import os
@@ -6,18 +6,14 @@ import pickle
 import random
 import runpy
 import shutil
-import sys
-import textwrap
 
-import numpy as np
 import pytest
 
 import flatprop as fp
 from flatprop.kernels import cache
 from flatprop.kernels.compile import entry_point
 from flatprop.kernels.network import entry_points
-from own_functions import squared, swish
-from processes import PACKAGE, PATH, python, run
+from processes import PACKAGE, edit, python, user
 
 pytestmark = pytest.mark.slow  # each test compiles, most of them in processes of their own
 
@@ -25,16 +21,8 @@ PREDICT = """
 import flatprop as fp
 net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
 net.params = [1.0, 0.0]
-print(net.predict([[-1.0]])[0, 0], fp.kernels.batches.predict._cache_hits.total())
+print(net.predict([[-1.0]])[0, 0], fp.kernels.network.entry_points.predict._cache_hits.total())
 """
-
-
-def edit(folder):
-    """Another slope of leaky_relu."""
-    source = folder / "formulas" / "activations.py"
-    text = source.read_text()
-    assert "z.like(1.0), 0.01)" in text
-    source.write_text(text.replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
 
 
 def test_the_second_process_finds_the_first_one_s_code(copy_of_package):
@@ -157,107 +145,6 @@ def test_where_no_file_can_be_read_nothing_is_cached(copy_of_package, tmp_path):
     assert not list(tmp_path.rglob("*.nb?"))
 
 
-# ---- users' cached functions, which hold code of the package
-
-USER = """
-import sys, warnings
-import numba, numpy as np
-import flatprop as fp
-
-name, loss, rows, dtype = sys.argv[1:5]
-net = fp.Network(2, [fp.Dense(2, name), fp.Dense(1)], loss=loss, dtype=dtype, rng=0)
-s = fp.specialize(net, batch_size=int(rows) or None)
-layers, objectives = net.layers, net.objectives
-pair = layers, objectives
-
-@numba.njit(cache=True)
-def specialised(params, x, y, out):
-    s.forward(params, x, out)
-    return s.sgd_steps(params, x, y, None, 0.0, 2)
-
-@numba.njit(cache=True)
-def through_another(params, x, y, out):
-    return specialised(params, x, y, out)
-
-@numba.njit(cache=True)
-def frozen(params, x, y, out):
-    return layers[0].activation + 100 * objectives[0].loss
-
-@numba.njit(cache=True)
-def frozen_in_a_tuple(params, x, y, out):
-    return pair[0][0].activation + 100 * pair[1][0].loss
-
-x = np.array([[-1.0, 0.3], [2.0, 0.7], [0.5, -3.0]], dtype)
-y, out = np.ones((3, 1), dtype), np.empty((3, 1), dtype)
-codes = layers["activation"][0] + 100 * objectives["loss"][0]
-for function in (specialised, through_another, frozen, frozen_in_a_tuple):
-    out[:] = np.nan
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        value = function(net.params, x, y, out)
-    if "frozen" in function.__name__:
-        assert value == codes, function
-    else:
-        assert np.allclose(out, net.predict(x), rtol=1e-5), function
-        assert np.isclose(value, net.loss(x, y), rtol=1e-5), function
-    assert any("Cannot cache" in str(warning.message) for warning in caught), function
-    assert not function.stats.cache_hits
-"""
-
-
-def user(script, environment, *arguments):
-    """The output of a user's program, which has a file of its own."""
-    return run(sys.executable, script, *arguments, **environment).split()
-
-
-def test_a_user_s_cached_function_has_the_network_of_its_process(tmp_path):
-    script = tmp_path / "user.py"
-    script.write_text(USER)
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    for network in (
-        ("tanh", "mse", "0", "float32"),
-        ("sigmoid", "mse", "0", "float32"),
-        ("sigmoid", "ssr", "3", "float32"),
-    ):
-        user(script, environment, *network)
-
-
-CALLER = """
-import numba, numpy as np
-import flatprop as fp
-from flatprop import kernels
-
-@numba.njit(cache=True)
-def forward(layers, params, x, out, workspace):
-    kernels.forward(layers, params, x, out, workspace)
-
-@numba.njit(cache=True)
-def outer(layers, params, x, out, workspace):
-    forward(layers, params, x, out, workspace)
-
-@numba.njit(cache=True)
-def size(layers, rows):
-    return kernels.workspace_size(layers, rows)
-
-net = fp.Network(1, [fp.Dense(1, "leaky_relu")], dtype="float64")
-net.params = [1.0, 0.0]
-x, out, workspace = np.array([[-1.0]]), np.empty((1, 1)), np.empty(size(net.layers, 1))
-outer(net.layers, net.params, x, out, workspace)
-print(out[0, 0], outer.stats.cache_hits.total(), size.stats.cache_hits.total())
-"""
-
-
-def test_a_user_s_cached_function_is_compiled_anew_after_an_upgrade(copy_of_package, tmp_path):
-    environment, folder = copy_of_package
-    script = tmp_path / "user.py"
-    script.write_text(CALLER)
-    assert user(script, environment) == ["-0.01", "0", "0"]
-    assert user(script, environment) == ["-0.01", "1", "1"]
-    edit(folder)
-    assert user(script, environment) == ["-0.5", "0", "0"]
-    assert user(script, environment) == ["-0.5", "1", "1"]
-
-
 # ---- damaged files
 
 
@@ -343,7 +230,7 @@ EVERYTHING = """
 import sys
 import numpy as np
 import flatprop as fp
-from flatprop.kernels import batches
+from flatprop.kernels.network import entry_points
 
 results = []
 for dtype in sys.argv[1:]:
@@ -383,102 +270,6 @@ def test_flipped_bits_change_no_result(copy_of_package, tmp_path, rounds, dtypes
             one.write_bytes(whole[other])
         assert user(script, environment, *dtypes) == expected
     assert sorted((tmp_path / "cache").rglob("*.nb*")) == files
-    script.write_text(EVERYTHING + "print(batches.predict._cache_hits.total())")
+    script.write_text(EVERYTHING + "print(entry_points.predict._cache_hits.total())")
     # replaced by good ones
     assert user(script, environment, *dtypes) == [*expected, str(len(dtypes))]
-
-
-# ---- records of another process
-
-ELSEWHERE = textwrap.dedent("""
-    import pickle, sys
-    import numpy as np
-    from flatprop import kernels
-    from flatprop.kernels import checked
-    nets, params, x, y = pickle.loads(sys.stdin.buffer.read())
-    for layers, objectives in nets:
-        for records in layers, objectives:
-            records.flags.writeable = False  # one type: nothing is compiled twice
-        workspace = np.empty(kernels.gradient_workspace_size(layers, 4))
-        out, gradient = np.zeros((4, 2)), np.zeros_like(params)
-        kernels.forward(layers, params, x, out, workspace)
-        arguments = layers, objectives, params, x, y, None, gradient, workspace
-        assert np.isnan(kernels.loss_and_gradient(*arguments))
-        assert np.isnan(kernels.loss(*arguments[:6], workspace))
-        product = np.zeros_like(params)
-        kernels.hessian_vector_product(*arguments[:3], params, x, y, None, product, workspace)
-        for array in (gradient, product):
-            assert np.isnan(array).any()
-        try:
-            checked.loss_and_gradient(*arguments)
-        except ValueError as error:
-            assert "another process" in str(error), error
-        else:
-            raise AssertionError
-        print(*np.isnan(out).all(axis=0))
-""")
-
-
-def test_records_of_another_process_give_nan(tmp_path):
-    x, y = np.ones((4, 3)), np.zeros((4, 2))
-    layers = [fp.Dense(5, swish), fp.Dense(2)]
-    own = fp.Network(3, layers, squared, "float64", rng=0)
-    plain = fp.Network(3, [fp.Dense(5), fp.Dense(2)], "mse", "float64", rng=0)
-    np.save(tmp_path / "layers.npy", own.layers)
-    ways = [
-        (own.layers, own.objectives),
-        (np.array(own.layers), own.objectives.copy()),
-        (np.load(tmp_path / "layers.npy"), plain.objectives),
-        (np.frombuffer(own.layers.tobytes(), own.layers.dtype), plain.objectives),
-        (plain.layers, own.objectives),
-    ]
-    printed = python(ELSEWHERE, input=pickle.dumps((ways, own.params, x, y)), PYTHONPATH=PATH)
-    assert printed.decode().split() == ["True", "True"] * 4 + ["False", "False"]
-
-
-FORKED = """
-import os, pickle, sys
-import numba, numpy as np
-import flatprop as fp
-from flatprop.kernels import checked, forward, workspace_size
-
-def bent(factor):
-    @numba.njit
-    def act(z):
-        return z * factor, factor
-    return fp.Network(2, [fp.Dense(3, act), fp.Dense(1)], dtype="float64", rng=0)
-
-def outputs(layers, params):
-    out, workspace = np.empty((1, 1)), np.empty(workspace_size(layers, 1))
-    forward(layers, params, np.ones((1, 2)), out, workspace)
-    return out[0, 0]
-
-before = bent(0.5)
-expected = before.predict([[1.0, 1.0]])[0, 0]
-read, write = os.pipe()
-child = os.fork()
-if child == 0:
-    assert outputs(before.layers, before.params) == expected
-    after = bent(0.25)
-    assert outputs(after.layers, after.params) == after.predict([[1.0, 1.0]])[0, 0]
-    os.write(write, pickle.dumps((np.array(after.layers), np.array(after.params))))
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-layers, params = pickle.loads(os.read(read, 10**6))
-later = [bent(1.0 + n) for n in range(12)]  # one of whose functions may lie at the same address
-assert np.isnan(outputs(layers, params))
-try:
-    checked.forward(layers, params, np.ones((1, 2)), np.empty((1, 1)), np.empty(100))
-except ValueError as error:
-    assert "another process" in str(error)
-else:
-    raise SystemExit("not refused")
-for net in (before, *later):
-    assert outputs(net.layers, net.params) == net.predict([[1.0, 1.0]])[0, 0]
-print("done")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_what_a_child_adds_is_unknown_to_its_parent():
-    assert python(FORKED) == "done\n"

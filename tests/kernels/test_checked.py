@@ -59,6 +59,27 @@ def test_wrong_weights_do_not_compile(weight, message):
         kernels.loss(net.layers, net.objectives, net.params, x, y, weight, workspace)
 
 
+@pytest.mark.parametrize(
+    ("number", "wrong", "message"),
+    [
+        (0, np.zeros(2), "records, net.layers"),
+        (1, make([3, 2]).layers, "records, net.objectives"),
+        (2, np.zeros(9, "float16"), "params of float32 or float64"),
+        (6, 0.1, "Optimizer.start"),
+        (7, None, "flat"),
+    ],
+)
+def test_wrong_structures_do_not_compile(number, wrong, message):
+    net = make([3, 5, 2])
+    x, y, weight = samples(net, 4)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 4))
+    state, gradient = fp.Adam().start(net.params), np.zeros_like(net.params)
+    given = [net.layers, net.objectives, net.params, x, y, weight, state, gradient, workspace]
+    given[number] = wrong
+    with pytest.raises(TypingError, match=message):
+        kernels.training_step(*given)
+
+
 def test_one_column_is_no_class_index_for_another_loss():
     net = make([3, 5, 3], ["tanh", "sigmoid"], "binary_cross_entropy")
     x, y, _ = samples(net, 6)

@@ -12,11 +12,12 @@ from numba.core import event
 
 import flatprop as fp
 from flatprop import kernels
+from flatprop.kernels import checked
 from flatprop.kernels.network import backprop, curvature, entry_points, jacobians
 from flatprop.samples.in_memory import in_memory
 from guards import assert_guards_intact, guarded
+from networks import both_dtypes, samples
 from networks import network as make
-from networks import samples
 from processes import run
 
 ARCHITECTURES = [
@@ -104,7 +105,7 @@ def test_every_function_gives_what_network_gives(sizes, rows):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@both_dtypes
 @pytest.mark.parametrize(
     ("sizes", "rows"), [([3, 5, 2], 7), ([2, 33, 17, 1], 264), ([600, 1030, 260], 340)]
 )
@@ -345,3 +346,37 @@ def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
     printed = [run(*command, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split() for _ in "12"]
     assert [hits for _, hits in printed] == ["0", "1"]
     assert printed[0][0] == printed[1][0]
+
+
+@both_dtypes
+def test_arrays_that_are_not_aligned_or_read_only(dtype):
+    net = make([3, 5, 2], dtype=dtype)
+    x, y, _ = samples(net, 6)
+    size = kernels.gradient_workspace_size(net.layers, 6)
+
+    def misplaced(array):
+        memory = np.zeros(array.nbytes + 1, np.uint8)
+        view = memory[1:].view(array.dtype).reshape(array.shape)
+        view[...] = array
+        assert not view.flags.aligned
+        return view
+
+    results = []
+    for place in (np.array, misplaced):
+        params, gradient = place(net.params), place(np.zeros_like(net.params))
+        given = read_only(place(x)), read_only(place(y)), None
+        workspace = place(np.empty(size, dtype))
+        value = checked.loss_and_gradient(
+            net.layers, net.objectives, read_only(params), *given, gradient, workspace
+        )
+        results.append((value, gradient.tobytes()))
+    assert results[0] == results[1]
+    assert any(results[0][1])
+
+
+def test_functions_take_keywords():
+    net = make([3, 5, 2])
+    x, out = np.ones((1, 3)), np.empty((1, 2))
+    workspace = np.empty(kernels.workspace_size(rows=1, layers=net.layers))
+    kernels.forward(workspace=workspace, out=out, x=x, params=net.params, layers=net.layers)
+    assert np.array_equal(out, net.predict(x))

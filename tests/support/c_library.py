@@ -75,8 +75,5 @@ def problem(dtype, loss="mse", rows=50, rng=0):
     return net, x, rng.normal(size=(rows, 3)).astype(dtype)
 
 
-# ---- the functions, one by one
-
-
 def workspace(table, network, rows):
     return np.full(table.gradient_workspace_size(network, rows), np.nan, table.dtype)

@@ -9,7 +9,6 @@ import flatprop
 
 PACKAGE = Path(flatprop.__file__).parent
 TESTS = Path(__file__).resolve().parent.parent
-ROOT = TESTS.parent
 PATH = os.pathsep.join([str(TESTS / "support"), os.environ.get("PYTHONPATH", "")])
 """Where another process finds what lies in `support/`, too."""
 
@@ -31,3 +30,16 @@ def run(*command, input=None, **environment):
 def python(code, *arguments, **options):
     """What a fresh interpreter writes, to which warnings are errors."""
     return run(sys.executable, "-W", "error", "-c", code, *arguments, **options)
+
+
+def edit(folder):
+    """Another slope of leaky_relu."""
+    source = folder / "formulas" / "activations.py"
+    text = source.read_text()
+    assert "z.like(1.0), 0.01)" in text
+    source.write_text(text.replace("z.like(1.0), 0.01)", "z.like(1.0), 0.5)"))
+
+
+def user(script, environment, *arguments):
+    """The output of a user's program, which has a file of its own."""
+    return run(sys.executable, script, *arguments, **environment).split()

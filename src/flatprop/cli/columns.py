@@ -42,7 +42,7 @@ class Numeric:
     indicator
         Whether a second input says, as 0 or 1, that the number is missing.
     comma
-        What a comma in it was where it was learnt, and is in the next table.
+        What a comma in the column means, in the table it was learnt from and in the next.
     """
 
     name: str
@@ -182,10 +182,7 @@ def _learn_number(name: str, column: Any, seen: Any) -> Numeric | str:
 def numbers(name: str, column: Any) -> Floats:
     """A column as numbers, NaN where there is none (infinity counts as none).
 
-    Raises
-    ------
-    UserError
-        If it holds text.
+    Raises UserError if it holds text.
     """
     import pandas as pd
 
@@ -206,8 +203,8 @@ def numbers(name: str, column: Any) -> Floats:
 def words(column: Any) -> Any:
     """A column as texts; missing ones stay missing.
 
-    The same text comes out whether pandas took the column for text, truth values
-    or whole numbers, which depends on the other rows of the file.
+    Pandas may take the column for text, truth values or whole numbers, which depends on the
+    other rows of the file. The texts are the same.
     """
     import pandas as pd
 

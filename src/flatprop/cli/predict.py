@@ -8,7 +8,7 @@ import numpy as np
 
 from flatprop.cli import targets
 from flatprop.cli.columns import numbers
-from flatprop.cli.errors import UserError
+from flatprop.cli.errors import UserError, user_errors
 from flatprop.cli.reading import read_table
 from flatprop.cli.tables import Recipe
 
@@ -17,23 +17,7 @@ if TYPE_CHECKING:
 
 
 def predict(options: Namespace) -> int:
-    """Run `predict`: CSV on standard output.
-
-    Parameters
-    ----------
-    options
-        What `arguments.parse` returns.
-
-    Returns
-    -------
-    int
-        The exit code.
-
-    Raises
-    ------
-    UserError
-        If the file is no network, or the table does not fit it.
-    """
+    """Run `predict`: write CSV to standard output and return the exit code."""
     frame, notices = _predictions(options.network, options.data, options.delimiter)
     for notice in notices:
         print(f"flatprop: note: {notice}", file=sys.stderr)
@@ -87,34 +71,17 @@ def _predictions(path: str, table: Any, delimiter: str | None) -> tuple[Any, lis
         commas = recipe.commas if recipe else None
         table, notices = read_table(str(table), delimiter, texts, commas)
     X = recipe.encode(table) if recipe else _in_order(table, network)
-    try:
+    with user_errors():
         outputs = network.predict(X)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
     if recipe is None:
         return _plain(network, outputs), notices
     return _decoded(recipe.target, network, outputs), notices
 
 
 def load(path: str) -> tuple["Network", Recipe | None]:
-    """A network and what was saved beside it about its columns.
+    """The network in a file, and what `train --save` saved of its columns; None without such.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    network : Network
-        The network.
-    recipe : Recipe or None
-        None if it was saved from Python, without a table.
-
-    Raises
-    ------
-    UserError
-        If it is not the file of a network.
+    Raises UserError if it is not the file of a network.
     """
     import flatprop as fp
     from flatprop.export import files

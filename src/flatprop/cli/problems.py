@@ -48,10 +48,7 @@ class Problem:
 def problem(options: Namespace, rng: np.random.Generator) -> Problem:
     """What `train` was asked to learn.
 
-    Raises
-    ------
-    UserError
-        If the table cannot be read, or there is nothing to learn from it.
+    Raises UserError if the table cannot be read, or there is nothing to learn from it.
     """
     return _digits(options, rng) if options.data == "digits" else _table(options, rng)
 

@@ -1,7 +1,7 @@
 """A table -> numbers: which columns are kept, in which order, and what is predicted.
 
-A `Recipe` is what turns the next table into the numbers the network was trained
-on, and the network's outputs into labels or values. It is saved as plain JSON.
+A `Recipe` turns the next table into numbers as the network was trained on them, and the
+network's outputs into labels or values. It is saved as plain JSON.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,10 +61,7 @@ class Recipe:
     def encode(self, frame: Any) -> Floats:
         """The inputs of a table, (rows, width); order and further columns do not matter.
 
-        Raises
-        ------
-        UserError
-            If a column is missing, or holds text where there were numbers.
+        Raises UserError if a column is missing, or holds text where there were numbers.
         """
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
@@ -77,17 +74,15 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as what JSON can hold."""
+        target = {"task": self.target.task, **asdict(self.target)}
         columns = [{"kind": column.kind, **asdict(column)} for column in self.columns]
-        return {"columns": columns, "target": self.target.to_json()}
+        return {"columns": columns, "target": target}
 
     @classmethod
     def from_json(cls, table: Any) -> "Recipe":
         """The recipe that `to_json` gave.
 
-        Raises
-        ------
-        UserError
-            If it is something else.
+        Raises UserError if it is something else.
         """
         given = saved.checked(
             table, "the table", columns=lambda c: isinstance(c, list) and bool(c), target=bool

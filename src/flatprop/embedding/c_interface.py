@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numba.core import types
 from numpy.typing import DTypeLike
 
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
+from flatprop.kernels.embedded.linking import C_FUNCTIONS
+from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
 from flatprop.kernels.network.records import OWN
 from flatprop.model.layers import checked_dtype
 from flatprop.model.model import Model
@@ -224,8 +227,6 @@ def c_functions(dtype: DTypeLike, only: Iterable[str] | None = None) -> CFunctio
     TypeError, ValueError
         If there is no such dtype or function.
     """
-    from flatprop.kernels.embedded.c_functions import FUNCTIONS
-
     if isinstance(only, str):
         raise TypeError(f'only must be a list of names; write only=["{only}"]')
     wanted = None if only is None else {checks.choice("function", n, FUNCTIONS) for n in only}
@@ -238,11 +239,9 @@ _tables: dict[Any, Any] = {}
 
 
 def _table(dtype: np.dtype[Any], names: tuple[str, ...]) -> Any:
-    from flatprop.kernels.embedded.c_functions import FUNCTIONS, address
-
     key = dtype, names
     if key not in _tables:
-        pointers = [address(name, dtype) if name in names else 0 for name in FUNCTIONS]
+        pointers = [C_FUNCTIONS[n].address(dtype) if n in names else 0 for n in FUNCTIONS]
         numbers = [ABI_VERSION, dtype.itemsize, *pointers]
         # of two threads that come here at once, both take the first one's
         _tables.setdefault(key, (ctypes.c_int64 * len(numbers))(*numbers))
@@ -252,18 +251,15 @@ def _table(dtype: np.dtype[Any], names: tuple[str, ...]) -> Any:
 @functools.cache
 def _function(name: str, dtype: np.dtype[Any]) -> Any:
     """The `ctypes` function."""
-    from numba.core import types
-
-    from flatprop.kernels.embedded import c_functions
-
-    result, kinds = c_functions.signature(name, dtype)
+    function = FUNCTIONS[name]
+    result, kinds = function.c_signature(dtype)
     plain = {types.int64: ctypes.c_int64, types.float64: ctypes.c_double, types.void: None}
     arguments = [
-        plain[kind] if kind in plain else _Argument(name, argument, dtype)
-        for argument, kind in zip(c_functions.arguments(name), kinds, strict=True)
+        plain[kind] if kind in plain else _Argument(argument, function, dtype)
+        for argument, kind in zip(function.c_arguments, kinds, strict=True)
     ]
     prototype = ctypes.CFUNCTYPE(plain[result], *arguments)  # type: ignore[arg-type]
-    return prototype(c_functions.address(name, dtype))
+    return prototype(C_FUNCTIONS[name].address(dtype))
 
 
 class _Argument:
@@ -271,13 +267,13 @@ class _Argument:
 
     structs: ClassVar = {"network": CNetwork, "optimizer": COptimizer}
 
-    def __init__(self, function: str, name: str, dtype: np.dtype[Any]) -> None:
+    def __init__(self, name: str, function: EmbeddedFunction, dtype: np.dtype[Any]) -> None:
         self.name, self.dtype = name, dtype
         self.struct = self.structs.get(name)
-        self.optional = name in ("weight", "dL_dx") or (function, name) == ("vjp", "gradient")
-        results = ("out", "dL_dx", "workspace", "gradient")
-        self.written = name in results and function != "update"
-        self.trains = function in ("update", "training_step", "sgd_step")
+        role = function.arrays.get(name)
+        self.optional = role is not None and bool(role.absent)
+        self.written = role is not None and role.written
+        self.trains = "params" in function.arrays and function.arrays["params"].written
 
     def from_param(self, value: Any) -> Any:
         if self.struct is not None:

@@ -48,7 +48,7 @@ def block_rows(network: Model) -> int:
 def block_for(network: Model, rows: int) -> entry_points.Block:
     """Scratch for going through so many rows block by block: all samples, or those of a batch.
 
-    It is all the memory that this takes beside samples and parameters. Beyond `block_rows` it
+    It is all the memory that this takes besides samples and parameters. Beyond `block_rows` it
     does not grow with the rows.
     """
     most = block_rows(network)

@@ -101,7 +101,8 @@ def loss(
         (n, inputs); see `predict`.
     y
         (n, outputs); or (n,) for a network with one output. For "cross_entropy"
-        class indices (n,) or a row of probabilities per sample. Of any kind that X may be.
+        class indices (n,) or a row of probabilities per sample. y may be of any kind that X
+        may be.
     sample_weight
         (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
 

@@ -47,27 +47,27 @@ def to_c(
     Parameters
     ----------
     path
-        Where to; an existing file is replaced in one step.
+        Where to write; an existing file is replaced in one step.
     name
-        Of the function; None takes the file's, "net.c" giving `net`.
+        The name of the function; None takes that of the file: `net` for "net.c".
     test
         Rows of inputs as for `predict`. With them the file, compiled with
-        ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs
-        on computes the same outputs, up to a bound of what rounding explains:
-        it is written beside each output, and follows from the sizes of the terms
-        that are added up, Σ|a W| + |b|, and the slopes of the layers behind.
+        ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs on
+        computes the same outputs, up to rounding. How far each output may be off is
+        written beside it: it follows from the sizes of the terms that are added up,
+        Σ|a W| + |b|, and from the slopes of the layers behind.
     header
-        Whether to write a header too, in the same place and under the same name
-        with the suffix ".h": the declarations, for C and C++. The file repeats them,
-        and does not need it.
+        Whether to write a header with the declarations for C and C++ too, in the same
+        place and under the same name with the suffix ".h". The file repeats the
+        declarations and does not need the header.
 
     Raises
     ------
     TypeError, ValueError
-        If the name cannot be that of a C function, or is one that C, C++ or their
-        libraries take, if a header is asked for beside a ".h", a parameter is NaN or
-        infinite, an activation of your own has a loop or calls what there is no
-        formula of, as `math.floor`, or `test` does not fit.
+        If the name cannot be that of a C function, or is taken by C, C++ or their
+        libraries; if `path` ends in ".h" and a header is to be written beside it; if a
+        parameter is NaN or infinite; if your own activation has a loop or calls a
+        function that has no formula, such as `math.floor`; or if `test` does not fit.
     OSError
         If a file cannot be written.
     """
@@ -121,7 +121,7 @@ def _head(network: Model, name: str) -> str:
 
 
 def _declarations(network: Model, name: str) -> str:
-    """What the header has and the file repeats, so that each does without the other."""
+    """The declarations. Header and file both have them, so that each works by itself."""
     kind, upper = c_type(network.dtype), name.upper()
     return f"""\
 #ifndef FLATPROP_{upper}_H
@@ -183,7 +183,7 @@ def _layers(network: Model) -> str:
 
 
 def _comment(text: str) -> str:
-    """A function's name, of which nothing ends a comment or is more than ASCII."""
+    """A function's name for a comment: in ASCII, and without anything that would end it."""
     return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
 
 
@@ -200,7 +200,7 @@ def _parameters(network: Model, name: str) -> list[str]:
 
 
 def _functions(network: Model, name: str) -> list[str]:
-    """What the layers call."""
+    """The functions that the layers call."""
     kind = c_type(network.dtype)
     parts = [
         f"""\
@@ -236,7 +236,7 @@ static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t
 
 
 def _suffixes(network: Model) -> list[str]:
-    """What each layer's activation is called; "own1", "own2" where it is the user's."""
+    """The name of each layer's activation; "own1", "own2" where it is the user's."""
     own: dict[Any, str] = {}
     return [
         own.setdefault(layer.activation, f"own{len(own) + 1}")
@@ -275,7 +275,7 @@ static void {function}({kind} *z, size_t units)
 
 
 def _buffers(network: Model) -> list[int]:
-    """The sizes of the two buffers that layers write to in turn, the last one excepted."""
+    """The sizes of the two buffers that the hidden layers write to in turn."""
     hidden = [layer.units for layer in network.dense[:-1]]
     return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
 
@@ -289,8 +289,7 @@ def _network(network: Model, name: str) -> str:
     for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
         last = number == len(network.dense)
         z = "out" if last else "uv"[(number - 1) % 2]
-        record = network.layers[number - 1]
-        sizes = f"{record['inputs']}, {record['units']}"
+        sizes = ", ".join(map(str, network.weights[number - 1].shape))
         lines.append(
             f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
         )

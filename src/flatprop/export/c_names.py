@@ -1,4 +1,4 @@
-"""Names for a function in C: which there may be."""
+"""Which names a function in C may have."""
 
 import re
 from os import PathLike
@@ -65,7 +65,7 @@ def _obstacle(name: str) -> str:
 
 
 def _similar(name: str) -> str:
-    """A name that there may be, as close to this one as a rule gets."""
+    """A name like this one that a function may have."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
     for similar in (plain, plain.lower(), f"{plain}_net", f"{plain.lower()}_net", f"net_{plain}"):
         if similar and not _obstacle(similar):

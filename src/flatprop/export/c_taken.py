@@ -1,7 +1,7 @@
 """Names that a C or C++ implementation may take, by where they come from.
 
-As functions, variables, types and macros without an underscore in front. Names that a
-pattern covers, of <math.h> and <complex.h> for one, are in `c_names.py`.
+They are names of functions, variables, types and macros without an underscore in front.
+Names that a pattern covers, such as those of <math.h> and <complex.h>, are in `c_names.py`.
 """
 
 KEYWORDS = """

@@ -34,10 +34,10 @@ def save(network: Model, path: PathOrName, extra: Mapping[str, Any] | None = Non
     Parameters
     ----------
     network
-        What to write: the description, the parameters and the random state. Of a bit generator
-        that NumPy does not come with no state is written.
+        What to write: the description, the parameters and the random state. The state of a bit
+        generator that is not one of NumPy's is left out.
     path
-        Where to; an existing file is replaced in one step.
+        Where to write; an existing file is replaced in one step.
     extra
         Anything JSON can hold, kept beside the description under "extra".
 
@@ -86,7 +86,7 @@ def load(
 def described(network: Model) -> Json:
     """What the header says of a network."""
     loss = network.loss_function
-    own_functions(network)  # which must have names of their own
+    own_functions(network)  # raises where two of them have the same name
     return {
         "format": FORMAT,
         "inputs": network.inputs,
@@ -105,7 +105,7 @@ def described(network: Model) -> Json:
 
 @dataclass(frozen=True)
 class Description:
-    """What a header says of a network; every field was checked, none of it is made yet."""
+    """What a header says of a network. Every field was checked, but nothing is made of it yet."""
 
     inputs: int
     units: tuple[int, ...]
@@ -116,7 +116,7 @@ class Description:
 
     @classmethod
     def of(cls, said: Json) -> "Description":
-        """From the JSON that `described` gave.
+        """The description in the JSON that `described` gave.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Description:
         return sum((inputs + 1) * units for inputs, units in pairs)
 
     def layers(self, functions: Mapping[str, Any]) -> list[Dense]:
-        """The layers, with the user's own functions out of these."""
+        """The layers, with the user's own functions taken from `functions`."""
         made: dict[Any, Dense] = {}  # of a thousand layers most are the same
         layers = []
         for units, entry in zip(self.units, self.activations, strict=True):
@@ -218,7 +218,7 @@ def _function(name: str, functions: Mapping[str, Any]) -> Any:
     if name not in functions:
         yours = name if name.isidentifier() and len(name) < 60 else "..."
         raise ValueError(
-            f"it was made with your own function {shown(name)}, of which it holds the name only; "
+            f"it was made with your own function {shown(name)} and holds only its name; "
             f'read it with fp.load(path, functions={{"{yours}": {yours}}})'
         )
     return functions[name]
@@ -260,7 +260,7 @@ def write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Js
 
 
 def read_description(file: TensorFile, path: PathOrName) -> Json:
-    """What flatprop wrote into the header; a table whose format is known, and no more checked."""
+    """What flatprop wrote into the header: a table of the known format, not checked further."""
     if "flatprop" not in file.metadata:
         raise ValueError(f"{path} is a safetensors file, but flatprop did not write it")
     try:

@@ -1,7 +1,7 @@
-"""How a notebook shows a network and a history: HTML that needs nothing, and no scripts.
+"""How a notebook shows a network and a history: HTML without scripts or further files.
 
 Text and lines take the colour of the page, and there is no background, so that they can be
-read on light and dark ones.
+read on light and dark pages.
 """
 
 import math
@@ -28,7 +28,7 @@ SVG = (
     'stroke="currentColor"><title>{title}</title>{drawing}</svg>'
 )
 WIDTH, HEIGHT = 260, 80
-"""Of a loss curve."""
+"""The size of a loss curve."""
 
 
 def of_network(net: Model) -> str:
@@ -53,7 +53,7 @@ def of_network(net: Model) -> str:
 def of_training(
     rows: Iterable[Sequence[str]], losses: FloatArray, val_losses: FloatArray, message: str
 ) -> str:
-    """What a training came to, in rows of two columns, and its loss curve."""
+    """The results of a training in rows of two columns, and its loss curve."""
     table = _table([], rows, ["left", "left"])
     told = f"<div>{escape(message)}</div>" if message else ""
     return f"<div><strong>History</strong>{table}{_loss_curve(losses, val_losses)}{told}</div>"
@@ -103,7 +103,7 @@ def _loss_curve(losses: FloatArray, val_losses: FloatArray) -> str:
 
 
 def _thinned(losses: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """Epochs and finite losses, the smallest and the largest of each piece where they are many."""
+    """Epochs and their finite losses; of very many, the smallest and largest of each stretch."""
     epochs = np.flatnonzero(np.isfinite(losses))
     if len(epochs) > 2 * WIDTH:
         pieces = np.array_split(epochs, WIDTH // 2)

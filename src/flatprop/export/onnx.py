@@ -65,7 +65,7 @@ def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelPr
     Parameters
     ----------
     network
-        The network.
+        The network; of the method, the one that it is called on.
     path
         Where to write the model too; an existing file is replaced in one step.
 
@@ -79,17 +79,17 @@ def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelPr
     ImportError
         If onnx is missing: ``pip install 'flatprop[onnx]'``.
     ValueError
-        If a parameter is NaN or infinite, an activation of your own has a loop or calls what
-        there is no formula of, as `math.floor`, or the parameters take 2 GiB or more. Nothing is
+        If a parameter is NaN or infinite, your own activation has a loop or calls a function that
+        has no formula, such as `math.floor`, or the parameters take 2 GiB or more. Nothing is
         written then.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    In onnxruntime outputs agree with those of `predict` to some rounding errors of the sizes
-    that the layers add up. Its Sigmoid is 0 below z = -18 (float64: -37), where `predict` goes
-    on to give e^z.
+    The outputs of onnxruntime agree with those of `predict` up to some rounding errors of the
+    terms that the layers add up. Its Sigmoid is 0 below z = -18 (float64: -37), where `predict`
+    still gives e^z.
     """
     try:
         from onnx import helper
@@ -189,12 +189,12 @@ class _Graph:
 
 
 def _activation(layer: Dense, place: int, tape: Tape) -> OnnxNumber:
-    """What the activation makes of `tape.z`."""
+    """The activation of `tape.z`."""
     from flatprop.export.formula_text import written
 
     z, operators = tape.z, FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS
     if layer.activation in operators:
         return operators[layer.activation](z)
     a: OnnxNumber = written("to_onnx", layer, place, z)
-    # one that is the same everywhere still has the shape of z
+    # a constant activation still has the shape of z
     return a if tape.depends_on_z(a) else z.equals(z).apply("Where", a, a)

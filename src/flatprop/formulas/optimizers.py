@@ -1,4 +1,4 @@
-"""Optimizers: one in-place update of θ from the gradient g, beside its settings.
+"""Optimizers: each class has its settings and one in-place update of θ from the gradient g.
 
 To add an optimizer, write its class here. `update` is the formula for one parameter and its
 state. `scalars` is computed once per update: the numbers that are the same for all parameters.

@@ -1,14 +1,12 @@
-"""Parameters that come from elsewhere: checked as a whole, then copied into a network."""
+"""Parameters that come from elsewhere: all are checked, then copied into a network."""
 
 from collections.abc import Iterable
 
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.validation import checks
 
 
-def assign(
-    network: Network, arrays: Iterable[tuple[str, object]], transposed: bool = False
-) -> None:
+def assign(network: Model, arrays: Iterable[tuple[str, object]], transposed: bool = False) -> None:
     """Copy the named arrays W, b, W, b, ... into the network; none unless all of them fit.
 
     W is (inputs, units), or (units, inputs) if `transposed`.

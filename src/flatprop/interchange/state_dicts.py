@@ -55,9 +55,9 @@ def load_state_dict(
         (units, inputs) and ".bias" (units,) for every layer, whatever stands before these.
         Converted to the network's dtype.
     layers
-        What stands before ".weight" in the names, first layer first. None takes layers whose
-        names differ in numbers only ("net.0", "net.2") by these, and others in the one order
-        that their shapes allow.
+        What stands before ".weight" in the names, first layer first. None orders layers whose
+        names differ in numbers only ("net.0", "net.2") by these numbers; other layers must
+        have shapes that allow one order only.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _parameters(layer: str) -> tuple[str, str]:
 
 
 def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) -> list[str]:
-    """Layers by the numbers in their names; those of other words where their shapes fit."""
+    """Layers by the numbers in their names; where other words differ too, as shapes fit."""
     by_words: dict[str, list[str]] = {}
     for layer in layers:
         by_words.setdefault(re.sub(r"\d+", "#", layer), []).append(layer)
@@ -120,7 +120,7 @@ def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) ->
     shapes = {layer: np.shape(arrays[_parameters(layer)[0]]) for layer in layers}
     wanted = [W.shape[::-1] for W in network.weights]
     if sorted(shapes.values()) != sorted(wanted):
-        return layers  # of which `assign` says what does not fit
+        return layers  # `assign` says what does not fit
     orders = list(islice(_fitting(groups, shapes, wanted), 2))
     if len(orders) > 1:
         raise ValueError(

@@ -69,7 +69,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     modules = []
     dtype = getattr(torch, network.dtype.name)
     for layer, W, b in zip(network.dense, network.weights, network.biases, strict=True):
-        # which leaves PyTorch's random state as it was
+        # skip_init leaves PyTorch's random state as it was
         linear = torch.nn.utils.skip_init(torch.nn.Linear, *W.shape, dtype=dtype)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(W.T.copy()))
@@ -92,10 +92,10 @@ def from_torch(
     ----------
     module
         A Linear, or a Sequential of Linear layers, each followed by an activation or none.
-        Sequentials in it are opened. Identity, Dropout and AlphaDropout are passed over, also
-        Flatten, after which rows are what `predict` takes. A Linear without bias becomes
-        a layer whose biases are 0, which computes the same; `fit` would train them, unless told
-        otherwise by `trainable`.
+        Sequentials in it are opened. Identity, Dropout, AlphaDropout and Flatten are passed
+        over; `predict` takes what Flatten gives, one row per sample. A Linear without bias
+        becomes a layer whose biases are 0. `fit` would train these, unless `trainable` leaves
+        them out.
     loss
         As for `Network`. "cross_entropy" needs a Softmax at the end of the module,
         "binary_cross_entropy" a Sigmoid: append it to a module that gives logits.

@@ -123,6 +123,7 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> tuple[Array, int]:
+    """The records of the layers for the kernels, and the number of parameters."""
     records = np.zeros(len(dense), LAYER)
     offset = units_before = 0
     for number, layer in enumerate(dense):
@@ -138,6 +139,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
+    """The record of the loss for the kernels."""
     code, function = here(), 0
     if isinstance(loss, Own):
         from flatprop.kernels.loops.custom import loss_address

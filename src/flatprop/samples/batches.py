@@ -12,8 +12,8 @@ from flatprop.validation import checks, frames
 from flatprop.validation.arrays import read_only
 
 _NO_BATCH = (
-    "there was no batch to train on; if an earlier epoch had batches, they can be gone through "
-    "only once: pass epochs=1, a list of the batches, or a function that makes a new iterator for "
+    "there was no batch to train on; if an earlier epoch had some, they can be gone through only "
+    "once: pass epochs=1, a list of the batches, or a function that makes a new iterator for "
     "each epoch"
 )
 

@@ -126,44 +126,38 @@ def release(array: Any) -> None:
 
 
 def inputs_of(network: Model, X: Any) -> Rows:
-    """The rows of X; if X is large, nothing of it is read yet."""
+    """The rows of X; if X is large, only the first row is read yet."""
     dtype, columns = network.dtype, network.inputs
     if not is_large(X, dtype):
         return rows_in_memory(checks.inputs(X, columns, dtype))
-    frames.refuse_other_kinds("X", X.dtype)
-    rows = X.shape[0]
-    matrix = X.tocsr() if frames.is_sparse(X) else np.asarray(X)
-    _dense(checks.inputs, matrix[:1], columns, dtype)  # raises if the shape is wrong
-    return Rows(
-        rows,
-        columns,
-        lambda rows: matrix[rows],
-        lambda segment, first: _dense(checks.inputs, segment, columns, dtype, first=first),
-        frames.is_sparse(X),
-    )
+    return _large_rows("X", X, partial(checks.inputs, columns=columns, dtype=dtype))
 
 
 def targets_of(network: Model, y: Any, rows: int) -> Rows:
-    """The rows of y, of which there must be `rows`; if y is large, nothing of it is read yet."""
+    """The rows of y, of which there must be `rows`; if y is large, only the first is read yet."""
     dtype, outputs = network.dtype, network.outputs
     domain = network.loss_function.domain
     if not is_large(y, dtype):
         return rows_in_memory(checks.targets(y, rows, outputs, domain, dtype))
-    frames.refuse_other_kinds("y", y.dtype)
+
+    def check(segment: Array, first: int) -> Array:
+        return checks.targets(segment, len(segment), outputs, domain, dtype, first)
+
     checks.one_per_sample(y.shape, rows)
-    matrix = y.tocsr() if frames.is_sparse(y) else np.asarray(y)
+    return _large_rows("y", y, check)
+
+
+def _large_rows(name: str, values: Any, check: Callable[..., Array]) -> Rows:
+    """The rows of a large file or sparse matrix; `check` is a function of checks.py."""
+    frames.refuse_other_kinds(name, values.dtype)
+    sparse = frames.is_sparse(values)
+    matrix = values.tocsr() if sparse else np.asarray(values)
 
     def checked(segment: Any, first: int) -> Array:
-        count = segment.shape[0]
-        return _dense(checks.targets, segment, count, outputs, domain, dtype, first=first)
+        return check(frames.dense(segment) if sparse else segment, first=first)
 
     columns = checked(matrix[:1], 0).shape[1]
-    return Rows(rows, columns, lambda rows: matrix[rows], checked, frames.is_sparse(y))
-
-
-def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options: Any) -> Array:
-    array = frames.dense(segment) if frames.is_sparse(segment) else segment
-    return check(array, *arguments, **options)
+    return Rows(matrix.shape[0], columns, lambda rows: matrix[rows], checked, sparse)
 
 
 class Parts:
@@ -221,6 +215,7 @@ class Parts:
         return sizes
 
     def _filled(self, sizes: list[int], rng: np.random.Generator | None) -> Iterator[Data]:
+        """Parts of these sizes, each filled with segments."""
         flat = self._room_for(max(sizes))
         waiting = iter(sizes)
         size, filled = next(waiting), 0
@@ -237,6 +232,7 @@ class Parts:
                     size, filled = next(waiting, 0), 0
 
     def _gathered(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
+        """Parts of these sizes, each gathered from single rows in random order."""
         flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
         for size in sizes:
             places = order[start : start + size]
@@ -247,6 +243,7 @@ class Parts:
             yield self._data(flat, size)
 
     def _segments(self, length: int, rng: np.random.Generator | None) -> Iterator[tuple[int, int]]:
+        """Where segments of this length begin and end, in order or shuffled."""
         count = -(-self.rows // length)
         for number in range(count) if rng is None else rng.permutation(count).tolist():
             yield number * length, min((number + 1) * length, self.rows)

@@ -82,7 +82,7 @@ def samples_of(
         batches = Batches(network, X, epochs)
         if sample_weight is not None:
             raise ValueError(
-                "sample_weight has no meaning beside batches; give it in each of them, as "
+                "sample_weight has no meaning with batches; give it in each batch, as "
                 "(X, y, sample_weight)"
             )
         return batches

@@ -29,7 +29,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
 
     @abstractmethod
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        """Both as arrays; what X was given as is remembered where `reset`."""
+        """X and y as arrays; with `reset` the number and the names of X's columns are kept."""
 
     @abstractmethod
     def _encode(self, y: Any) -> Array:
@@ -45,18 +45,18 @@ class BaseMLP(CallbackSupportMixin, Fitted):
 
     @abstractmethod
     def _score(self, outputs: Array, samples: GivenSamples) -> float:
-        """What early stopping makes large, given what the network says of them."""
+        """Accuracy or R² of the network's outputs: what early stopping makes large."""
 
     @property
     def _loss_scale(self) -> float:
-        """What the network's loss is multiplied by, to be scikit-learn's."""
+        """The network's loss times this is the loss that scikit-learn reports."""
         return 1.0
 
     def _expect(self, y: Any, classes: Any) -> None:
-        """Hear of all classes there will ever be, with the first samples of a stream."""
+        """Take note of all classes of a stream, which come with its first samples."""
 
     def _note_classes(self, y: Any) -> None:
-        """Look at the targets that are trained on, before anything is weighed."""
+        """Look at the training targets, before weights of samples are made."""
 
     def _weights(self, X: Any, y: Any, sample_weight: Any) -> Any:
         """Each sample's weight, or None."""
@@ -182,7 +182,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         self._note_classes(y)
         training = GivenSamples(X, self._encode(y), self._weights(X, y, weight))
         held_out = None if incremental else self._validation_set(*validation)
-        # In a stream that goes on nothing is drawn from it but, at times, a new optimizer's seed.
+        # A stream that goes on draws nothing here: at most the seed of a new optimizer, later.
         random = check_random_state(self.random_state) if first or not incremental else None
         units = self._units(training.y)
         if first:
@@ -224,7 +224,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     # ---- prediction
 
     def _outputs(self, X: Any) -> Array:
-        """What the network says of new samples."""
+        """The network's outputs for new samples."""
         check_is_fitted(self, "coefs_")
         if not plain.inputs(self, X):
             X = validate_data(
@@ -235,7 +235,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     # ---- as scikit-learn sees it
 
     def _keep(self, values: dict[str, Any]) -> None:
-        """Every parameter as it was given, which is all that a constructor may do."""
+        """Set every parameter as it was given; a constructor may do nothing else."""
         for name in self._get_param_names():
             setattr(self, name, values[name])
 

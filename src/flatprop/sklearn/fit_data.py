@@ -1,4 +1,4 @@
-"""GivenSamples, as they pass from the estimators to the loops."""
+"""Samples, and all else that a training of an estimator needs, checked."""
 
 import math
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ class GivenSamples(NamedTuple):
 def set_aside(
     given: GivenSamples, fraction: float, random: Any
 ) -> tuple[GivenSamples, GivenSamples]:
-    """What is trained on and what is held out; of two classes in their proportions."""
+    """The samples to train on and those held out; two classes keep their proportions in both."""
     one_column = given.y.ndim == 2 and given.y.dtype == np.bool_ and given.y.shape[1] == 1
     parts = train_test_split(
         *(part for part in given if part is not None),
@@ -80,11 +80,11 @@ class HeldOut:
 
 
 class Task(NamedTuple):
-    """Everything that a training needs, checked."""
+    """One training."""
 
     net: Network
     data: Any
-    """What is trained on, as `Network.samples` or `Network.data` made it."""
+    """The training samples, as `samples_of` made them."""
     held: HeldOut | None
     course: Course
     reports: Any

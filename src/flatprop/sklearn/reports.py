@@ -1,4 +1,4 @@
-"""What an epoch is reported to: printed lines, flatprop's callbacks, scikit-learn's."""
+"""Epochs are reported in printed lines, to flatprop's callbacks and to scikit-learn's."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ __all__ = ["CallbackSupportMixin", "Reports", "with_callbacks"]
 
 
 class NoCheckpoint:
-    """Stands for the training in an `Epoch` that cannot be written to a file."""
+    """Stands in an `Epoch` for a training that cannot be written to a file."""
 
     def save_checkpoint(self, path: object) -> None:
         settings.refuse_checkpoint()
@@ -91,7 +91,7 @@ class Reports:
             )
 
     def _as_it_is(self) -> dict[str, Any]:
-        """What makes a copy of the estimator one that was fitted so far."""
+        """The attributes of an estimator that was fitted so far."""
         copy = self.network.copy()
         return {
             "_network": copy,

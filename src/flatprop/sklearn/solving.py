@@ -23,9 +23,11 @@ class Penalised(Objective):
         self.evaluations = 0
         total = float(data.weight.sum()) if data.weight.size else data.rows
         self.strength = alpha / (total if network.loss_function.divisor(1) else 1.0)
-        self.is_weight = np.zeros(network.params.size, bool)
-        for record in network.layers:
-            self.is_weight[record["weights"] : record["biases"]] = True
+        marked = network.copy()
+        marked.params[:] = 0
+        for W in marked.weights:
+            W[:] = 1
+        self.is_weight = marked.params > 0
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         self.evaluations += 1

@@ -23,7 +23,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
     trainer = _trainer(estimator, task, optimizer, incremental)
     batch_size, shuffle = _batch_size(estimator, data.rows), bool(estimator.shuffle)
     epochs = _Epochs(estimator, task, _Rates(estimator, course, optimizer, trainer))
-    # A schedule is one of epochs, of which a stream has as many as there were calls.
+    # A schedule counts epochs: a stream has had one for each of its calls.
     offset = len(course.loss_curve_) if incremental else 0
     try:
         while course.n_iter_ < estimator.max_iter:
@@ -61,9 +61,9 @@ class _Epochs:
         """The parameters with the best score."""
 
     def ahead(self) -> int:
-        """How many epochs are sure to follow before anybody has to be asked.
+        """How many epochs can follow each other before anything has to be decided.
 
-        Without improvement training ends after more than `n_iter_no_change` of them.
+        Without improvement training ends after more than `n_iter_no_change` epochs.
         """
         e, course = self.estimator, self.task.course
         if self.task.held is not None or self.task.reports.each_epoch or self.rates.change:
@@ -78,15 +78,18 @@ class _Epochs:
 
     def ends_with(self, loss: float) -> bool:
         """Take note of an epoch with this loss; whether the training ends with it."""
-        e, (net, data, held, course, reports, _) = self.estimator, self.task
-        rate, loss, score = self.rates.trainer.learning_rate, loss * e._loss_scale, None
-        course.t_ += data.rows
-        val_loss = course.add(loss, held, reports)
-        if self.best is not None and held is not None:
-            score = held.score() if math.isfinite(loss) else math.nan
+        e, task, course, reports = self.estimator, self.task, self.task.course, self.task.reports
+        rate = self.rates.trainer.learning_rate
+        loss *= e._loss_scale
+        course.t_ += task.data.rows
+        val_loss = course.add(loss, task.held, reports)
+        if self.best is None or task.held is None:
+            course.compare(None, e.tol)
+        else:
+            score = task.held.score() if math.isfinite(loss) else math.nan
             reports.say(f"Validation score: {score:f}")
-        if course.compare(score, e.tol) and self.best is not None:
-            self.best[:] = net._arrays.params
+            if course.compare(score, e.tol):
+                self.best[:] = task.net._arrays.params
         self.rates.end(course.n_iter_ - 1, loss if val_loss is None else val_loss)
         if reports.end_epoch(course, val_loss, rate) or not math.isfinite(loss):
             return True

@@ -49,7 +49,7 @@ class LevenbergMarquardt(Solver):
     mu_dec
         What a step that lowers the loss multiplies μ by, below 1.
     mu_inc
-        What one that does not multiplies it by, above 1.
+        What a step that does not lower the loss multiplies μ by, above 1.
     mu_max
         Converged once μ would be larger: no step lowers the loss any more.
     min_grad
@@ -58,28 +58,28 @@ class LevenbergMarquardt(Solver):
     goal
         Converged once the loss is no larger.
     relative
-        Whether damping and rules go by the sizes in the problem, so that the result is the same
-        in whatever units the targets are; see the notes. As MATLAB's they go by 1.
+        Whether damping and rules adapt to the sizes in the problem, so that the result does not
+        depend on the units of the targets; see the notes. In MATLAB they are absolute.
     ftol
-        Converged once a step has lowered the loss by no more than this part of it, and was to
-        lower it by no more. 0 turns the rule off; 1.5e-8 is usual.
+        Converged once a step was predicted to lower the loss by no more than this part of it,
+        and has lowered it by no more. 0 turns the rule off; 1.5e-8 is usual.
     xtol
-        Converged once a step has changed θ by no more than this part of it, both in the norm of
-        D. 0 turns the rule off.
+        Converged once a step has changed θ by no more than this part of θ, both measured in the
+        norm of D. 0 turns the rule off.
 
     Notes
     -----
-    With ``relative=True`` μ multiplies D in place of the identity, D being the largest diagonal
-    of JᵀJ so far (Marquardt 1963; Moré 1978). `min_grad` bounds the cosine of the angle between
-    r and the columns of J, which is MINPACK's ``gtol``; `goal` is a part of the loss that the
-    weighted mean of the targets would have, and `mu_max` bounds μ as it is. Where the outputs are
-    out of all proportion to the targets, a hundred times as far away as these are spread or a
-    hundredth as much spread, and the last layer is linear, the first iteration changes nothing
-    but it: the outputs get mean and standard deviation of the targets, which may raise the loss.
-    Inputs should be of the order of 1 all the same: they decide where the activations bend.
+    With ``relative=True`` μ multiplies D in place of the identity. D is the largest diagonal of
+    JᵀJ so far (Marquardt 1963; Moré 1978). `min_grad` bounds the cosine of the angle between r
+    and the columns of J, which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting
+    the weighted mean of the targets. `mu_max` bounds μ itself. The first outputs may be out of all
+    proportion to the targets: a hundred of the targets' standard deviations away, or spread by
+    less than a hundredth of one. If the last layer is linear, the first iteration then changes
+    only that layer: the outputs get the mean and the standard deviation of the targets, which may
+    raise the loss. Inputs should be of the order of 1 all the same, because of the activations.
 
-    In absolute numbers a rule may be met far from a fit: with targets of 1e-8 every gradient is
-    small. Where more than a tenth of the targets' variance is left at the end, `History.message`
+    Without ``relative=True`` a rule may be met far from a fit: with targets of 1e-8 every gradient
+    is small. If more than a tenth of the targets' variance is left at the end, `History.message`
     says so.
 
     Names, defaults and the order of the rules are those of MATLAB's ``trainlm``

@@ -21,7 +21,7 @@ from flatprop.validation.checks import is_finite
 
 @dataclass
 class TrainingState:
-    """What a training needs, beside its arguments, to go on as if never stopped."""
+    """What a training needs, besides its arguments, to go on as if it had never stopped."""
 
     settings: dict[str, Any]
     epochs: int

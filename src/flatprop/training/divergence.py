@@ -1,7 +1,7 @@
 """Why a loss is not finite: what a user is told, and what the user can try.
 
 The cause is looked for after the training has diverged. Some targets and weights are so large
-that the loss overflows whatever the parameters are. To find them, the same network with all
+that the loss overflows with any parameters. To find them, a copy of the network with all
 parameters 0 is tried.
 """
 

@@ -126,7 +126,7 @@ def fit(
         If the loss became NaN or infinite. The network then has the last parameters
         that are known to be finite.
     ResolutionWarning
-        If the rows of a column of X can hardly be told apart in the network's dtype.
+        If the values in a column of X can hardly be told apart in the network's dtype.
 
     Notes
     -----

@@ -24,9 +24,9 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     ----------
     loss : ndarray
         The training loss: the mean of the mini-batches' losses, each before its update. A
-        batch counts with its Σ w, which is its number of samples without sample weights. With
-        a loss that is a sum all batches count alike, but a batch without any weight as 0.
-        With the full batch it is the loss before the epoch's one update.
+        batch counts with its Σ w; without sample weights that is its number of samples. If
+        the loss is a sum, all batches count alike, but a batch without any weight as 0. With
+        the full batch it is the loss before the epoch's one update.
     val_loss : ndarray
         The loss of the validation data after the epoch; empty without such data.
     learning_rate : ndarray

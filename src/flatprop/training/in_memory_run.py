@@ -34,7 +34,7 @@ class InMemoryRun(OptimizerRun[Data]):
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
 
-    def _loop(self, bar: Any) -> str:
+    def _loop(self) -> str:
         params = self.params
         if self.epochs_done >= self.epochs:
             return "epochs"
@@ -57,15 +57,14 @@ class InMemoryRun(OptimizerRun[Data]):
             if status == loop.DIVERGED or not finite:
                 self._keep_finite()
                 return "diverged"
-            if bar is not None:
-                self._show(bar)
+            self._show()
             if status == loop.RUNNING:
                 continue
             reason = self._after_epoch(measured_at) if self.each_epoch else ""
-            if status == loop.CONVERGED and reason != "diverged":
-                return "converged"
             if reason:
                 return reason
+            if status == loop.CONVERGED:
+                return "converged"
             if status == loop.FINISHED:
                 return "epochs"
 
@@ -77,9 +76,8 @@ class InMemoryRun(OptimizerRun[Data]):
     def optimizer_state(self) -> Any:
         return self.stepper.rule.state
 
-    def settings(self) -> dict[str, Any]:
+    def _settings_of_samples(self) -> dict[str, Any]:
         return {
-            **self.common_settings(),
             "batch_size": self.stepper.batch_size,
             "shuffle": self.stepper.shuffle,
             "rows": self.samples.rows,

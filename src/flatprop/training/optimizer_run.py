@@ -76,8 +76,8 @@ class OptimizerRun(Run[S]):
         """Make everything that `_loop` needs, `cursor` and `losses` included, but not `seed`."""
 
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What must be the same in a resumed training and in the interrupted one."""
+    def _settings_of_samples(self) -> dict[str, Any]:
+        """The entries of `settings` that depend on where the samples are."""
 
     @property
     @abstractmethod
@@ -96,7 +96,7 @@ class OptimizerRun(Run[S]):
         """How many epochs are finished."""
         return int(self.cursor[loop.EPOCH])
 
-    def _watch(self, epoch: int, monitored: float) -> None:
+    def _follow_schedule(self, epoch: int, monitored: float) -> None:
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
 
@@ -119,17 +119,18 @@ class OptimizerRun(Run[S]):
             self.network, self.optimizer, self.optimizer_state, self.clip_norm
         )
 
-    def common_settings(self) -> dict[str, Any]:
-        """The settings that do not depend on where the samples are."""
+    def settings(self) -> dict[str, Any]:
+        """What must be the same in a resumed training and in the interrupted one."""
         return {
             "optimizer": repr(self.optimizer),
             "clip_norm": self.clip_norm,
             "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
             "validation": self.validation is not None,
+            **self._settings_of_samples(),
         }
 
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a resumed training needs beside the network."""
+        """Everything that a resumed training needs besides the network."""
         done = self.epochs_done
         return TrainingState(
             settings=self.settings(),

@@ -61,6 +61,7 @@ class Run(ABC, Generic[S]):
         if self.progress:
             import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
         self.validation = _checked_validation(network, validation_data)
+        self.trainable_mask = trainable
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
         resolution.look_at(given, samples, network.inputs, network.dtype)
@@ -70,6 +71,8 @@ class Run(ABC, Generic[S]):
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
         self.message = ""
+        self._bar: Any = None
+        """The progress bar during `run`, if there is to be one."""
         self.ended_by: list[str] = []
         """The names of the callbacks that had ended the training which is resumed."""
         self._written: dict[str | PathLike[str], Any] | None = None
@@ -89,10 +92,10 @@ class Run(ABC, Generic[S]):
 
     @abstractmethod
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a resumed training needs beside the network."""
+        """Everything that a resumed training needs besides the network."""
 
     @abstractmethod
-    def _loop(self, bar: Any) -> str:
+    def _loop(self) -> str:
         """Train, and return the rule that ended the training.
 
         Calls `_after_epoch` after each epoch, unless nothing there has anything to do.
@@ -114,7 +117,7 @@ class Run(ABC, Generic[S]):
         """A message if parameters no longer move although all numbers are finite, or ""."""
         return ""
 
-    def _watch(self, epoch: int, monitored: float) -> None:
+    def _follow_schedule(self, epoch: int, monitored: float) -> None:
         """Take note of an epoch's `monitored` loss, on which later learning rates may depend."""
 
     # ---- the run
@@ -122,15 +125,15 @@ class Run(ABC, Generic[S]):
     def run(self) -> History:
         """Train until a rule ends it."""
         began = time.perf_counter()
-        bar = self._progress_bar() if self.progress else None
+        self._bar = self._progress_bar() if self.progress else None
         try:
-            stopped_by = self._already_stopped_by() or self._loop(bar)
+            stopped_by = self._already_stopped_by() or self._loop()
         except KeyboardInterrupt:
             stopped_by = "interrupted"
             self._keep_finite()
         finally:
-            if bar is not None:
-                bar.close()
+            if self._bar is not None:
+                self._bar.close()
         diverged = stopped_by == "diverged"
         alarm = self._divergence_message() if diverged else self._frozen()
         self.message = alarm or self.message
@@ -184,7 +187,7 @@ class Run(ABC, Generic[S]):
                 return "diverged"
         monitored = loss if val_loss is None else val_loss
         rate = self.learning_rate(epoch)
-        self._watch(epoch, monitored)
+        self._follow_schedule(epoch, monitored)
         reason = ""
         if self.patience is not None:
             if monitored < self.best_loss:
@@ -194,7 +197,9 @@ class Run(ABC, Generic[S]):
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
         answer = self._call_back(report) if self.callbacks else ""
-        return answer if answer == "diverged" else reason or answer
+        if answer == "diverged":
+            return answer
+        return "converged" if self._settled() else reason or answer
 
     def _call_back(self, report: Epoch) -> str:
         """Call the callbacks; returns "callback" if one of them stops the training.
@@ -288,9 +293,10 @@ class Run(ABC, Generic[S]):
 
         return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
 
-    def _show(self, bar: Any) -> None:
-        done = self.epochs_done
-        if done == bar.n:
+    def _show(self) -> None:
+        """Bring the progress bar up to date, if there is one."""
+        bar, done = self._bar, self.epochs_done
+        if bar is None or done == bar.n:
             return
         figures = {"loss": f"{self.losses[done - 1]:.4g}"}
         if self.val_losses:

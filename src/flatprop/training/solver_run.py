@@ -1,6 +1,6 @@
 """Training by a solver. Each iteration of the solver is an epoch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,8 @@ class SolverRun(Run[Data]):
             checks.generator(rng)
         super().__init__(network, samples, **common)
         self._check_batch_size(batch_size)
-        self._refuse_checkpoints(self.callbacks)
+        if any(isinstance(callback, Checkpoint) for callback in self.callbacks):
+            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
         solver.check(network, int(np.diff(self.trainable).sum()))
 
         self.rates = np.empty(0)
@@ -72,10 +73,6 @@ class SolverRun(Run[Data]):
                 'such as "adam"'
             )
 
-    def _refuse_checkpoints(self, callbacks: Iterable[Any]) -> None:
-        if any(isinstance(callback, Checkpoint) for callback in callbacks):
-            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
-
     def _cannot_be_resumed(self) -> str:
         return (
             f"a training by {type(self.solver).__name__} cannot be resumed; to keep the network "
@@ -89,8 +86,7 @@ class SolverRun(Run[Data]):
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
 
-    def _loop(self, bar: Any) -> str:
-        self._bar = bar
+    def _loop(self) -> str:
         try:
             self.solver.minimise(self.objective, self._after_iteration)
         except DivergedError as error:
@@ -115,12 +111,10 @@ class SolverRun(Run[Data]):
         reason = self._after_epoch(measured_at)
         if checks.is_finite(self.params):  # callbacks may have changed the parameters
             self.kept[:] = self.params
-        if self._bar is not None:
-            self._show(self._bar)
+        self._show()
         if reason != "diverged" and rule:
             reason, self.message = "converged", rule
-        elif reason != "diverged" and self._settled():
-            reason = "converged"
+        elif reason == "converged":
             self.message = f"the loss changed by no more than tol = {self.tol:g}"
         elif not reason and self.epochs_done == self.epochs:
             reason = "epochs"

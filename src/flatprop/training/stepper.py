@@ -26,7 +26,7 @@ holds."""
 
 
 class Stepper:
-    """Everything that `training_loop.train` takes beside data, plan and progress.
+    """Everything that `training_loop.train` takes besides data, plan and progress.
 
     Attributes
     ----------
@@ -37,6 +37,9 @@ class Stepper:
     shuffle : bool
         Whether these samples are taken in a new order each epoch.
     """
+
+    _MADE_ANEW = ("data", "buffers", "model")
+    """The attributes that `take` makes anew."""
 
     def __init__(
         self,
@@ -168,8 +171,6 @@ class Stepper:
         self._shape = ()
         for name in self._MADE_ANEW:
             self.__dict__.pop(name, None)
-
-    _MADE_ANEW = ("data", "buffers", "model")
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

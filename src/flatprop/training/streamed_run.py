@@ -19,20 +19,20 @@ class StreamedRun(OptimizerRun[Samples]):
         if self.samples.batches_given:
             if not self.batch_size_left_out:
                 raise ValueError(
-                    "batch_size has no meaning beside batches, each of which is one update; leave "
-                    "it out"
+                    "batch_size has no meaning with batches: each batch is one update; leave "
+                    "batch_size out"
                 )
             self.batch_size = None
-        mask = np.zeros(self.network.params.size, bool)
-        for start, stop in self.trainable:
-            mask[start:stop] = True
         self.trainer = Trainer(
-            self.network, self.optimizer, trainable=mask, clip_norm=self.clip_norm
+            self.network,
+            self.optimizer,
+            trainable=self.trainable_mask,
+            clip_norm=self.clip_norm,
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
 
-    def _loop(self, bar: Any) -> str:
+    def _loop(self) -> str:
         self.trainer.updates = int(self.cursor[loop.UPDATES])
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
@@ -50,12 +50,8 @@ class StreamedRun(OptimizerRun[Samples]):
                 return "diverged"
             self.losses.append(loss)
             self.cursor[loop.EPOCH] = epoch + 1
-            if bar is not None:
-                self._show(bar)
-            reason = self._after_epoch(None)
-            if reason != "diverged" and self._settled():
-                return "converged"
-            if reason:
+            self._show()
+            if reason := self._after_epoch(None):
                 return reason
         return "epochs"
 
@@ -67,11 +63,10 @@ class StreamedRun(OptimizerRun[Samples]):
     def optimizer_state(self) -> Any:
         return self.trainer.state
 
-    def settings(self) -> dict[str, Any]:
+    def _settings_of_samples(self) -> dict[str, Any]:
         if self.samples.batches_given:
-            return {**self.common_settings(), "batches": "from an iterable"}
+            return {"batches": "from an iterable"}
         return {
-            **self.common_settings(),
             "batch_size": self.batch_size,
             "shuffle": "by parts" if self.shuffle else False,
             "rows": self.samples.rows,

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
-from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
+from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
-from flatprop.samples.in_memory import in_memory
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
@@ -214,12 +213,12 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         RuntimeError
             If another call is at work, in another thread or further up in this thread.
         """
-        if batch_size is None:
-            loss = self.go_through(in_memory(self.network, X, y, sample_weight))
-        else:
+        whole = batch_size is None
+        if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
-            data = samples_of(self.network, X, y, sample_weight)
-            loss = self.go_through(data, batch_size, shuffle)
+        samples = samples_of(self.network, X, y, sample_weight, whole=whole)
+        # One update with all samples has nothing to shuffle and draws no random number.
+        loss = self.go_through(samples, batch_size, shuffle and not whole)
         if math.isfinite(loss) and (frozen := self.frozen()):
             warn(frozen, DivergenceWarning)
         return loss
@@ -252,8 +251,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         """`partial_fit` for samples that are checked already, without its warning.
 
         `safe` has the parameters that come back after a divergence; None keeps those that the
-        network has when this call begins. Where `by_rows`, a batch counts with its rows in the
-        loss, as in scikit-learn, and not with its Σ w.
+        network has when this call begins. With `by_rows` a batch counts in the mean with its
+        rows instead of its Σ w, as in scikit-learn.
         """
         self.network.require_writable()
         with self._stepper.alone(None):
@@ -272,7 +271,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def epochs(
         self,
-        data: entry_points.Data,
+        data: Data,
         first: int,
         stop: int,
         batch_size: int,
@@ -310,12 +309,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
                 return
 
     def _train_on(
-        self,
-        data: entry_points.Data,
-        batch_size: int | None,
-        shuffle: bool,
-        safe: Snapshot,
-        by_rows: bool,
+        self, data: Data, batch_size: int | None, shuffle: bool, safe: Snapshot, by_rows: bool
     ) -> bool:
         """Go once through these samples; returns False if something was seen not to be finite."""
         if shuffle:
@@ -327,12 +321,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         return status != loop.DIVERGED
 
     def _plan(
-        self,
-        data: entry_points.Data,
-        batch_size: int | None,
-        shuffle: bool,
-        by_rows: bool,
-        epoch: int = 0,
+        self, data: Data, batch_size: int | None, shuffle: bool, by_rows: bool, epoch: int = 0
     ) -> loop.Plan:
         """Make ready for these samples; returns the plan for the compiled loop."""
         self._stepper.take(data, batch_size, shuffle)

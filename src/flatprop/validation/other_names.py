@@ -16,7 +16,7 @@ def _each(table: Mapping[str, str]) -> dict[str, str]:
 
 
 _RATE = "{rate}"
-_HELD_BACK = "validation_data=(X_val, y_val), for which you hold some rows back"
+_HELD_BACK = "validation_data=(X_val, y_val): hold some rows back for it"
 _MADE_WITH = 'fp.Network(inputs, layers, loss="mse"): the loss belongs to the network'
 _EPOCHS = "epochs={value}"
 _VALIDATION = "validation_data=(X_val, y_val)"
@@ -25,7 +25,7 @@ _CLIP = "clip_norm={value}"
 _MOMENTUM = "{momentum}"
 _DECAY = "{decay}"
 _SCHEDULE = "{schedule}"
-_BATCHES = "fit(batches), with the iterable of (X, y) in the place of X, and y left out"
+_BATCHES = "fit(batches): an iterable of (X, y) takes the place of X, and y is left out"
 
 FIT = _each(
     {
@@ -102,7 +102,7 @@ DENSE = _each(
         "input_dim input_shape in_features": "fp.Network(inputs, layers)",
         "out_features n size width neurons": "units={value}",
         "kernel_initializer": "net.weights[l] = W; each activation has a start of its own",
-        "use_bias bias": "fit(trainable=mask), with the biases out of it",
+        "use_bias bias": "fit(trainable=mask), with False at the biases",
     }
 )
 
@@ -180,7 +180,7 @@ SCHEDULE = _each(
         "decay_rate decay": "gamma={value}",
         "warmup_epochs warmup_steps warmup": "fp.schedules.WarmUp(learning_rate, epochs)",
         "last_epoch verbose": "leave it out: each fit begins at epoch 0",
-        "mode": "leave it out: the loss is to fall",
+        "mode": "leave it out: the loss always has to fall",
     }
 )
 
@@ -205,7 +205,7 @@ ATTRIBUTES = _each(
         "score": _LOSS + "; the estimators of flatprop.sklearn have a score",
         "evaluate test validate compute_loss": _LOSS,
         "forward call apply predict_on_batch": "net.predict(X)",
-        "predict_proba decision_function": "net.predict(X), probabilities if the last layer's are",
+        "predict_proba decision_function": "net.predict(X), probabilities after a softmax",
         "predict_classes": "net.predict(X).argmax(axis=1)",
         "parameters named_parameters state_dict get_weights": _PARAMETERS,
         "trainable_variables trainable_weights variables": _PARAMETERS,

@@ -1,19 +1,67 @@
 """What is wrong with a call of a function of `checked`: a number, and the error of each.
 
-The records of layers and of the loss are checked here.
+`find` is compiled once, as a C function that all of them call. What it has to know of their
+arrays follows from the arrays' roles.
 """
 
 from math import inf
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.compile import kernel
+from flatprop.formulas.optimizer import RULES, SETTINGS
+from flatprop.kernels.compile import entry_point, intrinsic, kernel
+from flatprop.kernels.embedded import pointers
+from flatprop.kernels.embedded.pointers import (
+    NETWORK,
+    array_at,
+    is_null,
+    layers_of,
+    objectives_of,
+)
+from flatprop.kernels.embedded.workspace import gradient_workspace_size
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.records import SOFTMAX
+from flatprop.kernels.network.backprop import workspace_size
+from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
 
 PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
 LAYERS, ACTIVATION, OBJECTIVE, ADDRESS = range(9, 13)
 
+OF_ARRAYS = {
+    "x": X,
+    "y": Y,
+    "dL_dy": Y,
+    "weight": WEIGHT,
+    "workspace": WORKSPACE,
+    "settings": OPTIMIZER,
+    "state": OPTIMIZER,
+}
+"""The fault of an array of another size than its role says; `OUT` for the others."""
+
+ARGUMENT = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "start",  # the addresses of its memory
+            "end",
+            "rows",  # its size; a flat one has one column
+            "columns",
+            "wanted_rows",  # where in `SIZES` it stands what these have to be
+            "wanted_columns",
+            "fault",  # what it is if they are not
+            "written",
+            "may_be_empty",
+        )
+    ]
+)
+"""What `find` is told of an array."""
+
+SLOTS = tuple(rule.slots for rule in RULES)
+N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
+"""Rows of the state and numbers of settings of every update, by its code."""
 N_ACTIVATIONS, N_LOSSES = len(ACTIVATIONS), len(LOSSES)
 NEEDED = tuple(
     -1 if loss.activation is None else ACTIVATIONS[loss.activation].code
@@ -22,7 +70,7 @@ NEEDED = tuple(
 """The activation of the last layer from whose z every loss is computed, -1 for none."""
 
 
-@kernel
+@entry_point
 def refuse(fault):
     """Raise what a fault stands for; compiled code takes constant messages only."""
     if fault == 0:
@@ -78,8 +126,19 @@ def refuse(fault):
         )
 
 
+@intrinsic
+def _item(typing_context: Any, numbers: Any, place: Any) -> Any:
+    """numbers[place] of a tuple. Numba's own could raise, and so would need Python."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.alloca_once_value(builder, arguments[0])
+        return builder.load(cgutils.gep_inbounds(builder, numbers, 0, arguments[1]))
+
+    return types.int64(numbers, place), codegen
+
+
 @kernel
-def of_layers(layers, params):
+def _of_layers(layers, n_params):
     """A fault of the records of the layers, or of their parameters."""
     if layers.size < 1:
         return LAYERS
@@ -91,7 +150,7 @@ def of_layers(layers, params):
         if layer.weights != start or layer.place != place:
             return LAYERS
         # In float64, which does not overflow; below 2**53 it is exact.
-        if start + (float(inputs) + 1.0) * float(layer.units) > params.size:
+        if start + (float(inputs) + 1.0) * float(layer.units) > n_params:
             return PARAMS
         biases = start + inputs * layer.units
         if layer.biases != biases:
@@ -105,15 +164,12 @@ def of_layers(layers, params):
         if code == SOFTMAX and l < layers.size - 1:
             return ACTIVATION
         inputs, start, place = layer.units, biases + layer.units, place + layer.units
-    return 0 if start == params.size else PARAMS
+    return 0 if start == n_params else PARAMS
 
 
 @kernel
-def of_loss(layers, objectives):
+def _of_loss(layers, objective):
     """A fault of the record of the loss."""
-    if objectives.size != 1:
-        return OBJECTIVE
-    objective = objectives[0]
     code, logits = objective.loss, objective.from_logits
     if not 0.0 <= objective.divisor < inf:
         return OBJECTIVE
@@ -123,8 +179,78 @@ def of_loss(layers, objectives):
         return 0 if logits == 0 else OBJECTIVE
     if code >= N_LOSSES or objective.function != 0:
         return OBJECTIVE
-    needed = NEEDED[code]
+    needed = _item(NEEDED, code)
     if needed < 0:
         return 0 if logits == 0 else OBJECTIVE
     fits = logits == 1 and layers[layers.size - 1].activation == needed
     return 0 if fits else OBJECTIVE
+
+
+FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
+
+
+def find(network, n_objectives, optimizer, arguments, count):
+    """The first fault of a call, 0 if there is none.
+
+    `n_objectives` is -1 where the function takes no loss, `network` has -1 layers and
+    `optimizer` is NULL where it takes none of these.
+    """
+    record = array_at(network, NETWORK, 1)[0]
+    layers, objective = layers_of(network), objectives_of(network)[0]
+    given = array_at(arguments, ARGUMENT, count)
+    rows, inputs, outputs, size, gradient_size = 1, 1, 1, 0, 0
+    for i in range(count):
+        if given[i].fault == X:
+            rows = given[i].rows
+    if record.n_layers >= 0:
+        fault = _of_layers(layers, record.n_params)
+        if fault != 0:
+            return fault
+        if rows < 1:
+            return X
+        inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+        size, gradient_size = workspace_size(layers, rows), gradient_workspace_size(layers, rows)
+    classes = False
+    if n_objectives >= 0:
+        fault = _of_loss(layers, objective) if n_objectives == 1 else OBJECTIVE
+        if fault != 0:
+            return fault
+        classes = objective.loss == CROSS_ENTROPY
+    n_settings, slots = 0, 0
+    if not is_null(optimizer):
+        code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
+        if not 0 <= code < len(SLOTS):
+            return OPTIMIZER
+        n_settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
+    n_params = record.n_params
+    sizes = (
+        1,
+        rows,
+        inputs,
+        outputs,
+        outputs,
+        n_params,
+        rows * outputs,
+        size,
+        gradient_size,
+        n_settings,
+        slots,
+    )
+    for i in range(count):
+        one = given[i]
+        wanted = _item(sizes, one.wanted_rows)
+        fits = one.rows == wanted or (one.fault == WORKSPACE and one.rows > wanted)
+        if one.fault == Y and classes and one.columns == 1:
+            pass
+        elif wanted > 0:  # the state of an optimizer that has none may have any columns
+            fits = fits and one.columns == _item(sizes, one.wanted_columns)
+        if not fits and not (one.may_be_empty and one.start == one.end):
+            return one.fault
+    for i in range(count):
+        for j in range(i):
+            one, other = given[i], given[j]
+            if max(one.start, other.start) < min(one.end, other.end) and (
+                one.written or other.written
+            ):
+                return OVERLAP
+    return 0

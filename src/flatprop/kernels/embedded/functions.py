@@ -27,52 +27,42 @@ functions with a check before each. None of them raises, holds a lock or needs P
 
 from typing import Any
 
+from numba.core import types
+
 from flatprop.formulas.optimizer import STEP
-from flatprop.kernels.compile import entry_point, jittable, kernel
-from flatprop.kernels.embedded.argument_types import (
-    expect_flat,
-    expect_matrix,
-    expect_weight,
-    writes_flat,
-    writes_matrix,
-)
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.embedded import workspace
+from flatprop.kernels.embedded.roles import read, written
+from flatprop.kernels.embedded.twins import embedded, size
+from flatprop.kernels.embedded.workspace import prepare
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network.records import matrix
 
-workspace_size = backprop.workspace_size
+
+@size
+def workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `forward` needs for so many rows."""
+    return backprop.workspace_size(layers, rows)
 
 
-@jittable
+@size
 def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers suffice for any function here and so many rows."""
-    outputs = int(layers[layers.size - 1]["units"])
-    most = max(
-        curvature.curvature_workspace_size(layers, rows),
-        jacobians.jacobian_workspace_size(layers, rows),
-    )
-    return rows * outputs + most
+    return workspace.gradient_workspace_size(layers, rows)
 
 
-@entry_point
+@embedded(types.void, out=written("rows", "outputs"), workspace=written("workspace_size"))
 def forward(layers, params, x, out, workspace):
     """out (rows, outputs) ← the outputs for x."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     backprop.forward(layers, params, x, out, workspace, False)
 
 
-@entry_point
+@embedded(types.float64)
 def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(workspace, params)
     objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
     outputs = layers[layers.size - 1].units
     prediction = matrix(rest, 0, x.shape[0], outputs)
     slope = matrix(rest, prediction.size, x.shape[0], outputs)
@@ -82,136 +72,109 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     return scale * backprop.output_loss(objective, prediction, y, spread, 0.0, slope)
 
 
-@entry_point
+@embedded(types.float64)
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """gradient (parameters,) ← that of the loss, which is returned."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(gradient, params)
-    writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    return _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+
+
+@kernel
+def _loss_and_gradient(layers, objective, params, x, y, weight, gradient, workspace):
+    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
         layers, objective, params, x, y, spread, scale, False, gradient, rest
     )
     return total * scale
 
 
-@entry_point
+@embedded(
+    types.void,
+    dL_dx=written("rows", "inputs", absent="empty"),
+    gradient=written("params.size", absent="empty"),
+)
 def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """dL_dx (rows, inputs) ← ∂L/∂x, gradient (parameters,) += ∂L/∂params, from dL_dy = ∂L/∂ŷ.
 
     dL_dy is (rows, outputs). Either result is left out where its array is empty.
     """
-    expect_matrix(x, params)
-    expect_matrix(dL_dy, params)
-    writes_matrix(dL_dx, params)
-    writes_flat(gradient, params)
-    writes_flat(workspace, params)
     jacobians.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows * outputs", "inputs"))
 def jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, inputs) ← ∂ŷ/∂x: the rows of one sample after another."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     outputs = layers[layers.size - 1].units
     jacobians.jacobian(layers, params, x, 0, outputs, out, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows * outputs", "params.size"))
 def parameter_jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, parameters) ← ∂ŷ/∂params: the rows of one sample after another."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     jacobians.parameter_jacobian(layers, params, x, out, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows", "params.size"))
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     objective = objectives[0]
-    spread, _, rest = _prepare(layers, objective, x.shape[0], None, workspace)
+    spread, _, rest = prepare(layers, objective, x.shape[0], None, workspace)
     scale = 1.0 / objective.divisor if objective.divisor > 0 else 1.0
     jacobians.per_sample_gradients(layers, objective, params, x, y, spread, scale, out, rest)
 
 
-@entry_point
+@embedded(types.void, out=written("params.size"))
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    expect_flat(v, params)
-    writes_flat(out, params)
-    writes_flat(workspace, params)
     objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
         layers, objective, params, v, x, y, spread, scale, False, out, rest
     )
 
 
-@entry_point
+@embedded(types.void, out=written("params.size"))
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    expect_flat(v, params)
-    writes_flat(out, params)
-    writes_flat(workspace, params)
     objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
         layers, objective, params, v, x, y, spread, scale, False, out, rest
     )
 
 
-@entry_point
+@embedded(types.void, params=written("params.size"), gradient=read("params.size"))
 def update(optimizer, params, gradient):
     """params ← one update by `optimizer`, an `OptimizerState`, whose arrays change too.
 
     The learning rate is ``optimizer.settings[LEARNING_RATE]``.
     """
-    expect_flat(gradient, params)
-    writes_flat(params, params)
+    _update(optimizer, params, gradient)
+
+
+@kernel
+def _update(optimizer, params, gradient):
     settings, state = optimizer.settings, optimizer.state
-    writes_matrix(state, params)
     settings[STEP] += 1.0
     elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
 
 
-@entry_point
+@embedded(types.float64, params=written("params.size"))
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """params, gradient, optimizer ← after one step on all rows; the loss before it."""
-    value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
-    update(optimizer, params, gradient)
+    value = _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+    _update(optimizer, params, gradient)
     return value
 
 
-@entry_point
+@embedded(types.float64, params=written("params.size"))
 def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace):
     """params ← params - learning_rate · ∂L/∂params, all rows at once; the loss before it.
 
     The gradient is never stored: the product that gives it takes it off.
     """
-    expect_matrix(x, params)
-    writes_flat(params, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(workspace, params)
     objective = objectives[0]
     rows = x.shape[0]
-    spread, scale, rest = _prepare(layers, objective, rows, weight, workspace)
+    spread, scale, rest = prepare(layers, objective, rows, weight, workspace)
     total = backprop.loss_and_slopes(layers, objective, params, x, y, spread, scale, rest)
     inputs = matrix(x, 0, rows, layers[0].inputs)
     for l in range(layers.size - 1, -1, -1):
@@ -223,15 +186,3 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
             layers, l, inputs, 0, whole, -learning_rate, True, params, layer.weights, rest
         )
     return total * scale
-
-
-@kernel
-def _prepare(layers, objective, rows, weight, workspace):
-    """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
-    outputs = layers[layers.size - 1].units
-    spread = matrix(workspace, 0, rows, outputs)
-    total = weights_per_output(weight, spread)
-    scale = 1.0
-    if objective.divisor > 0:
-        scale = 1.0 / (total * objective.divisor) if total > 0 else 0.0
-    return spread, scale, matrix(workspace, rows * outputs, 1, 1)

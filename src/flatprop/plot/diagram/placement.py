@@ -1,4 +1,4 @@
-"""How large the nodes of a diagram are, by what is written into them, and so where they go."""
+"""How large the nodes of a diagram are for what is written into them, and where they go."""
 
 from flatprop.plot.diagram.contents import Cell, Contents
 from flatprop.plot.diagram.layout import CHARACTER, LINE, SPACE, Label, arrange
@@ -17,11 +17,11 @@ class Placement:
     columns : list of Column
         The nodes of the inputs and of each layer.
     widths : list of list of float
-        Of the columns of the tables in these nodes.
+        The widths of the columns of the tables in these nodes.
     labels : list of Label or None
         What stands along the edges into each layer.
     top : float
-        The y of the upper end of the highest node; of the lowest it is -top.
+        The y of the upper end of the highest node; the lower end of the lowest is at -top.
     """
 
     def __init__(self, contents: Contents, most: int) -> None:
@@ -35,7 +35,7 @@ class Placement:
 
     @property
     def loss_width(self) -> float:
-        """Of the node with the loss."""
+        """The width of the node with the loss."""
         return self._contents.loss.width + 2 * PADDING
 
     def extent(self) -> tuple[float, float]:
@@ -88,5 +88,5 @@ def _width(text: str) -> float:
 
 
 def _widths(nodes: dict[int, list[Cell]]) -> list[float]:
-    """Of the columns of the tables of one layer."""
+    """The widths of the columns of the tables of one layer."""
     return [max(cell.width for cell in cells) for cells in zip(*nodes.values(), strict=True)]
