@@ -16,7 +16,10 @@ RATE = 0.01
 
 
 def assert_as_the_twin(net, batch_size, X, y, w=None):
-    """Outputs, loss and gradient, and three steps of gradient descent."""
+    """Outputs, loss and gradient, and three steps of gradient descent.
+
+    The kernels for any network are held against `unrolled_backprop`, too.
+    """
     s = fp.specialize(net, batch_size)
     tolerance = TOLERANCE[net.dtype.type]
     twin = reference.Twin(net)
@@ -31,6 +34,10 @@ def assert_as_the_twin(net, batch_size, X, y, w=None):
     assert abs(loss - expected) < tolerance * max(abs(expected), 1)
     scale = max(np.abs(expected_gradient).max(), 1e-3)
     assert np.abs(gradient - expected_gradient).max() < tolerance * scale
+    general_loss, general_gradient = net.loss_and_gradient(X, y, w)
+    assert abs(general_loss - loss) < tolerance * max(abs(loss), 1)
+    assert np.abs(general_gradient - gradient).max() < tolerance * scale
+    assert reference.error(net.predict(X), out) < tolerance
 
     rate = RATE / max(scale, 1)
     losses = twin.fit(X, y, reference.updating("sgd"), [rate] * 3, w=w)

@@ -25,7 +25,7 @@ LENGTHS = [*range(1, 41), 63, 64, 65, 200]
 
 @kernel
 def fill(out, number):
-    by_rows.fill(out, number)
+    elementwise.fill(out, number)
 
 
 @kernel

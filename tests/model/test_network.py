@@ -196,7 +196,7 @@ def test_gradient_is_descent():
 
 
 def test_the_workspace_does_not_grow_with_the_batch():
-    from flatprop.kernels.network.backprop import backward_workspace_size
+    from flatprop.kernels.network.workspace import backward_workspace_size
 
     net = fp.Network(4, [fp.Dense(32, "relu"), fp.Dense(16, "relu"), fp.Dense(4)])
     sizes = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.embedding.c_interface import c_network
-from flatprop.kernels.network.backprop import workspace_size
+from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_empty

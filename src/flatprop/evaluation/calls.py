@@ -10,7 +10,7 @@ one call for all rows.
 import numpy as np
 
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.backprop import backward_workspace_size
+from flatprop.kernels.network.workspace import backward_workspace_size
 from flatprop.model.model import Model
 from flatprop.validation.arrays import aligned_empty
 

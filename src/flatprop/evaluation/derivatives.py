@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import scale_of
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.backprop import backward_workspace_size
-from flatprop.kernels.network.curvature import curvature_workspace_size
-from flatprop.kernels.network.jacobians import jacobian_workspace_size
+from flatprop.kernels.network.workspace import (
+    backward_workspace_size,
+    curvature_workspace_size,
+    jacobian_workspace_size,
+)
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import in_memory
 from flatprop.validation import checks

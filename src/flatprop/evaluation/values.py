@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.backprop import workspace_size
+from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.model import Model
 from flatprop.samples import in_parts
 from flatprop.samples.in_memory import in_memory

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.formulas.losses import Loss
-from flatprop.kernels.network.backprop import workspace_size
 from flatprop.kernels.network.records import NetworkArrays
+from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.layers import (
     Dense,
     Summary,

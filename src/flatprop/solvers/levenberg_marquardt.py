@@ -8,7 +8,7 @@ import numpy as np
 from flatprop.evaluation import calls
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.jacobians import jacobian_workspace_size
+from flatprop.kernels.network.workspace import jacobian_workspace_size
 from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named

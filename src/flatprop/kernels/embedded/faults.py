@@ -22,10 +22,9 @@ from flatprop.kernels.embedded.pointers import (
     layers_of,
     objectives_of,
 )
-from flatprop.kernels.embedded.workspace import gradient_workspace_size
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.backprop import workspace_size
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
+from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
 PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
 LAYERS, ACTIVATION, OBJECTIVE, ADDRESS = range(9, 13)

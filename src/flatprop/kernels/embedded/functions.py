@@ -31,25 +31,26 @@ from numba.core import types
 
 from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.embedded import workspace
 from flatprop.kernels.embedded.roles import read, written
 from flatprop.kernels.embedded.twins import embedded, size
-from flatprop.kernels.embedded.workspace import prepare
 from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
+from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network.walks import in_place, walk_back
 
 
 @size
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `forward` needs for so many rows."""
-    return backprop.workspace_size(layers, rows)
+    return workspaces.workspace_size(layers, rows)
 
 
 @size
 def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers suffice for any function here and so many rows."""
-    return workspace.gradient_workspace_size(layers, rows)
+    return workspaces.gradient_workspace_size(layers, rows)
 
 
 @embedded(types.void, out=written("rows", "outputs"), workspace=written("workspace_size"))
@@ -62,7 +63,7 @@ def forward(layers, params, x, out, workspace):
 def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
     objective = objectives[0]
-    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     outputs = layers[layers.size - 1].units
     prediction = matrix(rest, 0, x.shape[0], outputs)
     slope = matrix(rest, prediction.size, x.shape[0], outputs)
@@ -80,7 +81,7 @@ def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, worksp
 
 @kernel
 def _loss_and_gradient(layers, objective, params, x, y, weight, gradient, workspace):
-    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
         layers, objective, params, x, y, spread, scale, False, gradient, rest
     )
@@ -117,7 +118,7 @@ def parameter_jacobian(layers, params, x, out, workspace):
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
     objective = objectives[0]
-    spread, _, rest = prepare(layers, objective, x.shape[0], None, workspace)
+    spread, _, rest = _prepare(layers, objective, x.shape[0], None, workspace)
     scale = 1.0 / objective.divisor if objective.divisor > 0 else 1.0
     jacobians.per_sample_gradients(layers, objective, params, x, y, spread, scale, out, rest)
 
@@ -126,7 +127,7 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
     objective = objectives[0]
-    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
         layers, objective, params, v, x, y, spread, scale, False, out, rest
     )
@@ -136,7 +137,7 @@ def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, wor
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
     objective = objectives[0]
-    spread, scale, rest = prepare(layers, objective, x.shape[0], weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
         layers, objective, params, v, x, y, spread, scale, False, out, rest
     )
@@ -173,16 +174,20 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     The gradient is never stored: the product that gives it takes it off.
     """
     objective = objectives[0]
-    rows = x.shape[0]
-    spread, scale, rest = prepare(layers, objective, rows, weight, workspace)
+    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
     total = backprop.loss_and_slopes(layers, objective, params, x, y, spread, scale, rest)
-    inputs = matrix(x, 0, rows, layers[0].inputs)
-    for l in range(layers.size - 1, -1, -1):
-        if l > 0:  # ∂L/∂z of the layer before needs W as it was
-            backprop.propagate(layers, l, params, rows, rest)
-        layer = layers[l]
-        whole = layer.inputs + 1
-        backprop.layer_gradient(
-            layers, l, inputs, 0, whole, -learning_rate, True, params, layer.weights, rest
-        )
+    context = (-learning_rate, True, params)
+    walk_back(layers, params, x, rest, in_place, backprop.layer_gradient, context)
     return total * scale
+
+
+@kernel
+def _prepare(layers, objective, rows, weight, workspace):
+    """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
+    outputs = layers[layers.size - 1].units
+    weight_per_output = matrix(workspace, 0, rows, outputs)
+    total = weights_per_output(weight, weight_per_output)
+    scale = 1.0
+    if objective.divisor > 0:
+        scale = 1.0 / (total * objective.divisor) if total > 0 else 0.0
+    return weight_per_output, scale, matrix(workspace, rows * outputs, 1, 1)

@@ -1,7 +1,7 @@
 """Functions of one network, compiled with its sizes as constants.
 
-What `functions` makes closes over a string and nothing else: Numba finds such a
-function again in its cache on disk, as it does none that closes over another function.
+The functions that `functions` makes close over a string and nothing else. Numba finds such a
+function again in its cache on disk. One that closes over another function it does not find.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from flatprop.kernels.cache import keep_out_of_caches
 from flatprop.kernels.compile import entry_point
 from flatprop.kernels.fixed_size import row_tiles
 from flatprop.kernels.fixed_size.row_tiles import Samples
-from flatprop.kernels.fixed_size.unrolled_backprop import Sizes
+from flatprop.kernels.fixed_size.sizes import Sizes
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, wide
 from flatprop.kernels.network.records import CROSS_ENTROPY
 from flatprop.numbers.lanes import Lanes
@@ -47,7 +47,7 @@ def functions(text: str) -> tuple[Any, ...]:
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """As `jit.intrinsic`; what is constant comes with its value."""
+    """As `compile.intrinsic`; what is constant comes with its value."""
     return numba.extending.intrinsic(prefer_literal=True)(function)
 
 
@@ -130,7 +130,8 @@ def compiled(
     kinds = arrays | (numbers or {})
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        # Numba does not look which network a caller's global name stands for in a later process.
+        # In a later process a caller's global name may stand for another network, and Numba's
+        # cache would not notice.
         keep_out_of_caches(context, builder)
         outcome = emit(Call(context, builder, sizes, kinds, values[1:]))
         return context.get_dummy_value() if outcome is None else outcome

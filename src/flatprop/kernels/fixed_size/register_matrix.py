@@ -1,7 +1,7 @@
 """Matrices small enough to lie in one vector, of sizes known when they are compiled.
 
-Whatever moves a number is a shuffle with a constant mask, so there are no loops and no
-addresses, and transposing is only another way to count. LLVM spreads a vector over as
+Numbers are moved by shuffles with constant masks, so there are no loops and no addresses. To
+transpose a matrix is only to count its numbers in another order. LLVM spreads a vector over as
 many registers as it takes.
 """
 
@@ -48,7 +48,7 @@ class Matrix(NamedTuple):
 
 
 def take(lanes: Lanes, places: Places, otherwise: float = 0.0) -> Lanes:
-    """The lanes at `places`; a constant where there is None."""
+    """The lanes at `places`; the number `otherwise` where a place is None."""
     count = lanes.value.type.count
     if list(places) == list(range(count)):
         return lanes

@@ -12,13 +12,14 @@ from numba.core import cgutils
 
 from flatprop.kernels.fixed_size import unrolled_backprop
 from flatprop.kernels.fixed_size.register_matrix import Matrix, fold, spread
-from flatprop.kernels.fixed_size.unrolled_backprop import Sizes, Target
+from flatprop.kernels.fixed_size.sizes import Sizes
+from flatprop.kernels.fixed_size.unrolled_backprop import Target
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT32, INT64, splat, wide
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import fma
 
 TILES = (16, 4, 1)
-"""The rows of a tile where only the call tells how many there are: as large as fits."""
+"""How many rows a tile may have where only the call tells how many rows there are."""
 
 
 class Samples(NamedTuple):

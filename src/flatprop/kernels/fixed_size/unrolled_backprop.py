@@ -1,74 +1,28 @@
-"""Backpropagation of a few rows with every size a constant.
+"""Forward pass, loss and backpropagation of a dense network, complete: start reading here.
 
-What `backprop` does for any network, written out for one, in matrices that lie in
-registers. The formulas are those of all other loops.
+A layer with inputs x has z = x W + b and a = f(z). Going back, the chain rule gives
+
+    ∂L/∂z = ∂L/∂a · f'(z)      ∂L/∂W = xᵀ ∂L/∂z
+    ∂L/∂x = ∂L/∂z Wᵀ           ∂L/∂b = Σ over rows of ∂L/∂z
+
+and ∂L/∂x is ∂L/∂a of the layer before. Every size is a constant here, and every matrix a vector
+of the processor: the loops run while a function is compiled, and the operations that they meet
+are its code. `kernels.network` does the same for networks of any size, in memory. The formulas
+of activations and losses are those of `flatprop.formulas` in both.
 """
 
-import json
 from math import inf
 from typing import NamedTuple
 
 from llvmlite import ir
 
 from flatprop.kernels.fixed_size.register_matrix import Matrix, fold, product, repeat, spread
+from flatprop.kernels.fixed_size.sizes import Sizes
 from flatprop.kernels.loops.elementwise import ACTIVATION_FORMULAS, LOSS_FORMULAS
-from flatprop.kernels.loops.vector_loops import DOUBLE
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
 from flatprop.numbers import elementary
-from flatprop.numbers.lanes import Lanes, lane_count
+from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import where
-
-TILE_REGISTERS = 8
-"""How many registers the widest layer of the rows that go through together may fill."""
-
-
-class Sizes(NamedTuple):
-    """All of a network but its parameters."""
-
-    bits: int
-    """32 or 64, of the dtype."""
-    units: tuple[int, ...]
-    """Of the inputs, then of every layer."""
-    activations: tuple[int, ...]
-    """The codes of the layer records."""
-    loss: int
-    """This and the following: the fields of `layout.OBJECTIVE`."""
-    divisor: float
-    from_logits: int
-    parameter: float
-    rows: int
-    """Of the data; 0 where only the call tells."""
-
-    def text(self) -> str:
-        """As one string: what Numba's cache tells apart functions by, in every process."""
-        return json.dumps(self)
-
-    @classmethod
-    def of_text(cls, text: str) -> "Sizes":
-        """The inverse of `text`."""
-        bits, units, activations, *rest = json.loads(text)
-        return cls(bits, tuple(units), tuple(activations), *rest)
-
-    @property
-    def element(self) -> ir.Type:
-        """The LLVM type of a number."""
-        return ir.FloatType() if self.bits == 32 else DOUBLE
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Those of every W and, as one row, b, in the order of the parameters."""
-        pairs = zip(self.units[:-1], self.units[1:], strict=True)
-        return [shape for inputs, units in pairs for shape in ((inputs, units), (1, units))]
-
-    @property
-    def parameters(self) -> int:
-        """How many there are."""
-        return sum(inputs * units for inputs, units in self.shapes)
-
-    @property
-    def tile(self) -> int:
-        """How many rows go through the network together at most."""
-        return max(1, TILE_REGISTERS * lane_count(self.element) // max(self.units))
 
 
 class Target(NamedTuple):
@@ -90,7 +44,7 @@ def forward(
     activations, slopes = [x], []
     for l, code in enumerate(sizes.activations):
         W, b = params[2 * l], params[2 * l + 1]
-        z = product(activations[l], W, plus=repeat(b.lanes, x.rows))
+        z = product(activations[l], W, plus=repeat(b.lanes, x.rows))  # x W + b
         a, slope = z.lanes, None
         if l == len(sizes.activations) - 1 and logits:
             pass
@@ -121,11 +75,11 @@ def loss_and_gradient(
     gradient: list[Matrix] = []
     for l in reversed(range(len(sizes.activations))):
         dL_dW = product(activations[l].T, dL_dz)
-        dL_db = Matrix(fold(dL_dz.lanes, x.rows), 1, dL_dz.columns)
+        dL_db = Matrix(fold(dL_dz.lanes, x.rows), 1, dL_dz.columns)  # the sum over the rows
         gradient = [dL_dW, dL_db, *gradient]
         if l > 0:
-            W = params[2 * l]
-            dL_dz = through_activation(product(dL_dz, W.T), activations[l], slopes[l - 1])
+            dL_dx = product(dL_dz, params[2 * l].T)  # x is a of the layer before
+            dL_dz = through_activation(dL_dx, activations[l], slopes[l - 1])
     return target.weight * value, gradient
 
 

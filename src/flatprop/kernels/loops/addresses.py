@@ -1,12 +1,14 @@
 """Addresses in records: which of them may be called.
 
-A record that Python made for a function of the user's own holds its address in this
-process, and `here()`, a number that no other process has, where others have the code of a
-formula. So a record that comes from elsewhere (pickled, saved, part of somebody's cached
-code) is known, and the function is not called. C vouches for its own addresses: `OWN`.
+A record that Python made for a user's function holds two numbers: the address of the function
+in this process and, where the code of a formula would be, `here()`. No other process has the
+same `here()`. So kernels notice a record that comes from another process (pickled, saved, part
+of somebody's cached code), and do not call its function. C writes `OWN` instead, and answers
+for its addresses itself.
 
-After a fork both processes have the functions that there were before it, and what each adds
-is unknown to the other. So each goes on with a new number, and still knows those before.
+After a fork both processes have the functions that there were before the fork. What one of them
+adds later is unknown to the other. So each goes on with a new number, and still knows its
+numbers of before.
 """
 
 import ctypes
@@ -60,11 +62,11 @@ class _Numbers:
 
 
 here = _Numbers().newest
-"""What Python writes instead of `OWN`: it says besides that the address is of this process."""
+"""What Python writes instead of `OWN`: it also says that the address is of this process."""
 
 
 def may_call(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> ir.Value:
-    """Whether a record with these two says that there is a function at the address."""
+    """Whether a record with this code and this address has a function that may be called."""
     module, kind = builder.module, ir.ArrayType(_INT64, 2)
     table = module.globals.get(_SYMBOL) or ir.GlobalVariable(module, kind, _SYMBOL)
     count, place = (

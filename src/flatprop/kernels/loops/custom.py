@@ -1,7 +1,7 @@
 """The user's own activations and losses, as functions that kernels call by address.
 
-A record of the network holds the address, so a new function recompiles no kernel. Each
-has the loop around it that the built-in ones have; the C signatures are
+A record of the network holds the address, so a new function recompiles no kernel. Around each
+function is the same loop as around the built-in ones. The C signatures are
 
     void activation(int64_t n, T *z, T *slope, T *curvature)
     double loss(int64_t n, double scale, const T *prediction, const T *y, const T *weight,
@@ -56,8 +56,8 @@ def _address(
 ) -> int:
     """What `compile` made of the function, once for all networks.
 
-    A function that its author recompiled has code of its own; what was made of the code
-    before stays, for the networks that have its address.
+    A function that its author recompiled has new code, from which a new one is made. What was made
+    of the code before stays, for the networks that have its address.
     """
     signature = (types.float64,) * arguments
     function.compile(signature)  # nothing, if it is compiled
@@ -144,7 +144,10 @@ def _given(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
 
 
 def _cases(builder: ir.IRBuilder, *pointers: ir.Value) -> Iterator[int]:
-    """Yields how many are given, the first of them implying the others: one branch each."""
+    """Yields how many of the pointers are given, in one branch each.
+
+    Where one is given, so are all that follow it.
+    """
     if not pointers:
         yield 0
         return

@@ -1,8 +1,7 @@
 """The loops around the formulas, as functions that other kernels call.
 
-Each is a Numba intrinsic. Those with a `code` are a switch over a table of
-formulas with one loop for each entry. Arrays are C-contiguous, of one dtype and
-equally long.
+Each is a Numba intrinsic. Where one takes a `code`, it is a switch over a table of formulas, with
+one loop for each entry. Arrays are C-contiguous, of one dtype and equally long.
 """
 
 import math
@@ -48,6 +47,18 @@ def apply(typing_context: Any, code: Any, x: Any, out: Any) -> Any:
                 register.store(function(register[0]), 1)
 
     return compiled(emit, types.void, types.int64, x, out)
+
+
+@intrinsic
+def fill(typing_context: Any, out: Any, number: Any) -> Any:
+    """out ← a number, everywhere."""
+
+    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
+        lanes = broadcast(Lanes(builder, number), out.element)
+        for register in registers(out, written_only=1):
+            register.store(lanes, 0)
+
+    return compiled(emit, types.void, out, types.float64)
 
 
 @intrinsic
@@ -317,7 +328,7 @@ def _own_loss(
     slope: Array | None = None,
     tangent: Array | None = None,
 ) -> ir.Value:
-    """Call the user's loss, where there is one; its sum, 0, or NaN where it may not be called."""
+    """The sum of the user's loss; 0 where there is none, NaN where it may not be called."""
     builder = arrays[0].builder
     pointer = arrays[0].element.as_pointer()
     kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])

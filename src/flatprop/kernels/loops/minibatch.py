@@ -81,7 +81,7 @@ def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -
 
 @intrinsic
 def spread_weights(typing_context: Any, weight: Any, order: Any, start: Any, out: Any) -> Any:
-    """out[i] ← the weight of sample start + i, in the order of `order` if that is not empty.
+    """out[i] ← the weight of sample start + i, in the order of `order` unless it is empty.
 
     Where every sample counts alike `weight` is empty, and `out` is left alone. `order`
     may be None.

@@ -1,4 +1,4 @@
-"""What is done to matrices row by row: softmax, cross-entropy, outer products.
+"""Softmax and cross-entropy, row by row.
 
 Softmax shifts every exponent by the largest logit of its row, so nothing
 overflows; cross-entropy is computed from the logits.
@@ -31,18 +31,6 @@ from flatprop.kernels.loops.vector_loops import (
 from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes, lane_count
 from flatprop.numbers.numbers import where
-
-
-@intrinsic
-def fill(typing_context: Any, out: Any, number: Any) -> Any:
-    """out ← a number, everywhere."""
-
-    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
-        lanes = broadcast(Lanes(builder, number), out.element)
-        for register in registers(out, written_only=1):
-            register.store(lanes, 0)
-
-    return compiled(emit, types.void, out, types.float64)
 
 
 @intrinsic
@@ -128,7 +116,7 @@ def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, 
 
 
 class _Row(NamedTuple):
-    """One sample's cross-entropy, its exponentials and their sum being known."""
+    """One sample's cross-entropy, whose exponentials and their sum are known."""
 
     logits: Array
     p: Array
@@ -143,7 +131,7 @@ class _Row(NamedTuple):
     def finish(
         self, target: Callable[[Register], Lanes], loss: Fold, mass: Lanes, *y: Array
     ) -> None:
-        """p ← the slope; to `loss` is added -w Σ y (z - shift), what ℓ has beside logarithms.
+        """p ← the slope; `loss` += -w Σ y (z - shift), the part of w ℓ that needs no logarithm.
 
         `target` takes y from a register, `mass` is Σ y.
         """
@@ -156,7 +144,10 @@ class _Row(NamedTuple):
 
 
 class _Logarithms:
-    """Σ w log t over rows: a logarithm takes long, and a register full of them no longer."""
+    """Σ w log t over rows, for a register full of rows at a time.
+
+    That takes no longer than a single logarithm.
+    """
 
     def __init__(self, builder: ir.IRBuilder, rows: ir.Value) -> None:
         self.builder, self.lanes = builder, lane_count(DOUBLE)
@@ -168,7 +159,7 @@ class _Logarithms:
         self.sum = Fold(nothing, lambda one, other: one + other)
 
     def add(self, i: ir.Value, w: Lanes, t: Lanes) -> None:
-        """Take w log t of row i in, once there are as many as a register holds."""
+        """Note w and t of row i; once a register is full of them, add its w log t."""
         builder = self.builder
         lane = builder.and_(i, INT64(self.lanes - 1))
         for place, number in ((self.w, w), (self.t, t)):
@@ -187,36 +178,6 @@ def _one_hot(k: ir.Value, register: Register) -> Lanes:
 
 def _third(register: Register) -> Lanes:
     return register[2]
-
-
-@intrinsic
-def outer_products(
-    typing_context: Any, a: Any, delta: Any, out: Any, start: Any, stride: Any
-) -> Any:
-    """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ, then deltaᵢ: row i's own gradient of W and b."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        delta: Array,
-        out: Array,
-        start: ir.Value,
-        stride: ir.Value,
-    ) -> None:
-        units = delta.shape[1]
-        for i in rows_of(a):
-            x, slopes = a.row(i), delta.row(i)
-            place = builder.add(start, builder.mul(i, stride))
-            with cgutils.for_range(builder, x.count) as loop:
-                factor = broadcast(x.scalar(loop.index), a.element)
-                row = out.part(builder.add(place, builder.mul(loop.index, units)), units)
-                for register in registers(slopes, row, written_only=1):
-                    register.store(factor * register[0], 1)
-            biases = out.part(builder.add(place, builder.mul(x.count, units)), units)
-            for register in registers(slopes, biases, written_only=1):
-                register.store(register[0], 1)
-
-    return compiled(emit, types.void, a, delta, out, types.int64, types.int64)
 
 
 def _exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:

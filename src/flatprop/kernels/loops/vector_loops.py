@@ -1,8 +1,8 @@
 """Loops that take arrays a register at a time: what the intrinsics are written with.
 
-Arrays are contiguous, of one dtype and, in one loop, equally long. The last
-register of an array may be partly outside; it is computed in full all the same,
-so every element is computed by the same instructions, wherever it stands.
+Arrays are contiguous, of one dtype and, in one loop, equally long. The last register of an
+array may be partly outside of the array. It is computed in full all the same, so that every
+element is computed by the same instructions, wherever it stands.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -98,8 +98,8 @@ class Register:
 def registers(*arrays: Array, written_only: int = 0) -> Iterator[Register]:
     """A loop over equally long arrays; the last `written_only` are not read.
 
-    Where the last register is not full it stands in a buffer during the loop, so that
-    the loop itself, which then knows whole registers only, needs no mask.
+    Where the last register is not full, a buffer stands for it during the loop. So the loop
+    meets whole registers only, and needs no mask.
     """
     first = arrays[0]
     builder, lanes = first.builder, lane_count(first.element)
@@ -273,9 +273,9 @@ def _alignment(element: ir.Type) -> int:
 def compiled(emit: Callable[..., Any], result: types.Type, *arguments: types.Type) -> Any:
     """The signature and code generator that an intrinsic returns.
 
-    `emit` gets a builder and the arguments, arrays as `Array`; what it returns,
-    if anything, is the result. It writes a function of its own, once for every
-    module, however often the intrinsic is called there.
+    `emit` gets a builder and the arguments, arrays as `Array`. What it returns, if anything, is
+    the result. It writes a function of its own, once for every module, however often the
+    intrinsic is called there.
     """
     for kind in arguments:
         if isinstance(kind, types.Array) and kind.layout != "C":

@@ -14,91 +14,116 @@ logits, where the loss is computed from them) and H the Hessian of the loss with
 to them (Schraudolph 2002).
 """
 
-from typing import Any
-
-from flatprop.kernels.compile import jittable, kernel
-from flatprop.kernels.loops.elementwise import (
-    activate_with_curvature,
-    add,
-    copy,
-    loss_curvature,
-    multiply,
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.elementwise import add, copy, fill, loss_curvature, multiply
+from flatprop.kernels.loops.softmax import softmax, softmax_backward
+from flatprop.kernels.network.backprop import layer_gradient, output_loss
+from flatprop.kernels.network.layer_kinds import (
+    backward_with_tangent,
+    forward_with_tangent,
+    gradient_tangent,
 )
-from flatprop.kernels.loops.softmax import fill, softmax, softmax_backward
-from flatprop.kernels.network.backprop import (
-    backward_workspace_size,
-    layer_gradient,
-    output_loss,
-    propagate,
+from flatprop.kernels.network.records import (
+    CROSS_ENTROPY,
+    SOFTMAX,
+    matrix,
+    most_units,
 )
-from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, all_units, matrix, most_units
-from flatprop.kernels.products.matmul import (
-    add_product,
-    affine,
-    column_sums,
-    product_transposed_left,
-    times_transposed,
-)
-
-
-@jittable
-def curvature_workspace_size(layers: Any, rows: int) -> int:
-    """How many numbers `hessian_vector_product` and its neighbour need for so many rows."""
-    more = 2 * rows * (all_units(layers) + most_units(layers))
-    return backward_workspace_size(layers, rows) + more
+from flatprop.kernels.network.walks import in_place, walk_back
+from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
 
 
 @kernel
-def _places(layers, l, rows, workspace):
-    """A layer's a, its slope (later ∂L/∂z), R{a} and f'' R{z} (later R{∂L/∂z})."""
-    layer, last = layers[l], layers[layers.size - 1]
-    size = rows * layer.units
-    here = 2 * rows * layer.place
-    there = here + 2 * rows * (last.place + last.units)
-    return (
-        matrix(workspace, here, rows, layer.units),
-        matrix(workspace, here + size, rows, layer.units),
-        matrix(workspace, there, rows, layer.units),
-        matrix(workspace, there + size, rows, layer.units),
-    )
+def hessian_vector_product(
+    layers, objective, params, v, x, y, weight, scale, accumulate, out, workspace
+):
+    """out ← the Hessian of scale · Σ w ℓ times v, added where `accumulate`.
 
-
-@kernel
-def _beyond(layers, number, rows, columns, workspace):
-    """One of two matrices behind the places of the layers; the scratch behind them."""
-    begin, size = 4 * rows * all_units(layers), rows * most_units(layers)
-    scratch = matrix(workspace, begin + 2 * size, 1, 1)
-    return matrix(workspace, begin + number * size, rows, columns), scratch
-
-
-@kernel
-def _forward(layers, objective, params, v, x, workspace):
-    """a, slope, R{a} and f'' R{z} of every layer; of logits, z and R{z} in place of a and R{a}."""
+    v and out are laid out as the parameters; other arguments as for
+    `backprop.loss_and_gradient`. Overwrites `workspace`, of `curvature_workspace_size`
+    numbers.
+    """
     rows, last = x.shape[0], layers.size - 1
-    before = matrix(x, 0, rows, layers[0].inputs)
-    moving = before  # never read at the first layer: R{x} is 0
+    tangents = rest_of(layers, rows, workspace)
+    _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
+    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
+    tangent, bend = (
+        outputs_of(layers, last, rows, tangents),
+        slope_of(layers, last, rows, tangents),
+    )
+    dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
+    output_loss(objective, a, y, weight, scale, dL_da)
+    copy(tangent, moving)
+    _loss_curvature(objective, a, y, weight, scale, moving)
+    if objective.from_logits or layers[last].activation == SOFTMAX:
+        if not objective.from_logits:
+            for i in range(rows):
+                _softmax_bend(a, tangent, dL_da, moving, i)
+        copy(dL_da, slope)
+        copy(moving, bend)
+    else:
+        multiply(dL_da, bend)
+        multiply(slope, moving)
+        add(moving, bend)
+        multiply(dL_da, slope)
+    context = (v, accumulate, out, tangents)
+    walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
+
+
+@kernel
+def gauss_newton_vector_product(
+    layers, objective, params, v, x, y, weight, scale, accumulate, out, workspace
+):
+    """out ← Jᵀ H J v of scale · Σ w ℓ, added where `accumulate`.
+
+    Arguments as for `hessian_vector_product`.
+    """
+    rows, last = x.shape[0], layers.size - 1
+    tangents = rest_of(layers, rows, workspace)
+    _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
+    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
+    tangent = outputs_of(layers, last, rows, tangents)
+    _loss_curvature(objective, a, y, weight, scale, tangent)
+    if objective.from_logits or layers[last].activation == SOFTMAX:
+        fill(slope, 1.0)
+    multiply(tangent, slope)
+    if layers[last].activation == SOFTMAX and not objective.from_logits:
+        softmax_backward(a, slope)
+    walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
+
+
+@kernel
+def _forward_with_tangents(layers, objective, params, v, x, workspace, tangents):
+    """What `forward_with_tangent` leaves of every layer; of logits z and R{z}."""
+    last = layers.size - 1
+    scratch = rest_of(layers, x.shape[0], tangents)
     for l in range(layers.size):
-        layer = layers[l]
-        a, slope, change, bend = _places(layers, l, rows, workspace)
-        _, scratch = _beyond(layers, 0, rows, 1, workspace)
-        W = matrix(params, layer.weights, layer.inputs, layer.units)
-        b = matrix(params, layer.biases, 1, layer.units)
-        V = matrix(v, layer.weights, layer.inputs, layer.units)
-        c = matrix(v, layer.biases, 1, layer.units)
-        affine(before, W, b, False, a, scratch)
-        affine(before, V, c, False, change, scratch)
-        if l > 0:
-            add_product(moving, W, change, scratch)
-        before, moving = a, change
-        if l == last and objective.from_logits:
-            break
-        if layer.activation == SOFTMAX:
-            softmax(a)
-            softmax_backward(a, change)
-        else:
-            activate_with_curvature(layer.activation, layer.function, a, slope, bend)
-            multiply(change, bend)
-            multiply(slope, change)
+        activates = not (l == last and objective.from_logits)
+        forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch)
+
+
+@kernel
+def _behind_tangents(layers, rows, columns, tangents):
+    """Two matrices (rows, columns), with room for any layer's outputs; and the scratch."""
+    both, size = rest_of(layers, rows, tangents), rows * most_units(layers)
+    one, other = matrix(both, 0, rows, columns), matrix(both, size, rows, columns)
+    return one, other, matrix(both, 2 * size, 1, 1)
+
+
+@kernel
+def _both_in_place(layers, l, params, rows, workspace, context):
+    """∂L/∂z and R{∂L/∂z} of layer l - 1 in place, from those of layer l."""
+    v, _, _, tangents = context
+    dL_dx, term, scratch = _behind_tangents(layers, rows, layers[l].inputs, tangents)
+    backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch)
+
+
+@kernel
+def _layer_tangent(layers, l, params, x, workspace, context):
+    """What the Hessian's product takes from layer l."""
+    _, accumulate, out, tangents = context
+    scratch = rest_of(layers, x.shape[0], tangents)
+    gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch)
 
 
 @kernel
@@ -135,69 +160,6 @@ def _loss_curvature(objective, prediction, y, weight, scale, tangent):
 
 
 @kernel
-def hessian_vector_product(
-    layers, objective, params, v, x, y, weight, scale, keep, out, workspace
-):
-    """out ← the Hessian of scale · Σ w ℓ times v, added where `keep`; Σ w ℓ.
-
-    v and out are laid out as the parameters; other arguments as for
-    `backprop.loss_and_gradient`. Overwrites `workspace`, of `curvature_workspace_size`
-    numbers.
-    """
-    rows, last = x.shape[0], layers.size - 1
-    output = layers[last]
-    _forward(layers, objective, params, v, x, workspace)
-    a, slope, change, bend = _places(layers, last, rows, workspace)
-    dL_da, scratch = _beyond(layers, 0, rows, output.units, workspace)
-    total = output_loss(objective, a, y, weight, scale, dL_da)
-    moving, _ = _beyond(layers, 1, rows, output.units, workspace)
-    copy(change, moving)
-    _loss_curvature(objective, a, y, weight, scale, moving)
-    if objective.from_logits:
-        copy(dL_da, slope)
-        copy(moving, bend)
-    elif output.activation == SOFTMAX:
-        for i in range(rows):
-            _softmax_bend(a, change, dL_da, moving, i)
-        copy(dL_da, slope)
-        copy(moving, bend)
-    else:
-        multiply(dL_da, bend)
-        multiply(slope, moving)
-        add(moving, bend)
-        multiply(dL_da, slope)
-
-    for l in range(last, -1, -1):
-        layer = layers[l]
-        _, dL_dz, _, moving = _places(layers, l, rows, workspace)
-        dW = matrix(out, layer.weights, layer.inputs, layer.units)
-        db = matrix(out, layer.biases, 1, layer.units)
-        if l == 0:
-            x0 = matrix(x, 0, rows, layer.inputs)
-            product_transposed_left(x0, moving, 0, 1.0, keep, dW, scratch)
-        else:
-            a, slope, change, bend = _places(layers, l - 1, rows, workspace)
-            product_transposed_left(a, moving, 0, 1.0, keep, dW, scratch)
-            product_transposed_left(change, dL_dz, 0, 1.0, True, dW, scratch)
-        column_sums(moving, 1.0, keep, db, scratch)
-        if l > 0:
-            W = matrix(params, layer.weights, layer.inputs, layer.units)
-            V = matrix(v, layer.weights, layer.inputs, layer.units)
-            dL_dx, scratch = _beyond(layers, 0, rows, layer.inputs, workspace)
-            times_transposed(dL_dz, W, dL_dx, scratch)
-            multiply(dL_dx, bend)
-            for_change, scratch = _beyond(layers, 1, rows, layer.inputs, workspace)
-            times_transposed(moving, W, for_change, scratch)
-            multiply(slope, for_change)
-            add(for_change, bend)
-            times_transposed(dL_dz, V, for_change, scratch)
-            multiply(slope, for_change)
-            add(for_change, bend)
-            multiply(dL_dx, slope)
-    return total
-
-
-@kernel
 def _softmax_bend(a, change, dL_da, moving, i):
     """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
 
@@ -210,25 +172,3 @@ def _softmax_bend(a, change, dL_da, moving, i):
     for k in range(a.shape[1]):
         moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
         dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
-
-
-@kernel
-def gauss_newton_vector_product(
-    layers, objective, params, v, x, y, weight, scale, keep, out, workspace
-):
-    """out ← Jᵀ H J v of scale · Σ w ℓ, added where `keep`; arguments as for the Hessian's."""
-    rows, last = x.shape[0], layers.size - 1
-    output = layers[last]
-    _forward(layers, objective, params, v, x, workspace)
-    a, slope, change, _ = _places(layers, last, rows, workspace)
-    _loss_curvature(objective, a, y, weight, scale, change)
-    if objective.from_logits or output.activation == SOFTMAX:
-        fill(slope, 1.0)
-    multiply(change, slope)
-    if output.activation == SOFTMAX and not objective.from_logits:
-        softmax_backward(a, slope)
-    for l in range(last, -1, -1):
-        layer = layers[l]
-        layer_gradient(layers, l, x, 0, layer.inputs + 1, 1.0, keep, out, layer.weights, workspace)
-        if l > 0:
-            propagate(layers, l, params, rows, workspace)

@@ -62,7 +62,7 @@ class Block(NamedTuple):
 
 @kernel
 def block_of(layers, data, start, stop, block):
-    """x, y and the weights once per output, of rows from `start` on: what `block` has room for."""
+    """x, y and the weights once per output, for as many rows from `start` on as `block` holds."""
     count = min(block.rows, stop - start)
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
@@ -132,7 +132,7 @@ def loss_and_gradient(
 
 @entry_point
 def vjp(layers, params, x, dL_dy, dL_dx, gradient, block_rows, workspace):
-    """dL_dx ← ∂L/∂x from ∂L/∂ŷ, to `gradient` is added ∂L/∂params; see `derivatives.vjp`."""
+    """dL_dx ← ∂L/∂x from ∂L/∂ŷ; gradient += ∂L/∂params; see `jacobians.vjp`."""
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     rows = x.size // inputs
     for start in range(0, rows, block_rows):
@@ -200,46 +200,26 @@ def hessian_vector_product(layers, objectives, params, v, data, start, stop, sca
 
     Where `start` is not 0 it is added to what `out` holds, of the rows before.
     """
-    for row in range(start, stop, block.rows):
-        x, y, weight = block_of(layers, data, row, stop, block)
-        curvature.hessian_vector_product(
-            layers,
-            objectives[0],
-            params,
-            v,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            out,
-            block.workspace,
-        )
+    product = curvature.hessian_vector_product
+    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
 
 
 @entry_point
 def gauss_newton_vector_product(
     layers, objectives, params, v, data, start, stop, scale, out, block
 ):
-    """out ← the Gauss-Newton matrix of scale · Σ w ℓ over rows start to stop times v.
+    """out ← the Gauss-Newton matrix times v; otherwise as `hessian_vector_product`."""
+    product = curvature.gauss_newton_vector_product
+    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
 
-    Where `start` is not 0 it is added to what `out` holds, of the rows before.
-    """
+
+@kernel
+def _add_products(product, layers, objective, params, v, data, start, stop, scale, out, block):
+    """What `product` gives for the blocks of rows start to stop, added up in `out`."""
+    space = block.workspace
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        curvature.gauss_newton_vector_product(
-            layers,
-            objectives[0],
-            params,
-            v,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            out,
-            block.workspace,
-        )
+        product(layers, objective, params, v, x, y, weight, scale, row > 0, out, space)
 
 
 @entry_point

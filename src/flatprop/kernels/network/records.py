@@ -56,8 +56,8 @@ class NetworkArrays(NamedTuple):
 
 
 OWN = -1
-"""The code of an activation or a loss that the user wrote; FLATPROP_OWN in C. What Python
-writes is `addresses.here()` instead."""
+"""The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
+`addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
@@ -77,8 +77,8 @@ def widest(layers: Any) -> int:
     return max(int(layers["inputs"].max()), most_units(layers))
 
 
-# The same for compiled code, in which columns of records have no such methods. What a user
-# compiles into his own function bears the mark, as entry points do by themselves.
+# The same for compiled code, in which columns of records have no such methods. A user may
+# compile them into a function of his own, which then bears the mark that entry points bear.
 
 
 @intrinsic
@@ -119,8 +119,8 @@ def _widest(layers):
     return lambda layers: max(layers[0].inputs, most_units(layers))
 
 
-# Numba freezes global arrays into what it compiles. A cached function would go on with the
-# network of the process that compiled it.
+# Numba freezes global arrays into what it compiles. From a cache, such a function would go on
+# with the network of the process that compiled it.
 
 
 def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -142,24 +142,34 @@ def matrix(typing_context: Any, flat: Any, start: Any, rows: Any, columns: Any) 
     where the array's is not, so that both can be bound to one name; a kernel
     writes only to what its docstring says.
     """
-    if flat.layout != "C":
-        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
-    kind = types.Array(flat.dtype, 2, "C")
+    kind = matrix_type(flat)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source = context.make_array(signature.args[0])(context, builder, arguments[0])
-        _, start, rows, columns = arguments
-        view = context.make_array(kind)(context, builder)
-        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        itemsize = context.get_constant(types.intp, size)
-        context.populate_array(
-            view,
-            data=builder.gep(source.data, [start]),
-            shape=cgutils.pack_array(builder, [rows, columns]),
-            strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return view._getvalue()
+        array, start, rows, columns = arguments
+        source = context.make_array(flat)(context, builder, array)
+        return view(context, builder, kind, builder.gep(source.data, [start]), rows, columns)
 
     return kind(flat, types.intp, types.intp, types.intp), codegen
+
+
+def matrix_type(flat: Any) -> Any:
+    """The type of what `matrix` makes of an array of type `flat`."""
+    if flat.layout != "C":
+        raise TypingError(f"flatprop expected a C-contiguous array, got {flat}")
+    return types.Array(flat.dtype, 2, "C")
+
+
+def view(context: Any, builder: Any, kind: Any, data: Any, rows: Any, columns: Any) -> Any:
+    """A matrix of type `kind` that begins at `data`."""
+    made = context.make_array(kind)(context, builder)
+    size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    itemsize = context.get_constant(types.intp, size)
+    context.populate_array(
+        made,
+        data=data,
+        shape=cgutils.pack_array(builder, [rows, columns]),
+        strides=cgutils.pack_array(builder, [builder.mul(columns, itemsize), itemsize]),
+        itemsize=itemsize,
+        meminfo=None,
+    )
+    return made._getvalue()

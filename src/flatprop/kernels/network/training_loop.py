@@ -14,14 +14,16 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import gather, shuffle, spread_weights, sum_of_weights
-from flatprop.kernels.network.backprop import layer_gradient, loss_and_slopes, propagate
+from flatprop.kernels.network.backprop import loss_and_slopes
+from flatprop.kernels.network.layer_kinds import gradient
 from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network.walks import in_place, walk_back
+from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
 
-# When the parameters change: once the whole gradient is known; layer by layer, as soon as
-# some rows of a layer's gradient are; or in the very product that gives the gradient.
+# When the parameters change
 AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
 
 # The places of Progress.cursor ...
@@ -45,15 +47,23 @@ class Rule(NamedTuple):
     penalty: float
     """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTERWARDS only."""
     when: int
-    """AFTERWARDS; or, where all parameters are trained, without a limit, by batches of one
-    block, BY_ROWS, or, where `Optimizer.linear`, AT_ONCE."""
+    """When the parameters change:
+
+    | `when` | the parameters change | which needs |
+    | --- | --- | --- |
+    | AFTERWARDS | when the whole gradient is known | nothing |
+    | BY_ROWS | when some rows of a layer's gradient are known | a plain training |
+    | AT_ONCE | in the product that gives the gradient | that, and `Optimizer.linear` |
+
+    A plain training is one of all parameters, without `clip_norm`, by batches of one block.
+    """
 
 
 class Plan(NamedTuple):
     """What does not change during a training."""
 
     rates: Any
-    """float64, the learning rates of the epochs; the last holds for those that follow."""
+    """float64, the learning rates of the epochs; the last holds for all further epochs."""
     batch_size: int
     seed: Any
     """uint64; with the number of the epoch it decides the order of the samples."""
@@ -62,7 +72,7 @@ class Plan(NamedTuple):
     each_epoch: bool
     """Whether to return after every epoch."""
     by_rows: bool
-    """Whether a batch counts its rows in the mean over an epoch, as scikit-learn has it, and not
+    """How much a batch counts in the mean over an epoch: its rows, as in scikit-learn, or else
     its Σ w."""
 
 
@@ -72,8 +82,8 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and what
-    they count together; the batch's Σ w, or 1 where the loss is a sum."""
+    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and how
+    much these batches count together; the batch's Σ w, or 1 where the loss is a sum."""
     losses: Any
     """(epochs,) float64."""
 
@@ -97,16 +107,17 @@ class Buffers(NamedTuple):
     workspace: Any
     """`backprop.backward_workspace_size` numbers for a block."""
     gradient: Any
-    """(parameters,) where they change AFTERWARDS; BY_ROWS at least a row of the widest layer;
-    empty AT_ONCE."""
+    """(parameters,) where the parameters change AFTERWARDS; at least a row of the widest layer
+    where BY_ROWS; empty where AT_ONCE."""
     block_rows: int
 
 
 @kernel
 def clipping(gradient, ranges, clip_norm):
-    """What the gradient is multiplied by, so that its norm is `clip_norm` at most.
+    """What a gradient is multiplied by, so that its norm is `clip_norm` at most.
 
-    For a gradient whose squares overflow, which is measured in units of its largest part.
+    This is for a gradient whose squares overflow: its norm is computed in units of its largest
+    part.
     """
     largest = total = 0.0
     for r in range(ranges.shape[0]):
@@ -146,6 +157,24 @@ def penalise(layers, strength, params, gradient):
     return 0.5 * strength * total
 
 
+@kernel
+def _learn(layers, l, params, x, workspace, context):
+    """What `train` does at layer l: keep its gradient, or change its parameters at once."""
+    when, alpha, accumulate, target, code, settings, state = context
+    units, first = layers[l].units, layers[l].weights
+    a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
+    scratch = rest_of(layers, x.shape[0], workspace)
+    whole = layers[l].inputs + 1  # b comes as one more row of W
+    some = target.size // units if when == BY_ROWS else whole
+    for row in range(0, whole, some):
+        rows = min(some, whole - row)
+        here = first + row * units
+        place = 0 if when == BY_ROWS else here
+        gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, target, place, scratch)
+        if when == BY_ROWS:
+            update(code, settings, params, target, state, here, here + rows * units, here)
+
+
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
@@ -157,8 +186,8 @@ def train(model, data, rule, plan, progress, buffers, blocks):
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
     objective = objectives[0]
-    last = layers.size - 1
-    inputs, outputs, columns = layers[0].inputs, layers[last].units, all_y.size // samples
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = all_y.size // samples
 
     for _ in range(blocks):
         epoch, start = cursor[EPOCH], cursor[ROW]
@@ -210,24 +239,11 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 settings[LEARNING_RATE] = rate
                 settings[GRADIENT_SCALE] = 1.0
 
-            target, factor, keep = gradient, 1.0, not first
+            target, alpha, accumulate = gradient, 1.0, not first
             if when == AT_ONCE:
-                target, factor, keep = params, -rate, True
-            for l in range(last, -1, -1):
-                # ∂L/∂z of the layer before needs W as it was
-                if l > 0:
-                    propagate(layers, l, params, rows, workspace)
-                layer = layers[l]
-                whole = layer.inputs + 1  # b comes as one more row of W
-                some = gradient.size // layer.units if when == BY_ROWS else whole
-                for row in range(0, whole, some):
-                    part = min(some, whole - row)
-                    here = layer.weights + row * layer.units
-                    place = 0 if when == BY_ROWS else here
-                    layer_gradient(layers, l, x, row, part, factor, keep, target, place, workspace)
-                    if when == BY_ROWS:
-                        end = here + part * layer.units
-                        update(code, settings, params, gradient, state, here, end, here)
+                target, alpha, accumulate = params, -rate, True
+            context = (when, alpha, accumulate, target, code, settings, state)
+            walk_back(layers, params, x, workspace, in_place, _learn, context)
             if stop == last_row and when == AFTERWARDS:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]

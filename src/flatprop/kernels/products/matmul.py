@@ -1,25 +1,13 @@
 """The matrix products of backpropagation, without BLAS.
 
-The result is cut into panels of one or two vectors of columns, and those into tiles of rows:
-
-    for each panel of B: pack it, where it does not lie as the tiles read it
-        for each tile of rows of A: add up its products in registers
-
-Aᵀ costs no more than A, whose numbers are read one by one with strides of their own. B is
-read in whole vectors: a panel of Bᵀ, or one with fewer columns, is first copied ("packed")
-in the order in which it is read. How large products are cut so that what is read again is
-still in a cache follows Goto and van de Geijn (2008).
-
-They share one function for each dtype, whatever the sizes. A layer of one to four units, or
-a batch of one row, would leave most of a tile empty, and is computed otherwise.
+They share one function for each dtype, whatever the sizes. It cuts a product as `panels` says.
 
 Every product takes `scratch`, of `scratch_size` numbers, and overwrites it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -29,41 +17,27 @@ from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
     Array,
-    cases,
+    broadcast,
     compiled,
+    registers,
+    rows_of,
     splat,
     subroutine,
 )
-from flatprop.kernels.products.narrow import (
-    row_times_few_columns,
-    row_times_transposed,
-    times_few_columns,
-    transposed_times_few_columns,
+from flatprop.kernels.products.panels import (
+    A_FAR_BYTES,
+    AFFINE,
+    BLOCK,
+    FEW_COLUMNS,
+    PACKED_ROWS,
+    PANEL,
+    PLAIN,
+    TRANSPOSED_LEFT,
+    TRANSPOSED_RIGHT,
+    write_product,
 )
-from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed
 from flatprop.kernels.products.tiles import POINTER, ZERO, Finish, Strided, Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
-
-# Kinds of products
-PLAIN, AFFINE, TRANSPOSED_LEFT, TRANSPOSED_RIGHT = range(4)
-
-FEW = 4
-"""Up to so many columns `narrow` has its own way."""
-WIDE = 4
-"""Vectors of a panel for a single row of A."""
-PANEL = 32
-"""Columns of a panel for more rows, at most."""
-BLOCK = 320
-"""Where B is not transposed: how many products are added up before the result is written."""
-
-# When packing pays. Rows of B that are far apart fall on few places of the cache, and each on a
-# page of its own; so do columns of A.
-B_FAR_BYTES, B_READERS = 512, 36
-"""Between the rows of B; rows of A that will read the copy."""
-A_FAR_BYTES, A_READERS = 4096, 256
-"""Between the columns of A; columns of B that will read the copy."""
-PACKED_ROWS = 480
-"""Rows of A that are packed at once, which whole tiles fill: they stay in the second cache."""
 
 
 @jittable
@@ -105,9 +79,9 @@ def product_transposed_left(
     out: Any,
     scratch: Any,
 ) -> Any:
-    """out ← alpha Aᵀ B, plus what it held where `keep`; (m, k) and (m, n).
+    """out ← alpha Aᵀ B, added to what `out` held where `accumulate`; (m, k) and (m, n).
 
-    Where `out` has fewer than k rows, it gets those of the product from `start` on.
+    Where `out` has fewer than k rows, it gets the rows of the product from `start` on.
     """
 
     def emit(
@@ -131,7 +105,10 @@ def product_transposed_left(
 
 @intrinsic
 def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, scratch: Any) -> Any:
-    """out ← alpha times the sum over A's rows, plus what it held where `keep`; (m, n), (1, n)."""
+    """out ← alpha times the sum over A's rows; (m, n) and (1, n).
+
+    It is added to what `out` held where `accumulate`.
+    """
 
     def emit(
         builder: ir.IRBuilder,
@@ -154,7 +131,8 @@ def product_transposed_right(
 ) -> Any:
     """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`.
 
-    Where `rectified` it counts as 1 where it is positive: the slope of a relu, from its a.
+    Where `rectified`, a positive `factor` counts as 1: `factor` is a of a relu, and a tells the
+    slope of the relu.
     """
 
     def emit(
@@ -196,6 +174,36 @@ def times_transposed(typing_context: Any, a: Any, b: Any, out: Any, scratch: Any
     return compiled(emit, types.void, a, b, out, scratch)
 
 
+@intrinsic
+def outer_products(
+    typing_context: Any, a: Any, delta: Any, out: Any, start: Any, stride: Any
+) -> Any:
+    """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ and then deltaᵢ: the gradient of W and b, row i."""
+
+    def emit(
+        builder: ir.IRBuilder,
+        a: Array,
+        delta: Array,
+        out: Array,
+        start: ir.Value,
+        stride: ir.Value,
+    ) -> None:
+        units = delta.shape[1]
+        for i in rows_of(a):
+            x, slopes = a.row(i), delta.row(i)
+            place = builder.add(start, builder.mul(i, stride))
+            with cgutils.for_range(builder, x.count) as loop:
+                factor = broadcast(x.scalar(loop.index), a.element)
+                row = out.part(builder.add(place, builder.mul(loop.index, units)), units)
+                for register in registers(slopes, row, written_only=1):
+                    register.store(factor * register[0], 1)
+            biases = out.part(builder.add(place, builder.mul(x.count, units)), units)
+            for register in registers(slopes, biases, written_only=1):
+                register.store(register[0], 1)
+
+    return compiled(emit, types.void, a, delta, out, types.int64, types.int64)
+
+
 def _aligned(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     """The first place from `pointer` on where no vector straddles two lines of the cache."""
     address = builder.add(builder.ptrtoint(pointer, INT64), INT64(REGISTER_BYTES - 1))
@@ -215,8 +223,8 @@ def _repeated(row: Array) -> Strided:
 
 
 def _constant(builder: ir.IRBuilder, element: ir.Type, number: float) -> Strided:
-    """A matrix of one number, of which as many are stored as are read at once."""
-    count = FEW * lane_count(element)
+    """A matrix in which every number is the same. As many are stored as are read at once."""
+    count = FEW_COLUMNS * lane_count(element)
     numbers = ir.Constant(ir.ArrayType(element, count), [number] * count)
     name = f"flatprop.{element}.{number:g}"
     stored = builder.module.globals.get(name)
@@ -243,7 +251,7 @@ def _multiply(
 ) -> None:
     """out ← D + alpha A B, or D ⊙ A Bᵀ where TRANSPOSED_RIGHT; (m, n), of k products each.
 
-    Where `rectify`, with relu or with its slope: `Finish.bound`.
+    What `rectify` does to it is said in `Finish`.
     """
     builder, element = scratch.builder, scratch.element
     if alpha is None:
@@ -263,184 +271,7 @@ def _multiply(
         multiplies = builder.icmp_signed("==", kind, INT64(TRANSPOSED_RIGHT))
         alpha, bound = (splat(builder, number, tiles.lanes) for number in (alpha, bound))
         finish = Finish(out, d, alpha, multiplies, bound)
-        _special_cases(tiles, kind, (m, n, k), a, b, finish, work)
-        Product(tiles, a, b, finish, work).write(m, n, k)
+        write_product(tiles, kind, (m, n, k), a, b, finish, work)
 
     operands = [INT64(kind), *shape, *matrices, alpha, bound, work]
     subroutine(builder, f"flatprop.product.{element}", emit, ir.VoidType(), operands)
-
-
-def _special_cases(
-    tiles: Tiles,
-    kind: ir.Value,
-    shape: Sequence[ir.Value],
-    a: Strided,
-    b: Strided,
-    finish: Finish,
-    work: ir.Value,
-) -> None:
-    """A single row, and few columns; what is written here returns when it is done."""
-    builder = tiles.builder
-    m, n, k = shape
-    few = builder.icmp_signed("<=", n, INT64(FEW))
-    single = builder.icmp_signed("==", k, INT64(1))
-    adds = builder.not_(builder.or_(few, finish.multiplies))
-    with builder.if_then(builder.and_(single, adds)):
-        _outer_product(tiles, m, n, a, b, finish)
-        builder.ret_void()
-    one_row = builder.icmp_signed("==", m, INT64(1))
-    in_place = builder.icmp_signed("<=", kind, INT64(AFFINE))
-    many = builder.not_(few)
-    with builder.if_then(builder.and_(builder.and_(one_row, in_place), many)):
-        _one_row(tiles, n, k, a, b, finish)
-        builder.ret_void()
-    with builder.if_then(builder.icmp_signed("==", kind, INT64(AFFINE))):
-        with builder.if_then(one_row):
-            for count in cases(builder, n, range(FEW + 1)):
-                if count:
-                    row_times_few_columns(tiles, count, k, a, b, finish)
-            builder.ret_void()
-        for count in (1, 2):
-            with builder.if_then(builder.icmp_signed("==", n, INT64(count))):
-                times_few_columns(tiles, count, m, k, a, b, finish, work)
-                builder.ret_void()
-    with builder.if_then(builder.and_(finish.multiplies, one_row)):
-        row_times_transposed(tiles, n, k, a, b, finish, work)
-        builder.ret_void()
-    left = builder.icmp_signed("==", kind, INT64(TRANSPOSED_LEFT))
-    with builder.if_then(builder.and_(few, left)):
-        for count in cases(builder, n, range(FEW + 1)):
-            if count:
-                transposed_times_few_columns(tiles, count, k, m, a.transposed(), b, finish)
-        builder.ret_void()
-
-
-def _one_row(
-    tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish
-) -> None:
-    """out ← D + alpha x W for one row: wide panels, since nothing of W is used twice."""
-    builder, lanes = tiles.builder, tiles.lanes
-    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
-        left = builder.sub(n, j)
-        here = finish.at(ZERO, j)
-        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
-            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
-            sums = tiles.sums(1, vectors, k, x, W.at(ZERO, j), masks)
-            for v, (total, mask) in enumerate(zip(sums, masks, strict=True)):
-                before = tiles.load(tiles.vector_at(here.d.data, v), mask)
-                z = tiles.fma(total, finish.alpha, before)
-                tiles.store(finish.rectified(z), tiles.vector_at(here.out.data, v), mask)
-
-
-def _outer_product(
-    tiles: Tiles, m: ir.Value, n: ir.Value, a: Strided, b: Strided, finish: Finish
-) -> None:
-    """out ← D + alpha a b, (m, 1) times (1, n): the gradient of W from a single row."""
-    builder, lanes = tiles.builder, tiles.lanes
-    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
-        left = builder.sub(n, j)
-        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
-            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
-            start = b.at(ZERO, j).data
-            numbers = [tiles.load(tiles.vector_at(start, v), masks[v]) for v in range(vectors)]
-            row = [builder.fmul(finish.alpha, vector) for vector in numbers]
-            with cgutils.for_range(builder, m) as loop:
-                factor = tiles.broadcast(a.at(loop.index, ZERO).data)
-                here = finish.at(loop.index, j)
-                for v, (vector, mask) in enumerate(zip(row, masks, strict=True)):
-                    before = tiles.load(tiles.vector_at(here.d.data, v), mask)
-                    total = tiles.fma(factor, vector, before)
-                    z = finish.rectified(total)
-                    tiles.store(z, tiles.vector_at(here.out.data, v), mask)
-
-
-class Product(NamedTuple):
-    """Writes a product by panels and tiles."""
-
-    tiles: Tiles
-    a: Strided
-    b: Strided
-    finish: Finish
-    work: ir.Value
-    """Room for a panel of B, and behind it for some rows of A."""
-
-    def write(self, m: ir.Value, n: ir.Value, k: ir.Value) -> None:
-        """Cut along k, so that a panel stays in the cache, and where A is packed along m."""
-        tiles, builder = self.tiles, self.tiles.builder
-        transposed = self.finish.multiplies  # a product once begun could not be added to
-        length = builder.select(transposed, k, INT64(BLOCK))
-        packs_a = builder.and_(
-            builder.icmp_signed(">=", self.a.column, INT64(A_FAR_BYTES)),
-            builder.icmp_signed(">=", n, INT64(A_READERS)),
-        )
-        height = builder.select(packs_a, INT64(PACKED_ROWS), m)
-        copy = builder.gep(self.work, [INT64(BLOCK * PANEL * tiles.itemsize)])
-        with _slices(builder, k, length) as (p, some), _slices(builder, m, height) as (i, rows):
-            a = self.a.at(i, p)
-            with builder.if_then(packs_a):
-                pack_rows(tiles, rows, some, a, copy)
-            a = a._replace(data=builder.select(packs_a, copy, a.data))
-            first = builder.icmp_signed("==", p, ZERO)
-            last = builder.icmp_signed("==", builder.add(p, some), k)
-            below = ir.Constant(tiles.vector, [-inf] * tiles.lanes)
-            finish = self.finish._replace(
-                d=self.finish.d.or_else(first, self.finish.out),
-                bound=builder.select(last, self.finish.bound, below),
-            )
-            # p is 0 where B is transposed
-            part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
-            part.by_panels(rows, n, some, packs_a)
-
-    def by_panels(self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value) -> None:
-        """All of it, panel by panel."""
-        tiles, builder = self.tiles, self.tiles.builder
-        width = INT64(tiles.vectors * tiles.lanes)
-        with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
-            left = builder.sub(n, j)
-            for vectors in _vectors_for(tiles, left, range(1, tiles.vectors + 1)):
-                panel = self.panel(vectors, m, left, k, j)
-                finish = self.finish.at(ZERO, j)
-                tiles.column_of_tiles(vectors, m, left, k, self.a, a_is_packed, panel, finish)
-
-    def panel(
-        self, vectors: int, m: ir.Value, columns: ir.Value, k: ir.Value, j: ir.Value
-    ) -> Strided:
-        """B's columns from j on, packed if need be."""
-        tiles, builder, b = self.tiles, self.tiles.builder, self.b
-        in_place = b.at(ZERO, j)
-        narrow = builder.icmp_signed("<", columns, INT64(vectors * tiles.lanes))
-        far = builder.icmp_signed(">=", b.row, INT64(B_FAR_BYTES))
-        often = builder.icmp_signed(">=", m, INT64(B_READERS))
-        transposed = self.finish.multiplies
-        packs = builder.or_(builder.or_(transposed, narrow), builder.and_(far, often))
-        with builder.if_then(packs), builder.if_else(transposed) as (yes, no):
-            with yes:
-                pack_transposed(tiles, vectors, columns, k, b.at(j, ZERO), self.work)
-            with no:
-                pack(tiles, vectors, columns, k, in_place, self.work)
-        copy = Strided(builder, self.work, INT64(vectors * REGISTER_BYTES), b.column)
-        return copy.or_else(packs, in_place)
-
-
-def _vectors_for(tiles: Tiles, columns: ir.Value, choices: Sequence[int]) -> Iterator[int]:
-    """A switch: what is written for a number of vectors runs where fewer do not suffice."""
-    builder = tiles.builder
-    fewer = 0
-    for vectors in choices:
-        wanted = builder.icmp_signed(">", columns, INT64(fewer * tiles.lanes))
-        if vectors < choices[-1]:
-            enough = builder.icmp_signed("<=", columns, INT64(vectors * tiles.lanes))
-            wanted = builder.and_(wanted, enough)
-        with builder.if_then(wanted):
-            yield vectors
-        fewer = vectors
-
-
-@contextmanager
-def _slices(
-    builder: ir.IRBuilder, stop: ir.Value, step: ir.Value
-) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """A loop over slices of `step` numbers, the last one shorter: its start and its length."""
-    with cgutils.for_range_slice(builder, ZERO, stop, step, INT64) as (start, _):
-        left = builder.sub(stop, start)
-        yield start, builder.select(builder.icmp_signed("<", left, step), left, step)

@@ -48,7 +48,7 @@ def _copy(
 def pack_transposed(
     tiles: Tiles, vectors: int, columns: ir.Value, k: ir.Value, b: Strided, out: ir.Value
 ) -> None:
-    """As `pack`, for Bᵀ: b.row is how far apart its columns are.
+    """As `pack`, for Bᵀ: `b.row` says how far apart the columns of Bᵀ are.
 
     `out` must have room for k rounded up to a multiple of `lanes`.
     """

@@ -1,8 +1,8 @@
 """What matrix products are made of: a tile of the result, held in registers.
 
 A tile is a few rows by one or two vectors of the result. While p runs over the columns
-of A, each row's A[i, p], broadcast, times B's vectors at p is added to it: every
-number read of A and every vector read of B serve many multiplications.
+of A, A[i, p] times row p of B is added to row i of the tile. So every number that is read of
+A, and every vector that is read of B, serves many multiplications.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +27,8 @@ POINTER = ir.IntType(8).as_pointer()
 ZERO = INT64(0)
 
 CHAINS = 8
-"""Sums that must be under way at once to keep the multipliers busy, of which there are two
-with a latency of 4 cycles: a single row's are split into as many."""
+"""How many sums must be under way at once to keep two multipliers busy that take 4 cycles
+each. The sums of a single row are split into as many."""
 
 
 class Strided(NamedTuple):
@@ -55,16 +55,23 @@ class Strided(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """What becomes of a product: out ← D + alpha A B, or out ← D ⊙ A B."""
+    """What becomes of a product A B.
+
+    | `multiplies` | `bound` | out |
+    | --- | --- | --- |
+    | 0 | -∞ | D + alpha A B |
+    | 0 | 0 | relu(D + alpha A B) |
+    | 1 | ∞ | D ⊙ A B |
+    | 1 | 0 | A B where D > 0, elsewhere D ⊙ A B: D is the a of a relu, so 0 or NaN there |
+    """
 
     out: Strided
     d: Strided
     alpha: ir.Value
     multiplies: ir.Value
-    """1 for the second."""
     bound: ir.Value
-    """In every lane 0 for a relu: a sum is that at least, and D, then the relu's a, counts as 1
-    above it. Without, -∞ for a sum and ∞ for a product."""
+    """The same number in every lane. A sum is at least the bound. A factor D above it counts
+    as 1."""
 
     def at(self, i: ir.Value, j: ir.Value) -> "Finish":
         """What begins at row i, column j."""
