@@ -10,19 +10,9 @@ import pytest
 import flatprop as fp
 from flatprop.kernels.network import training_loop as loop
 from flatprop.samples.in_memory import in_memory
+from networks import make
 
 DESCRIPTION = ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives")
-
-
-def make(**options):
-    layers = [fp.Dense(8, "tanh"), fp.Dense(1)]
-    return fp.Network(3, layers, **{"rng": 0, **options})
-
-
-@pytest.fixture
-def data():
-    X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
-    return X, X[:, :1] ** 2
 
 
 # ---- what describes a network
@@ -76,7 +66,7 @@ def test_params_stay_the_same_object():
     net = make()
     assert net.params is net.params
     net.params += 1
-    assert np.array_equal(net.weights[0].ravel(), net.params[:24])
+    assert np.array_equal(net.weights[0].ravel(), net.params[:64])
 
 
 def test_a_generator_is_checked_when_assigned():
@@ -181,14 +171,14 @@ def altered(trainer, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"state": np.zeros((2, 7), "float32")}, r"\(2, 41\) are needed by Adam"),
-        ({"state": np.zeros((2, 41))}, "float32 with shape"),
+        ({"state": np.zeros((2, 7), "float32")}, r"\(2, 114\) are needed by Adam"),
+        ({"state": np.zeros((2, 114))}, "float32 with shape"),
         ({"settings": np.zeros(2)}, "settings and a state"),
         ({"code": 99}, "no update of an optimizer with the code 99"),
         ({"code": -1}, "no update of an optimizer"),
-        ({"trainable": np.array([[0, 42]])}, "no ranges of 41 parameters"),
-        ({"trainable": np.array([[-1, 4]])}, "no ranges of 41 parameters"),
-        ({"trainable": np.array([4, 9])}, "no ranges of 41 parameters"),
+        ({"trainable": np.array([[0, 115]])}, "no ranges of 114 parameters"),
+        ({"trainable": np.array([[-1, 4]])}, "no ranges of 114 parameters"),
+        ({"trainable": np.array([4, 9])}, "no ranges of 114 parameters"),
     ],
 )
 def test_a_pickled_trainer_that_lies(data, changes, message):

@@ -7,7 +7,7 @@ false for NaN, and powers of two are applied in two steps where the result may
 leave the normal numbers.
 
 The polynomials are weighted minimax fits (Lawson's iteration at 50 digits), each
-coefficient rounded before the next ones were fitted. `tests/test_elementary.py`
+coefficient rounded before the next ones were fitted. `tests/numbers/test_elementary.py`
 holds every function against mpmath: float32 within 2 ulp, float64 within 4.
 
 Above each function stands its derivative as a function of x and the value y; y is not used
