@@ -67,103 +67,81 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
 # ---- views of one layer. They are written as LLVM instructions, because every kernel asks for
 # some: as kernels they would make the first call of a function half as long again.
 
-
 FIELDS = list(LAYER.names or ())
+ONE = INT64(1)
 
 
-class Record:
-    """The record of layer l, whose fields are read where they are asked for."""
+class Records:
+    """The array of layer records: `records[l, "units"]` reads a field."""
 
-    def __init__(self, builder: ir.IRBuilder, layers: ir.Value, l: ir.Value) -> None:
+    def __init__(self, builder: ir.IRBuilder, array: Any) -> None:
         self.builder = builder
-        self.fields = builder.bitcast(layers, INT64.as_pointer())
-        self.first = builder.mul(l, INT64(len(FIELDS)))
+        self.fields = builder.bitcast(array.data, INT64.as_pointer())
+        self.last = builder.sub(array.nitems, ONE)
 
-    def __getitem__(self, field: str) -> ir.Value:
-        place = self.builder.add(self.first, INT64(FIELDS.index(field)))
-        return self.builder.load(self.builder.gep(self.fields, [place]))
+    def __getitem__(self, place: tuple[ir.Value, str]) -> ir.Value:
+        l, field = place
+        first = self.builder.mul(l, INT64(len(FIELDS)))
+        index = self.builder.add(first, INT64(FIELDS.index(field)))
+        return self.builder.load(self.builder.gep(self.fields, [index]))
 
-    def of_block(self, rows: ir.Value, own: int) -> ir.Value:
-        """Where in a workspace what is behind all layers before begins, and behind `own`
-        matrices (rows, units) of this one.
-        """
-        builder = self.builder
-        units = builder.mul(self["place"], INT64(2))
-        units = builder.add(units, builder.mul(self["units"], INT64(own)))
-        return builder.mul(units, rows)
+    def place(self, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
+        """Where in a workspace layer l begins, and so many matrices (rows, units) further on."""
+        before = self.builder.mul(self[l, "place"], INT64(2))
+        own = self.builder.mul(self[l, "units"], INT64(matrices))
+        return self.builder.mul(self.builder.add(before, own), rows)
 
 
-def _view(layers: Any, array: Any, counts: int, place: Callable[..., Any]) -> Any:
-    """The signature and code generator of a view into `array`, the last argument.
+def _view(place: Callable[..., Any], layers: Any, *given: Any) -> Any:
+    """The signature and code generator of a view into the last of the arguments `given`.
 
-    From the builder, the records and the `counts` arguments between, `place` gives its start, its
-    rows and its columns.
+    From the records and the other arguments `place` gives its start, its rows and its columns.
     """
-    kind = matrix_type(array)
+    array, kind = given[-1], matrix_type(given[-1])
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        records, *given, data = arguments
-        records = context.make_array(layers)(context, builder, records)
+        records, *numbers, data = arguments
+        records = Records(builder, context.make_array(layers)(context, builder, records))
         data = context.make_array(array)(context, builder, data).data
-        start, rows, columns = place(builder, records, *given)
+        start, rows, columns = place(records, *numbers)
         return view(context, builder, kind, builder.gep(data, [start]), rows, columns)
 
-    return kind(layers, *[types.intp] * counts, array), codegen
+    return kind(layers, *[types.intp] * (len(given) - 1), array), codegen
 
 
 @intrinsic
 def weights(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """W of layer l, (inputs, units)."""
-
-    def place(builder: Any, layers: Any, l: Any) -> Any:
-        layer = Record(builder, layers.data, l)
-        return layer["weights"], layer["inputs"], layer["units"]
-
-    return _view(layers, params, 1, place)
+    fields = "weights", "inputs", "units"
+    return _view(lambda records, l: (records[l, field] for field in fields), layers, l, params)
 
 
 @intrinsic
 def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """b of layer l, (1, units)."""
-
-    def place(builder: Any, layers: Any, l: Any) -> Any:
-        layer = Record(builder, layers.data, l)
-        return layer["biases"], INT64(1), layer["units"]
-
-    return _view(layers, params, 1, place)
+    return _view(lambda r, l: (r[l, "biases"], ONE, r[l, "units"]), layers, l, params)
 
 
 @intrinsic
 def outputs_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """a of layer l, (rows, units)."""
-
-    def place(builder: Any, layers: Any, l: Any, rows: Any) -> Any:
-        layer = Record(builder, layers.data, l)
-        return layer.of_block(rows, 0), rows, layer["units"]
-
-    return _view(layers, workspace, 2, place)
+    return _view(
+        lambda r, l, rows: (r.place(l, 0, rows), rows, r[l, "units"]), layers, l, rows, workspace
+    )
 
 
 @intrinsic
 def slope_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """da/dz of layer l, later its ∂L/∂z, (rows, units)."""
-
-    def place(builder: Any, layers: Any, l: Any, rows: Any) -> Any:
-        layer = Record(builder, layers.data, l)
-        return layer.of_block(rows, 1), rows, layer["units"]
-
-    return _view(layers, workspace, 2, place)
+    return _view(
+        lambda r, l, rows: (r.place(l, 1, rows), rows, r[l, "units"]), layers, l, rows, workspace
+    )
 
 
 @intrinsic
 def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
     """What is behind the last layer's slope: scratch, unless a derivative has more to keep."""
-
-    def place(builder: Any, layers: Any, rows: Any) -> Any:
-        last = Record(builder, layers.data, builder.sub(layers.nitems, INT64(1)))
-        return last.of_block(rows, 2), INT64(1), INT64(1)
-
-    return _view(layers, workspace, 1, place)
+    return _view(lambda r, rows: (r.place(r.last, 2, rows), ONE, ONE), layers, rows, workspace)
 
 
 @intrinsic
@@ -172,15 +150,18 @@ def inputs_of(typing_context: Any, layers: Any, l: Any, x: Any, workspace: Any) 
     kind = matrix_type(x)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        records, l, given, space = arguments
-        records = context.make_array(layers)(context, builder, records)
-        given = context.make_array(x)(context, builder, given)
-        space = context.make_array(workspace)(context, builder, space)
-        layer, rows = Record(builder, records.data, l), builder.extract_value(given.shape, 0)
-        before = builder.sub(layer["place"], layer["inputs"])  # units before the layer before
-        start = builder.mul(builder.mul(before, INT64(2)), rows)
+        records, l, *arrays = arguments
+        records = Records(builder, context.make_array(layers)(context, builder, records))
+        given, space = (
+            context.make_array(of)(context, builder, array)
+            for of, array in zip((x, workspace), arrays, strict=True)
+        )
+        rows, inputs = builder.extract_value(given.shape, 0), records[l, "inputs"]
+        # The layer before has as many units as this one has inputs.
+        units = builder.mul(builder.sub(records[l, "place"], inputs), INT64(2))
+        before = builder.gep(space.data, [builder.mul(units, rows)])
         first = builder.icmp_signed("==", l, INT64(0))
-        data = builder.select(first, given.data, builder.gep(space.data, [start]))
-        return view(context, builder, kind, data, rows, layer["inputs"])
+        data = builder.select(first, given.data, before)
+        return view(context, builder, kind, data, rows, inputs)
 
     return kind(layers, types.intp, x, workspace), codegen
