@@ -39,8 +39,8 @@ def shuffle(seed, epoch, order):
 
 
 @kernel
-def spread_weights(weight, order, start, out):
-    minibatch.spread_weights(weight, order, start, out)
+def batch_weights_per_output(weight, order, start, out):
+    minibatch.batch_weights_per_output(weight, order, start, out)
 
 
 @kernel
@@ -134,14 +134,14 @@ def test_weights_of_a_batch(dtype):
         assert sum_of_weights(weight, given, 2, 5) == sum(expected)
         for n in (1, 3, 20):
             whole, out = guarded(np.full((3, n), np.nan, dtype))
-            spread_weights(weight, given, 2, out)
+            batch_weights_per_output(weight, given, 2, out)
             assert (out == np.array(expected)[:, None]).all()
             assert_guards_intact(whole)
     out = np.full((3, 2), 9, dtype)
-    spread_weights(nothing, order, 2, out)
+    batch_weights_per_output(nothing, order, 2, out)
     assert (out == 9).all()
     assert sum_of_weights(nothing, order, 2, 5) == 3
-    spread_weights(weight, None, 2, out)
+    batch_weights_per_output(weight, None, 2, out)
     assert (out == [[3, 3], [4, 4], [5, 5]]).all()
 
 

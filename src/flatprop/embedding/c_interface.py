@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
 from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
-from flatprop.kernels.network.records import OWN
+from flatprop.kernels.network.records import CUSTOM
 from flatprop.model.layers import checked_dtype
 from flatprop.model.model import Model
 from flatprop.validation import checks
@@ -122,7 +122,7 @@ def c_network(net: Model) -> CNetwork:
     layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
     # As the header has it; what Python writes there is of no use to C.
     for codes in (layers["activation"], objectives["loss"]):
-        codes[codes < 0] = OWN
+        codes[codes < 0] = CUSTOM
     struct = CNetwork(
         layers.ctypes.data, layers.size, objectives.ctypes.data, params.ctypes.data, params.size
     )

@@ -23,7 +23,7 @@ from flatprop.export.formula_text import formula_of
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import OwnFormula
+from flatprop.numbers.translated import CustomFormula
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -129,7 +129,7 @@ def bounds(network: Model, x: Array, expected: Array) -> Array:
 
 
 def _of_rows(
-    network: Model, formulas: list[OwnFormula | None], x: Array, expected: Array
+    network: Model, formulas: list[CustomFormula | None], x: Array, expected: Array
 ) -> Matrix:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
@@ -152,7 +152,9 @@ def _of_rows(
     return np.asarray(np.abs(expected - a) + 2 * bound, np.float64)
 
 
-def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error: Matrix) -> Layer:
+def _layer(
+    network: Model, l: int, formula: CustomFormula | None, a: Matrix, error: Matrix
+) -> Layer:
     info = np.finfo(network.dtype)
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
     W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))
@@ -185,7 +187,7 @@ def _layer(network: Model, l: int, formula: OwnFormula | None, a: Matrix, error:
     )
 
 
-def _values(formula: OwnFormula, precision: Precision, z: Matrix) -> tuple[Any, Any]:
+def _values(formula: CustomFormula, precision: Precision, z: Matrix) -> tuple[Any, Any]:
     """The activation and its slope with their own errors, of the shape of z."""
     nothing = np.zeros(z.shape)
     return tuple(  # type: ignore[return-value]

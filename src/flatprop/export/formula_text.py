@@ -5,7 +5,7 @@ from typing import Any
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.model.layers import Dense
 from flatprop.numbers.numbers import Number
-from flatprop.numbers.translated import OwnFormula, own_formula
+from flatprop.numbers.translated import CustomFormula, custom_formula
 
 _WHAT_IS_TRANSLATED = (
     "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
@@ -13,7 +13,7 @@ _WHAT_IS_TRANSLATED = (
 )
 
 
-def formula_of(writer: str, layer: Dense, place: int) -> OwnFormula:
+def formula_of(writer: str, layer: Dense, place: int) -> CustomFormula:
     """z → (a, da/dz) of the activation of ``layers[place]``, for numbers of any kind.
 
     Raises ValueError where the user's own function has no such formula; the message begins with
@@ -21,7 +21,7 @@ def formula_of(writer: str, layer: Dense, place: int) -> OwnFormula:
     """
     if not callable(layer.activation):
         return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
-    formula, obstacle = own_formula(layer.activation, 1)
+    formula, obstacle = custom_formula(layer.activation, 1)
     if obstacle:
         raise ValueError(
             f"{writer} cannot write the activation {layer.name} of layers[{place}]: "

@@ -70,10 +70,13 @@ class Model:
         self._shown: Array = params.view()
         self._weights = Views(
             "weights",
-            [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
+            [
+                params[r["W_start"] : r["b_start"]].reshape(r["inputs"], r["units"])
+                for r in records
+            ],
         )
         self._biases = Views(
-            "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
+            "biases", [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
         )
         self._arrays = NetworkArrays(records, objective, params)
 

@@ -24,7 +24,7 @@ from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, power, sqrt, where
 
-OwnFormula = Callable[..., tuple[Any, ...]]
+CustomFormula = Callable[..., tuple[Any, ...]]
 
 DOUBLE, INT32 = ir.DoubleType(), ir.IntType(32)
 
@@ -86,7 +86,7 @@ class UntranslatableError(Exception):
     """The function has a loop, memory or a call that formulas lack; the text says which."""
 
 
-def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
+def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
     """The formula of a function that returns two numbers, and why it could not be translated.
 
     If the reason is "", the formula takes every kind of number; otherwise it takes only `Lanes`

@@ -21,7 +21,7 @@ from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
 PANEL_PARAMETERS = 2**17
-"""How many entries of the gradient exist at once with BY_ROWS: as many as the second cache
+"""How many entries of the gradient exist at once with PER_PANEL: as many as the second cache
 holds."""
 
 
@@ -61,7 +61,7 @@ class Stepper:
             trainable,
             clip_norm or 0.0,
             penalty,
-            loop.AFTERWARDS,
+            loop.AFTER_GRADIENT,
         )
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
@@ -131,13 +131,13 @@ class Stepper:
         self.model = network._arrays
         size, dtype = network.params.size, network.dtype
         block = calls.block_for(network, self.batch_size)
-        when = self._when(block.rows)
-        self.rule = self.rule._replace(when=when)
+        timing = self._update_timing(block.rows)
+        self.rule = self.rule._replace(update_timing=timing)
         panel = {
-            loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
-            loop.AT_ONCE: 0,
-        }[when]
+            loop.AFTER_GRADIENT: size,
+            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
+            loop.FUSED: 0,
+        }[timing]
         columns = data.y.size // data.rows
         gathered = block.rows if self.shuffle else 0
         self.buffers = loop.Buffers(
@@ -150,15 +150,15 @@ class Stepper:
             block.rows,
         )
 
-    def _when(self, block_rows: int) -> int:
+    def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
         limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
         if block_rows < self.batch_size or limited or not self._whole:
-            return loop.AFTERWARDS
+            return loop.AFTER_GRADIENT
         if self._linear:
-            return loop.AT_ONCE
-        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
+            return loop.FUSED
+        return loop.PER_PANEL if size > PANEL_PARAMETERS else loop.AFTER_GRADIENT
 
     def penalise(self, penalty: float) -> None:
         """Change the penalty, from the next call of `take` on."""

@@ -123,13 +123,13 @@ def _of_layers(layers, n_params):
         layer = layers[l]
         if layer.inputs != inputs or inputs < 1 or layer.units < 1:
             return LAYERS
-        if layer.weights != start or layer.place != place:
+        if layer.W_start != start or layer.units_before != place:
             return LAYERS
         # In float64, which does not overflow; below 2**53 it is exact.
         if start + (float(inputs) + 1.0) * float(layer.units) > n_params:
             return PARAMS
         biases = start + inputs * layer.units
-        if layer.biases != biases:
+        if layer.b_start != biases:
             return LAYERS
         code = layer.activation
         if code < 0:
@@ -144,16 +144,16 @@ def _of_layers(layers, n_params):
 
 
 @kernel
-def _of_loss(layers, objective):
+def _of_loss(layers, loss_record):
     """A fault of the record of the loss."""
-    code, logits = objective.loss, objective.from_logits
-    if not 0.0 <= objective.divisor < inf:
+    code, logits = loss_record.loss, loss_record.from_logits
+    if not 0.0 <= loss_record.divisor < inf:
         return OBJECTIVE
     if code < 0:
-        if not callable_here(code, objective.function):
+        if not callable_here(code, loss_record.function):
             return ADDRESS
         return 0 if logits == 0 else OBJECTIVE
-    if code >= N_LOSSES or objective.function != 0:
+    if code >= N_LOSSES or loss_record.function != 0:
         return OBJECTIVE
     needed = _item(NEEDED, code)
     if needed < 0:
@@ -172,7 +172,7 @@ def find(network, n_objectives, optimizer, arguments, count):
     `optimizer` is NULL where it takes none of these.
     """
     record = array_at(network, NETWORK, 1)[0]
-    layers, objective, n = layers_of(network), objectives_of(network)[0], record.n_params
+    layers, loss_record, n = layers_of(network), objectives_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
     rows = inputs = outputs = 1
     forward_size = any_size = settings = slots = 0
@@ -188,10 +188,10 @@ def find(network, n_objectives, optimizer, arguments, count):
         any_size = gradient_workspace_size(layers, rows)
     classes = False
     if n_objectives >= 0:
-        fault = _of_loss(layers, objective) if n_objectives == 1 else OBJECTIVE
+        fault = _of_loss(layers, loss_record) if n_objectives == 1 else OBJECTIVE
         if fault != 0:
             return fault
-        classes = objective.loss == CROSS_ENTROPY
+        classes = loss_record.loss == CROSS_ENTROPY
     if not is_null(optimizer):
         code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
         if not 0 <= code < len(SLOTS):

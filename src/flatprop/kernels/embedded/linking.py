@@ -24,12 +24,12 @@ from flatprop.kernels.cache import mark
 from flatprop.kernels.compile import c_address
 from flatprop.kernels.embedded.faults import ARGUMENT, OF_ARRAYS, OUT
 from flatprop.kernels.embedded.roles import NUMBERS, SIZES, ArrayRole, EmbeddedFunction
-from flatprop.kernels.network.records import LAYER, OBJECTIVE
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 
 INT64, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 DTYPES = {
     "layers": (from_dtype(LAYER), "records, net.layers"),
-    "objectives": (from_dtype(OBJECTIVE), "records, net.objectives"),
+    "objectives": (from_dtype(LOSS_RECORD), "records, net.objectives"),
     "settings": (types.float64, "float64"),
 }
 """The arrays that are not of the dtype of the parameters: of which, and what that is called."""
