@@ -56,15 +56,15 @@ def affine(x, W, b, out, scratch, times):
 
 
 @entry_point
-def product_transposed_left(a, b, alpha, keep, out, scratch, times):
+def product_transposed_left(a, b, alpha, accumulate, out, scratch, times):
     for _ in range(times):
-        matmul.product_transposed_left(a, b, 0, alpha, keep, out, scratch)
+        matmul.product_transposed_left(a, b, 0, alpha, accumulate, out, scratch)
 
 
 @entry_point
-def column_sums(a, alpha, keep, out, scratch, times):
+def column_sums(a, alpha, accumulate, out, scratch, times):
     for _ in range(times):
-        matmul.column_sums(a, alpha, keep, out, scratch)
+        matmul.column_sums(a, alpha, accumulate, out, scratch)
 
 
 @entry_point

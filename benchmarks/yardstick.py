@@ -25,10 +25,10 @@ class NumPyNetwork:
         layers = net.layers
         return (
             [
-                flat[layer["weights"] : layer["biases"]].reshape(layer["inputs"], -1)
+                flat[layer["W_start"] : layer["b_start"]].reshape(layer["inputs"], -1)
                 for layer in layers
             ],
-            [flat[layer["biases"] :][: layer["units"]] for layer in layers],
+            [flat[layer["b_start"] :][: layer["units"]] for layer in layers],
         )
 
     def activations(self, x):

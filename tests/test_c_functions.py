@@ -24,7 +24,7 @@ from flatprop.embedding import c_interface
 from flatprop.kernels import compile
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.c_functions import FUNCTIONS, arguments
-from flatprop.kernels.network.records import LAYER, OBJECTIVE
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
 
@@ -144,7 +144,7 @@ def test_structs_lie_as_their_records_do(dtype, libraries):
     out = np.zeros(64, np.int64)
     count = call(libraries[dtype], "layouts", out, result=ctypes.c_int)
     expected = []
-    for record in (LAYER, OBJECTIVE, pointers.NETWORK, pointers.OPTIMIZER):
+    for record in (LAYER, LOSS_RECORD, pointers.NETWORK, pointers.OPTIMIZER):
         expected += [record.itemsize, *(record.fields[name][1] for name in record.names)]
     assert out[:count].tolist() == expected
     structs = (

@@ -205,7 +205,7 @@ def test_a_file_is_predicted_in_the_same_calls(tmp_path, monkeypatch):
     expected = net.predict(x)
     np.save(tmp_path / "x.npy", x)
     monkeypatch.setattr(in_parts, "PART_BYTES", 2**12)
-    monkeypatch.setattr("flatprop.network.FEW", 0)
+    monkeypatch.setattr("flatprop.network.FEW_NUMBERS", 0)
     seen = watched(monkeypatch, "predict", net)
     np.testing.assert_array_equal(
         net.predict(np.load(tmp_path / "x.npy", mmap_mode="r")), expected

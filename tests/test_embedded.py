@@ -19,7 +19,7 @@ from flatprop import kernels
 from flatprop.kernels import checked
 from flatprop.kernels.loops.addresses import here
 from flatprop.kernels.network import backprop, curvature, entry_points, jacobians
-from flatprop.kernels.network.records import CROSS_ENTROPY, OWN, SOFTMAX
+from flatprop.kernels.network.records import CROSS_ENTROPY, CUSTOM, SOFTMAX
 
 ARCHITECTURES = [
     pytest.param([3, 5, 2], 1, id="3-5-2 b1"),
@@ -559,19 +559,19 @@ LAYER_LIES = {
     "units beyond": lambda layers, net: changed(layers, 1, units=3),
     "units whose product overflows": lambda layers, net: changed(layers, 0, inputs=BIG, units=BIG),
     "units that come to 0": lambda layers, net: changed(layers, 0, units=BIG),
-    "weights beyond": lambda layers, net: changed(layers, 0, weights=net.params.size),
-    "weights before": lambda layers, net: changed(layers, 0, weights=-1),
-    "weights that overlap": lambda layers, net: changed(layers, 1, weights=0),
-    "biases beyond": lambda layers, net: changed(layers, 1, biases=BIG),
-    "biases before": lambda layers, net: changed(layers, 0, biases=-5),
-    "another place": lambda layers, net: changed(layers, 1, place=BIG),
-    "a negative place": lambda layers, net: changed(layers, 0, place=-1),
+    "weights beyond": lambda layers, net: changed(layers, 0, W_start=net.params.size),
+    "weights before": lambda layers, net: changed(layers, 0, W_start=-1),
+    "weights that overlap": lambda layers, net: changed(layers, 1, W_start=0),
+    "biases beyond": lambda layers, net: changed(layers, 1, b_start=BIG),
+    "biases before": lambda layers, net: changed(layers, 0, b_start=-5),
+    "another place": lambda layers, net: changed(layers, 1, units_before=BIG),
+    "a negative place": lambda layers, net: changed(layers, 0, units_before=-1),
     "the first only": lambda layers, net: layers[:1],
     "one too many": lambda layers, net: read_only(layers[[0, 1, 1]]),
     "unknown activation": lambda layers, net: changed(layers, 0, activation=99),
     "hidden softmax": lambda layers, net: changed(layers, 0, activation=SOFTMAX),
     "a function beside a code": lambda layers, net: changed(layers, 0, function=4096),
-    "no function": lambda layers, net: changed(layers, 0, activation=OWN),
+    "no function": lambda layers, net: changed(layers, 0, activation=CUSTOM),
     "of another process": lambda layers, net: changed(
         layers, 0, activation=here() - 1, function=4096
     ),
@@ -587,7 +587,7 @@ LOSS_LIES = {
     "negative divisor": lambda objectives: changed(objectives, 0, divisor=-1.0),
     "no divisor": lambda objectives: changed(objectives, 0, divisor=np.nan),
     "a function beside a code": lambda objectives: changed(objectives, 0, function=4096),
-    "no function": lambda objectives: changed(objectives, 0, loss=OWN),
+    "no function": lambda objectives: changed(objectives, 0, loss=CUSTOM),
     "of another process": lambda objectives: changed(
         objectives, 0, loss=here() - 1, function=4096
     ),
@@ -675,7 +675,9 @@ def test_checked_functions_take_own_functions():
     x, y, weight = samples(net, 6)
     workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
     records = [(net.layers, net.objectives)]
-    records.append((changed(net.layers, 0, activation=OWN), changed(net.objectives, 0, loss=OWN)))
+    records.append(
+        (changed(net.layers, 0, activation=CUSTOM), changed(net.objectives, 0, loss=CUSTOM))
+    )
     for layers, objectives in records:  # the second as C has them: its address is trusted
         gradient = np.empty_like(net.params)
         value = checked.loss_and_gradient(

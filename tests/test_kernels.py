@@ -30,8 +30,8 @@ def affine(x, W, b, rectify, z, scratch):
 
 
 @kernel
-def product_transposed_left(a, b, start, alpha, keep, out, scratch):
-    matmul.product_transposed_left(a, b, start, alpha, keep, out, scratch)
+def product_transposed_left(a, b, start, alpha, accumulate, out, scratch):
+    matmul.product_transposed_left(a, b, start, alpha, accumulate, out, scratch)
 
 
 @kernel
@@ -50,8 +50,8 @@ def gather(source, order, start, out):
 
 
 @kernel
-def column_sums(a, alpha, keep, out, scratch):
-    matmul.column_sums(a, alpha, keep, out, scratch)
+def column_sums(a, alpha, accumulate, out, scratch):
+    matmul.column_sums(a, alpha, accumulate, out, scratch)
 
 
 @kernel
@@ -60,8 +60,8 @@ def shuffle(seed, epoch, order):
 
 
 @kernel
-def spread_weights(weight, order, start, out):
-    minibatch.spread_weights(weight, order, start, out)
+def batch_weights_per_output(weight, order, start, out):
+    minibatch.batch_weights_per_output(weight, order, start, out)
 
 
 @kernel
@@ -300,14 +300,14 @@ def test_weights_of_a_batch(dtype):
         assert sum_of_weights(weight, given, 2, 5) == sum(expected)
         for n in (1, 3, 20):
             whole, out = guarded(np.full((3, n), np.nan, dtype))
-            spread_weights(weight, given, 2, out)
+            batch_weights_per_output(weight, given, 2, out)
             assert (out == np.array(expected)[:, None]).all()
             assert_guards_intact(whole)
     out = np.full((3, 2), 9, dtype)
-    spread_weights(nothing, order, 2, out)
+    batch_weights_per_output(nothing, order, 2, out)
     assert (out == 9).all()
     assert sum_of_weights(nothing, order, 2, 5) == 3
-    spread_weights(weight, None, 2, out)
+    batch_weights_per_output(weight, None, 2, out)
     assert (out == [[3, 3], [4, 4], [5, 5]]).all()
 
 

@@ -199,7 +199,7 @@ def test_the_units_of_the_targets_do_not_matter_to_relative_rules():
     # Powers of two leave the same digits everywhere.
     nets, histories, _ = zip(*(fitted(2.0**k, RELATIVE, 20) for k in (-40, 20)), strict=True)
     assert np.ldexp(histories[0].loss[1:], 120) == pytest.approx(histories[1].loss[1:], rel=1e-6)
-    hidden = nets[0].layers[-1]["weights"]
+    hidden = nets[0].layers[-1]["W_start"]
     assert nets[0].params[:hidden] == pytest.approx(nets[1].params[:hidden], rel=1e-5)
 
 

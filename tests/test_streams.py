@@ -233,7 +233,7 @@ def test_what_counts_as_a_file(folder):
 def test_a_block_of_rows_that_is_itself_large(folder, small_parts):
     X = np.random.default_rng(0).random((1000, 300), np.float32)
     net = fp.Network(300, [fp.Dense(2)], rng=0)
-    assert min(net.block_rows, 1000) * 300 > fp.network.FEW
+    assert min(net.block_rows, 1000) * 300 > fp.network.FEW_NUMBERS
     np.testing.assert_array_equal(net.predict(mapped(folder, X)), net.predict(X))
 
 

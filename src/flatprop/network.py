@@ -43,7 +43,7 @@ _DESCRIPTION = frozenset(
 _MADE_ANEW = ("_model", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
 """Views, records, which may hold addresses of this process, and what follows from the rest."""
 
-FEW = 2**16
+FEW_NUMBERS = 2**16
 """Arrays of no more numbers are not looked at whether they are part of a file."""
 
 
@@ -147,10 +147,13 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         self._shown: Array = params.view()
         self._weights = Views(
             "weights",
-            [params[r["weights"] : r["biases"]].reshape(r["inputs"], r["units"]) for r in records],
+            [
+                params[r["W_start"] : r["b_start"]].reshape(r["inputs"], r["units"])
+                for r in records
+            ],
         )
         self._biases = Views(
-            "biases", [params[r["biases"] : r["biases"] + r["units"]] for r in records]
+            "biases", [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
         )
         self._model = Model(records, objective, params)
 
@@ -298,7 +301,9 @@ class Network(metaclass=other_names.Answering, answers=other_names.ATTRIBUTES):
         TypeError, ValueError
             If X does not fit the network, is empty, or holds NaN or infinity.
         """
-        if (type(X) is not np.ndarray or X.size > FEW) and in_parts.is_large(X, self.dtype):
+        if (type(X) is not np.ndarray or X.size > FEW_NUMBERS) and in_parts.is_large(
+            X, self.dtype
+        ):
             return in_parts.predict(self, X)
         # The kernel looks for NaN and infinity while it has the rows at hand.
         x = checks.inputs(X, self.inputs, self.dtype, look_for_nan=False)

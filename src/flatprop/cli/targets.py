@@ -12,7 +12,7 @@ from flatprop.cli.errors import UserError, listed
 
 Label: TypeAlias = str | int | float | bool
 
-FEW = 20
+FEW_CLASSES = 20
 """So many different whole numbers at most are taken for classes."""
 LARGEST = 1e150
 """The squares of larger numbers than this overflow."""
@@ -137,7 +137,7 @@ def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
     different = np.unique(value).size
     if not np.isfinite(value).all() or (value != np.round(value)).any():
         return "regression", "its numbers are not whole"
-    if different <= FEW and different * ROWS_PER_CLASS <= value.size:
+    if different <= FEW_CLASSES and different * ROWS_PER_CLASS <= value.size:
         return "classification", f"it holds {different} different whole numbers"
     return "regression", f"it holds {different} different numbers"
 

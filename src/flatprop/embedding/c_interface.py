@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, OptimizerState
-from flatprop.kernels.network.records import OWN
+from flatprop.kernels.network.records import CUSTOM
 from flatprop.model.layers import checked_dtype
 from flatprop.network import Network
 from flatprop.validation import checks
@@ -119,7 +119,7 @@ def c_network(net: Network) -> CNetwork:
     layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
     # As the header has it; what Python writes there is of no use to C.
     for codes in (layers["activation"], objectives["loss"]):
-        codes[codes < 0] = OWN
+        codes[codes < 0] = CUSTOM
     struct = CNetwork(
         layers.ctypes.data, layers.size, objectives.ctypes.data, params.ctypes.data, params.size
     )

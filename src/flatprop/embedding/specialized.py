@@ -94,8 +94,8 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
     from flatprop.kernels.fixed_size.sizes import Sizes
 
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
-    objective = network.objectives[0]
-    if network.layers["activation"].min() < 0 or objective["loss"] < 0:
+    loss_record = network.objectives[0]
+    if network.layers["activation"].min() < 0 or loss_record["loss"] < 0:
         raise ValueError(
             "a network with an activation or a loss of your own cannot be specialised; "
             "use net.fit, or flatprop.kernels.sgd_step in compiled code"
@@ -110,10 +110,10 @@ def specialize(network: "Network", batch_size: int | None = None) -> Specialized
         bits=8 * network.dtype.itemsize,
         units=(network.inputs, *network.layers["units"].tolist()),
         activations=tuple(network.layers["activation"].tolist()),
-        loss=int(objective["loss"]),
-        divisor=float(objective["divisor"]),
-        from_logits=int(objective["from_logits"]),
-        parameter=float(objective["parameter"]),
+        loss=int(loss_record["loss"]),
+        divisor=float(loss_record["divisor"]),
+        from_logits=int(loss_record["from_logits"]),
+        parameter=float(loss_record["parameter"]),
         rows=rows,
     )
     return Specialized(*functions(sizes.text()))

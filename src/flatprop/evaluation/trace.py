@@ -168,7 +168,7 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     for number in range(len(forward) - 1, -1, -1):
         activation, x, W, b, z, a, slope = forward[number]
         record = network.layers[number]
-        start, middle = int(record["weights"]), int(record["biases"])
+        start, middle = int(record["W_start"]), int(record["b_start"])
         dL_dW = gradient[start:middle].reshape(W.shape).copy()
         dL_db = gradient[middle : middle + b.size].copy()
         if number == len(forward) - 1 and network.loss_function.activation is not None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import OwnFormula, formula_of
+from flatprop.numbers.translated import CustomFormula, formula_of
 from flatprop.validation.arrays import Array
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def bounds(network: "Network", x: Array, expected: Array) -> Array:
 
 
 def _of_rows(
-    network: "Network", formulas: list[OwnFormula | None], x: Array, expected: Array
+    network: "Network", formulas: list[CustomFormula | None], x: Array, expected: Array
 ) -> Matrix:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
@@ -91,7 +91,7 @@ def _of_rows(
 
 
 def _layer(
-    network: "Network", l: int, formula: OwnFormula | None, a: Matrix, error: Matrix
+    network: "Network", l: int, formula: CustomFormula | None, a: Matrix, error: Matrix
 ) -> Layer:
     info = np.finfo(network.dtype)
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
@@ -125,7 +125,7 @@ def _layer(
     )
 
 
-def _values(formula: OwnFormula, precision: Precision, z: Matrix) -> tuple[Any, Any]:
+def _values(formula: CustomFormula, precision: Precision, z: Matrix) -> tuple[Any, Any]:
     """The activation and its slope with their own errors, of the shape of z."""
     nothing = np.zeros(z.shape)
     return tuple(  # type: ignore[return-value]

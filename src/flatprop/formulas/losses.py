@@ -245,9 +245,9 @@ class Own(Loss):
         return str(getattr(self.function, "__name__", "own"))
 
     def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:  # type: ignore[override]
-        from flatprop.numbers.translated import own_formula
+        from flatprop.numbers.translated import custom_formula
 
-        value, slope = own_formula(self.function, 2)[0](prediction, y)
+        value, slope = custom_formula(self.function, 2)[0](prediction, y)
         return value, slope
 
 

@@ -6,7 +6,7 @@ an array has not the shape that the network and x ask for, where the workspace i
 or where an array that is overwritten overlaps one that is read.
 
 Records may be made by hand, damaged, or of another process. Of a function of the user's own
-it is checked that its record was made in this process; only where a record says OWN, as
+it is checked that its record was made in this process; only where a record says CUSTOM, as
 those of C do, is its address trusted.
 """
 

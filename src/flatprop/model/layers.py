@@ -11,7 +11,7 @@ from flatprop.formulas import custom_check
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, Loss, Own
 from flatprop.kernels.loops.addresses import here
-from flatprop.kernels.network.records import LAYER, OBJECTIVE
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
@@ -145,7 +145,7 @@ def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
         function = loss_address(loss.function, dtype)
     else:
         code = list(LOSSES).index(loss.name)
-    record = np.zeros(1, OBJECTIVE)
+    record = np.zeros(1, LOSS_RECORD)
     record[0] = (
         code,
         loss.divisor(outputs),
@@ -174,7 +174,7 @@ def summary(dense: Sequence[Dense], records: Array, loss: Loss, dtype: np.dtype[
     """A table of the layers."""
     rows = [("layer", "inputs", "units", "activation", "parameters", "in params")]
     for number, (layer, record) in enumerate(zip(dense, records, strict=True), start=1):
-        start, stop = int(record["weights"]), int(record["biases"]) + layer.units
+        start, stop = int(record["W_start"]), int(record["b_start"]) + layer.units
         rows.append(
             (
                 str(number),

@@ -25,7 +25,7 @@ from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, power, sqrt, where
 
-OwnFormula = Callable[..., tuple[Any, ...]]
+CustomFormula = Callable[..., tuple[Any, ...]]
 
 DOUBLE, INT32 = ir.DoubleType(), ir.IntType(32)
 
@@ -92,7 +92,7 @@ class UntranslatableError(Exception):
     """The function has a loop, memory or a call that formulas do not know; says which."""
 
 
-def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
+def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
     """The formula of a function of float64 that returns two, and why it is not translated.
 
     One that is, where the reason is "", takes every kind of number, the others `Lanes` only.
@@ -110,14 +110,14 @@ def own_formula(function: Any, arguments: int) -> tuple[OwnFormula, str]:
     return formula, ""
 
 
-def formula_of(writer: str, layer: Any, place: int) -> OwnFormula:
+def formula_of(writer: str, layer: Any, place: int) -> CustomFormula:
     """z → (a, da/dz) of the activation of a `Dense`, for numbers of any kind.
 
     Raises ValueError, in the name of `writer`, where there is no such formula.
     """
     if not callable(layer.activation):
         return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
-    formula, obstacle = own_formula(layer.activation, 1)
+    formula, obstacle = custom_formula(layer.activation, 1)
     if obstacle:
         raise ValueError(
             f"{writer} cannot write the activation {layer.name} of layers[{place}]: "

@@ -98,6 +98,6 @@ def _checked_gradient(
 def _by_layer(net: Network, gradient: Array) -> list[Array]:
     """∂L/∂W of each layer."""
     return [
-        gradient[int(record["weights"]) : int(record["biases"])].reshape(W.shape)
+        gradient[int(record["W_start"]) : int(record["b_start"])].reshape(W.shape)
         for record, W in zip(net.layers, net.weights, strict=True)
     ]

@@ -25,7 +25,7 @@ class Penalised(Objective):
         self.strength = alpha / (total if network.loss_function.divisor(1) else 1.0)
         self.is_weight = np.zeros(network.params.size, bool)
         for record in network.layers:
-            self.is_weight[record["weights"] : record["biases"]] = True
+            self.is_weight[record["W_start"] : record["b_start"]] = True
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         self.evaluations += 1

@@ -99,7 +99,7 @@ class Objective:
         net, last = self.network, self.network.layers[-1]
         places = np.arange(net.params.size)[self.trained]
         linear = net.dense[-1].activation == "identity"
-        if not linear or (places >= last["weights"]).sum() < net.params.size - last["weights"]:
+        if not linear or (places >= last["W_start"]).sum() < net.params.size - last["W_start"]:
             return False
         y, w = self._targets_and_weights()
         with np.errstate(over="ignore", invalid="ignore"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flatprop.formulas.optimizers import Optimizer
     from flatprop.network import Network
 
-FEW = 64
+FEW_ROWS = 64
 """How many of the largest inputs, targets and weights are tried."""
 LARGE = 1e3
 """Inputs and targets beyond this are named beside steps that went too far."""
@@ -183,7 +183,7 @@ def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
     if not isinstance(data, entry_points.Data):
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
-    few = min(FEW, data.rows)
+    few = min(FEW_ROWS, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
     one = np.ones((), network.dtype)
     common = network.copy()  # where steps went too far, they are not what inputs meet
@@ -206,7 +206,7 @@ def _extremes(data: entry_points.Data) -> entry_points.Data:
     if data.weight.size:
         weight = data.weight.astype(np.float64)
         measures += [weight, np.log(np.maximum(weight, 1e-300)) + np.log1p(targets)]
-    few = min(FEW, rows)
+    few = min(FEW_ROWS, rows)
     chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
 
     return _rows(data, chosen)

@@ -23,7 +23,7 @@ GAP = 16
 """Values so many spacings apart are told apart, however few they are: codes, flags."""
 CONSTANT = 1e-12
 """A column of floats that varies by no more, for its size, is constant but for rounding."""
-FEW = 32
+FEW_NUMBERS = 32
 """So many numbers are compared sooner in Python than in NumPy, each operation of which takes a
 microsecond."""
 SAMPLE = 256
@@ -75,7 +75,7 @@ def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = N
 
 def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
     """Whether two rows differ enough in every column."""
-    if one.size > FEW:
+    if one.size > FEW_NUMBERS:
         return not is_narrow(np.minimum(one, other), np.maximum(one, other), eps).any()
     pairs = zip(one.tolist(), other.tolist(), strict=True)
     return all(abs(a - b) >= VALUES * eps * max(abs(a), abs(b)) for a, b in pairs)

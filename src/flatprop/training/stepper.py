@@ -60,7 +60,7 @@ class Updates:
             trainable,
             clip_norm or 0.0,
             penalty,
-            loop.AFTERWARDS,
+            loop.AFTER_GRADIENT,
         )
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
@@ -132,13 +132,13 @@ class Updates:
         self.model = network._model
         size, dtype = network.params.size, network.dtype
         block = network.block(data, self.batch_size)
-        when = self._when(block.rows)
-        self.rule = self.rule._replace(when=when)
+        timing = self._update_timing(block.rows)
+        self.rule = self.rule._replace(update_timing=timing)
         panel = {
-            loop.AFTERWARDS: size,
-            loop.BY_ROWS: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
-            loop.AT_ONCE: 0,
-        }[when]
+            loop.AFTER_GRADIENT: size,
+            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
+            loop.FUSED: 0,
+        }[timing]
         columns = data.y.size // data.rows
         gathered = block.rows if self.shuffle else 0
         self.buffers = loop.Buffers(
@@ -151,15 +151,15 @@ class Updates:
             block.rows,
         )
 
-    def _when(self, block_rows: int) -> int:
+    def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as these settings allow."""
         size = self.network.params.size
         limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
         if block_rows < self.batch_size or limited or not self._whole:
-            return loop.AFTERWARDS
+            return loop.AFTER_GRADIENT
         if self._linear:
-            return loop.AT_ONCE
-        return loop.BY_ROWS if size > PANEL_PARAMETERS else loop.AFTERWARDS
+            return loop.FUSED
+        return loop.PER_PANEL if size > PANEL_PARAMETERS else loop.AFTER_GRADIENT
 
     def _first_blocks(self) -> int:
         """How many blocks are sure to end in time, before anything was measured."""

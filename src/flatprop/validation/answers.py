@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
-FEW = 6
+FEW_NAMES = 6
 """Of a function with no more parameters than this all are told."""
 
 
@@ -101,7 +101,7 @@ def _about_keyword(
         for other, text in answers.items()
     }
     hint = _hint(name, answers, known)
-    if not hint and len(known) <= FEW:
+    if not hint and len(known) <= FEW_NAMES:
         hint = f". It takes {', '.join(known)}" if known else ". It takes none"
     return f"{function}() got an unexpected keyword argument {name!r}{hint}"
 

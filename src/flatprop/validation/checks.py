@@ -122,7 +122,7 @@ def _is_plain(array: Array) -> bool:
     return bool(flags.c_contiguous and flags.aligned)
 
 
-FEW = 10_000
+FEW_NUMBERS = 10_000
 """Products of no more numbers BLAS forms on one thread. For more it may wake others, which on a
 busy machine takes milliseconds."""
 CHUNK = 2**18
@@ -131,7 +131,7 @@ CHUNK = 2**18
 
 def is_finite(array: Array) -> bool:
     """Whether there is neither NaN nor infinity in a C-contiguous array."""
-    if array.size <= FEW:
+    if array.size <= FEW_NUMBERS:
         # One fast look; an overflow of the square only costs the slower second one.
         return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
     flat = array.reshape(-1)

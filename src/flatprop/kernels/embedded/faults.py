@@ -88,13 +88,13 @@ def of_layers(layers, params):
         layer = layers[l]
         if layer.inputs != inputs or inputs < 1 or layer.units < 1:
             return LAYERS
-        if layer.weights != start or layer.place != place:
+        if layer.W_start != start or layer.units_before != place:
             return LAYERS
         # In float64, which does not overflow; below 2**53 it is exact.
         if start + (float(inputs) + 1.0) * float(layer.units) > params.size:
             return PARAMS
         biases = start + inputs * layer.units
-        if layer.biases != biases:
+        if layer.b_start != biases:
             return LAYERS
         code = layer.activation
         if code < 0:
@@ -113,15 +113,15 @@ def of_loss(layers, objectives):
     """A fault of the record of the loss."""
     if objectives.size != 1:
         return OBJECTIVE
-    objective = objectives[0]
-    code, logits = objective.loss, objective.from_logits
-    if not 0.0 <= objective.divisor < inf:
+    loss_record = objectives[0]
+    code, logits = loss_record.loss, loss_record.from_logits
+    if not 0.0 <= loss_record.divisor < inf:
         return OBJECTIVE
     if code < 0:
-        if not callable_here(code, objective.function):
+        if not callable_here(code, loss_record.function):
             return ADDRESS
         return 0 if logits == 0 else OBJECTIVE
-    if code >= N_LOSSES or objective.function != 0:
+    if code >= N_LOSSES or loss_record.function != 0:
         return OBJECTIVE
     needed = NEEDED[code]
     if needed < 0:

@@ -75,15 +75,15 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     expect_matrix(y, params)
     expect_weight(weight, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    loss_record = objectives[0]
+    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     outputs = layers[layers.size - 1].units
     prediction = matrix(rest, 0, x.shape[0], outputs)
     slope = matrix(rest, prediction.size, x.shape[0], outputs)
     space = matrix(rest, 2 * prediction.size, 1, 1)
-    logits = objective.from_logits == 1
+    logits = loss_record.from_logits == 1
     backprop.forward(layers, params, x, prediction, space, logits)
-    return scale * backprop.output_loss(objective, prediction, y, spread, 0.0, slope)
+    return scale * backprop.output_loss(loss_record, prediction, y, weight_per_output, 0.0, slope)
 
 
 @entry_point
@@ -94,10 +94,10 @@ def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, worksp
     expect_weight(weight, params)
     writes_flat(gradient, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    loss_record = objectives[0]
+    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
-        layers, objective, params, x, y, spread, scale, False, gradient, rest
+        layers, loss_record, params, x, y, weight_per_output, scale, False, gradient, rest
     )
     return total * scale
 
@@ -142,10 +142,12 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     expect_matrix(y, params)
     writes_matrix(out, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, _, rest = _prepare(layers, objective, x.shape[0], None, workspace)
-    scale = 1.0 / objective.divisor if objective.divisor > 0 else 1.0
-    jacobians.per_sample_gradients(layers, objective, params, x, y, spread, scale, out, rest)
+    loss_record = objectives[0]
+    weight_per_output, _, rest = _prepare(layers, loss_record, x.shape[0], None, workspace)
+    scale = 1.0 / loss_record.divisor if loss_record.divisor > 0 else 1.0
+    jacobians.per_sample_gradients(
+        layers, loss_record, params, x, y, weight_per_output, scale, out, rest
+    )
 
 
 @entry_point
@@ -157,10 +159,10 @@ def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, wor
     expect_flat(v, params)
     writes_flat(out, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    loss_record = objectives[0]
+    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
-        layers, objective, params, v, x, y, spread, scale, False, out, rest
+        layers, loss_record, params, v, x, y, weight_per_output, scale, False, out, rest
     )
 
 
@@ -173,10 +175,10 @@ def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out
     expect_flat(v, params)
     writes_flat(out, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
+    loss_record = objectives[0]
+    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
-        layers, objective, params, v, x, y, spread, scale, False, out, rest
+        layers, loss_record, params, v, x, y, weight_per_output, scale, False, out, rest
     )
 
 
@@ -213,21 +215,23 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     expect_matrix(y, params)
     expect_weight(weight, params)
     writes_flat(workspace, params)
-    objective = objectives[0]
-    spread, scale, rest = _prepare(layers, objective, x.shape[0], weight, workspace)
-    total = backprop.loss_and_slopes(layers, objective, params, x, y, spread, scale, rest)
+    loss_record = objectives[0]
+    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    total = backprop.loss_and_slopes(
+        layers, loss_record, params, x, y, weight_per_output, scale, rest
+    )
     context = (-learning_rate, True, params)
     walk_back(layers, params, x, rest, in_place, backprop.layer_gradient, context)
     return total * scale
 
 
 @kernel
-def _prepare(layers, objective, rows, weight, workspace):
+def _prepare(layers, loss_record, rows, weight, workspace):
     """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
     outputs = layers[layers.size - 1].units
-    spread = matrix(workspace, 0, rows, outputs)
-    total = weights_per_output(weight, spread)
+    weight_per_output = matrix(workspace, 0, rows, outputs)
+    total = weights_per_output(weight, weight_per_output)
     scale = 1.0
-    if objective.divisor > 0:
-        scale = 1.0 / (total * objective.divisor) if total > 0 else 0.0
-    return spread, scale, matrix(workspace, rows * outputs, 1, 1)
+    if loss_record.divisor > 0:
+        scale = 1.0 / (total * loss_record.divisor) if total > 0 else 0.0
+    return weight_per_output, scale, matrix(workspace, rows * outputs, 1, 1)

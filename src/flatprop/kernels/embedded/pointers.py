@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.optimizers import OptimizerState
 from flatprop.kernels.compile import intrinsic, kernel
-from flatprop.kernels.network.records import LAYER, OBJECTIVE, matrix
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD, matrix
 
 NETWORK = np.dtype(
     [
@@ -86,7 +86,7 @@ def layers_of(network):
 @kernel
 def objectives_of(network):
     """The loss of a `NETWORK`."""
-    return array_at(array_at(network, NETWORK, 1)[0].objective, OBJECTIVE, 1)
+    return array_at(array_at(network, NETWORK, 1)[0].objective, LOSS_RECORD, 1)
 
 
 @kernel

@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
     activations: tuple[int, ...]
     """The codes of the layer records."""
     loss: int
-    """This and the following: the fields of `records.OBJECTIVE`."""
+    """This and the following: the fields of `records.LOSS_RECORD`."""
     divisor: float
     from_logits: int
     parameter: float

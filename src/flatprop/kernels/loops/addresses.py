@@ -3,7 +3,7 @@
 A record that Python made for a user's function holds two numbers: the address of the function
 in this process and, where the code of a formula would be, `here()`. No other process has the
 same `here()`. So kernels notice a record that comes from another process (pickled, saved, part
-of somebody's cached code), and do not call its function. C writes `OWN` instead, and answers
+of somebody's cached code), and do not call its function. C writes `CUSTOM` instead, and answers
 for its addresses itself.
 
 After a fork both processes have the functions that there were before the fork. What one of them
@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import intrinsic
-from flatprop.kernels.network.records import OWN
+from flatprop.kernels.network.records import CUSTOM
 
 _INT64 = ir.IntType(64)
 _SYMBOL = "flatprop_process"
@@ -62,7 +62,7 @@ class _Numbers:
 
 
 here = _Numbers().newest
-"""What Python writes instead of `OWN`: it also says that the address is of this process."""
+"""What Python writes instead of `CUSTOM`: it also says that the address is of this process."""
 
 
 def may_call(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> ir.Value:
@@ -73,7 +73,7 @@ def may_call(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> ir.Va
         builder.load(builder.gep(table, [_INT64(0), _INT64(number)])) for number in range(2)
     )
     numbers = builder.inttoptr(place, _INT64.as_pointer())
-    known = cgutils.alloca_once_value(builder, builder.icmp_signed("==", code, _INT64(OWN)))
+    known = cgutils.alloca_once_value(builder, builder.icmp_signed("==", code, _INT64(CUSTOM)))
     with cgutils.for_range(builder, count) as loop:
         same = builder.icmp_signed("==", code, builder.load(builder.gep(numbers, [loop.index])))
         builder.store(builder.or_(builder.load(known), same), known)
@@ -81,7 +81,7 @@ def may_call(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> ir.Va
     return builder.and_(builder.load(known), given)
 
 
-def own_cases(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> Iterator[bool]:
+def custom_cases(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> Iterator[bool]:
     """Where a record has a function of the user's own: yields whether it may be called."""
     with (
         builder.if_then(builder.icmp_signed("<", code, _INT64(0)), likely=False),

@@ -33,7 +33,7 @@ from flatprop.kernels.loops.vector_loops import (
 )
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.lanes import Lanes
-from flatprop.numbers.translated import OwnFormula, own_formula
+from flatprop.numbers.translated import CustomFormula, custom_formula
 
 _number = count()
 
@@ -73,7 +73,7 @@ _addresses: dict[Any, tuple[Any, int]] = {}
 
 
 def _compiled_activation(function: Any, dtype: np.dtype[Any]) -> int:
-    formula, obstacle = own_formula(function, 1)
+    formula, obstacle = custom_formula(function, 1)
     second = _of_differences if obstacle else _of_dual
 
     def emit(builder: ir.IRBuilder, n: ir.Value, z: Any, slope: Any, curvature: Any) -> None:
@@ -93,7 +93,7 @@ def _compiled_activation(function: Any, dtype: np.dtype[Any]) -> int:
 
 
 def _compiled_loss(function: Any, dtype: np.dtype[Any]) -> int:
-    formula, obstacle = own_formula(function, 2)
+    formula, obstacle = custom_formula(function, 2)
     second = _of_differences if obstacle else _of_dual
 
     def emit(builder: ir.IRBuilder, n: ir.Value, scale: ir.Value, *pointers: ir.Value) -> None:
@@ -120,14 +120,14 @@ def _compiled_loss(function: Any, dtype: np.dtype[Any]) -> int:
     return address
 
 
-def _of_dual(formula: OwnFormula, x: Lanes, *constants: Lanes) -> Lanes:
+def _of_dual(formula: CustomFormula, x: Lanes, *constants: Lanes) -> Lanes:
     """The derivative of the formula's slope with respect to x, exactly."""
     _, slope = formula(Dual(x, x.like(1.0)), *map(Dual, constants))
     result: Lanes = slope.tangent
     return result
 
 
-def _of_differences(formula: OwnFormula, x: Lanes, *constants: Lanes) -> Lanes:
+def _of_differences(formula: CustomFormula, x: Lanes, *constants: Lanes) -> Lanes:
     """The same by central differences of the fourth order (Fornberg 1988)."""
     h = (abs(x) + 1.0) * x.choose(2.0**-6, 2.0**-10)
 

@@ -15,7 +15,7 @@ from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizers import RULES, SETTINGS
 from flatprop.kernels.compile import intrinsic
-from flatprop.kernels.loops.addresses import own_cases
+from flatprop.kernels.loops.addresses import custom_cases
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -113,7 +113,7 @@ def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
     """z ← its activation a."""
 
     def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
-        _own_activation(code, function, z)
+        _custom_activation(code, function, z)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z):
                 register.store(formula(register[0])[0], 0)
@@ -128,7 +128,7 @@ def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, s
     def emit(
         builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
     ) -> None:
-        _own_activation(code, function, z, slope)
+        _custom_activation(code, function, z, slope)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, written_only=1):
                 a, derivative = formula(register[0])
@@ -152,7 +152,7 @@ def activate_with_curvature(
         slope: Array,
         curvature: Array,
     ) -> None:
-        _own_activation(code, function, z, slope, curvature)
+        _custom_activation(code, function, z, slope, curvature)
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
             for register in registers(z, slope, curvature, written_only=2):
                 a, derivative = formula(Dual(register[0], register[0].like(1.0)))
@@ -192,8 +192,8 @@ def loss_with_slope(
         slope: Array,
     ) -> ir.Value:
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-        own = _own_loss(code, function, scale, (prediction, y, weight), slope=slope)
-        builder.store(own, result)
+        custom = _custom_loss(code, function, scale, (prediction, y, weight), slope=slope)
+        builder.store(custom, result)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -234,7 +234,7 @@ def loss_curvature(
         weight: Array,
         tangent: Array,
     ) -> None:
-        _own_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
+        _custom_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
         for formula in cases(builder, code, LOSS_FORMULAS):
@@ -305,12 +305,12 @@ def update(
 # ---- the user's own functions, by their address
 
 
-def _own_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
+def _custom_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
     """Call the user's activation, where there is one; NaN where it may not be called."""
     builder = z.builder
     pointer = z.element.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
-    for known in own_cases(builder, code, function):
+    for known in custom_cases(builder, code, function):
         if known:
             wanted = [array.data for array in derivatives]
             unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
@@ -320,7 +320,7 @@ def _own_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: 
             _fill_with_nan(z, *derivatives)
 
 
-def _own_loss(
+def _custom_loss(
     code: ir.Value,
     function: ir.Value,
     scale: ir.Value,
@@ -333,7 +333,7 @@ def _own_loss(
     pointer = arrays[0].element.as_pointer()
     kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
     result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-    for known in own_cases(builder, code, function):
+    for known in custom_cases(builder, code, function):
         if known:
             address = builder.inttoptr(function, kind.as_pointer())
             data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]

@@ -80,7 +80,9 @@ def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -
 
 
 @intrinsic
-def spread_weights(typing_context: Any, weight: Any, order: Any, start: Any, out: Any) -> Any:
+def batch_weights_per_output(
+    typing_context: Any, weight: Any, order: Any, start: Any, out: Any
+) -> Any:
     """out[i] ← the weight of sample start + i, in the order of `order` unless it is empty.
 
     Where every sample counts alike `weight` is empty, and `out` is left alone. `order`

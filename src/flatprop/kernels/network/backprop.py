@@ -41,20 +41,20 @@ def forward_with_slopes(layers, params, x, logits, workspace):
 
 
 @kernel
-def output_loss(objective, prediction, y, weight, scale, slope):
+def output_loss(loss_record, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
-    if objective.loss == CROSS_ENTROPY:
+    if loss_record.loss == CROSS_ENTROPY:
         return cross_entropy(prediction, y, weight, scale, slope)
-    return loss_by_definition(objective, prediction, y, weight, scale, slope)
+    return loss_by_definition(loss_record, prediction, y, weight, scale, slope)
 
 
 @kernel
-def loss_by_definition(objective, prediction, y, weight, scale, slope):
+def loss_by_definition(loss_record, prediction, y, weight, scale, slope):
     """The same by the formula of the loss, in which a cross-entropy takes ŷ, not the logits."""
     return loss_with_slope(
-        objective.loss,
-        objective.function,
-        objective.parameter,
+        loss_record.loss,
+        loss_record.function,
+        loss_record.parameter,
         scale,
         prediction,
         y,
@@ -64,34 +64,36 @@ def loss_by_definition(objective, prediction, y, weight, scale, slope):
 
 
 @kernel
-def loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace):
+def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace):
     """Σ w ℓ over the rows of x; on the way back, ∂(scale · Σ w ℓ)/∂z of the last layer.
 
     x is (rows, inputs), y (rows, outputs) or (rows, 1) for class indices, and
     weight (rows, outputs), the same along a row. Overwrites `workspace` as
     `forward_with_slopes` does, and the last layer's slope with ∂L/∂z.
     """
-    forward_with_slopes(layers, params, x, objective.from_logits == 1, workspace)
+    forward_with_slopes(layers, params, x, loss_record.from_logits == 1, workspace)
     rows, last = x.shape[0], layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     # ∂L/∂a goes to the place of a. Where there is no da/dz that it is to be multiplied by, it
     # goes to the place of the slope.
-    whole = objective.from_logits or layers[last].activation == SOFTMAX
-    total = output_loss(objective, a, y, weight, scale, slope if whole else a)
+    whole = loss_record.from_logits or layers[last].activation == SOFTMAX
+    total = output_loss(loss_record, a, y, weight, scale, slope if whole else a)
     if not whole:
         multiply(a, slope)
-    elif not objective.from_logits:
+    elif not loss_record.from_logits:
         softmax_backward(a, slope)
     return total
 
 
 @kernel
-def loss_and_gradient(layers, objective, params, x, y, weight, scale, accumulate, out, workspace):
+def loss_and_gradient(
+    layers, loss_record, params, x, y, weight, scale, accumulate, out, workspace
+):
     """Σ w ℓ over the rows of x; out ← the gradient of scale · Σ w ℓ, added where `accumulate`.
 
     Arguments as for `loss_and_slopes`; `workspace` holds `backward_workspace_size` numbers.
     """
-    total = loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace)
+    total = loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
     walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
     return total
 
@@ -100,7 +102,7 @@ def loss_and_gradient(layers, objective, params, x, y, weight, scale, accumulate
 def layer_gradient(layers, l, params, x, workspace, context):
     """All of the gradient of layer l, into its place; `context` is (alpha, accumulate, out)."""
     alpha, accumulate, out = context
-    start, whole = layers[l].weights, layers[l].inputs + 1
+    start, whole = layers[l].W_start, layers[l].inputs + 1
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
     gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, scratch)

@@ -35,7 +35,7 @@ from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
 
 @kernel
 def hessian_vector_product(
-    layers, objective, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← the Hessian of scale · Σ w ℓ times v, added where `accumulate`.
 
@@ -45,18 +45,18 @@ def hessian_vector_product(
     """
     rows, last = x.shape[0], layers.size - 1
     tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
+    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     tangent, bend = (
         outputs_of(layers, last, rows, tangents),
         slope_of(layers, last, rows, tangents),
     )
     dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
-    output_loss(objective, a, y, weight, scale, dL_da)
+    output_loss(loss_record, a, y, weight, scale, dL_da)
     copy(tangent, moving)
-    _loss_curvature(objective, a, y, weight, scale, moving)
-    if objective.from_logits or layers[last].activation == SOFTMAX:
-        if not objective.from_logits:
+    _loss_curvature(loss_record, a, y, weight, scale, moving)
+    if loss_record.from_logits or layers[last].activation == SOFTMAX:
+        if not loss_record.from_logits:
             for i in range(rows):
                 _softmax_bend(a, tangent, dL_da, moving, i)
         copy(dL_da, slope)
@@ -72,7 +72,7 @@ def hessian_vector_product(
 
 @kernel
 def gauss_newton_vector_product(
-    layers, objective, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← Jᵀ H J v of scale · Σ w ℓ, added where `accumulate`.
 
@@ -80,25 +80,25 @@ def gauss_newton_vector_product(
     """
     rows, last = x.shape[0], layers.size - 1
     tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, objective, params, v, x, workspace, tangents)
+    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     tangent = outputs_of(layers, last, rows, tangents)
-    _loss_curvature(objective, a, y, weight, scale, tangent)
-    if objective.from_logits or layers[last].activation == SOFTMAX:
+    _loss_curvature(loss_record, a, y, weight, scale, tangent)
+    if loss_record.from_logits or layers[last].activation == SOFTMAX:
         fill(slope, 1.0)
     multiply(tangent, slope)
-    if layers[last].activation == SOFTMAX and not objective.from_logits:
+    if layers[last].activation == SOFTMAX and not loss_record.from_logits:
         softmax_backward(a, slope)
     walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
 
 
 @kernel
-def _forward_with_tangents(layers, objective, params, v, x, workspace, tangents):
+def _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents):
     """What `forward_with_tangent` leaves of every layer; of logits z and R{z}."""
     last = layers.size - 1
     scratch = rest_of(layers, x.shape[0], tangents)
     for l in range(layers.size):
-        activates = not (l == last and objective.from_logits)
+        activates = not (l == last and loss_record.from_logits)
         forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch)
 
 
@@ -127,16 +127,16 @@ def _layer_tangent(layers, l, params, x, workspace, context):
 
 
 @kernel
-def _loss_curvature(objective, prediction, y, weight, scale, tangent):
+def _loss_curvature(loss_record, prediction, y, weight, scale, tangent):
     """tangent ← its product with the Hessian of scale · Σ w ℓ for the prediction.
 
     Logits of a cross-entropy are overwritten.
     """
-    if objective.loss != CROSS_ENTROPY:
+    if loss_record.loss != CROSS_ENTROPY:
         loss_curvature(
-            objective.loss,
-            objective.function,
-            objective.parameter,
+            loss_record.loss,
+            loss_record.function,
+            loss_record.parameter,
             scale,
             prediction,
             y,

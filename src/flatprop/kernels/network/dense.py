@@ -116,7 +116,7 @@ def gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, scra
 @kernel
 def sample_gradients(layers, l, a, dL_dz, out, start, stride):
     """out[start + i · stride:] ← the gradient of layer l from row i alone, in its place."""
-    outer_products(a, dL_dz, out, start + layers[l].weights, stride)
+    outer_products(a, dL_dz, out, start + layers[l].W_start, stride)
 
 
 # ---- the same along a direction v of the parameters: see `curvature`. `tangents` has R{a} where
@@ -171,7 +171,7 @@ def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch
     rows, layer = x.shape[0], layers[l]
     a, moving = inputs_of(layers, l, x, workspace), slope_of(layers, l, rows, tangents)
     whole = layer.inputs + 1
-    gradient(layers, l, a, moving, 0, whole, 1.0, accumulate, out, layer.weights, scratch)
+    gradient(layers, l, a, moving, 0, whole, 1.0, accumulate, out, layer.W_start, scratch)
     if l > 0:
         tangent = outputs_of(layers, l - 1, rows, tangents)
         dL_dz, dW = slope_of(layers, l, rows, workspace), weights(layers, l, out)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import activate_with_slope, squared_norm
-from flatprop.kernels.loops.minibatch import spread_weights
+from flatprop.kernels.loops.minibatch import batch_weights_per_output
 from flatprop.kernels.loops.softmax import softmax
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network.records import SOFTMAX, matrix
@@ -46,7 +46,7 @@ def block_of(layers, data, start, stop, block):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     weight = matrix(block.weight, 0, count, outputs)
-    spread_weights(data.weight, None, start, weight)
+    batch_weights_per_output(data.weight, None, start, weight)
     x = matrix(data.x, start * inputs, count, inputs)
     return x, matrix(data.y, start * columns, count, columns), weight
 
@@ -71,22 +71,22 @@ def predict(layers, params, x, out, block_rows, workspace):
 
 
 @entry_point
-def sum_of_losses(layers, objectives, params, data, start, stop, total, block):
+def sum_of_losses(layers, loss_records, params, data, start, stop, total, block):
     """total + Σ w ℓ over rows start to stop."""
-    objective, outputs = objectives[0], layers[layers.size - 1].units
+    loss_record, outputs = loss_records[0], layers[layers.size - 1].units
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
         prediction = matrix(block.workspace, 0, x.shape[0], outputs)
         slope = matrix(block.workspace, prediction.size, x.shape[0], outputs)
         rest = matrix(block.workspace, 2 * prediction.size, 1, 1)
-        backprop.forward(layers, params, x, prediction, rest, objective.from_logits == 1)
-        total += backprop.output_loss(objective, prediction, y, weight, 0.0, slope)
+        backprop.forward(layers, params, x, prediction, rest, loss_record.from_logits == 1)
+        total += backprop.output_loss(loss_record, prediction, y, weight, 0.0, slope)
     return total
 
 
 @entry_point
 def loss_and_gradient(
-    layers, objectives, params, data, start, stop, total, scale, gradient, block
+    layers, loss_records, params, data, start, stop, total, scale, gradient, block
 ):
     """total + Σ w ℓ over rows start to stop; gradient ← that of scale · Σ w ℓ.
 
@@ -96,7 +96,7 @@ def loss_and_gradient(
         x, y, weight = block_of(layers, data, row, stop, block)
         total += backprop.loss_and_gradient(
             layers,
-            objectives[0],
+            loss_records[0],
             params,
             x,
             y,
@@ -156,13 +156,13 @@ def parameter_jacobian(layers, params, x, out, block_rows, workspace):
 
 
 @entry_point
-def per_sample_gradients(layers, objectives, params, data, scale, out, block):
+def per_sample_gradients(layers, loss_records, params, data, scale, out, block):
     """out (rows, parameters) ← ∂(scale · w ℓ)/∂params of every row."""
     for start in range(0, data.rows, block.rows):
         x, y, weight = block_of(layers, data, start, data.rows, block)
         jacobians.per_sample_gradients(
             layers,
-            objectives[0],
+            loss_records[0],
             params,
             x,
             y,
@@ -174,31 +174,35 @@ def per_sample_gradients(layers, objectives, params, data, scale, out, block):
 
 
 @entry_point
-def hessian_vector_product(layers, objectives, params, v, data, start, stop, scale, out, block):
+def hessian_vector_product(layers, loss_records, params, v, data, start, stop, scale, out, block):
     """out ← the Hessian of scale · Σ w ℓ over rows start to stop times v.
 
     Where `start` is not 0 it is added to what `out` holds, of the rows before.
     """
     product = curvature.hessian_vector_product
-    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
+    _add_products(
+        product, layers, loss_records[0], params, v, data, start, stop, scale, out, block
+    )
 
 
 @entry_point
 def gauss_newton_vector_product(
-    layers, objectives, params, v, data, start, stop, scale, out, block
+    layers, loss_records, params, v, data, start, stop, scale, out, block
 ):
     """out ← the Gauss-Newton matrix times v; otherwise as `hessian_vector_product`."""
     product = curvature.gauss_newton_vector_product
-    _add_products(product, layers, objectives[0], params, v, data, start, stop, scale, out, block)
+    _add_products(
+        product, layers, loss_records[0], params, v, data, start, stop, scale, out, block
+    )
 
 
 @kernel
-def _add_products(product, layers, objective, params, v, data, start, stop, scale, out, block):
+def _add_products(product, layers, loss_record, params, v, data, start, stop, scale, out, block):
     """What `product` gives for the blocks of rows start to stop, added up in `out`."""
     space = block.workspace
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        product(layers, objective, params, v, x, y, weight, scale, row > 0, out, space)
+        product(layers, loss_record, params, v, x, y, weight, scale, row > 0, out, space)
 
 
 @entry_point
@@ -211,6 +215,6 @@ def activation(code, function, z, slope):
 
 
 @entry_point
-def slope_of_loss(objectives, scale, prediction, y, weight, slope):
+def slope_of_loss(loss_records, scale, prediction, y, weight, slope):
     """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
-    backprop.loss_by_definition(objectives[0], prediction, y, weight, scale, slope)
+    backprop.loss_by_definition(loss_records[0], prediction, y, weight, scale, slope)

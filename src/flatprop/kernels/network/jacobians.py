@@ -44,13 +44,13 @@ def _both_gradients(layers, l, params, x, workspace, context):
 
 
 @kernel
-def per_sample_gradients(layers, objective, params, x, y, weight, scale, out, workspace):
+def per_sample_gradients(layers, loss_record, params, x, y, weight, scale, out, workspace):
     """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params; Σ w ℓ.
 
     Arguments as for `backprop.loss_and_slopes`. Overwrites `workspace`, of
     `backward_workspace_size` numbers.
     """
-    total = loss_and_slopes(layers, objective, params, x, y, weight, scale, workspace)
+    total = loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
     walk_back(layers, params, x, workspace, in_place, _sample_gradients, (out,))
     return total
 
@@ -118,7 +118,7 @@ def _output_by_params(layers, l, params, x, workspace, context):
 def _parameters(layers):
     """How many parameters the network has."""
     last = layers[layers.size - 1]
-    return last.biases + last.units
+    return last.b_start + last.units
 
 
 @kernel

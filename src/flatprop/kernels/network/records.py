@@ -24,16 +24,16 @@ LAYER = np.dtype(
     [
         ("inputs", np.int64),
         ("units", np.int64),
-        ("weights", np.int64),  # where W, (inputs, units) row-major, begins in params
-        ("biases", np.int64),  # where b, (units,), begins in params
+        ("W_start", np.int64),  # where W, (inputs, units) row-major, begins in params
+        ("b_start", np.int64),  # where b, (units,), begins in params
         ("activation", np.int64),  # the code of formulas.activations; < 0: `function`
-        ("place", np.int64),  # how many units the layers before have
+        ("units_before", np.int64),  # how many units the layers before have
         ("function", np.int64),  # the address of the user's own activation; 0: none
     ]
 )
 """One layer."""
 
-OBJECTIVE = np.dtype(
+LOSS_RECORD = np.dtype(
     [
         ("loss", np.int64),  # the code of formulas.losses; < 0: `function`
         ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
@@ -51,11 +51,11 @@ class Model(NamedTuple):
     layers: Any
     """One `LAYER` per layer."""
     objectives: Any
-    """One `OBJECTIVE`."""
+    """One `LOSS_RECORD`."""
     params: Any
 
 
-OWN = -1
+CUSTOM = -1
 """The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
 `addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
@@ -97,7 +97,7 @@ def _all_units(layers):
     def compiled(layers):
         marked()
         last = layers[layers.size - 1]
-        return last.place + last.units
+        return last.units_before + last.units
 
     return compiled
 
@@ -128,7 +128,7 @@ def _freeze(context: Any, builder: Any, kind: Any, array: Any) -> Any:
     return context.make_constant_array(builder, kind, array)
 
 
-for _record, _aligned in product((LAYER, OBJECTIVE), (True, False)):
+for _record, _aligned in product((LAYER, LOSS_RECORD), (True, False)):
     lower_constant(types.Array(from_dtype(_record), 1, "C", readonly=True, aligned=_aligned))(
         _freeze
     )

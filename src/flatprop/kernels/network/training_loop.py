@@ -13,7 +13,12 @@ import numpy as np
 from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
-from flatprop.kernels.loops.minibatch import gather, shuffle, spread_weights, sum_of_weights
+from flatprop.kernels.loops.minibatch import (
+    batch_weights_per_output,
+    gather,
+    shuffle,
+    sum_of_weights,
+)
 from flatprop.kernels.network.backprop import loss_and_slopes
 from flatprop.kernels.network.layer_kinds import gradient
 from flatprop.kernels.network.records import matrix
@@ -24,7 +29,7 @@ from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
 
 # When the parameters change
-AFTERWARDS, BY_ROWS, AT_ONCE = range(3)
+AFTER_GRADIENT, PER_PANEL, FUSED = range(3)
 
 # The places of Progress.cursor ...
 EPOCH, ROW, UPDATES = range(3)
@@ -45,15 +50,15 @@ class Rule(NamedTuple):
     clip_norm: float
     """The gradient's largest norm; 0 for no limit."""
     penalty: float
-    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTERWARDS only."""
-    when: int
+    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTER_GRADIENT only."""
+    update_timing: int
     """When the parameters change:
 
-    | `when` | the parameters change | which needs |
+    | `update_timing` | the parameters change | which needs |
     | --- | --- | --- |
-    | AFTERWARDS | when the whole gradient is known | nothing |
-    | BY_ROWS | when some rows of a layer's gradient are known | a plain training |
-    | AT_ONCE | in the product that gives the gradient | that, and `Optimizer.linear` |
+    | AFTER_GRADIENT | when the whole gradient is known | nothing |
+    | PER_PANEL | when some rows of a layer's gradient are known | a plain training |
+    | FUSED | in the product that gives the gradient | that, and `Optimizer.linear` |
 
     A plain training is one of all parameters, without `clip_norm`, by batches of one block.
     """
@@ -107,8 +112,8 @@ class Buffers(NamedTuple):
     workspace: Any
     """`backprop.backward_workspace_size` numbers for a block."""
     gradient: Any
-    """(parameters,) where the parameters change AFTERWARDS; at least a row of the widest layer
-    where BY_ROWS; empty where AT_ONCE."""
+    """(parameters,) where the parameters change AFTER_GRADIENT; at least a row of the widest layer
+    where PER_PANEL; empty where FUSED."""
     block_rows: int
 
 
@@ -149,7 +154,7 @@ def penalise(layers, strength, params, gradient):
     """½ strength Σ W² over all layers; its gradient is added to `gradient`."""
     total = 0.0
     for l in range(layers.size):
-        start, stop = layers[l].weights, layers[l].biases
+        start, stop = layers[l].W_start, layers[l].b_start
         total += squared_norm(params, start, stop)
         factor = params.dtype.type(strength)
         for i in range(start, stop):
@@ -160,18 +165,18 @@ def penalise(layers, strength, params, gradient):
 @kernel
 def _learn(layers, l, params, x, workspace, context):
     """What `train` does at layer l: keep its gradient, or change its parameters at once."""
-    when, alpha, accumulate, target, code, settings, state = context
-    units, first = layers[l].units, layers[l].weights
+    update_timing, alpha, accumulate, target, code, settings, state = context
+    units, first = layers[l].units, layers[l].W_start
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
     whole = layers[l].inputs + 1  # b comes as one more row of W
-    some = target.size // units if when == BY_ROWS else whole
+    some = target.size // units if update_timing == PER_PANEL else whole
     for row in range(0, whole, some):
         rows = min(some, whole - row)
         here = first + row * units
-        place = 0 if when == BY_ROWS else here
+        place = 0 if update_timing == PER_PANEL else here
         gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, target, place, scratch)
-        if when == BY_ROWS:
+        if update_timing == PER_PANEL:
             update(code, settings, params, target, state, here, here + rows * units, here)
 
 
@@ -179,13 +184,13 @@ def _learn(layers, l, params, x, workspace, context):
 def train(model, data, rule, plan, progress, buffers, blocks):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
     # Taken apart once: compiled, every look into a tuple copies all of it.
-    layers, objectives, params = model
+    layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
-    code, settings, state, trainable, clip_norm, penalty, when = rule
+    code, settings, state, trainable, clip_norm, penalty, update_timing = rule
     rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
     order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
-    objective = objectives[0]
+    loss_record = loss_records[0]
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
@@ -204,9 +209,9 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         first = start == first_row
         if first:
             total = sum_of_weights(all_weights, order, first_row, last_row)
-            count = total * objective.divisor if objective.divisor > 0 else 1.0
+            count = total * loss_record.divisor if loss_record.divisor > 0 else 1.0
             sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
-            sums[BATCH_WEIGHT] = total if objective.divisor > 0 else 1.0
+            sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
         scale, share = sums[BATCH_SCALE], 0.0
         rate = rates[min(epoch, rates.size - 1)]
@@ -219,16 +224,16 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 gather(all_x, order, start, x)
                 gather(all_y, order, start, y)
             weight = matrix(block_weights, 0, rows, outputs)
-            spread_weights(all_weights, order, start, weight)
+            batch_weights_per_output(all_weights, order, start, weight)
             sums[BATCH_LOSS] += loss_and_slopes(
-                layers, objective, params, x, y, weight, scale, workspace
+                layers, loss_record, params, x, y, weight, scale, workspace
             )
             if stop == last_row:
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
                 counts = sums[BATCH_WEIGHT]
-                if by_rows and objective.divisor > 0:
+                if by_rows and loss_record.divisor > 0:
                     counts = float(last_row - first_row)
                 sums[EPOCH_WEIGHT] += counts
                 # A mean that goes on from batch to batch: that of one batch is its loss exactly.
@@ -240,16 +245,16 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 settings[GRADIENT_SCALE] = 1.0
 
             target, alpha, accumulate = gradient, 1.0, not first
-            if when == AT_ONCE:
+            if update_timing == FUSED:
                 target, alpha, accumulate = params, -rate, True
-            context = (when, alpha, accumulate, target, code, settings, state)
+            context = (update_timing, alpha, accumulate, target, code, settings, state)
             walk_back(layers, params, x, workspace, in_place, _learn, context)
-            if stop == last_row and when == AFTERWARDS:
+            if stop == last_row and update_timing == AFTER_GRADIENT:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
                     sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
                 apply_update(code, settings, state, trainable, clip_norm, params, gradient)
-        elif stop == last_row and objective.divisor == 0:
+        elif stop == last_row and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0
             sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]

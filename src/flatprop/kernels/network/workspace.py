@@ -79,7 +79,7 @@ class Records:
 
     def place(self, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
         """Where in a workspace layer l begins, and so many matrices (rows, units) further on."""
-        before = self.builder.mul(self[l, "place"], INT64(2))
+        before = self.builder.mul(self[l, "units_before"], INT64(2))
         own = self.builder.mul(self[l, "units"], INT64(matrices))
         return self.builder.mul(self.builder.add(before, own), rows)
 
@@ -104,14 +104,14 @@ def _view(place: Callable[..., Any], layers: Any, *given: Any) -> Any:
 @intrinsic
 def weights(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """W of layer l, (inputs, units)."""
-    fields = "weights", "inputs", "units"
+    fields = "W_start", "inputs", "units"
     return _view(lambda records, l: (records[l, field] for field in fields), layers, l, params)
 
 
 @intrinsic
 def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """b of layer l, (1, units)."""
-    return _view(lambda r, l: (r[l, "biases"], ONE, r[l, "units"]), layers, l, params)
+    return _view(lambda r, l: (r[l, "b_start"], ONE, r[l, "units"]), layers, l, params)
 
 
 @intrinsic
@@ -150,7 +150,7 @@ def inputs_of(typing_context: Any, layers: Any, l: Any, x: Any, workspace: Any) 
         )
         rows, inputs = builder.extract_value(given.shape, 0), records[l, "inputs"]
         # The layer before has as many units as this one has inputs.
-        units = builder.mul(builder.sub(records[l, "place"], inputs), INT64(2))
+        units = builder.mul(builder.sub(records[l, "units_before"], inputs), INT64(2))
         before = builder.gep(space.data, [builder.mul(units, rows)])
         first = builder.icmp_signed("==", l, INT64(0))
         data = builder.select(first, given.data, before)

@@ -75,7 +75,7 @@ def product_transposed_left(
     b: Any,
     start: Any,
     alpha: Any,
-    keep: Any,
+    accumulate: Any,
     out: Any,
     scratch: Any,
 ) -> Any:
@@ -90,12 +90,12 @@ def product_transposed_left(
         b: Array,
         start: ir.Value,
         alpha: ir.Value,
-        keep: ir.Value,
+        accumulate: ir.Value,
         out: Array,
         scratch: Array,
     ) -> None:
         transposed = _strided(a).transposed().at(start, ZERO)
-        matrices = transposed, _strided(b), _kept(keep, out), _strided(out)
+        matrices = transposed, _strided(b), _kept(accumulate, out), _strided(out)
         _multiply(TRANSPOSED_LEFT, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
 
     return compiled(
@@ -104,7 +104,9 @@ def product_transposed_left(
 
 
 @intrinsic
-def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, scratch: Any) -> Any:
+def column_sums(
+    typing_context: Any, a: Any, alpha: Any, accumulate: Any, out: Any, scratch: Any
+) -> Any:
     """out ← alpha times the sum over A's rows; (m, n) and (1, n).
 
     It is added to what `out` held where `accumulate`.
@@ -114,12 +116,12 @@ def column_sums(typing_context: Any, a: Any, alpha: Any, keep: Any, out: Any, sc
         builder: ir.IRBuilder,
         a: Array,
         alpha: ir.Value,
-        keep: ir.Value,
+        accumulate: ir.Value,
         out: Array,
         scratch: Array,
     ) -> None:
         ones = _constant(builder, a.element, 1.0)
-        matrices = ones, _strided(a), _kept(keep, out), _strided(out)
+        matrices = ones, _strided(a), _kept(accumulate, out), _strided(out)
         _multiply(PLAIN, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
 
     return compiled(emit, types.void, a, types.float64, types.boolean, out, scratch)
@@ -233,9 +235,9 @@ def _constant(builder: ir.IRBuilder, element: ir.Type, number: float) -> Strided
     return Strided(builder, builder.bitcast(stored, POINTER), ZERO, ZERO)
 
 
-def _kept(keep: ir.Value, out: Array) -> Strided:
+def _kept(accumulate: ir.Value, out: Array) -> Strided:
     """`out`, or zeros."""
-    return _strided(out).or_else(keep, _constant(out.builder, out.element, 0.0))
+    return _strided(out).or_else(accumulate, _constant(out.builder, out.element, 0.0))
 
 
 def _multiply(
