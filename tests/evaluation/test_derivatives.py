@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import flatprop as fp
 from own_functions import swish
-from reference import error
+from reference import difference, error
 
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="PyTorch is not installed: peers extra")
@@ -49,18 +49,6 @@ def data(net, rows, rng=None):
     X = rng.normal(size=(rows, net.inputs))
     y = rng.uniform(0.1, 0.9, size=(rows, net.outputs))
     return X, y / y.sum(axis=1, keepdims=True)
-
-
-def difference(function, place, h=1e-3):
-    """The derivative of an array-valued function at each place, along the last axis."""
-    columns = []
-    for i in range(place.size):
-        step = np.zeros_like(place)
-        step.flat[i] = h
-        near = function(place + step) - function(place - step)
-        far = function(place + 2 * step) - function(place - 2 * step)
-        columns.append((8 * near - far) / (12 * h))
-    return np.stack(columns, axis=-1)
 
 
 def at(net, method, *arguments):

@@ -13,7 +13,8 @@ from numba.core import event
 import flatprop as fp
 from flatprop import kernels
 from flatprop.kernels import checked
-from flatprop.kernels.network import backprop, curvature, entry_points, jacobians
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network import workspace as sizes_of
 from flatprop.samples.in_memory import in_memory
 from guards import assert_guards_intact, guarded
 from networks import both_dtypes, samples
@@ -123,10 +124,10 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
         whole, workspace = guarded(np.empty(size, dtype))
         return entry_points.Block(rows, np.ones(y.size, dtype), workspace), whole
 
-    whole, workspace = guarded(np.empty(backprop.workspace_size(net.layers, rows), dtype))
+    whole, workspace = guarded(np.empty(sizes_of.workspace_size(net.layers, rows), dtype))
     entry_points.predict(*network, x, np.empty_like(y), rows, workspace)
     assert_guards_intact(whole)
-    size = backprop.backward_workspace_size(net.layers, rows)
+    size = sizes_of.backward_workspace_size(net.layers, rows)
     for kernel in (entry_points.loss_and_gradient, entry_points.per_sample_gradients):
         if kernel is entry_points.per_sample_gradients and net.params.size > 10_000:
             continue  # the result alone would be gigabytes
@@ -140,13 +141,11 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     whole, workspace = guarded(np.empty(size, dtype))
     entry_points.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, workspace)
     assert_guards_intact(whole)
-    whole, workspace = guarded(
-        np.empty(jacobians.jacobian_workspace_size(net.layers, rows), dtype)
-    )
+    whole, workspace = guarded(np.empty(sizes_of.jacobian_workspace_size(net.layers, rows), dtype))
     result = np.empty(rows * net.outputs * net.inputs, dtype)
     entry_points.jacobian(*network, flat, 0, net.outputs, result, rows, workspace)
     assert_guards_intact(whole)
-    size = curvature.curvature_workspace_size(net.layers, rows)
+    size = sizes_of.curvature_workspace_size(net.layers, rows)
     for kernel in (entry_points.hessian_vector_product, entry_points.gauss_newton_vector_product):
         space, whole = block(size)
         kernel(net.layers, net.objectives, net.params, v, data, 0, rows, 1.0, out, space)
