@@ -115,41 +115,29 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     """Each inner kernel with just what its own function says, less than the public one."""
     net = make(sizes, dtype=dtype)
     x, y, _ = samples(net, rows)
-    flat = x.reshape(-1)
-    data = in_memory(net, x, y)
-    v, out = np.ones_like(net.params), np.empty_like(net.params)
-    network = net.layers, net.params
+    v, out, weight = np.ones_like(net.params), np.empty_like(net.params), np.ones_like(y)
+    network, with_loss = (net.layers, net.params), (net.layers, net.objectives, net.params)
 
-    def block(size):
-        whole, workspace = guarded(np.empty(size, dtype))
-        return entry_points.Block(rows, np.ones(y.size, dtype), workspace), whole
-
-    whole, workspace = guarded(np.empty(sizes_of.workspace_size(net.layers, rows), dtype))
-    entry_points.predict(*network, x, np.empty_like(y), rows, workspace)
-    assert_guards_intact(whole)
-    size = sizes_of.backward_workspace_size(net.layers, rows)
-    for kernel in (entry_points.loss_and_gradient, entry_points.per_sample_gradients):
-        if kernel is entry_points.per_sample_gradients and net.params.size > 10_000:
-            continue  # the result alone would be gigabytes
-        space, whole = block(size)
-        given = net.layers, net.objectives, net.params, data
+    def within(size, kernel, *arguments):
+        whole, workspace = guarded(np.empty(size(net.layers, rows), dtype))
         if kernel is entry_points.loss_and_gradient:
-            kernel(*given, 0, rows, 0.0, 1.0, out, space)
-        else:
-            kernel(*given, 1.0, np.empty(rows * out.size, dtype), space)
+            workspace = entry_points.Block(rows, np.ones(y.size, dtype), workspace)
+        kernel(*arguments, workspace)
         assert_guards_intact(whole)
-    whole, workspace = guarded(np.empty(size, dtype))
-    entry_points.vjp(*network, flat, y.reshape(-1), np.empty_like(flat), out, rows, workspace)
-    assert_guards_intact(whole)
-    whole, workspace = guarded(np.empty(sizes_of.jacobian_workspace_size(net.layers, rows), dtype))
-    result = np.empty(rows * net.outputs * net.inputs, dtype)
-    entry_points.jacobian(*network, flat, 0, net.outputs, result, rows, workspace)
-    assert_guards_intact(whole)
-    size = sizes_of.curvature_workspace_size(net.layers, rows)
+
+    within(sizes_of.workspace_size, entry_points.predict, *network, x, np.empty_like(y), rows)
+    size, data = sizes_of.backward_workspace_size, in_memory(net, x, y)
+    within(size, entry_points.loss_and_gradient, *with_loss, data, 0, rows, 0.0, 1.0, out)
+    within(size, entry_points.vjp, *network, x, y, np.empty_like(x), out)
+    if net.params.size < 10_000:  # otherwise the result alone would be gigabytes
+        each = np.empty((rows, out.size), dtype)
+        within(size, entry_points.per_sample_gradients, *with_loss, x, y, weight, 1.0, each)
+    result = np.empty((rows, y.shape[1] * x.shape[1]), dtype)
+    size = sizes_of.jacobian_workspace_size
+    within(size, entry_points.jacobian, *network, x, 0, net.outputs, result)
+    size = sizes_of.curvature_workspace_size
     for kernel in (entry_points.hessian_vector_product, entry_points.gauss_newton_vector_product):
-        space, whole = block(size)
-        kernel(net.layers, net.objectives, net.params, v, data, 0, rows, 1.0, out, space)
-        assert_guards_intact(whole)
+        within(size, kernel, *with_loss, v, x, y, weight, 1.0, False, out)
 
 
 @numba.njit

@@ -23,8 +23,8 @@ PER_UNIT = 100
 PER_BLOCK = 1e-5
 """Seconds that a block takes in addition to its rows."""
 
-PREDICT, GRADIENT, CURVATURE = 1, 3, 9
-"""Passes per row: for the outputs, for a gradient, for a product with second derivatives."""
+PREDICT, GRADIENT = 1, 3
+"""Passes per row: for the outputs, for a gradient."""
 WRITTEN = 400
 """So many passes take as long as writing one number per parameter into fresh memory."""
 
@@ -45,14 +45,18 @@ def block_rows(network: Model) -> int:
     return min(in_cache, in_time)
 
 
+def even_block(network: Model, rows: int) -> int:
+    """`block_rows`, or as many fewer as make all blocks about equally long."""
+    return -(-rows // -(-rows // block_rows(network)))
+
+
 def block_for(network: Model, rows: int) -> entry_points.Block:
     """Scratch for going through so many rows block by block: all samples, or those of a batch.
 
     It is all the memory that this takes besides samples and parameters. Beyond `block_rows` it
     does not grow with the rows.
     """
-    most = block_rows(network)
-    rows = -(-rows // -(-rows // most))  # all blocks about equally long
+    rows = even_block(network, rows)
     predictions = 2 * rows * network.outputs
     size = backward_workspace_size(network._arrays.layers, rows) + predictions
     weight = np.ones(rows * network.outputs, network.dtype)
@@ -83,3 +87,8 @@ def parts(network: Model, rows: int, block_rows: int, passes: int, first: int = 
         return [slice(first, stop)]
     step = block_rows * blocks_in_time(network, block_rows, passes)
     return [slice(start, min(start + step, stop)) for start in range(first, stop, step)]
+
+
+def blocks(rows: int, size: int) -> list[slice]:
+    """The rows of each block."""
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

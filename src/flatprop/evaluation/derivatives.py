@@ -1,5 +1,6 @@
 """Derivatives other than the gradient of the loss."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import scale_of
 from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.entry_points import Data
 from flatprop.kernels.network.workspace import (
     backward_workspace_size,
     curvature_workspace_size,
@@ -57,11 +59,10 @@ def vjp(network: Model, X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
     layers, _, params = network._arrays
     rows = min(len(x), calls.block_rows(network))
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
-    workspace = aligned_empty(backward_workspace_size(layers, rows), network.dtype)
-    for part in calls.parts(network, len(x), rows, calls.GRADIENT):
-        given = read_only(x[part].reshape(-1)), read_only(slope[part].reshape(-1))
-        place = dL_dx[part].reshape(-1)
-        entry_points.vjp(layers, params, *given, place, gradient, rows, workspace)
+    workspace = _workspace(network, backward_workspace_size, rows)
+    for block in calls.blocks(len(x), rows):
+        given = layers, params, read_only(x[block]), read_only(slope[block])
+        entry_points.vjp(*given, dL_dx[block], gradient, workspace)
     return dL_dx, gradient
 
 
@@ -91,26 +92,21 @@ def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
     layers, _, params = network._arrays
     by_inputs, outputs = wrt == "inputs", network.outputs
     if by_inputs:
-        columns, passes, rows = network.inputs, 1 + outputs, calls.block_rows(network)
+        columns, rows = network.inputs, calls.block_rows(network)
     else:
-        columns, passes = network.params.size, calls.WRITTEN * outputs
-        rows = calls.rows_of_a_block(network, passes)
-    out = np.empty((len(x), outputs, columns), network.dtype)
+        columns = network.params.size
+        rows = calls.rows_of_a_block(network, calls.WRITTEN * outputs)
+    out = np.empty((len(x), outputs * columns), network.dtype)
     rows = min(len(x), rows)
-    workspace = aligned_empty(jacobian_workspace_size(layers, rows), network.dtype)
-    for part in calls.parts(network, len(x), rows, passes):
-        given = layers, params, read_only(x[part].reshape(-1))
-        place = out[part].reshape(-1)
+    workspace = _workspace(network, jacobian_workspace_size, rows)
+    for block in calls.blocks(len(x), rows):
+        given = layers, params, read_only(x[block])
         if not by_inputs:
-            entry_points.parameter_jacobian(*given, place, rows, workspace)
+            entry_points.parameter_jacobian(*given, out[block], workspace)
             continue
-        some = outputs
-        if part.stop - part.start <= rows:  # one block: its outputs are divided into calls
-            some = calls.passes_in_time(network, rows)
-        for first in range(0, outputs, some):
-            last = min(first + some, outputs)
-            entry_points.jacobian(*given, first, last, place, rows, workspace)
-    return out
+        for some in calls.blocks(outputs, calls.passes_in_time(network, rows)):
+            entry_points.jacobian(*given, some.start, some.stop, out[block], workspace)
+    return out.reshape(len(x), outputs, columns)
 
 
 def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
@@ -136,15 +132,11 @@ def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
     out = np.empty((data.rows, network.params.size), network.dtype)
     scale = network.loss_function.scale(network.outputs, 1)
     count = -(-data.rows // calls.rows_of_a_block(network, calls.WRITTEN))
-    block = calls.block_for(network, -(-data.rows // count))  # all blocks about equally long
-    for part in calls.parts(network, data.rows, block.rows, calls.WRITTEN):
-        entry_points.per_sample_gradients(
-            *network._arrays,
-            data.some(part.start, part.stop),
-            scale,
-            out[part].reshape(-1),
-            block,
-        )
+    rows = -(-data.rows // count)  # all blocks about equally long
+    workspace = _workspace(network, backward_workspace_size, rows)
+    for block in calls.blocks(data.rows, rows):
+        given = _block_of(network, data, block)
+        entry_points.per_sample_gradients(*network._arrays, *given, scale, out[block], workspace)
     return out
 
 
@@ -229,12 +221,24 @@ def _curvature_product(
         raise ValueError(
             f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
         )
-    block = calls.block_for(network, data.rows)
-    # A product with second derivatives needs more scratch than a gradient.
-    size = curvature_workspace_size(network._arrays.layers, block.rows)
-    block = block._replace(workspace=aligned_empty(size, network.dtype))
+    rows = calls.even_block(network, data.rows)
+    workspace = _workspace(network, curvature_workspace_size, rows)
     scale, out = scale_of(network, data), np.empty_like(network.params)
-    for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
-        rows = data, part.start, part.stop
-        kernel(*network._arrays, direction, *rows, scale, out, block)
+    for block in calls.blocks(data.rows, rows):
+        given = _block_of(network, data, block)
+        more = block.start > 0
+        kernel(*network._arrays, direction, *given, scale, more, out, workspace)
     return out
+
+
+def _workspace(network: Model, size: Callable[[Any, int], int], rows: int) -> Array:
+    return aligned_empty(size(network._arrays.layers, rows), network.dtype)
+
+
+def _block_of(network: Model, data: Data, block: slice) -> tuple[Array, Array, Array]:
+    """x, y and the weights once per output, of some rows."""
+    x, y = (flat.reshape(data.rows, -1)[block] for flat in (data.x, data.y))
+    weight = np.ones((len(x), network.outputs), network.dtype)
+    if data.weight.size:
+        weight *= data.weight[block, None]
+    return x, y, weight

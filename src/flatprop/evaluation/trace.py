@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flatprop.evaluation import calls
-from flatprop.evaluation.values import loss_and_gradient, loss_over
+from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
 from flatprop.formulas.losses import Own
 from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.traced import Quantities
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import in_memory
-from flatprop.validation.arrays import aligned_copy
+from flatprop.validation.arrays import aligned_copy, aligned_empty
 
 Array = NDArray[Any]
 
@@ -147,55 +148,39 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
         As for `Network.loss`.
     """
     data = in_memory(network, X, y)
-    loss, gradient = loss_and_gradient(network, X, y)
-    layers: list[LayerTrace] = []
-    x = data.x.reshape(data.rows, network.inputs)
-    forward = []
-    for layer, record, W, b in zip(
-        network.dense, network.layers, network.weights, network.biases, strict=True
-    ):
-        with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
-            z = _product(network, x, W) + b
-        a, slope = np.copy(z), np.empty_like(z)
-        for part in calls.parts(network, data.rows, calls.block_rows(network), calls.PREDICT):
-            entry_points.activation(record["activation"], record["function"], a[part], slope[part])
-        forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
-        x = a
+    rows, units = data.rows, [layer.units for layer in network.dense]
+    kept = Quantities(*np.empty((len(Quantities._fields), rows * sum(units)), network.dtype))
+    gradient, scale = aligned_empty(network.params.size, network.dtype), scale_of(network, data)
+    block, total = calls.block_for(network, rows), 0.0
+    for part in calls.parts(network, rows, block.rows, calls.GRADIENT):
+        total = entry_points.trace(
+            *network._arrays, data, part.start, part.stop, total, scale, gradient, block, kept
+        )
 
-    target = data.y.reshape(data.rows, -1).copy()  # writable, as the one-hot rows below
+    target = data.y.reshape(rows, -1).copy()  # writable, as the one-hot rows below
     if network.loss_function.domain == "classes" and np.ndim(y) == 1:
         target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
-    dL_da = _slope_of_loss(network, forward[-1][5], target)
-    for number in range(len(forward) - 1, -1, -1):
-        activation, x, W, b, z, a, slope = forward[number]
-        record = network.layers[number]
-        start, middle = int(record["W_start"]), int(record["b_start"])
-        dL_dW = gradient[start:middle].reshape(W.shape).copy()
-        dL_db = gradient[middle : middle + b.size].copy()
-        if number == len(forward) - 1 and network.loss_function.activation is not None:
-            # as training does: no division by a ŷ that has underflowed
-            mass = target.sum(axis=1, keepdims=True) if activation == "softmax" else 1.0
-            dL_dz = (a * mass - target) * network.loss_function.scale(network.outputs, data.rows)
-        elif activation == "softmax":
-            dL_dz = a * (dL_da - (a * dL_da).sum(axis=1, keepdims=True))
-        else:
-            dL_dz = dL_da * slope
-        shown = None if activation == "softmax" else slope
-        layers.insert(0, LayerTrace(activation, x, W, b, z, a, shown, dL_da, dL_dz, dL_dW, dL_db))
-        dL_da = _product(network, dL_dz, W.T)
+    layers: list[LayerTrace] = []
+    x, end = data.x.reshape(rows, -1), 0
+    for dense, W, b in zip(network.dense, network.weights, network.biases, strict=True):
+        here = slice(end, end := end + rows * dense.units)
+        z, a, da_dz, dL_da, dL_dz = (q[here].reshape(rows, -1) for q in kept)
+        slope = None if dense.activation == "softmax" else da_dz
+        size, place = W.size + b.size, sum(layer.W.size + layer.b.size for layer in layers)
+        dL_dW, dL_db = np.split(gradient[place : place + size], [W.size])
+        of_parameters = dL_dW.reshape(W.shape), dL_db
+        layers.append(
+            LayerTrace(
+                dense.name, x, W.copy(), b.copy(), z, a, slope, dL_da, dL_dz, *of_parameters
+            )
+        )
+        x = a
+    layers[-1].dL_da[:] = _slope_of_loss(network, a, target)
     function = network.loss_function
     source = function.function if isinstance(function, Own) else type(function)
     definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
     definition = definition or function.name
-    return Trace(loss, layers, target, function.name, definition)
-
-
-def _product(network: Model, x: Array, W: Array) -> Array:
-    """x W, by some rows at a time: Ctrl-C waits for NumPy too."""
-    out = np.empty((len(x), W.shape[1]), x.dtype)
-    for part in calls.parts(network, len(x), calls.block_rows(network), calls.PREDICT):
-        np.matmul(x[part], W, out=out[part])
-    return out
+    return Trace(total * scale, layers, target, function.name, definition)
 
 
 def _slope_of_loss(network: Model, prediction: Array, y: Array) -> Array:

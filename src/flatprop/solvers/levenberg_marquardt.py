@@ -234,11 +234,12 @@ class NormalEquations:
     def _part(self, data: entry_points.Data) -> tuple[Vector, Vector]:
         """J, (rows · outputs, P), and r for some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
-        J = self._jacobian[: count * net.params.size]
-        layers, _, params = net._arrays
-        entry_points.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
-        prediction = self._predictions[:count].reshape(data.rows, -1)
+        J = self._jacobian[: count * net.params.size].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)
+        layers, _, params = net._arrays
+        for block in calls.blocks(data.rows, self._block):
+            entry_points.parameter_jacobian(layers, params, x[block], J[block], self._workspace)
+        prediction = self._predictions[:count].reshape(data.rows, -1)
         entry_points.predict(layers, params, x, prediction, self._block, self._workspace)
         r = prediction.reshape(-1).astype(np.float64) - data.y
         J = J.reshape(count, -1)[:, self._objective.trained].astype(np.float64, copy=False)

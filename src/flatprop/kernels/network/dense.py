@@ -14,6 +14,7 @@ from flatprop.kernels.loops.elementwise import (
     activate_with_curvature,
     activate_with_slope,
     add,
+    copy,
     fill,
     multiply,
 )
@@ -82,6 +83,18 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
 
 
 @kernel
+def laid_open(layers, l, params, inputs, z, a, slope, scratch):
+    """z, a and da/dz of layer l for these inputs; a softmax has no slope, and writes none."""
+    layer = layers[l]
+    affine(inputs, weights(layers, l, params), biases(layers, l, params), False, z, scratch)
+    copy(z, a)
+    if layer.activation == SOFTMAX:
+        softmax(a)
+    else:
+        activate_with_slope(layer.activation, layer.function, a, slope)
+
+
+@kernel
 def backward(layers, l, params, dL_dz, out, workspace, scratch):
     """out ← ∂L/∂z of layer l - 1 from that of layer l; `out` may be the slope of layer l - 1."""
     rows, rectified = dL_dz.shape[0], layers[l - 1].activation == RELU
@@ -91,9 +104,9 @@ def backward(layers, l, params, dL_dz, out, workspace, scratch):
 
 
 @kernel
-def input_gradient(layers, params, dL_dz, out, scratch):
-    """out ← ∂L/∂x of the network, from ∂L/∂z of layer 0."""
-    times_transposed(dL_dz, weights(layers, 0, params), out, scratch)
+def input_gradient(layers, l, params, dL_dz, out, scratch):
+    """out ← the gradient of the loss with respect to the inputs of layer l, from its ∂L/∂z."""
+    times_transposed(dL_dz, weights(layers, l, params), out, scratch)
 
 
 @kernel

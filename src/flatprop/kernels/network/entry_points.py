@@ -1,8 +1,8 @@
-"""A whole data set, one block of rows at a time: what Python calls.
+"""What Python calls.
 
-Memory beyond the data and the results is that of one block, however many rows
-there are. Of a data set, `x` and `y` are flat and, like `weight`, may be
-read-only.
+`predict`, `sum_of_losses` and `loss_and_gradient` go through any number of rows, one block at a
+time, with scratch for one block. They take x and y flat. The other functions take one block.
+Arrays that are only read may be read-only.
 """
 
 import math
@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import activate_with_slope, squared_norm
+from flatprop.kernels.loops.elementwise import squared_norm
 from flatprop.kernels.loops.minibatch import batch_weights_per_output
-from flatprop.kernels.loops.softmax import softmax
-from flatprop.kernels.network import backprop, curvature, jacobians
-from flatprop.kernels.network.records import SOFTMAX, matrix
+from flatprop.kernels.network import backprop, curvature, jacobians, traced
+from flatprop.kernels.network.records import matrix
 
 
 class Data(NamedTuple):
@@ -131,57 +130,11 @@ def loss_and_gradient(
 
 
 @entry_point
-def vjp(layers, params, x, dL_dy, dL_dx, gradient, block_rows, workspace):
-    """dL_dx ← ∂L/∂x from ∂L/∂ŷ; gradient += ∂L/∂params; see `jacobians.vjp`."""
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    rows = x.size // inputs
-    for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
-        jacobians.vjp(
-            layers,
-            params,
-            matrix(x, start * inputs, count, inputs),
-            matrix(dL_dy, start * outputs, count, outputs),
-            matrix(dL_dx, start * inputs, count if dL_dx.size > 0 else 0, inputs),
-            gradient,
-            workspace,
-        )
-
-
-@entry_point
-def jacobian(layers, params, x, first, stop, out, block_rows, workspace):
-    """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row, of outputs first to stop.
-
-    Where `first` is not 0 these are the rows of the call before, and no more than a block.
-    """
-    inputs = layers[0].inputs
-    rows, size = x.size // inputs, layers[layers.size - 1].units * inputs
-    for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
-        a = matrix(x, start * inputs, count, inputs)
-        part = matrix(out, start * size, count, size)
-        jacobians.jacobian(layers, params, a, first, stop, part, workspace)
-
-
-@entry_point
-def parameter_jacobian(layers, params, x, out, block_rows, workspace):
-    """out (rows, outputs, parameters) ← ∂ŷ/∂params of every row."""
-    inputs = layers[0].inputs
-    rows, size = x.size // inputs, layers[layers.size - 1].units * params.size
-    for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
-        part = matrix(out, start * size, count, size)
-        jacobians.parameter_jacobian(
-            layers, params, matrix(x, start * inputs, count, inputs), part, workspace
-        )
-
-
-@entry_point
-def per_sample_gradients(layers, loss_records, params, data, scale, out, block):
-    """out (rows, parameters) ← ∂(scale · w ℓ)/∂params of every row."""
-    for start in range(0, data.rows, block.rows):
-        x, y, weight = block_of(layers, data, start, data.rows, block)
-        jacobians.per_sample_gradients(
+def trace(layers, loss_records, params, data, start, stop, total, scale, gradient, block, kept):
+    """As `loss_and_gradient`; `kept`, of all rows, has the quantities of `traced` besides."""
+    for row in range(start, stop, block.rows):
+        x, y, weight = block_of(layers, data, row, stop, block)
+        total += traced.trace(
             layers,
             loss_records[0],
             params,
@@ -189,50 +142,49 @@ def per_sample_gradients(layers, loss_records, params, data, scale, out, block):
             y,
             weight,
             scale,
-            matrix(out, start * params.size, x.shape[0], params.size),
+            row > 0,
+            gradient,
+            kept,
+            (data.rows, row),
             block.workspace,
         )
+    return total
+
+
+# ---- for one block of rows
+
+
+vjp = entry_point(jacobians.vjp.py_func)
+jacobian = entry_point(jacobians.jacobian.py_func)
+parameter_jacobian = entry_point(jacobians.parameter_jacobian.py_func)
 
 
 @entry_point
-def hessian_vector_product(layers, loss_records, params, v, data, start, stop, scale, out, block):
-    """out ← the Hessian of scale · Σ w ℓ over rows start to stop times v.
+def per_sample_gradients(layers, loss_records, params, x, y, weight, scale, out, workspace):
+    """As `jacobians.per_sample_gradients`."""
+    jacobians.per_sample_gradients(
+        layers, loss_records[0], params, x, y, weight, scale, out, workspace
+    )
 
-    Where `start` is not 0 it is added to what `out` holds, of the rows before.
-    """
-    product = curvature.hessian_vector_product
-    _add_products(
-        product, layers, loss_records[0], params, v, data, start, stop, scale, out, block
+
+@entry_point
+def hessian_vector_product(
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
+):
+    """As `curvature.hessian_vector_product`."""
+    curvature.hessian_vector_product(
+        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
     )
 
 
 @entry_point
 def gauss_newton_vector_product(
-    layers, loss_records, params, v, data, start, stop, scale, out, block
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
-    """out ← the Gauss-Newton matrix times v; otherwise as `hessian_vector_product`."""
-    product = curvature.gauss_newton_vector_product
-    _add_products(
-        product, layers, loss_records[0], params, v, data, start, stop, scale, out, block
+    """As `curvature.gauss_newton_vector_product`."""
+    curvature.gauss_newton_vector_product(
+        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
     )
-
-
-@kernel
-def _add_products(product, layers, loss_record, params, v, data, start, stop, scale, out, block):
-    """What `product` gives for the blocks of rows start to stop, added up in `out`."""
-    space = block.workspace
-    for row in range(start, stop, block.rows):
-        x, y, weight = block_of(layers, data, row, stop, block)
-        product(layers, loss_record, params, v, x, y, weight, scale, row > 0, out, space)
-
-
-@entry_point
-def activation(code, function, z, slope):
-    """z ← its activation, slope ← da/dz; for softmax, which has none, slope is left alone."""
-    if code == SOFTMAX:
-        softmax(z)
-    else:
-        activate_with_slope(code, function, z, slope)
 
 
 @entry_point

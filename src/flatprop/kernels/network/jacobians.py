@@ -40,7 +40,7 @@ def _both_gradients(layers, l, params, x, workspace, context):
     if l == 0 and dL_dx.size > 0:
         rows = x.shape[0]
         dL_dz, out = slope_of(layers, 0, rows, workspace), matrix(dL_dx, 0, rows, layers[0].inputs)
-        input_gradient(layers, params, dL_dz, out, rest_of(layers, rows, workspace))
+        input_gradient(layers, 0, params, dL_dz, out, rest_of(layers, rows, workspace))
 
 
 @kernel
@@ -85,7 +85,7 @@ def _output_by_inputs(layers, l, params, x, workspace, context):
         rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
         dy_dz, _ = _alternately(layers, 0, rows, layers[0].units, workspace)
         dy_dx, scratch = _alternately(layers, 1, rows, inputs, workspace)
-        input_gradient(layers, params, dy_dz, dy_dx, scratch)
+        input_gradient(layers, 0, params, dy_dz, dy_dx, scratch)
         for i in range(rows):
             row = matrix(out, (i * outputs + k) * inputs, 1, inputs)
             for j in range(inputs):

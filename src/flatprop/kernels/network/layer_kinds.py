@@ -20,6 +20,7 @@ from flatprop.kernels.network.dense import (
     gradient,
     gradient_tangent,
     input_gradient,
+    laid_open,
     sample_gradients,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "gradient",
     "gradient_tangent",
     "input_gradient",
+    "laid_open",
     "sample_gradients",
 ]
