@@ -33,7 +33,8 @@ from flatprop.kernels import compile
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS
-from flatprop.kernels.network.records import LAYER, OBJECTIVE
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD
+from own_functions import quartic
 from processes import TESTS, run
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
@@ -72,7 +73,7 @@ def test_structs_lie_as_their_records_do(dtype, libraries):
     out = np.zeros(64, np.int64)
     count = call(libraries[dtype], "layouts", out, result=ctypes.c_int)
     expected = []
-    for record in (LAYER, OBJECTIVE, pointers.NETWORK, pointers.OPTIMIZER):
+    for record in (LAYER, LOSS_RECORD, pointers.NETWORK, pointers.OPTIMIZER):
         expected += [record.itemsize, *(record.fields[name][1] for name in record.names)]
     assert out[:count].tolist() == expected
     structs = (
@@ -313,11 +314,6 @@ def test_the_example_of_the_documentation(tmp_path):
 @numba.njit
 def cubic(z):
     return z + z**3 / 4, 1 + 3 * z * z / 4
-
-
-@numba.njit
-def quartic(prediction, y):
-    return (prediction - y) ** 4, 4 * (prediction - y) ** 3
 
 
 @needs_compiler
