@@ -8,8 +8,8 @@ from numba.core.errors import TypingError
 import flatprop as fp
 from flatprop import kernels
 from flatprop.kernels import checked
-from flatprop.kernels.loops.addresses import here
-from flatprop.kernels.network.records import CROSS_ENTROPY, CUSTOM, SOFTMAX
+from flatprop.kernels.loops.addresses import CUSTOM, here
+from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
 from guards import read_only
 from networks import network as make
 from networks import samples

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
 from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
-from flatprop.kernels.network.records import CUSTOM
+from flatprop.kernels.loops.addresses import CUSTOM
 from flatprop.model.layers import checked_dtype
 from flatprop.model.model import Model
 from flatprop.validation import checks

@@ -305,4 +305,4 @@ def erf(x: Lanes) -> Lanes:
 
 
 FUNCTIONS = (exp, expm1, tanh, sigmoid, log, log1p, softplus, erf)
-"""The place of a function is its code in `kernels.loops.elementwise.apply`."""
+"""Every function of this file with a number."""

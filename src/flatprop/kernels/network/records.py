@@ -55,9 +55,6 @@ class NetworkArrays(NamedTuple):
     params: Any
 
 
-CUSTOM = -1
-"""The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
-`addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 
