@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
-from own_functions import swish
+from own_functions import quartic, swish
 from reference import difference, error
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -262,11 +262,6 @@ def looped(z):
     return z * s, s + z * s * (1 - s)
 
 
-@numba.njit
-def fourth_power(prediction, y):
-    return (prediction - y) ** 4, 4 * (prediction - y) ** 3
-
-
 def test_curvature_of_own_functions():
     built_in = make(((6, "silu"),), 2)
     own, by_differences = make(((6, swish),), 2), make(((6, looped),), 2)
@@ -277,7 +272,7 @@ def test_curvature_of_own_functions():
     assert error(own.hessian_vector_product(X, y, v), expected) < 1e-14
     assert error(by_differences.hessian_vector_product(X, y, v), expected) < 1e-9
 
-    net = make(((6, "tanh"),), 2, loss=fourth_power)
+    net = make(((6, "tanh"),), 2, loss=quartic)
     ours = net.hessian_vector_product(X, y, v)
 
     def gradient(t):

@@ -34,6 +34,7 @@ from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD
+from own_functions import quartic
 from processes import TESTS, run
 
 pytestmark = pytest.mark.slow  # each function is compiled for C
@@ -313,11 +314,6 @@ def test_the_example_of_the_documentation(tmp_path):
 @numba.njit
 def cubic(z):
     return z + z**3 / 4, 1 + 3 * z * z / 4
-
-
-@numba.njit
-def quartic(prediction, y):
-    return (prediction - y) ** 4, 4 * (prediction - y) ** 3
 
 
 @needs_compiler

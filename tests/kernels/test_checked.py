@@ -10,13 +10,9 @@ from flatprop import kernels
 from flatprop.kernels import checked
 from flatprop.kernels.loops.addresses import CUSTOM, here
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
+from guards import read_only
 from networks import network as make
 from networks import samples
-
-
-def read_only(array):
-    array.flags.writeable = False
-    return array
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from flatprop.kernels import checked
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import workspace as sizes_of
 from flatprop.samples.in_memory import in_memory
-from guards import assert_guards_intact, guarded
+from guards import assert_guards_intact, guarded, read_only
 from networks import both_dtypes, samples
 from networks import network as make
 from processes import run
@@ -28,11 +28,6 @@ ARCHITECTURES = [
     pytest.param([2, 33, 17, 1], 300, id="2-33-17-1 b300"),
     pytest.param([600, 1030, 9], 20, id="600-1030-9 b20"),
 ]
-
-
-def read_only(array):
-    array.flags.writeable = False
-    return array
 
 
 @numba.njit

@@ -20,8 +20,8 @@ def affine(x, W, b, rectify, z, scratch):
 
 
 @kernel
-def product_transposed_left(a, b, start, alpha, keep, out, scratch):
-    matmul.product_transposed_left(a, b, start, alpha, keep, out, scratch)
+def product_transposed_left(a, b, start, alpha, accumulate, out, scratch):
+    matmul.product_transposed_left(a, b, start, alpha, accumulate, out, scratch)
 
 
 @kernel
@@ -30,8 +30,8 @@ def product_transposed_right(a, b, factor, rectified, out, scratch):
 
 
 @kernel
-def column_sums(a, alpha, keep, out, scratch):
-    matmul.column_sums(a, alpha, keep, out, scratch)
+def column_sums(a, alpha, accumulate, out, scratch):
+    matmul.column_sums(a, alpha, accumulate, out, scratch)
 
 
 def guarded_scratch(rows, widest, dtype):

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-
-matplotlib = pytest.importorskip("matplotlib", reason="fp.plot needs matplotlib")
-matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
-
-
-from figures import line  # noqa: E402
-from flatprop.plot import screens  # noqa: E402
+from figures import line, matplotlib, plt
+from flatprop.plot import screens
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

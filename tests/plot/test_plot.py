@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 import flatprop as fp
+from figures import line, numbers, plt
 from processes import python
-
-matplotlib = pytest.importorskip("matplotlib", reason="fp.plot needs matplotlib")
-matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
-
-
-from figures import line, numbers  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-
-matplotlib = pytest.importorskip("matplotlib", reason="fp.plot needs matplotlib")
-matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
-
-from matplotlib.colors import to_rgb  # noqa: E402
-
-from flatprop.plot import canvas  # noqa: E402
+from figures import to_rgb
+from flatprop.plot import canvas
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -1,18 +1,14 @@
 """Samples that an iterable brings in batches."""
 
 import itertools
-from functools import partial
 
 import numpy as np
 import pytest
 
 import flatprop as fp
-from networks import bits, curves, every_kind, in_batches, network
+from networks import bits, curves, every_kind, in_batches, make_small
 
 ROWS = 203
-
-
-make = partial(network, (3, 8, 2), dtype="float32")
 
 
 class Loader:
@@ -31,14 +27,14 @@ def test_batches_are_bit_for_bit_the_arrays(optimizer, weighted):
     data = curves(ROWS) if weighted else curves(ROWS)[:2]
     given = in_batches(data)
     assert len(given[-1][0]) != 32
-    net = make()
+    net = make_small()
     weight = data[2] if weighted else None
     options = {"optimizer": optimizer, "epochs": 3}
     expected = net.fit(*data[:2], sample_weight=weight, shuffle=False, **options)
     for batches in (given, Loader(given), lambda: iter(given), lambda: (list(b) for b in given)):
-        other = make()
+        other = make_small()
         assert bits(other, other.fit(batches, **options)) == bits(net, expected)
-    once = make()
+    once = make_small()
     history = once.fit(iter(given), optimizer=optimizer, epochs=1)
     assert history.loss == expected.loss[:1]
 
@@ -47,7 +43,7 @@ def test_a_data_loader_of_pytorch():
     torch = pytest.importorskip("torch", reason="data loaders need torch")
     X, y, _ = curves(ROWS)
     tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y))
-    net, other = make(), make()
+    net, other = make_small(), make_small()
     expected = net.fit(X, y, shuffle=False, epochs=2)
     history = other.fit(torch.utils.data.DataLoader(tensors, batch_size=32), epochs=2)
     assert bits(other, history) == bits(net, expected)
@@ -57,7 +53,7 @@ def test_batches_of_changing_size():
     X, y, weight = curves(ROWS)
     cuts = [0, 1, 40, 41, 100, 203]
     given = [(X[a:b], y[a:b], weight[a:b]) for a, b in itertools.pairwise(cuts)]
-    net, trainer = make(), fp.Trainer(make())
+    net, trainer = make_small(), fp.Trainer(make_small())
     history = net.fit(given, epochs=1)
     losses = [trainer.partial_fit(*batch) for batch in given]
     assert np.array_equal(net.params, trainer.network.params)
@@ -109,7 +105,7 @@ BATCHES = {
 @pytest.mark.parametrize("case", BATCHES)
 def test_message(case):
     bring, options, message = BATCHES[case]
-    net = make()
+    net = make_small()
     before = net.params.copy()
     with pytest.raises((TypeError, ValueError), match=message):
         net.fit(bring(), **options)
@@ -118,21 +114,21 @@ def test_message(case):
 
 def test_an_iterable_that_is_used_up_in_the_second_epoch():
     once = iter(in_batches(curves(ROWS)[:2]))
-    net = make()
-    with pytest.raises(ValueError, match=r"if an earlier epoch had batches, .* only once"):
+    net = make_small()
+    with pytest.raises(ValueError, match=r"if an earlier epoch had some, .* only once"):
         net.fit(Loader(once), epochs=2)
-    known = make()
+    known = make_small()
     known.fit(in_batches(curves(ROWS)[:2]), epochs=1)
     assert np.array_equal(net.params, known.params)
 
 
 def test_a_bad_batch_in_the_middle_keeps_what_was_learnt():
     given = in_batches(curves(ROWS)[:2])
-    known = make()
+    known = make_small()
     known.fit(given[:3], epochs=1)
     bad = given[3][0].copy()
     bad[4, 2] = np.nan
-    net = make()
+    net = make_small()
     with pytest.raises(ValueError, match=r"batch 3, counted from 0: X\[4, 2\] is nan"):
         net.fit([*given[:3], (bad, given[3][1]), *given[4:]])
     assert np.array_equal(net.params, known.params)
@@ -145,7 +141,7 @@ def test_an_interruption_between_batches_keeps_what_was_learnt():
         yield from given[:5]
         raise KeyboardInterrupt
 
-    known, net = make(), make()
+    known, net = make_small(), make_small()
     known.fit(given[:5], epochs=1)
     history = net.fit(interrupted, epochs=7)
     assert history.stopped_by == "interrupted"
@@ -155,15 +151,15 @@ def test_an_interruption_between_batches_keeps_what_was_learnt():
 
 def test_a_resumed_training_on_batches(tmp_path):
     given, path = in_batches(curves(ROWS)[:2]), tmp_path / "run.ckpt"
-    whole, resumed = make(), make()
+    whole, resumed = make_small(), make_small()
     expected = whole.fit(given, epochs=5)
-    make().fit(given, epochs=3, callbacks=fp.Checkpoint(path))
+    make_small().fit(given, epochs=3, callbacks=fp.Checkpoint(path))
     assert bits(resumed, resumed.fit(given, epochs=5, resume=path)) == bits(whole, expected)
 
 
 def test_batches_without_any_weight_change_nothing():
     X, y, _ = curves(16)
-    net = make()
+    net = make_small()
     before = net.params.copy()
     nothing = (X, y, np.zeros(16))
     with pytest.raises(ValueError, match="every sample_weight of every batch is zero"):
@@ -172,7 +168,7 @@ def test_batches_without_any_weight_change_nothing():
     with pytest.raises(ValueError, match="batch 1, counted from 0: X"):
         net.fit([(X, y), (X[:, :2], y, np.zeros(16))], epochs=1)
     # What a batch without weight leaves is what the others leave.
-    one, other = make(), make()
+    one, other = make_small(), make_small()
     one.fit([(X, y), nothing, (X, y)], epochs=2)
     other.fit([(X, y), (X, y)], epochs=2)
     assert np.array_equal(one.params, other.params)

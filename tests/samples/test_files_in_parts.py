@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,13 +12,10 @@ from hypothesis import strategies as st
 import flatprop as fp
 from flatprop.evaluation import calls, values
 from flatprop.samples import in_parts
-from networks import KINDS, bits, curves, network
+from networks import KINDS, bits, curves, make_small
 from processes import python
 
 ROWS = 203
-
-
-make = partial(network, (3, 8, 2), dtype="float32")
 
 
 @settings(deadline=None, max_examples=60)
@@ -47,7 +43,7 @@ def test_a_file_by_parts_is_bit_for_bit_the_array(
         "shuffle": False,
         "sample_weight": weight if weighted else None,
     }
-    net, other = make(), make()
+    net, other = make_small(), make_small()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(in_parts, "PART_BYTES", part_bytes)
         target = mapped(y) if y_in_file else y
@@ -82,7 +78,7 @@ def test_every_option_does_what_it_does_with_arrays(name, mapped, small_parts):
         options = dict(OPTIONS[name])
         if "validation_data" in options:
             options["validation_data"] = (source, y[::-1])
-        net = make()
+        net = make_small()
         history = net.fit(source, y, epochs=40, batch_size=16, shuffle=False, **options)
         runs.append(bits(net, history))
     assert runs[0] == runs[1]
@@ -96,7 +92,7 @@ def test_every_option_does_what_it_does_with_arrays(name, mapped, small_parts):
 
 def test_shuffled_parts_hold_every_sample_once_in_a_new_order(mapped, small_parts):
     X = np.arange(3.0 * ROWS).reshape(ROWS, 3)
-    parts = in_parts.Parts(make(dtype="float64"), mapped(X), X[:, :2], X[:, 0] + 1)
+    parts = in_parts.Parts(make_small(dtype="float64"), mapped(X), X[:, :2], X[:, 0] + 1)
     rng = np.random.default_rng(0)
     orders = []
     for _ in range(3):
@@ -118,7 +114,7 @@ def test_shuffled_parts_hold_every_sample_once_in_a_new_order(mapped, small_part
 def test_shuffled_training_depends_on_rng_only(mapped, small_parts):
     X, y, _ = curves(ROWS)
     file = mapped(X)
-    nets = [make() for _ in range(4)]
+    nets = [make_small() for _ in range(4)]
     for net, rng in zip(nets, (5, 5, 6, None), strict=True):
         history = net.fit(file, y, epochs=30, optimizer=fp.Adam(0.01), rng=rng)
         assert history.loss[-1] < history.loss[0] / 3
@@ -134,12 +130,12 @@ def test_a_resumed_training_on_a_file_is_the_one_that_never_stopped(mapped, smal
         "patience": 5,
         "validation_data": (X, y),
     }
-    whole, halted = make(), make()
+    whole, halted = make_small(), make_small()
     file, path = mapped(X), tmp_path / "run.ckpt"
     expected = whole.fit(file, y, **options)
     stop = [fp.Checkpoint(path, every=3), lambda epoch: epoch.epoch == 6]
     assert halted.fit(file, y, callbacks=stop, **options).epochs == 7
-    resumed = make()
+    resumed = make_small()
     assert bits(resumed, resumed.fit(file, y, resume=path, **options)) == bits(whole, expected)
     with pytest.raises(ValueError, match="shuffle = by parts, but fit was called with True"):
         resumed.fit(X, y, resume=path, **options)
@@ -178,7 +174,7 @@ def test_what_was_written_into_a_mapping_stays(mode, mapped, small_parts):
     if mode != "r":
         file[:] = X[::-1]
         X = X[::-1]
-    net, other = make(), make()
+    net, other = make_small(), make_small()
     net.fit(X, y, epochs=1, shuffle=False)
     other.fit(file, y, epochs=1, shuffle=False)
     assert np.array_equal(net.params, other.params)
@@ -203,7 +199,7 @@ def test_a_block_of_rows_that_is_itself_large(mapped, small_parts):
 def test_a_bad_value_in_a_file_is_named_by_its_row(mapped, small_parts):
     X, y, _ = curves(ROWS)
     X[150, 1] = np.nan
-    file, net = mapped(X), make()
+    file, net = mapped(X), make_small()
     before = net.params.copy()
     for call in (net.predict, lambda X: net.loss(X, y)):
         with pytest.raises(ValueError, match=r"X\[150, 1\] is nan; remove or replace"):
@@ -211,11 +207,11 @@ def test_a_bad_value_in_a_file_is_named_by_its_row(mapped, small_parts):
     assert np.array_equal(net.params, before)
     with pytest.raises(ValueError, match=r"X\[150, 1\] is nan; remove or replace"):
         net.fit(file, y, shuffle=False)
-    known = make()
+    known = make_small()
     known.fit(X[:128], y[:128], shuffle=False, epochs=1)
     assert np.array_equal(net.params, known.params)  # four parts of 32 rows were learnt
     with pytest.raises(ValueError, match=r"y\[7, 1\] is inf"):
-        make().fit(mapped(X[:150]), np.where(y == y[7, 1], np.inf, y)[:150])
+        make_small().fit(mapped(X[:150]), np.where(y == y[7, 1], np.inf, y)[:150])
 
 
 REFUSED = {
@@ -235,7 +231,7 @@ def test_refused_before_anything_changed(case, mapped, small_parts):
     if "X" in options:
         shape, dtype = options.pop("X"), options.pop("dtype", float)
         X, y = np.zeros(shape, dtype), y[: shape[0]]
-    net = make()
+    net = make_small()
     before = net.params.tobytes(), net.rng.bit_generator.state
     with pytest.raises((TypeError, ValueError), match=message):
         net.fit(mapped(X), y, **options)
@@ -245,7 +241,7 @@ def test_refused_before_anything_changed(case, mapped, small_parts):
 @pytest.mark.parametrize("options", [{"batch_size": None}, {"optimizer": "lbfgs"}], ids=str)
 def test_what_needs_all_samples_at_once_takes_them(options, mapped, small_parts):
     X, y, _ = curves(ROWS)
-    one, other = make(), make()
+    one, other = make_small(), make_small()
     one.fit(X, y, epochs=5, **options)
     other.fit(mapped(X), y, epochs=5, **options)
     assert np.array_equal(one.params, other.params)
@@ -253,7 +249,7 @@ def test_what_needs_all_samples_at_once_takes_them(options, mapped, small_parts)
 
 def test_divergence_on_a_file_keeps_finite_parameters(mapped, small_parts):
     X, y, _ = curves(ROWS)
-    net = make()
+    net = make_small()
     with pytest.warns(fp.DivergenceWarning, match="diverged in epoch 0, after") as caught:
         history = net.fit(mapped(X), y, optimizer=fp.SGD(1e9), epochs=50)
     assert history.stopped_by == "diverged"
@@ -264,7 +260,7 @@ def test_divergence_on_a_file_keeps_finite_parameters(mapped, small_parts):
 
 def test_a_callback_that_ruins_the_parameters_is_divergence(mapped, small_parts):
     X, y, _ = curves(ROWS)
-    net = make()
+    net = make_small()
 
     def ruin(epoch):
         epoch.network.params[:] = np.nan
@@ -276,14 +272,14 @@ def test_a_callback_that_ruins_the_parameters_is_divergence(mapped, small_parts)
 
 def test_progress_bar_on_a_file(mapped, small_parts, capsys):
     X, y, _ = curves(ROWS)
-    make().fit(mapped(X), y, epochs=3, progress=True)
+    make_small().fit(mapped(X), y, epochs=3, progress=True)
     assert "3/3" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to itself")
 def test_ctrl_c_on_a_file(mapped, small_parts):
     X, y, _ = curves(5000)
-    net = make()
+    net = make_small()
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
 
     def start(epoch):
@@ -361,7 +357,7 @@ def test_a_sparse_matrix_is_the_dense_one(kind, part_bytes, monkeypatch):
     X, y, _ = curves(ROWS)
     X[X < 0.3] = 0
     matrix = getattr(sparse, kind)(X)
-    net, other = make(), make()
+    net, other = make_small(), make_small()
     expected = net.fit(X, y, epochs=3, shuffle=False, validation_data=(X, y))
     history = other.fit(matrix, y, epochs=3, shuffle=False, validation_data=(matrix, y))
     assert bits(other, history) == bits(net, expected)
@@ -376,7 +372,7 @@ def test_a_shuffled_sparse_matrix_is_mixed_throughout(small_parts):
     sparse = pytest.importorskip("scipy.sparse", reason="sparse matrices need SciPy")
     X = np.zeros((400, 3))
     X[:, 0] = np.arange(400)
-    net, weight = make(), np.arange(1, 401)
+    net, weight = make_small(), np.arange(1, 401)
     parts = in_parts.Parts(net, sparse.csr_array(X), X[:, :2], weight)
     seen = []
     for part in parts.parts(16, np.random.default_rng(0)):

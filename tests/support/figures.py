@@ -3,8 +3,14 @@
 import re
 
 import numpy as np
+import pytest
 
 import flatprop as fp
+
+matplotlib = pytest.importorskip("matplotlib", reason="fp.plot needs matplotlib")
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+to_rgb = pytest.importorskip("matplotlib.colors").to_rgb
 
 
 def texts(ax):

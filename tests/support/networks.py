@@ -61,6 +61,8 @@ def network(sizes, activations="tanh", loss="mse", dtype="float64", seed=0):
 
 make = partial(network, (4, 16, 2), dtype="float32")
 """The network for what holds of any network; the fixture `data` suits it."""
+make_small = partial(network, (3, 8, 2), dtype="float32")
+"""The one that `curves` suit."""
 
 
 def samples(net, rows, seed=0):

@@ -1,25 +1,21 @@
 """`Trainer`: it goes on where `fit` begins anew, and takes what comes."""
 
 import pickle
-from functools import partial
 
 import numpy as np
 import pytest
 
 import flatprop as fp
 import reference
-from networks import curves, every_kind, in_batches, network
+from networks import curves, every_kind, in_batches, make_small
 
 ROWS = 203
-
-
-make = partial(network, (3, 8, 2), dtype="float32")
 
 
 @every_kind
 def test_a_trainer_goes_on_where_fit_begins_anew(optimizer):
     data = curves(ROWS)
-    net, trainer = make(), fp.Trainer(make(), optimizer)
+    net, trainer = make_small(), fp.Trainer(make_small(), optimizer)
     expected = net.fit(
         *data[:2],
         sample_weight=data[2],
@@ -43,7 +39,7 @@ def test_a_trainer_goes_on_where_fit_begins_anew(optimizer):
 def test_a_stream_is_that_of_pytorch(optimizer):
     """Another batch in each step: what torch's optimizer remembers goes on, and so must ours."""
     torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
-    net = make(dtype="float64")
+    net = make_small(dtype="float64")
     trainer = fp.Trainer(net, optimizer)
     parts = [part for pair in zip(net.weights, net.biases, strict=True) for part in pair]
     parameters = [torch.tensor(part, requires_grad=True) for part in parts]
@@ -114,7 +110,7 @@ def test_the_loss_of_parts_counts_each_batch_with_its_share(loss, mapped, small_
 @every_kind
 def test_a_pickled_trainer_goes_on_bit_for_bit(optimizer):
     X, y, _ = curves(ROWS)
-    trainer = fp.Trainer(make(), optimizer, clip_norm=1.0, penalty=0.1)
+    trainer = fp.Trainer(make_small(), optimizer, clip_norm=1.0, penalty=0.1)
     trainer.partial_fit(X, y, batch_size=16, shuffle=True)
     trainer.learning_rate *= 0.5
     copy = pickle.loads(pickle.dumps(trainer))
@@ -128,7 +124,7 @@ def test_a_pickled_trainer_goes_on_bit_for_bit(optimizer):
 
 def test_state_and_updates_are_all_that_another_trainer_needs():
     X, y, _ = curves(ROWS)
-    one, other = (fp.Trainer(make(), "adam") for _ in range(2))
+    one, other = (fp.Trainer(make_small(), "adam") for _ in range(2))
     one.partial_fit(X, y, batch_size=16)
     other.network.params, other.updates = one.network.params, one.updates
     other.state[:] = one.state
@@ -141,7 +137,7 @@ def test_state_and_updates_are_all_that_another_trainer_needs():
 
 def test_a_trainer_s_errors_change_nothing():
     X, y, _ = curves(ROWS)
-    trainer = fp.Trainer(make(), "adam")
+    trainer = fp.Trainer(make_small(), "adam")
     trainer.partial_fit(X, y)
 
     def everything():
@@ -164,14 +160,14 @@ def test_a_trainer_s_errors_change_nothing():
         with pytest.raises(error, match="learning_rate must be"):
             trainer.learning_rate = rate
     with pytest.raises(ValueError, match="LBFGS needs all samples at once"):
-        fp.Trainer(make(), "lbfgs")
+        fp.Trainer(make_small(), "lbfgs")
     with pytest.raises(ValueError, match="penalty must be finite and not negative"):
-        fp.Trainer(make(), penalty=-1)
+        fp.Trainer(make_small(), penalty=-1)
 
 
 def test_the_learning_rate_of_a_trainer():
     X, y, _ = curves(ROWS)
-    net = make(dtype="float64")
+    net = make_small(dtype="float64")
     trainer = fp.Trainer(net, fp.SGD(fp.schedules.Cosine(0.1)))
     assert trainer.learning_rate == 0.1
     for rate in (0.1, 0.0, 0.3):
@@ -183,7 +179,7 @@ def test_the_learning_rate_of_a_trainer():
 
 def test_a_trainer_that_diverges_returns_nan_and_keeps_finite_parameters():
     X, y, _ = curves(ROWS)
-    trainer = fp.Trainer(make(), fp.SGD(1e30))
+    trainer = fp.Trainer(make_small(), fp.SGD(1e30))
     assert np.isnan([trainer.partial_fit(X, y, batch_size=8) for _ in range(3)]).all()
     assert np.isfinite(trainer.network.params).all()
 
@@ -191,7 +187,7 @@ def test_a_trainer_that_diverges_returns_nan_and_keeps_finite_parameters():
 def test_a_trainer_takes_a_file_by_parts(mapped, small_parts):
     X, y, _ = curves(ROWS)
     file = mapped(X)
-    one, other = (fp.Trainer(make(), "adam") for _ in range(2))
+    one, other = (fp.Trainer(make_small(), "adam") for _ in range(2))
     assert one.partial_fit(X, y, batch_size=16) == other.partial_fit(file, y, batch_size=16)
     assert np.array_equal(one.network.params, other.network.params)
     assert one.partial_fit(X, y) == other.partial_fit(file, y)  # one update, with all of them
