@@ -69,7 +69,7 @@ def tanh(z: N) -> tuple[N, N]:
 
 
 # The products of hidden layers have this mathematics once more: `Finish.rectified` and
-# `Finish.factor` in kernels/tiles.py, `slope_factor` in kernels/backprop.py.
+# `Finish.factor` in kernels/products/tiles.py, `backward` in kernels/network/dense.py.
 @activation("he")
 def relu(z: N) -> tuple[N, N]:
     """max(z, 0); the slope at 0 is 0"""
