@@ -18,6 +18,7 @@ if hasattr(os, "sched_setaffinity") and __name__ == "__main__":
 import numpy as np
 
 import flatprop as fp
+from flatprop.evaluation import calls
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.kernels.products.matmul import scratch_size
 
@@ -69,7 +70,7 @@ def steadily(measure, tries=6):
 def parts(net, rows):
     """Seconds of each kind of kernel in one step of plain gradient descent."""
     dtype, rng = net.dtype, np.random.default_rng(0)
-    block = net.block_rows
+    block = calls.block_rows(net)
     blocks = -(-rows // block)
     rows = -(-rows // blocks)
     found = dict.fromkeys(("forward", "weights", "inputs", "biases", "activations"), 0.0)

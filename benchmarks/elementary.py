@@ -4,13 +4,13 @@ import numpy as np
 from scipy import special
 
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.kernels.loops.elementwise import ELEMENTARY
+from flatprop.numbers.elementary import FUNCTIONS
 
 from . import loops
 
 ELEMENTS = 4_096
 PASSES = 200
-CODES = {function.__name__: code for code, function in enumerate(ELEMENTARY)}
+CODES = {function.__name__: code for code, function in enumerate(FUNCTIONS)}
 YARDSTICKS = {
     "exp": np.exp,
     "sigmoid": special.expit,

@@ -2,8 +2,9 @@
 
     python -m benchmarks.embedding
 
-Each row through 8-64-64-2 begins with what the one before gave, so that no two can overlap.
-The callers take turns in every round, on one processor; quote the ratios.
+Each row begins with what the one before gave, so that no two can overlap. The callers take turns
+in every round, on one processor; quote the ratios. Then: how long the first call of a user's own
+jitted function takes in a fresh process that finds flatprop's cache filled.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,9 +28,9 @@ from flatprop.kernels import workspace_size
 from . import loops
 from .training import problem
 
-UNITS = (8, 64, 64, 2)
 CASES = {
-    f"{activation} {dtype}": (activation, dtype)
+    f"{'-'.join(map(str, units))} {activation} {dtype}": (units, activation, dtype)
+    for units in ((8, 64, 64, 2), (2, 4, 1))
     for dtype in ("float32", "float64")
     for activation in ("tanh", "relu")
 }
@@ -67,9 +69,9 @@ def c_library():
 class Callers:
     """The same chain of rows, `times` of them, from each kind of caller."""
 
-    def __init__(self, activation, dtype):
-        self.net, self.x, _ = problem(UNITS, activation, 1, False, dtype)
-        self.first, self.out = self.x.copy(), np.empty((1, UNITS[-1]), dtype)
+    def __init__(self, units, activation, dtype):
+        self.net, self.x, _ = problem(units, activation, 1, False, dtype)
+        self.first, self.out = self.x.copy(), np.empty((1, units[-1]), dtype)
         self.workspace = np.empty(workspace_size(self.net.layers, 1), dtype)
         self.functions = fp.c_functions(dtype, only=["forward"])
         self.network = fp.c_network(self.net)
@@ -130,6 +132,65 @@ class OneRow:
     track_row.unit = "µs/row"
 
 
+FIRST_CALL = """
+import sys, time
+import numba, numpy as np
+import flatprop as fp
+from flatprop import kernels
+
+@numba.njit
+def forward(layers, params, x, out, dL_dx, gradient, workspaces):
+    kernels.forward(layers, params, x, out, workspaces[0])
+
+@numba.njit
+def vjp(layers, params, x, out, dL_dx, gradient, workspaces):
+    kernels.vjp(layers, params, x, out, dL_dx, gradient, workspaces[0])
+
+@numba.njit(parallel=True)
+def prange(layers, params, x, out, dL_dx, gradient, workspaces):
+    for i in numba.prange(len(x)):
+        kernels.forward(layers, params, x[i : i + 1], out[i : i + 1], workspaces[i])
+
+@numba.njit(parallel=True)
+def prange_alone(layers, params, x, out, dL_dx, gradient, workspaces):
+    for i in numba.prange(len(x)):
+        workspaces[i][0] = x[i : i + 1][0, 0] + out[i : i + 1][0, 0] + layers[0].inputs + params[0]
+
+@numba.njit
+def nothing(x):
+    return x
+
+net = fp.Network(8, [fp.Dense(64, "tanh"), fp.Dense(64, "tanh"), fp.Dense(2)], rng=0)
+x, out = np.ones((4, 8), "float32"), np.ones((4, 2), "float32")
+workspaces = np.empty((4, kernels.gradient_workspace_size(net.layers, 4)), "float32")
+given = net.layers, net.params, x, out, np.empty_like(x), np.zeros_like(net.params), workspaces
+nothing(1)  # Numba's own start is no part of it
+began = time.perf_counter()
+globals()[sys.argv[1]](*given)
+print(time.perf_counter() - began)
+"""
+
+
+class FirstCall:
+    """Seconds, in a fresh process, flatprop's cache filled; "prange_alone" calls nothing."""
+
+    params = (("forward", "vjp", "prange", "prange_alone"),)
+    param_names = ("caller",)
+    timeout = 300
+
+    def setup(self, caller):
+        self.seconds(caller)
+
+    def seconds(self, caller):
+        command = [sys.executable, "-c", FIRST_CALL, caller]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def track_first_call(self, caller):
+        return statistics.median(self.seconds(caller) for _ in range(5))
+
+    track_first_call.unit = "s"
+
+
 class Quad:
     """Milliseconds of SciPy's quad over a network of one input, 32-32 tanh, float64."""
 
@@ -173,14 +234,12 @@ def rounds(callers, number, rows=4_000):
 
 
 def main():
-    print(
-        f"{'8-64-64-2, one row':20}" + "".join(f"{name:>12}" for name in ("jitted", "C")), end=""
-    )
+    print(f"{'one row':24}" + "".join(f"{name:>12}" for name in ("jitted", "C")), end="")
     print(f"{'C / jitted':>22}{'ctypes':>12}{'predict':>12}   medians, µs")
     for case, choice in CASES.items():
         found = rounds(Callers(*choice).callers, 301)
         micro = {name: 1e6 * statistics.median(seconds) for name, seconds in found.items()}
-        line = f"{case:20}{micro['jitted']:12.3f}"
+        line = f"{case:24}{micro['jitted']:12.3f}"
         if "C" in found:
             ratios = [c / j for c, j in zip(found["C"], found["jitted"], strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)
@@ -196,6 +255,10 @@ def main():
     ratio = milli["predict"] / milli["low_level_callable"]
     times = ", ".join(f"{name} {value:.3f} ms" for name, value in milli.items())
     print(f"\nquad over 1-32-32-1 tanh float64: {times}: {ratio:.0f} times")
+    print("\nfirst call of a user's function, flatprop's cache filled:")
+    for caller in FirstCall.params[0]:
+        FirstCall().setup(caller)
+        print(f"{caller:>14} {FirstCall().track_first_call(caller):.3f} s")
 
 
 if __name__ == "__main__":

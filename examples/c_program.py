@@ -1,14 +1,15 @@
 """A network called from C: trained here, written as one C file, compiled, and compared.
 
 A thermistor (10 kΩ at 25 °C) and a 10 kΩ resistor divide 3.3 V. The voltage between them is
-a curved function of the temperature; a network of 2 x 8 tanh units learns its inverse, as
-firmware needs it. `net.to_c` writes the network as C99 without dependencies, which
-c_program/main.c calls. Its output is held against `net.predict` and against the truth.
+a curved function of the temperature. Firmware needs the inverse function, and a network of
+2 x 8 tanh units learns it. `net.to_c` writes the network as C99 without dependencies.
+c_program/main.c calls the network. The output of the C program is compared with
+`net.predict` and with the truth.
 
     python examples/c_program.py            # writes thermistor.c, .h and .png beside main.c
     python examples/c_program.py --fast     # less training
 
-It needs a C compiler, `cc` or the one that the environment variable CC names.
+The example needs a C compiler: `cc`, or the compiler that the environment variable CC names.
 """
 
 import argparse
@@ -26,14 +27,14 @@ MAIN = Path(__file__).parent / "c_program" / "main.c"
 
 
 def voltage(celsius):
-    """Of the divider, by the thermistor's B equation with B = 3950 K."""
+    """The voltage of the divider, by the thermistor's B equation with B = 3950 K."""
     resistance = 10e3 * np.exp(3950 * (1 / (celsius + 273.15) - 1 / 298.15))
     return 3.3 * 10e3 / (10e3 + resistance)
 
 
 def train(iterations):
     celsius = np.linspace(-40, 125, 500)
-    x, y = voltage(celsius) / 1.65 - 1, celsius / 100  # both of about ±1
+    x, y = voltage(celsius) / 1.65 - 1, celsius / 100  # both between about -1 and 1
     layers = [fp.Dense(8, "tanh"), fp.Dense(8, "tanh"), fp.Dense(1)]
     net = fp.Network(1, layers, dtype="float64", rng=0)
     net.fit(x[:, None], y, optimizer=fp.LevenbergMarquardt(), epochs=iterations, batch_size=None)
@@ -43,7 +44,7 @@ def train(iterations):
 
 
 def run_in_c(source, volts):
-    """What main.c, with the network of this file, makes of these voltages (rows,)."""
+    """The temperatures that main.c, with the network of this file, computes from volts (rows,)."""
     with tempfile.TemporaryDirectory() as scratch:
         program = str(Path(scratch) / "thermometer")
         compiler = os.environ.get("CC", "cc").split()

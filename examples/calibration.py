@@ -1,12 +1,14 @@
 """Calibration of an expensive model by a surrogate, with error bars.
 
-Two molecules A form a dimer B, which falls apart again or decays to C: 2 A <-> B -> C. What
-are the three rate constants, given noisy concentrations of A and B? The model, a stiff
-differential equation, stands for a simulation that takes hours, and is run at 300 points
-only, all known beforehand and so in parallel where one can. A network learns from them what
-it computes, by Levenberg-Marquardt, far more closely than the noise. SciPy's `least_squares`
-then fits the network to the measurements, with its exact Jacobian, in milliseconds and as
-often as one likes: here from many starts.
+Two molecules A form a dimer B. B falls apart again or decays to C: 2 A <-> B -> C. What are
+the three rate constants, given noisy concentrations of A and B?
+
+The model is a stiff differential equation. It stands for a simulation that takes hours, so it
+is run at 300 points only. All points are known beforehand, so a real simulation could run them
+in parallel. A network learns from these runs what the model computes, by Levenberg-Marquardt.
+The error of the network is far smaller than the noise. SciPy's `least_squares` then fits the
+network to the measurements, with the network's exact Jacobian. One such fit takes
+milliseconds, so it can be repeated from many starts.
 
     python examples/calibration.py            # about twenty seconds; writes calibration.png
     python examples/calibration.py --fast     # fewer runs of the model, less training
@@ -24,14 +26,14 @@ from scipy.stats import qmc
 import flatprop as fp
 
 NAMES = ["$k_1$ / (L/mol s)", "$k_{-1}$ / (1/s)", "$k_2$ / (1/s)"]
-LOW, HIGH = np.array([-0.5, -1.5, -1.5]), np.array([1.0, 0.0, 0.0])  # of log10 of them
+LOW, HIGH = np.array([-0.5, -1.5, -1.5]), np.array([1.0, 0.0, 0.0])  # of log10(k)
 TRUTH = np.array([0.35, -0.6, -0.9])
 TIMES = np.geomspace(0.1, 10, 12)  # s
 NOISE = 0.02  # mol/L
 
 
 def simulate(log_rates, times=TIMES):
-    """The concentrations (mol/L) of A, then those of B, at all times."""
+    """The concentrations (mol/L) of A at all times, then the concentrations of B."""
     forth, back, decay = 10.0**log_rates
 
     def rates_of_change(t, concentrations):
@@ -70,7 +72,7 @@ def train_surrogate(runs, epochs):
 
 
 def calibrate(net, measured, starts=20):
-    """The parameters of least squares and their covariance."""
+    """The parameters that least squares finds, and their covariance."""
 
     def residuals(x):
         return (net.predict(x[None])[0] - measured) / NOISE

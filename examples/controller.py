@@ -1,11 +1,13 @@
 """A controller in a loop of a million steps: a two-joint arm, held upright by a network.
 
-Two rods, each of 1 m with a mass of 1 kg at its end, hang from a motor at the shoulder and
-have another at the elbow. A policy of 4-64-64-2 tanh units sees angles and speeds and sets
-both torques. It is trained by backpropagation through time: the simulation runs forward,
-and on the way back the network is differentiated by `kernels.vjp`, the physics by finite
-differences, as one does with a simulator that one cannot differentiate. The trained policy
-then runs for a million steps, with a kick every few seconds, in one compiled function.
+Two rods hang from a motor at the shoulder, and a second motor drives the elbow. Each rod has
+1 m and a mass of 1 kg at its end. A policy of 4-64-64-2 tanh units sees angles and speeds and
+sets both torques.
+
+The policy is trained by backpropagation through time. The simulation runs forward. On the way
+back `kernels.vjp` differentiates the network, and finite differences differentiate the
+physics. Finite differences work for any simulator, even without derivatives. The trained
+policy then runs for a million steps in one compiled function, with a kick every few seconds.
 
     python examples/controller.py            # about half a minute; writes controller.png
     python examples/controller.py --fast     # less training
@@ -24,14 +26,14 @@ import flatprop as fp
 from flatprop.kernels import LEARNING_RATE, forward, gradient_workspace_size, update, vjp
 
 TIME_STEP = 0.01  # s
-TORQUES = 20.0, 10.0  # N·m, of shoulder and elbow; to hold the arm straight out takes 29.4
+TORQUES = 20.0, 10.0  # N·m, shoulder and elbow; holding the arm straight out needs 29.4
 
 
 @numba.njit(cache=True)
 def step(x, u):
     """One time step from the state x = (angles from upright, their speeds), in rad and rad/s.
 
-    u are the policy's outputs, in ±1. Returns the new state and what it cost.
+    u are the policy's outputs, between -1 and 1. Returns the new state and the cost of the step.
     """
     g, damping = 9.81, 0.1
     q1, q2, v1, v2 = x
@@ -50,7 +52,7 @@ def step(x, u):
 
 @numba.njit(cache=True)
 def simulate(layers, params, state, kicks, path, workspace):
-    """path[n] ← the state (1, 4) after step n; the speeds first change by kicks[n]."""
+    """path[n] ← the state (1, 4) after step n. Before step n the speeds change by kicks[n]."""
     out = np.empty((1, 2), params.dtype)
     for n in range(kicks.shape[0]):
         state[0, 2] += kicks[n, 0]
@@ -64,7 +66,7 @@ def simulate(layers, params, state, kicks, path, workspace):
 
 @numba.njit(cache=True)
 def cost_and_gradient(layers, params, start, steps, gradient, workspace):
-    """The mean cost per step from every start (rows, 4); overwrites gradient."""
+    """The mean cost per step over all starts (rows, 4). Overwrites gradient."""
     rows = start.shape[0]
     x, u = np.empty((steps + 1, rows, 4), params.dtype), np.empty((steps, rows, 2), params.dtype)
     x[0] = start
@@ -97,9 +99,9 @@ def cost_and_gradient(layers, params, start, steps, gradient, workspace):
 
 
 def train(net, updates, steps=300, rows=16):
-    """Adam, from starts near upright first: from far away most policies learn nothing.
+    """Train by Adam, first from starts near upright; from far away most policies learn nothing.
 
-    Returns the mean cost of the last updates.
+    Returns the mean cost of the last 50 updates.
     """
     rng = np.random.default_rng(0)
     workspace = np.empty(gradient_workspace_size(net.layers, rows), net.dtype)
@@ -110,7 +112,7 @@ def train(net, updates, steps=300, rows=16):
         reach = min(1, 0.1 + n / (0.6 * updates)) * np.array([np.pi, np.pi, 3, 3])
         start = (reach * rng.uniform(-1, 1, (rows, 4))).astype(net.dtype)
         costs[n] = cost_and_gradient(net.layers, net.params, start, steps, gradient, workspace)
-        gradient *= min(1, 0.1 / np.linalg.norm(gradient))  # through 300 steps some explode
+        gradient *= min(1, 0.1 / np.linalg.norm(gradient))  # over 300 steps some explode
         adam.settings[LEARNING_RATE] = 3e-3 * (1 - n / updates)
         update(adam, net.params, gradient)
         if n % (updates // 5) == 0 or n == updates - 1:
@@ -125,7 +127,7 @@ def main():
     options = parser.parse_args()
 
     layers = [fp.Dense(64, "tanh"), fp.Dense(64, "tanh"), fp.Dense(2, "tanh")]
-    for seed in range(5):  # one start in twenty or so ends in a poor minimum, at a cost of 2
+    for seed in range(5):  # about one seed in twenty ends in a poor minimum, with a cost of 2
         net = fp.Network(4, layers, rng=seed)
         if train(net, updates=400 if options.fast else 800) < 1.3:
             break

@@ -1,11 +1,11 @@
 """A neural ODE: the right-hand side of a differential equation, learned from noisy data.
 
 A van der Pol oscillator is observed for two periods from three starts. A network f(x) is
-fitted so that dx/dt = f(x), solved by Runge-Kutta's method, passes through the observations.
-The solver and its exact backward pass are one compiled function, in which the network is a
-function like any other; SciPy's L-BFGS-B minimises over the network's one flat vector. The
-fitted equation then goes to an implicit solver of SciPy, with the network's Jacobian, and is
-followed for three times as long as anything it has seen.
+fitted so that the solution of dx/dt = f(x), by Runge-Kutta's method, passes through the
+observations. The solver and its exact backward pass are one compiled function, which calls the
+network like any other function. SciPy's L-BFGS-B minimises over the network's one flat
+vector. Then an implicit solver of SciPy solves the fitted equation, with the network's
+Jacobian. Its solutions go on after the last observation for three times the observed time.
 
     python examples/neural_ode.py            # about twenty seconds; writes neural_ode.png
     python examples/neural_ode.py --fast     # fewer iterations
@@ -36,15 +36,15 @@ def van_der_pol(t, x):
 def misfit_and_gradient(params, layers, observed, interval, substeps, workspace):
     """Mean squared misfit of the solution to observed[time, start, component], and its gradient.
 
-    The stages of a step are k_s = f(x_s) at x_s = x + h A_s k_(s-1), s = 0 to 3, with which x
-    becomes x + h Σ B_s k_s. The backward pass is the chain rule through just these lines.
+    The stages of a step are k_s = f(x_s) at x_s = x + h A_s k_(s-1), s = 0 to 3. The step takes
+    x to x + h Σ B_s k_s. The backward pass is the chain rule through these two formulas.
     """
     A, B = (0.0, 0.5, 0.5, 1.0, 0.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # no stage uses k_3
     h = interval / substeps
     steps = substeps * (observed.shape[0] - 1)
     x = observed[0].copy()
     k = np.zeros_like(x)
-    visited = np.empty((steps, 4, *x.shape))  # every x_s, for the way back
+    visited = np.empty((steps, 4, *x.shape))  # every x_s, for the backward pass
     residual = np.zeros_like(observed)
     for n in range(steps):
         change = np.zeros_like(x)
@@ -71,7 +71,7 @@ def misfit_and_gradient(params, layers, observed, interval, substeps, workspace)
 
 
 def fit(net, observed, iterations):
-    """L-BFGS on short pieces of the observations first: long solutions have many poor minima."""
+    """Fit by L-BFGS, short pieces of the observations first: long ones have many poor minima."""
     pieces = np.lib.stride_tricks.sliding_window_view(observed, 10, axis=0)
     pieces = np.moveaxis(pieces[::3], -1, 0).reshape(10, -1, 2)
     for name, part in (("pieces of a second", pieces), ("whole trajectories", observed)):

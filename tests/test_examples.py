@@ -4,7 +4,6 @@ import os
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import flatprop as fp
+import processes
 from flatprop.kernels import gradient_workspace_size
 
 pytestmark = pytest.mark.slow  # whole programs
@@ -37,15 +37,13 @@ def run(name, folder, cache):
 
     picture = folder / f"{name}.png"
     script = str(EXAMPLES / f"{name}.py")
-    command = [sys.executable, "-W", "error", script, "--fast", "--output", str(picture)]
-    environment = {**os.environ, "MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache)}
-    environment["PYTHONIOENCODING"] = "utf-8"
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
-    assert done.returncode == 0, done.stderr
+    environment = {"MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache), "PYTHONIOENCODING": "utf-8"}
+    command = sys.executable, "-W", "error", script, "--fast", "--output", picture
+    printed = processes.run(*command, **environment)
     pixels = imread(picture)
     assert min(pixels.shape[:2]) > 300
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
-    return done.stdout
+    return printed
 
 
 def numbers(pattern, printed):

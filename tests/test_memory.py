@@ -9,19 +9,10 @@ import pytest
 
 import flatprop as fp
 from flatprop.kernels.network import training_loop as loop
+from flatprop.samples.in_memory import in_memory
+from networks import make
 
 DESCRIPTION = ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives")
-
-
-def make(**options):
-    layers = [fp.Dense(8, "tanh"), fp.Dense(1)]
-    return fp.Network(3, layers, **{"rng": 0, **options})
-
-
-@pytest.fixture
-def data():
-    X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
-    return X, X[:, :1] ** 2
 
 
 # ---- what describes a network
@@ -38,7 +29,7 @@ def test_a_description_cannot_be_assigned(name):
 
 def test_a_description_cannot_be_deleted():
     net = make()
-    for name in ("inputs", "dtype", "_model"):
+    for name in ("inputs", "dtype", "_arrays"):
         with pytest.raises(AttributeError, match="describes the network"):
             delattr(net, name)
     net.label = "mine"
@@ -75,7 +66,7 @@ def test_params_stay_the_same_object():
     net = make()
     assert net.params is net.params
     net.params += 1
-    assert np.array_equal(net.weights[0].ravel(), net.params[:24])
+    assert np.array_equal(net.weights[0].ravel(), net.params[:64])
 
 
 def test_a_generator_is_checked_when_assigned():
@@ -172,22 +163,22 @@ def test_a_trainer_from_read_only_memory_goes_on(data, optimizer, copied):
 
 
 def altered(trainer, **changes):
-    rule = trainer._updates.rule
-    trainer._updates.rule = rule._replace(**changes)
+    rule = trainer._stepper.rule
+    trainer._stepper.rule = rule._replace(**changes)
     return trainer
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"state": np.zeros((2, 7), "float32")}, r"\(2, 41\) are needed by Adam"),
-        ({"state": np.zeros((2, 41))}, "float32 with shape"),
+        ({"state": np.zeros((2, 7), "float32")}, r"\(2, 114\) are needed by Adam"),
+        ({"state": np.zeros((2, 114))}, "float32 with shape"),
         ({"settings": np.zeros(2)}, "settings and a state"),
         ({"code": 99}, "no update of an optimizer with the code 99"),
         ({"code": -1}, "no update of an optimizer"),
-        ({"trainable": np.array([[0, 42]])}, "no ranges of 41 parameters"),
-        ({"trainable": np.array([[-1, 4]])}, "no ranges of 41 parameters"),
-        ({"trainable": np.array([4, 9])}, "no ranges of 41 parameters"),
+        ({"trainable": np.array([[0, 115]])}, "no ranges of 114 parameters"),
+        ({"trainable": np.array([[-1, 4]])}, "no ranges of 114 parameters"),
+        ({"trainable": np.array([4, 9])}, "no ranges of 114 parameters"),
     ],
 )
 def test_a_pickled_trainer_that_lies(data, changes, message):
@@ -253,7 +244,7 @@ def test_a_trainer_is_at_work_once_at_a_time(data):
 
     class Source:
         def parts(self, batch_size, rng=None):
-            yield from (trainer.network.data(*batch) for batch in batches())
+            yield from (in_memory(trainer.network, *batch) for batch in batches())
 
     trainer.go_through(Source())
     assert trainer.updates == 1
@@ -263,7 +254,7 @@ def test_a_trainer_is_at_work_once_at_a_time(data):
 
 def test_epochs_that_another_call_came_between(data):
     trainer = fp.Trainer(make())
-    samples = trainer.network.data(*data)
+    samples = in_memory(trainer.network, *data)
     losses = trainer.epochs(samples, 0, 1, 7, False)
     next(losses)
     whole = trainer.epochs(samples, 0, 2, 7, False)

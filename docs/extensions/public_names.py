@@ -58,7 +58,7 @@ class Public(SphinxDirective):
     option_spec: ClassVar = {
         "of": directives.unchanged,
         "only": str.split,
-        "members": directives.unchanged,
+        "members": lambda names: [member.strip() for member in names.split(",")],
     }
 
     def run(self) -> list[nodes.Node]:
@@ -80,10 +80,18 @@ class Public(SphinxDirective):
             if not callable(value):
                 kind = "autodata"
             lines.append(f".. {kind}:: {name}.{key}")
-            if kind == "autoclass" and "members" in self.options:
-                lines.append(f"   :members: {self.options['members']}")
+            for member in self.options.get("members", []) if kind == "autoclass" else []:
+                # One by one: `:members:` would put inherited ones behind the class's own.
+                lines.append(f"\n   .. {_member_kind(value, member)}:: {name}.{key}.{member}")
             lines.append("")
         return self.parse_text_to_nodes("\n".join([*lines, "```"]))
+
+
+def _member_kind(owner: type, name: str) -> str:
+    member = getattr(owner, name, None)
+    if isinstance(member, property):
+        return "autoproperty"
+    return "automethod" if callable(member) else "autoattribute"
 
 
 def _complete(app: Any, env: Any) -> None:
@@ -121,6 +129,8 @@ def _link(app: Any, doctree: Any, docname: str) -> None:
 
 def _docstring(app: Any, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Take a docstring as it was meant."""
+    if kind == "method":
+        lines[:] = _without_field(lines, next(iter(inspect.signature(thing).parameters)))
     if kind == "property":  # of which napoleon takes what precedes a colon for its type
         lines[:] = [*(inspect.getdoc(thing) or "").split("\n"), ""]
     if kind == "data" and inspect.getdoc(thing) == inspect.getdoc(type(thing)):
@@ -128,6 +138,17 @@ def _docstring(app: Any, kind: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = _one_by_one(lines)
     # In plain text |d| is the size of d, in reStructuredText the name of a substitution.
     lines[:] = [re.sub(r"(``.*?``)|\|", lambda match: match[1] or r"\|", line) for line in lines]
+
+
+def _without_field(lines: list[str], parameter: str) -> list[str]:
+    """A docstring without this parameter: what stands before the dot when a method is called."""
+    result: list[str] = []
+    inside = False
+    for line in lines:
+        inside = line.startswith(f":param {parameter}:") or (inside and line.startswith(" "))
+        if not inside:
+            result.append(line)
+    return result
 
 
 def _one_by_one(lines: list[str]) -> list[str]:
@@ -157,6 +178,18 @@ def _signature(
     return ("", "") if name.rpartition(".")[2] in RESULTS else None
 
 
+def _model_is_network(app: Any, env: Any, node: Any, shown: Any) -> Any:
+    """Functions take any `Model`; a user has its public subclass, `fp.Network`."""
+    if node.get("reftarget", "").rpartition(".")[2] != "Model":
+        return None
+    target = "flatprop.Network"
+    entry = env.domains.python_domain.objects[target]
+    text = (
+        nodes.literal("", "Network") if isinstance(shown, nodes.literal) else nodes.Text("Network")
+    )
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, target)
+
+
 def setup(app: Any) -> dict[str, Any]:
     for field in PyObject.doc_field_types:
         if field.name == "variable":
@@ -166,5 +199,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-docstring", _docstring, priority=900)  # after napoleon
     app.connect("env-check-consistency", _complete)
+    app.connect("missing-reference", _model_is_network)
     app.connect("doctree-resolved", _link)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,18 +1,18 @@
-/* A thermometer's firmware, on a desk: a network turns volts into degrees Celsius.
+/* The firmware of a thermometer, as a desktop program: a network turns volts into degrees Celsius.
  *
- * examples/c_program.py trains the network, writes thermistor.c and thermistor.h and builds this with
+ * examples/c_program.py trains the network, writes thermistor.c and thermistor.h, and builds this program with
  *
  *     cc -std=c99 -O2 main.c thermistor.c -lm -o thermometer
  *
  *     ./thermometer 2.75          prints one temperature
- *     ./thermometer < volts.txt   prints "volts celsius" for every number it reads
+ *     ./thermometer < volts.txt   prints "volts celsius" for every number that it reads
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "thermistor.h"
 
-/* The network was trained on inputs and outputs of about ±1. */
+/* The network was trained on inputs and outputs between about -1 and 1. */
 static float celsius(float volts)
 {
     const float x = volts / 1.65f - 1.0f;

@@ -20,23 +20,15 @@ from flatprop.embedding.c_interface import c_functions, c_network, c_optimizer, 
 from flatprop.embedding.scipy_callable import low_level_callable
 from flatprop.embedding.specialized import Specialized, specialize
 from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
-from flatprop.export.files import load
 from flatprop.formulas import losses, schedules
-from flatprop.formulas.optimizers import (
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    Optimizer,
-    RMSprop,
-    Rprop,
-)
+from flatprop.formulas.optimizer import Optimizer
+from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from flatprop.model.layers import Dense
-from flatprop.network import Network
+from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
-from flatprop.training import Trainer
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
+from flatprop.training.trainer import Trainer
 from flatprop.validation import answers as _answers
 from flatprop.validation import other_names as _other_names
 from flatprop.validation.alerts import DivergenceWarning, ResolutionWarning

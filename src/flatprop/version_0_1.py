@@ -12,7 +12,7 @@ from flatprop.kernels.network.training_loop import Progress, Rule
 from flatprop.model.layers import Dense
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
-from flatprop.training.stepper import Updates
+from flatprop.training.stepper import Stepper
 
 _LEFT: dict[str, dict[str, object]] = {
     "callbacks": {"Checkpoint": Checkpoint, "Epoch": Epoch},
@@ -20,7 +20,7 @@ _LEFT: dict[str, dict[str, object]] = {
     "explain": {"LayerTrace": LayerTrace, "Trace": Trace},
     "history": {"History": History},
     "kernels.epochs": {"Progress": Progress, "Rule": Rule},
-    "training.updates": {"Updates": Updates},
+    "training.updates": {"Updates": Stepper},
 }
 
 

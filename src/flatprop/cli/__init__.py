@@ -57,9 +57,10 @@ def _run(arguments: list[str]) -> int:
         from flatprop.cli.predict import predict
 
         return predict(options)
-    from flatprop.cli.explain import explain
+    from flatprop.cli import dosage, neuron
 
-    return explain(options.example)
+    print("\n".join({"neuron": neuron.lines, "dosage": dosage.lines}[options.example]()))
+    return 0
 
 
 def _fail(message: str, status: int) -> int:

@@ -85,10 +85,7 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: list[str]) -> argparse.Namespace:
     """What the user asked for.
 
-    Raises
-    ------
-    UserError
-        If it cannot be understood.
+    Raises UserError if it cannot be understood.
     """
     parser, commands = _parser()
     command = next((word for word in arguments if not word.startswith("-")), None)

@@ -9,7 +9,7 @@ Style: TypeAlias = Literal["", "decimal", "thousands"]
 DECIMAL = r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*"
 GROUPED = r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?\s*"
 SURELY_GROUPED = r".*(?:,.*,|\.).*"
-"""Among the grouped ones, those that are no decimal commas."""
+"""Those of the grouped numbers whose commas cannot be decimal ones."""
 
 
 def style(column: Any, decimals: bool = False) -> Style:

@@ -1,11 +1,21 @@
 """What a user did wrong, said in one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """A mistake in the command or in the data; the message says what to do."""
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What the library refuses within is a mistake of the user."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

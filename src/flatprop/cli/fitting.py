@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flatprop.cli import targets
 from flatprop.cli.arguments import ALL
-from flatprop.cli.errors import UserError
+from flatprop.cli.errors import UserError, user_errors
 from flatprop.cli.problems import BATCH, Problem
 from flatprop.cli.splits import hold_back
 
@@ -27,22 +27,17 @@ RATES = {"adam": 5e-3, "adamw": 5e-3, "sgd": 0.05, "rmsprop": 1e-3, "adagrad": 0
 def build(options: Namespace, problem: Problem) -> "Network":
     """The network of the options, with the last layer that the target needs.
 
-    Raises
-    ------
-    UserError
-        If there is no such network.
+    Raises UserError if there is no such network.
     """
     import flatprop as fp
 
     loss, outputs, last = _ending(options.loss, problem.recipe.target)
     hidden = problem.hidden if options.hidden is None else options.hidden
-    try:
+    with user_errors():
         layers = [fp.Dense(units, options.activation) for units in hidden]
         layers.append(fp.Dense(outputs, last))
         width = problem.X.shape[1]
         return fp.Network(width, layers, loss, options.dtype, options.seed)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
 
 
 def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
@@ -51,10 +46,8 @@ def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
     from flatprop.validation import checks
 
     if loss is not None:
-        try:
+        with user_errors():
             checks.choice("loss", loss, LOSSES)
-        except ValueError as error:
-            raise UserError(str(error)) from None
     probabilities = ("cross_entropy", "binary_cross_entropy")
     if isinstance(target, targets.Classes):
         loss, classes = loss or "cross_entropy", len(target.labels)
@@ -78,24 +71,19 @@ def _ending(loss: str | None, target: targets.Target) -> tuple[str, int, str]:
 def make_optimizer(options: Namespace, rows: int) -> Any:
     """The optimizer of the options; `rows` are those to train on.
 
-    Raises
-    ------
-    UserError
-        If there is none of that name, or with such settings.
+    Raises UserError if there is none of that name, or with such settings.
     """
     from flatprop import schedules
-    from flatprop.formulas.optimizers import OPTIMIZERS
+    from flatprop.formulas.optimizer import OPTIMIZERS
     from flatprop.validation import checks
 
-    try:
+    with user_errors():
         name = checks.choice("optimizer", options.optimizer, OPTIMIZERS)
         decay = options.weight_decay
         if decay is None:
             decay = min(1.0, DECAY_ROWS / rows) if name == "adamw" else 0.0
         rate = options.learning_rate or RATES.get(name, 1e-2)
         return OPTIMIZERS[name](schedules.Cosine(rate), weight_decay=decay)  # type: ignore[call-arg]
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
 
 
 def fit(
@@ -105,12 +93,9 @@ def fit(
     optimizer: Any,
     rng: np.random.Generator,
 ) -> "History":
-    """Train in place, with a part of the training rows kept to stop by where asked for.
+    """Train in place. With patience a part of the training rows is kept, to stop by it.
 
-    Raises
-    ------
-    UserError
-        If the data do not allow it.
+    Raises UserError if the data do not allow it.
     """
     import flatprop as fp
 
@@ -132,21 +117,18 @@ def fit(
     batch = options.batch_size
     if batch is None:
         batch = ALL if options.optimizer == "rprop" else BATCH
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), user_errors():
         warnings.simplefilter("ignore", fp.DivergenceWarning)  # it is told as an error
-        try:
-            return network.fit(
-                X[training],
-                _as_loss_takes(y[training], network, target, smoothing),
-                optimizer=optimizer,
-                epochs=options.epochs or problem.epochs,
-                batch_size=None if batch == ALL else batch,
-                validation_data=validation,
-                patience=patience or None,
-                progress=sys.stderr.isatty() and not options.quiet,
-            )
-        except (TypeError, ValueError) as error:
-            raise UserError(str(error)) from None
+        return network.fit(
+            X[training],
+            _as_loss_takes(y[training], network, target, smoothing),
+            optimizer=optimizer,
+            epochs=options.epochs or problem.epochs,
+            batch_size=None if batch == ALL else batch,
+            validation_data=validation,
+            patience=patience or None,
+            progress=sys.stderr.isatty() and not options.quiet,
+        )
 
 
 def _as_loss_takes(

@@ -7,32 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatprop.cli import targets
-from flatprop.cli.errors import UserError
+from flatprop.cli.columns import numbers
+from flatprop.cli.errors import UserError, user_errors
 from flatprop.cli.reading import read_table
-from flatprop.cli.tables import Recipe, numbers
+from flatprop.cli.tables import Recipe
 
 if TYPE_CHECKING:
     from flatprop import Network
 
 
 def predict(options: Namespace) -> int:
-    """Run `predict`: CSV on standard output.
-
-    Parameters
-    ----------
-    options
-        What `arguments.parse` returns.
-
-    Returns
-    -------
-    int
-        The exit code.
-
-    Raises
-    ------
-    UserError
-        If the file is no network, or the table does not fit it.
-    """
+    """Run `predict`: write CSV to standard output and return the exit code."""
     frame, notices = _predictions(options.network, options.data, options.delimiter)
     for notice in notices:
         print(f"flatprop: note: {notice}", file=sys.stderr)
@@ -86,39 +71,23 @@ def _predictions(path: str, table: Any, delimiter: str | None) -> tuple[Any, lis
         commas = recipe.commas if recipe else None
         table, notices = read_table(str(table), delimiter, texts, commas)
     X = recipe.encode(table) if recipe else _in_order(table, network)
-    try:
+    with user_errors():
         outputs = network.predict(X)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
     if recipe is None:
         return _plain(network, outputs), notices
     return _decoded(recipe.target, network, outputs), notices
 
 
 def load(path: str) -> tuple["Network", Recipe | None]:
-    """A network and what was saved beside it about its columns.
+    """The network in a file, and what `train --save` saved of its columns; None without such.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    network : Network
-        The network.
-    recipe : Recipe or None
-        None if it was saved from Python, without a table.
-
-    Raises
-    ------
-    UserError
-        If it is not the file of a network.
+    Raises UserError if it is not the file of a network.
     """
+    import flatprop as fp
     from flatprop.export import files
 
     try:
-        network, extra = files.load_with_extra(path)
+        network, extra = files.load(fp.Network, path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:
@@ -170,7 +139,7 @@ def _decoded(target: targets.Target, network: "Network", outputs: Any) -> Any:
     chosen = pd.Series(labels[p.argmax(axis=1)]).infer_objects()
     each = [pd.Series(_rounded(p[:, index], digits)) for index in range(len(labels))]
     frame = pd.concat([chosen, *each], axis=1)
-    # The target may be called as one of the others is.
+    # By position: the name of the target may be that of a probability, too.
     frame.columns = pd.Index([target.name, *(f"p({label})" for label in target.labels)])
     return frame
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from flatprop.cli import commas, targets
 from flatprop.cli.arguments import given
+from flatprop.cli.columns import Numeric
 from flatprop.cli.errors import UserError, listed
 from flatprop.cli.reading import column_named, read_table
 from flatprop.cli.splits import hold_back
-from flatprop.cli.tables import Number, Recipe, describe, learn_columns
+from flatprop.cli.tables import Recipe, describe, learn_columns
 
 BATCH = 32
 """Rows per update, unless the user says otherwise."""
@@ -47,10 +48,7 @@ class Problem:
 def problem(options: Namespace, rng: np.random.Generator) -> Problem:
     """What `train` was asked to learn.
 
-    Raises
-    ------
-    UserError
-        If the table cannot be read, or there is nothing to learn from it.
+    Raises UserError if the table cannot be read, or there is nothing to learn from it.
     """
     return _digits(options, rng) if options.data == "digits" else _table(options, rng)
 
@@ -69,7 +67,7 @@ def _digits(options: Namespace, rng: np.random.Generator) -> Problem:
     means = X[~held].mean(axis=0)
     # One scale for all pixels: those that are hardly ever inked stay small.
     columns = tuple(
-        Number(name, float(mean), 8.0, float(mean))
+        Numeric(name, float(mean), 8.0, float(mean))
         for name, mean in zip(PIXELS, means, strict=True)
     )
     lines = [

@@ -34,7 +34,7 @@ def read_table(
     as_text
         Columns to be left as they are written, whatever they look like.
     commas
-        What the commas of these columns are, as far as known; of others it is found out.
+        What the commas of these columns mean; for other columns it is found out.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def column_named(name: str, columns: Collection[str], path: str, option: str) ->
 
 
 def sniff(text: str) -> str:
-    """The delimiter: that which cuts the names, and most of the first rows, into most parts."""
+    """The delimiter that cuts the names, and most of the first rows, into the most parts."""
     first = len(text) - len(text.lstrip())
     begin = max(text.rfind("\n", 0, first) + 1, first - 1024)
     lines = [line for line in text[begin : first + 65536].splitlines() if line.strip()][:20]

@@ -22,25 +22,9 @@ MANY_CLASSES = 20
 def result(
     problem: "Problem", outputs: NDArray[Any], rows: NDArray[np.bool_], where: str, brief: bool
 ) -> list[str]:
-    """How good the outputs are.
+    """Lines that say how good the outputs of the network are for `rows` of the problem.
 
-    Parameters
-    ----------
-    problem
-        What was learnt.
-    outputs
-        Of the network, for `rows`.
-    rows
-        Which rows were measured.
-    where
-        What they are called: held-out, or training.
-    brief
-        Whether the first line is enough.
-
-    Returns
-    -------
-    list of str
-        Lines to print.
+    `where` is what the rows are called, held-out or training; `brief` asks for the first line.
     """
     target = problem.recipe.target
     if isinstance(target, targets.Classes):

@@ -1,4 +1,4 @@
-"""What a file says of columns and target: every field is checked before it is believed."""
+"""What a file says of columns and target: every field is checked before it is used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,7 @@ LARGEST = 1e308
 
 
 def checked(saved: Any, what: str, **fields: Callable[[Any], bool]) -> dict[str, Any]:
-    """The fields of a table in JSON, if they are these, and each is what it may be.
-
-    Raises
-    ------
-    UserError
-        If not.
-    """
+    """A table in JSON, if it has these fields and each passes its check; UserError if not."""
     if not isinstance(saved, dict) or saved.keys() != fields.keys():
         raise _damaged(f"{what} must have {', '.join(fields)}")
     for name, fits in fields.items():

@@ -25,8 +25,8 @@ def hold_back(groups: NDArray[Any], share: float, rng: np.random.Generator) -> N
     """
     rows = groups.size
     order = np.lexsort((rng.random(rows), groups))
-    # Every so many rows of the sorted ones: in total and in each group, the share is off by
-    # less than one row.
+    # Of the sorted rows every so-many-th is held back: in total and in each group, the share is
+    # off by less than one row.
     ticks = np.ceil(np.arange(rows + 1) * share)
     held = np.zeros(rows, bool)
     held[order[np.diff(ticks) > 0]] = True

@@ -1,119 +1,30 @@
-"""A table -> numbers: what each column becomes, learnt from the training rows alone.
+"""A table -> numbers: which columns are kept, in which order, and what is predicted.
 
-A `Recipe` is what turns the next table into the numbers the network was trained
-on, and the network's outputs into labels or values. It is saved as plain JSON.
+A `Recipe` turns the next table into numbers as the network was trained on them, and the
+network's outputs into labels or values. It is saved as plain JSON.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatprop.cli import saved
+from flatprop.cli.columns import (
+    MOST_CATEGORIES,
+    Categorical,
+    Column,
+    Floats,
+    Mask,
+    Numeric,
+    column_from_json,
+    learn_column,
+    words,
+)
 from flatprop.cli.commas import Style
 from flatprop.cli.errors import UserError, listed, nearest
 from flatprop.cli.targets import Target, target_from_json
-
-Floats: TypeAlias = NDArray[np.float64]
-Mask: TypeAlias = NDArray[np.bool_]
-
-MOST_CATEGORIES = 50
-"""A text column gets no more columns of its own than this, for its most frequent values."""
-FARTHEST = 1e30
-"""A number farther than this from the mean, in standard deviations, is taken for as far."""
-NEARLY_ALL = 0.9
-"""From this share of distinct values on, a text column names its rows."""
-
-_DAY = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[-/]\d{1,2}[-/]\d{2})"
-_TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
-_DATE = re.compile(rf"{_DAY}([ T]{_TIME}.*)?|{_TIME}")
-_ROW_NAMES = re.compile(r"(?i:unnamed: 0|index|idx|id|nr|no|num|number|row|.*[ _]id)?|.*(Id|ID)")
-
-
-@dataclass(frozen=True)
-class Number:
-    """A column of numbers: (value - mean) / scale, the median where one is missing.
-
-    Parameters
-    ----------
-    name
-        The column's name.
-    mean, scale
-        Mean and standard deviation of the training rows.
-    median
-        What stands for a missing number.
-    indicator
-        Whether a second input says, as 0 or 1, that the number is missing.
-    comma
-        What a comma in it was where it was learnt, and is in the next table.
-    """
-
-    name: str
-    mean: float
-    scale: float
-    median: float
-    indicator: bool = False
-    comma: Style = ""
-
-    kind = "number"
-
-    @property
-    def width(self) -> int:
-        """How many inputs of the network it becomes."""
-        return 1 + self.indicator
-
-    def encode(self, column: Any) -> Floats:
-        """The inputs, (rows, width), of a column of a data frame."""
-        value = numbers(self.name, column)
-        missing = np.isnan(value)
-        with np.errstate(over="ignore"):
-            scaled = (np.where(missing, self.median, value) - self.mean) / self.scale
-        scaled = np.clip(scaled, -FARTHEST, FARTHEST)
-        return np.stack([scaled, missing], axis=1)[:, : self.width]
-
-    def __str__(self) -> str:
-        return self.name + (" (and whether it is missing)" if self.indicator else "")
-
-
-@dataclass(frozen=True)
-class Category:
-    """A column of words: one input per word, 1 where it stands and 0 elsewhere.
-
-    A word that was not among the training rows, or none, is 0 everywhere.
-
-    Parameters
-    ----------
-    name
-        The column's name.
-    values
-        The words.
-    """
-
-    name: str
-    values: tuple[str, ...]
-
-    kind = "category"
-
-    @property
-    def width(self) -> int:
-        """How many inputs of the network it becomes."""
-        return len(self.values)
-
-    def encode(self, column: Any) -> Floats:
-        """The inputs, (rows, width), of a column of a data frame."""
-        place = words(column).map({value: at for at, value in enumerate(self.values)})
-        at = place.fillna(-1).to_numpy(np.int64)
-        ones: Floats = (at[:, None] == np.arange(self.width)).astype(np.float64)
-        return ones
-
-    def __str__(self) -> str:
-        return f"{self.name} ({listed(self.values, 4)})"
-
-
-Column: TypeAlias = Number | Category
 
 
 @dataclass(frozen=True)
@@ -139,21 +50,18 @@ class Recipe:
     @property
     def texts(self) -> list[str]:
         """The columns to be read as they are written."""
-        return [column.name for column in self.columns if isinstance(column, Category)]
+        return [column.name for column in self.columns if isinstance(column, Categorical)]
 
     @property
     def commas(self) -> dict[str, Style]:
         """What the commas are of the columns that had any."""
-        numbers = [column for column in self.columns if isinstance(column, Number)]
+        numbers = [column for column in self.columns if isinstance(column, Numeric)]
         return {column.name: column.comma for column in numbers if column.comma}
 
     def encode(self, frame: Any) -> Floats:
         """The inputs of a table, (rows, width); order and further columns do not matter.
 
-        Raises
-        ------
-        UserError
-            If a column is missing, or holds text where there were numbers.
+        Raises UserError if a column is missing, or holds text where there were numbers.
         """
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
@@ -166,46 +74,24 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as what JSON can hold."""
+        target = {"task": self.target.task, **asdict(self.target)}
         columns = [{"kind": column.kind, **asdict(column)} for column in self.columns]
-        return {"columns": columns, "target": self.target.to_json()}
+        return {"columns": columns, "target": target}
 
     @classmethod
     def from_json(cls, table: Any) -> "Recipe":
         """The recipe that `to_json` gave.
 
-        Raises
-        ------
-        UserError
-            If it is something else.
+        Raises UserError if it is something else.
         """
         given = saved.checked(
             table, "the table", columns=lambda c: isinstance(c, list) and bool(c), target=bool
         )
-        columns = tuple(map(_column_from_json, given["columns"]))
+        columns = tuple(map(column_from_json, given["columns"]))
         names = [column.name for column in columns]
         if len(set(names)) != len(names):
             raise UserError("the description of the columns in the file names one of them twice")
         return cls(columns, target_from_json(given["target"]))
-
-
-def _column_from_json(column: Any) -> Column:
-    kind, rest = saved.kind_of(column, "kind", (Number.kind, Category.kind))
-    if kind == Category.kind:
-        values = saved.are_different_texts
-        rest = saved.checked(rest, "a column of words", name=saved.is_text, values=values)
-        return Category(rest["name"], tuple(rest["values"]))
-    return Number(
-        **saved.checked(
-            rest,
-            "a column of numbers",
-            name=saved.is_text,
-            mean=saved.is_number,
-            scale=saved.is_positive,
-            median=saved.is_number,
-            indicator=saved.is_flag,
-            comma=lambda style: style in ("", "decimal", "thousands"),
-        )
-    )
 
 
 def learn_columns(
@@ -224,7 +110,7 @@ def learn_columns(
 
     Returns
     -------
-    columns : tuple of Number or Category
+    columns : tuple of Numeric or Categorical
         The columns that are kept, in the order of the table.
     notices : list of str
         Which were not, and why.
@@ -237,14 +123,14 @@ def learn_columns(
     columns: list[Column] = []
     notices: list[str] = []
     for name in frame.columns:
-        found = _learn(str(name), frame[name], training)
+        found = learn_column(str(name), frame[name], training)
         if isinstance(found, str):
             notices.append(f"column {str(name)!r} left out: {found}")
             continue
-        if isinstance(found, Number) and commas and name in commas:
+        if isinstance(found, Numeric) and commas and name in commas:
             found = replace(found, comma=commas[name])
         columns.append(found)
-        if isinstance(found, Category) and found.width == MOST_CATEGORIES:
+        if isinstance(found, Categorical) and found.width == MOST_CATEGORIES:
             distinct = words(frame[name][training]).nunique()
             if distinct > MOST_CATEGORIES:
                 notices.append(
@@ -257,106 +143,14 @@ def learn_columns(
     return tuple(columns), notices
 
 
-def _learn(name: str, column: Any, training: Mask) -> Column | str:
-    """What a column becomes, or why it is left out."""
-    from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
-
-    seen = column[training]
-    if column.isna().all() or seen.isna().all():
-        return "it is empty"
-    if is_datetime64_any_dtype(column):
-        return "it holds dates; numbers made of them, such as a year or an age, can be used"
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
-        return _learn_number(name, column, seen)
-    values = words(seen).dropna()
-    counts = values.value_counts()
-    if len(counts) == 1 and not seen.isna().any():
-        return f"it is {counts.index[0]!r} throughout"
-    if all(_DATE.fullmatch(value) for value in counts.index):
-        return "it holds dates; numbers made of them, such as a year or an age, can be used"
-    if len(counts) > max(NEARLY_ALL * len(values), 2):
-        return (
-            f"nearly every row has a text of its own, such as {counts.index[0]!r}; "
-            "that names rows and predicts nothing"
-        )
-    # By number, then by name: the same categories whatever the order of the rows.
-    ranked = sorted(counts.index, key=lambda value: (-counts[value], value))
-    return Category(name, tuple(sorted(ranked[:MOST_CATEGORIES])))
-
-
-def _learn_number(name: str, column: Any, seen: Any) -> Number | str:
-    value = numbers(name, seen)
-    present = value[~np.isnan(value)]
-    if present.size == 0:
-        return "it is empty"
-    indicator = bool(present.size < value.size)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = float(present.mean()), float(present.std())
-        median = float(np.median(present))
-        steps = np.diff(numbers(name, column))
-    if present.min() == present.max():
-        if not indicator:
-            return f"it is {present[0]:g} throughout"
-        scale = 1.0
-    if _ROW_NAMES.fullmatch(name) and (steps == 1).all():
-        return "it only counts the rows"
-    if not (np.isfinite([mean, scale, median]).all() and scale > 0):
-        return "its numbers are too large or too close together to be told apart"
-    return Number(name, mean, scale, median, indicator)
-
-
-def numbers(name: str, column: Any) -> Floats:
-    """A column as numbers, NaN where there is none (infinity counts as none).
-
-    Raises
-    ------
-    UserError
-        If it holds text.
-    """
-    import pandas as pd
-
-    try:
-        value = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        value = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        bad = np.flatnonzero(np.isnan(value) & column.notna().to_numpy())
-        if bad.size:
-            row = int(bad[0])
-            raise UserError(
-                f"column {name!r} must hold numbers, but row {row + 1} has "
-                f"{str(column.iloc[row])!r}; leave the field empty where a number is missing"
-            ) from None
-    return np.where(np.isfinite(value), value, np.nan)
-
-
-def words(column: Any) -> Any:
-    """A column as texts; missing ones stay missing.
-
-    The same text comes out whether pandas took the column for text, truth values
-    or whole numbers, which depends on the other rows of the file.
-    """
-    import pandas as pd
-
-    present = column.dropna()
-    texts = [_word(value) for value in present]
-    return pd.Series(texts, index=present.index, dtype=object).reindex(column.index)
-
-
-def _word(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return text.capitalize() if text.lower() in ("true", "false") else text
-
-
 def describe(columns: Sequence[Column]) -> list[str]:
     """What the columns have become, for a reader."""
-    plain = [column.name for column in columns if isinstance(column, Number)]
-    gaps = [c.name for c in columns if isinstance(c, Number) and c.indicator]
+    plain = [column.name for column in columns if isinstance(column, Numeric)]
+    gaps = [c.name for c in columns if isinstance(c, Numeric) and c.indicator]
     lines = []
     if plain:
         lines.append(f"numbers: {listed(plain)}")
-    lines += [f"categories: {c}" for c in columns if isinstance(c, Category)]
+    lines += [f"categories: {c}" for c in columns if isinstance(c, Categorical)]
     if gaps:
         lines.append(f"missing numbers are replaced by the median and marked, in: {listed(gaps)}")
     return lines

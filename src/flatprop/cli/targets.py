@@ -1,7 +1,7 @@
 """What is predicted: one of several classes, or a quantity."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,12 +12,12 @@ from flatprop.cli.errors import UserError, listed
 
 Label: TypeAlias = str | int | float | bool
 
-FEW_CLASSES = 20
-"""So many different whole numbers at most are taken for classes."""
+MOST_CLASSES = 20
+"""Whole numbers are taken for classes up to so many different ones ..."""
+ROWS_PER_CLASS = 5
+"""... and from so many rows on for each of them, on average."""
 LARGEST = 1e150
 """The squares of larger numbers than this overflow."""
-ROWS_PER_CLASS = 5
-"""So many rows on average there must be for each of them."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,6 @@ class Classes:
             total = p.sum(axis=1, keepdims=True)
             return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
 
-    def to_json(self) -> dict[str, Any]:
-        """The target as what JSON can hold."""
-        return {"task": self.task, **asdict(self)}
-
 
 @dataclass(frozen=True)
 class Quantity:
@@ -90,21 +86,14 @@ class Quantity:
             values: NDArray[np.float64] = outputs[:, 0].astype(np.float64) * self.scale + self.mean
         return values
 
-    def to_json(self) -> dict[str, Any]:
-        """The target as what JSON can hold."""
-        return {"task": self.task, **asdict(self)}
-
 
 Target: TypeAlias = Classes | Quantity
 
 
 def target_from_json(target: Any) -> Target:
-    """The target that `to_json` gave.
+    """The target that `Recipe.to_json` gave.
 
-    Raises
-    ------
-    UserError
-        If it is something else.
+    Raises UserError if it is something else.
     """
     task, rest = saved.kind_of(target, "task", (Classes.task, Quantity.task))
     if task == Classes.task:
@@ -137,7 +126,7 @@ def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
     different = np.unique(value).size
     if not np.isfinite(value).all() or (value != np.round(value)).any():
         return "regression", "its numbers are not whole"
-    if different <= FEW_CLASSES and different * ROWS_PER_CLASS <= value.size:
+    if different <= MOST_CLASSES and different * ROWS_PER_CLASS <= value.size:
         return "classification", f"it holds {different} different whole numbers"
     return "regression", f"it holds {different} different numbers"
 
@@ -145,10 +134,7 @@ def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
 def learn_classes(name: str, texts: Any) -> Classes:
     """The classes of a column.
 
-    Raises
-    ------
-    UserError
-        If there is only one, or nearly every row is a class of its own.
+    Raises UserError if there is only one, or nearly every row is a class of its own.
     """
     found = {str(text).strip() for text in texts}
     if len(found) == 1:
@@ -170,12 +156,9 @@ def learn_quantity(
 ) -> Quantity:
     """Mean and scale of the training rows of a column of numbers.
 
-    Not `centred`, 0 stays 0 and the mean becomes 1: for what cannot be negative.
+    Without `centred` 0 stays 0 and the mean becomes 1: for numbers that cannot be negative.
 
-    Raises
-    ------
-    UserError
-        If they are all the same.
+    Raises UserError if they are all the same.
     """
     seen = value[training]
     if seen.min() == seen.max():

@@ -18,25 +18,9 @@ if TYPE_CHECKING:
 
 
 def train(options: Namespace) -> int:
-    """Run `train` and print what came of it.
-
-    Parameters
-    ----------
-    options
-        What `arguments.parse` returns.
-
-    Returns
-    -------
-    int
-        The exit code.
-
-    Raises
-    ------
-    UserError
-        If the options or the data do not allow it.
-    """
+    """Run `train`, print what came of it, and return the exit code."""
     _check_save(options.save)
-    # The split and the network have generators of their own: another network, same split.
+    # The split has a generator of its own, so that it is the same for another network.
     rng = np.random.default_rng(options.seed)
     problem = problems.problem(options, rng)
     network = fitting.build(options, problem)

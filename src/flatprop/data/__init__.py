@@ -9,7 +9,7 @@ CITATION = (
     "Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning "
     "Repository, https://archive.ics.uci.edu/dataset/80, licence CC BY 4.0"
 )
-"""Whose data they are; the licence asks that it be said."""
+"""Whose data they are, which the licence asks to be said."""
 
 PIXELS = tuple(f"p{place}" for place in range(64))
 """Names for the 64 pixels, row by row, where the digits are a table."""

@@ -1,0 +1,1 @@
+"""Networks for other compiled code: C, SciPy, and functions of one fixed architecture."""

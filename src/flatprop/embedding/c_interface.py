@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numba.core import types
 from numpy.typing import DTypeLike
 
-from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer, OptimizerState
-from flatprop.kernels.network.records import CUSTOM
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer, OptimizerState
+from flatprop.kernels.embedded.linking import C_FUNCTIONS
+from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
+from flatprop.kernels.loops.addresses import CUSTOM
 from flatprop.model.layers import checked_dtype
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -39,7 +42,7 @@ class CNetwork(ctypes.Structure):
 
     Attributes
     ----------
-    network : Network
+    network : Model
         The one whose parameters these are.
     records : tuple of structured arrays
         Copies of `Network.layers` and `Network.objectives`, as C reads them.
@@ -54,7 +57,7 @@ class CNetwork(ctypes.Structure):
         ("params", ctypes.c_void_p),
         ("n_params", ctypes.c_int64),
     ]
-    network: Network
+    network: Model
     records: tuple[Array, Array]
 
     @property
@@ -95,7 +98,7 @@ class COptimizer(ctypes.Structure):
         return ctypes.addressof(self)
 
 
-def c_network(net: Network) -> CNetwork:
+def c_network(net: Model) -> CNetwork:
     """A network for C, which shares its parameters: what C trains, `net` has learnt.
 
     Parameters
@@ -114,7 +117,7 @@ def c_network(net: Network) -> CNetwork:
     TypeError
         If `net` is not a Network.
     """
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"c_network takes a flatprop.Network, got {net!r}")
     layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
     # As the header has it; what Python writes there is of no use to C.
@@ -127,7 +130,7 @@ def c_network(net: Network) -> CNetwork:
     return struct
 
 
-def c_optimizer(optimizer: str | Optimizer, net: Network) -> COptimizer:
+def c_optimizer(optimizer: str | Optimizer, net: Model) -> COptimizer:
     """An optimizer for C, before its first update.
 
     Parameters
@@ -149,7 +152,7 @@ def c_optimizer(optimizer: str | Optimizer, net: Network) -> COptimizer:
     TypeError, ValueError
         If there is no such optimizer, or `net` is not a Network.
     """
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"c_optimizer takes a flatprop.Network, got {net!r}")
     if not isinstance(optimizer, Optimizer):
         name = checks.choice("optimizer", optimizer, OPTIMIZERS)
@@ -224,8 +227,6 @@ def c_functions(dtype: DTypeLike, only: Iterable[str] | None = None) -> CFunctio
     TypeError, ValueError
         If there is no such dtype or function.
     """
-    from flatprop.kernels.embedded.c_functions import FUNCTIONS
-
     if isinstance(only, str):
         raise TypeError(f'only must be a list of names; write only=["{only}"]')
     wanted = None if only is None else {checks.choice("function", n, FUNCTIONS) for n in only}
@@ -238,11 +239,9 @@ _tables: dict[Any, Any] = {}
 
 
 def _table(dtype: np.dtype[Any], names: tuple[str, ...]) -> Any:
-    from flatprop.kernels.embedded.c_functions import FUNCTIONS, address
-
     key = dtype, names
     if key not in _tables:
-        pointers = [address(name, dtype) if name in names else 0 for name in FUNCTIONS]
+        pointers = [C_FUNCTIONS[n].address(dtype) if n in names else 0 for n in FUNCTIONS]
         numbers = [ABI_VERSION, dtype.itemsize, *pointers]
         # of two threads that come here at once, both take the first one's
         _tables.setdefault(key, (ctypes.c_int64 * len(numbers))(*numbers))
@@ -252,18 +251,15 @@ def _table(dtype: np.dtype[Any], names: tuple[str, ...]) -> Any:
 @functools.cache
 def _function(name: str, dtype: np.dtype[Any]) -> Any:
     """The `ctypes` function."""
-    from numba.core import types
-
-    from flatprop.kernels.embedded import c_functions
-
-    result, kinds = c_functions.signature(name, dtype)
+    function = FUNCTIONS[name]
+    result, kinds = function.c_signature(dtype)
     plain = {types.int64: ctypes.c_int64, types.float64: ctypes.c_double, types.void: None}
     arguments = [
-        plain[kind] if kind in plain else _Argument(name, argument, dtype)
-        for argument, kind in zip(c_functions.arguments(name), kinds, strict=True)
+        plain[kind] if kind in plain else _Argument(argument, function, dtype)
+        for argument, kind in zip(function.c_arguments, kinds, strict=True)
     ]
     prototype = ctypes.CFUNCTYPE(plain[result], *arguments)  # type: ignore[arg-type]
-    return prototype(c_functions.address(name, dtype))
+    return prototype(C_FUNCTIONS[name].address(dtype))
 
 
 class _Argument:
@@ -271,13 +267,13 @@ class _Argument:
 
     structs: ClassVar = {"network": CNetwork, "optimizer": COptimizer}
 
-    def __init__(self, function: str, name: str, dtype: np.dtype[Any]) -> None:
+    def __init__(self, name: str, function: EmbeddedFunction, dtype: np.dtype[Any]) -> None:
         self.name, self.dtype = name, dtype
         self.struct = self.structs.get(name)
-        self.optional = name in ("weight", "dL_dx") or (function, name) == ("vjp", "gradient")
-        results = ("out", "dL_dx", "workspace", "gradient")
-        self.written = name in results and function != "update"
-        self.trains = function in ("update", "training_step", "sgd_step")
+        role = function.arrays.get(name)
+        self.optional = role is not None and bool(role.absent)
+        self.written = role is not None and role.written
+        self.trains = "params" in function.arrays and function.arrays["params"].written
 
     def from_param(self, value: Any) -> Any:
         if self.struct is not None:

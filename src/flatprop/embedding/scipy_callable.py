@@ -7,7 +7,7 @@ import numpy as np
 
 from flatprop.embedding.c_interface import c_network
 from flatprop.kernels.network.workspace import workspace_size
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_empty
 
@@ -23,7 +23,7 @@ class _UserData(ctypes.c_void_p):
     kept: tuple[Any, ...]
 
 
-def low_level_callable(net: Network, kind: str = "integrand", output: int = 0) -> Any:
+def low_level_callable(net: Model, kind: str = "integrand", output: int = 0) -> Any:
     """A network as a `scipy.LowLevelCallable`.
 
     It computes in the network's dtype; SciPy's numbers are converted from and to float64.

@@ -1,11 +1,9 @@
 """Networks so small that it pays to compile one's sizes into the code."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from flatprop.model.model import Model
 from flatprop.validation import checks
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 MOST_PARAMETERS = 1500
 """Compiling one function takes some seconds then, and soon a minute; other kernels have
@@ -49,7 +47,7 @@ class Specialized(NamedTuple):
     sgd_steps: Any
 
 
-def specialize(network: "Network", batch_size: int | None = None) -> Specialized:
+def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     """Compile functions with the sizes of a network as constants.
 
     The numbers are those of `Network.predict`, `Network.loss_and_gradient` and a full-batch

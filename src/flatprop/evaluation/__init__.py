@@ -1,0 +1,1 @@
+"""What a network computes: outputs, losses, derivatives, and a backpropagation laid open."""

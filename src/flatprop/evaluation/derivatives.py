@@ -1,26 +1,50 @@
-"""What solvers ask of a network beside its gradient: the methods of `Network` behind it."""
+"""Derivatives other than the gradient of the loss."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import scale_of
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import (
     backward_workspace_size,
     curvature_workspace_size,
     jacobian_workspace_size,
 )
+from flatprop.model.model import Model
+from flatprop.samples.in_memory import in_memory
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
+def vjp(network: Model, X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
+    """Takes a gradient with respect to the outputs back to inputs and parameters.
 
-def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Array]:
-    """The products of ∂L/∂ŷ with both Jacobians; see `Network.vjp`."""
+    This is backpropagation for a loss L that the caller computed from `predict`. It gives two
+    vector-Jacobian products: (∂ŷ/∂x)ᵀ ∂L/∂ŷ for each row, and Σ (∂ŷ/∂params)ᵀ ∂L/∂ŷ over the
+    rows.
+
+    Parameters
+    ----------
+    X
+        (n, inputs).
+    dL_dy
+        (n, outputs); or (n,) for a network with one output.
+
+    Returns
+    -------
+    dL_dx : ndarray
+        (n, inputs).
+    gradient : ndarray
+        In the order of `params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X and dL_dy do not fit the network or each other.
+    """
     x = checks.inputs(X, network.inputs, network.dtype)
     slope = checks.numbers("dL_dy", dL_dy, network.dtype)
     if slope.ndim == 1 and network.outputs == 1:
@@ -30,8 +54,8 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
             f"dL_dy must have a row per row of X and a column per output, "
             f"{(len(x), network.outputs)}, but its shape is {slope.shape}"
         )
-    layers, _, params = network._model
-    rows = min(len(x), network.block_rows)
+    layers, _, params = network._arrays
+    rows = min(len(x), calls.block_rows(network))
     dL_dx, gradient = np.empty_like(x), np.zeros_like(network.params)
     workspace = aligned_empty(backward_workspace_size(layers, rows), network.dtype)
     for part in calls.parts(network, len(x), rows, calls.GRADIENT):
@@ -41,16 +65,38 @@ def vjp(network: "Network", X: ArrayLike, dL_dy: ArrayLike) -> tuple[Array, Arra
     return dL_dx, gradient
 
 
-def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
-    """∂ŷ/∂x or ∂ŷ/∂params of every row; see `Network.jacobian`."""
+def jacobian(network: Model, X: ArrayLike, wrt: str = "inputs") -> Array:
+    """The Jacobian of the outputs, for every row.
+
+    Parameters
+    ----------
+    X
+        (n, inputs).
+    wrt
+        "inputs" or "params".
+
+    Returns
+    -------
+    ndarray
+        ∂ŷₖ/∂xⱼ, (n, outputs, inputs); or (n, outputs, parameters), the last axis in
+        the order of `params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X does not fit the network or `wrt` is neither.
+    """
     checks.choice("wrt", wrt, ("inputs", "params"))
     x = checks.inputs(X, network.inputs, network.dtype)
-    layers, _, params = network._model
+    layers, _, params = network._arrays
     by_inputs, outputs = wrt == "inputs", network.outputs
-    columns = network.inputs if by_inputs else network.params.size
+    if by_inputs:
+        columns, passes, rows = network.inputs, 1 + outputs, calls.block_rows(network)
+    else:
+        columns, passes = network.params.size, calls.WRITTEN * outputs
+        rows = calls.rows_of_a_block(network, passes)
     out = np.empty((len(x), outputs, columns), network.dtype)
-    passes = 1 + outputs if by_inputs else calls.WRITTEN * outputs
-    rows = min(len(x), network.block_rows if by_inputs else calls.rows_of_a_block(network, passes))
+    rows = min(len(x), rows)
     workspace = aligned_empty(jacobian_workspace_size(layers, rows), network.dtype)
     for part in calls.parts(network, len(x), rows, passes):
         given = layers, params, read_only(x[part].reshape(-1))
@@ -59,7 +105,7 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
             entry_points.parameter_jacobian(*given, place, rows, workspace)
             continue
         some = outputs
-        if part.stop - part.start <= rows:  # a block of many outputs is divided by them
+        if part.stop - part.start <= rows:  # one block: its outputs are divided into calls
             some = calls.passes_in_time(network, rows)
         for first in range(0, outputs, some):
             last = min(first + some, outputs)
@@ -67,17 +113,34 @@ def jacobian(network: "Network", X: ArrayLike, wrt: str) -> Array:
     return out
 
 
-def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Array:
-    """The gradient of every sample's own loss; see `Network.per_sample_gradients`."""
-    data = network.data(X, y)
+def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
+    """The gradient of each sample's own loss, as if the sample were the only one.
+
+    Parameters
+    ----------
+    X, y
+        As for `loss`.
+
+    Returns
+    -------
+    ndarray
+        (n, parameters). The mean of the rows is the gradient of the loss; if the loss
+        is a sum, the sum of the rows is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `loss`.
+    """
+    data = in_memory(network, X, y)
     out = np.empty((data.rows, network.params.size), network.dtype)
     scale = network.loss_function.scale(network.outputs, 1)
     count = -(-data.rows // calls.rows_of_a_block(network, calls.WRITTEN))
-    block = network.block(data, -(-data.rows // count))  # all blocks about equally long
+    block = calls.block_for(network, -(-data.rows // count))  # all blocks about equally long
     for part in calls.parts(network, data.rows, block.rows, calls.WRITTEN):
         entry_points.per_sample_gradients(
-            *network._model,
-            calls.rows_of(data, part),
+            *network._arrays,
+            data.some(part.start, part.stop),
             scale,
             out[part].reshape(-1),
             block,
@@ -85,34 +148,93 @@ def per_sample_gradients(network: "Network", X: ArrayLike, y: ArrayLike) -> Arra
     return out
 
 
-def curvature_product(
-    network: "Network",
+def hessian_vector_product(
+    network: Model,
+    X: ArrayLike,
+    y: ArrayLike,
+    v: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> Array:
+    """The Hessian of the loss with respect to `params`, times a vector.
+
+    The product is exact and costs as much as a few gradients (Pearlmutter 1994); the matrix
+    is never formed. Only the second derivative of an own activation that has a loop is
+    approximated by differences.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        As for `loss`.
+    v
+        (parameters,), in the order of `params`.
+
+    Returns
+    -------
+    ndarray
+        (parameters,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `loss`, and if v is not as long as `params`.
+    """
+    kernel = entry_points.hessian_vector_product
+    return _curvature_product(network, X, y, v, sample_weight, kernel)
+
+
+def gauss_newton_vector_product(
+    network: Model,
+    X: ArrayLike,
+    y: ArrayLike,
+    v: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> Array:
+    """The Gauss-Newton matrix Jᵀ H J of the loss, times a vector.
+
+    J is the Jacobian of the outputs with respect to `params`, and H the Hessian of the
+    loss with respect to the outputs. For a loss that is computed from the logits, both are
+    taken at the logits instead of the outputs. If the loss is convex in the outputs, this
+    matrix has no negative eigenvalue, while the Hessian may have some (Schraudolph 2002).
+
+    Parameters
+    ----------
+    X, y, v, sample_weight
+        As for `hessian_vector_product`.
+
+    Returns
+    -------
+    ndarray
+        (parameters,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `hessian_vector_product`.
+    """
+    kernel = entry_points.gauss_newton_vector_product
+    return _curvature_product(network, X, y, v, sample_weight, kernel)
+
+
+def _curvature_product(
+    network: Model,
     X: ArrayLike,
     y: ArrayLike,
     v: ArrayLike,
     sample_weight: ArrayLike | None,
     kernel: Any,
 ) -> Array:
-    """The Hessian or the Gauss-Newton matrix of the loss, times v."""
-    data = network.data(X, y, sample_weight)
+    data = in_memory(network, X, y, sample_weight)
     direction = checks.numbers("v", v, network.dtype)
     if direction.shape != network.params.shape:
         raise ValueError(
             f"v must have shape {network.params.shape}, as net.params, not {direction.shape}"
         )
-    block = network.block(data)
-    size = curvature_workspace_size(network._model.layers, block.rows)
+    block = calls.block_for(network, data.rows)
+    # A product with second derivatives needs more scratch than a gradient.
+    size = curvature_workspace_size(network._arrays.layers, block.rows)
     block = block._replace(workspace=aligned_empty(size, network.dtype))
-    scale, out = network.scale(data), np.empty_like(network.params)
+    scale, out = scale_of(network, data), np.empty_like(network.params)
     for part in calls.parts(network, data.rows, block.rows, calls.CURVATURE):
-        kernel(
-            *network._model,
-            direction,
-            data,
-            part.start,
-            part.stop,
-            scale,
-            out,
-            block,
-        )
+        rows = data, part.start, part.stop
+        kernel(*network._arrays, direction, *rows, scale, out, block)
     return out

@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_and_gradient, loss_over
 from flatprop.formulas.losses import Own
 from flatprop.kernels.network import entry_points
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
+from flatprop.model.model import Model
+from flatprop.samples.in_memory import in_memory
+from flatprop.validation.arrays import aligned_copy
 
 Array = NDArray[Any]
 
@@ -125,7 +126,7 @@ class Trace:
         return "\n".join(lines)
 
 
-def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
+def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
     """Every quantity of one backpropagation.
 
     Parameters
@@ -145,8 +146,8 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     TypeError, ValueError
         As for `Network.loss`.
     """
-    data = network.data(X, y)
-    loss, gradient = network.loss_and_gradient(X, y)
+    data = in_memory(network, X, y)
+    loss, gradient = loss_and_gradient(network, X, y)
     layers: list[LayerTrace] = []
     x = data.x.reshape(data.rows, network.inputs)
     forward = []
@@ -156,7 +157,7 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
         with np.errstate(over="ignore", invalid="ignore"):  # as the kernels do
             z = _product(network, x, W) + b
         a, slope = np.copy(z), np.empty_like(z)
-        for part in calls.parts(network, data.rows, network.block_rows, calls.PREDICT):
+        for part in calls.parts(network, data.rows, calls.block_rows(network), calls.PREDICT):
             entry_points.activation(record["activation"], record["function"], a[part], slope[part])
         forward.append((layer.name, x, W.copy(), b.copy(), z, a, slope))
         x = a
@@ -189,15 +190,15 @@ def trace(network: "Network", X: ArrayLike, y: ArrayLike) -> Trace:
     return Trace(loss, layers, target, function.name, definition)
 
 
-def _product(network: "Network", x: Array, W: Array) -> Array:
+def _product(network: Model, x: Array, W: Array) -> Array:
     """x W, by some rows at a time: Ctrl-C waits for NumPy too."""
     out = np.empty((len(x), W.shape[1]), x.dtype)
-    for part in calls.parts(network, len(x), network.block_rows, calls.PREDICT):
+    for part in calls.parts(network, len(x), calls.block_rows(network), calls.PREDICT):
         np.matmul(x[part], W, out=out[part])
     return out
 
 
-def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:
+def _slope_of_loss(network: Model, prediction: Array, y: Array) -> Array:
     """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
     function = network.loss_function
     scale = function.scale(network.outputs, len(y))
@@ -214,7 +215,7 @@ def _slope_of_loss(network: "Network", prediction: Array, y: Array) -> Array:
 
 
 def check_gradients(
-    network: "Network",
+    network: Model,
     X: ArrayLike,
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
@@ -245,16 +246,18 @@ def check_gradients(
     TypeError, ValueError
         As for `Network.loss`.
     """
-    _, gradient = network.loss_and_gradient(X, y, sample_weight)
-    double = type(network)(network.inputs, network.dense, network.loss_function, "float64", rng=0)
-    double.params = network.params
-    data = double.data(np.asarray(X, network.dtype), np.asarray(y, network.dtype), sample_weight)
-    block = double.block(data)
-    params = double.params
+    _, gradient = loss_and_gradient(network, X, y, sample_weight)
+    params = aligned_copy(network.params.astype(np.float64))
+    double = Model.with_params(
+        network.inputs, network.dense, network.loss_function, "float64", None, params
+    )
+    given = np.asarray(X, network.dtype), np.asarray(y, network.dtype)
+    data = in_memory(double, *given, sample_weight)
+    block = calls.block_for(double, data.rows)
 
     def loss_at(place: int, value: float) -> float:
         params[place] = value
-        return double.loss_of(data, block)
+        return loss_over(double, data, block)
 
     exact = gradient.astype(np.float64)
     floor = max(1e-3 * float(np.abs(exact).max()), 1e-300)

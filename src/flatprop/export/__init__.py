@@ -1,0 +1,1 @@
+"""Networks written down: files, C, ONNX, HTML; and files read back, whatever they say."""

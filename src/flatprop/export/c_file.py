@@ -1,10 +1,11 @@
 """A network as one file of C99, for firmware and simulation codes.
 
-The activations come from `formulas.activations` by way of `formulas.c_source`;
-what is written here is what stands around them.
+The activations come from `formulas.activations` by way of `numbers.c_source`;
+what stands around them is written here.
 """
 
 import re
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,61 @@ from numpy.typing import ArrayLike
 from flatprop.export.c_names import checked_name
 from flatprop.export.writing import write_together
 from flatprop.model.layers import Dense
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.numbers.c_source import (
     CNumber,
     c_type,
+    constant_array,
     function_name,
-    hexadecimal,
-    literal,
     statements,
 )
 from flatprop.validation import checks
-from flatprop.validation.arrays import Array
 
 
 def to_c(
-    network: Network,
+    network: Model,
     path: str | PathLike[str],
     name: str | None = None,
     test: ArrayLike | None = None,
     header: bool = False,
 ) -> None:
-    """Write a network as C; see `Network.to_c`."""
+    """Write the network as one file of C99 that needs nothing but <math.h>.
+
+    The file defines, for float64 networks with `double` in place of `float`::
+
+        void <name>(const float *x, float *out);
+        void <name>_batch(size_t rows, const float *x, float *out);
+
+    which compute what `predict` does, up to rounding. It allocates nothing, has no
+    variables but on the stack, and is C++17 too.
+
+    Parameters
+    ----------
+    path
+        Where to write; an existing file is replaced in one step.
+    name
+        The name of the function; None takes that of the file: `net` for "net.c".
+    test
+        Rows of inputs as for `predict`. With them the file, compiled with
+        ``-D<NAME>_TEST``, is a program that returns 0 if the machine it runs on
+        computes the same outputs, up to rounding. How far each output may be off is
+        written beside it: it follows from the sizes of the terms that are added up,
+        Σ|a W| + |b|, and from the slopes of the layers behind.
+    header
+        Whether to write a header with the declarations for C and C++ too, in the same
+        place and under the same name with the suffix ".h". The file repeats the
+        declarations and does not need the header.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the name cannot be that of a C function, or is taken by C, C++ or their
+        libraries; if `path` ends in ".h" and a header is to be written beside it; if a
+        parameter is NaN or infinite; if your own activation has a loop or calls a
+        function that has no formula, such as `math.floor`; or if `test` does not fit.
+    OSError
+        If a file cannot be written.
+    """
     name = checked_name(name, path)
     beside = _header_beside(path) if header else None
     checks.finite("params", network.params)
@@ -47,7 +82,9 @@ def to_c(
         _network(network, name),
     ]
     if test is not None:
-        parts.append(_test(network, name, test))
+        from flatprop.export.c_self_test import program
+
+        parts.append(program(network, name, test))
     source = "\n".join(parts).encode("ascii")
     contents = {path: source}
     if beside is not None:
@@ -58,14 +95,12 @@ def to_c(
 # ---- the parts of the file
 
 
-def _head(network: Network, name: str) -> str:
-    import flatprop
-
+def _head(network: Model, name: str) -> str:
     buffers = _buffers(network)
     stack = sum(buffers) * network.dtype.itemsize
     taken = " + ".join(map(str, buffers)) or "no"
     return f"""\
-/* A neural network, written by flatprop {flatprop.__version__}.
+/* A neural network, written by flatprop {version("flatprop")}.
  *
  *     {_layers(network)}
  *     {network.params.size} parameters, {network.dtype.name}
@@ -85,8 +120,8 @@ def _head(network: Network, name: str) -> str:
 """
 
 
-def _declarations(network: Network, name: str) -> str:
-    """What the header has and the file repeats, so that each does without the other."""
+def _declarations(network: Model, name: str) -> str:
+    """The declarations. Header and file both have them, so that each works by itself."""
     kind, upper = c_type(network.dtype), name.upper()
     return f"""\
 #ifndef FLATPROP_{upper}_H
@@ -115,11 +150,9 @@ void {name}_batch(size_t rows, const {kind} *x, {kind} *out);
 """
 
 
-def _header(network: Network, name: str) -> str:
-    import flatprop
-
+def _header(network: Model, name: str) -> str:
     return f"""\
-/* Declarations of a neural network, written by flatprop {flatprop.__version__}.
+/* Declarations of a neural network, written by flatprop {version("flatprop")}.
  *
  *     {_layers(network)}
  *     {network.params.size} parameters, {network.dtype.name}
@@ -144,42 +177,30 @@ def _header_beside(path: str | PathLike[str]) -> Path:
     return beside
 
 
-def _layers(network: Network) -> str:
+def _layers(network: Model) -> str:
     layers = (f"{layer.units} {_comment(layer.name)}" for layer in network.dense)
     return f"{network.inputs} inputs -> {' -> '.join(layers)}"
 
 
 def _comment(text: str) -> str:
-    """A function's name, of which nothing ends a comment or is more than ASCII."""
+    """A function's name for a comment: in ASCII, and without anything that would end it."""
     return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
 
 
-def _parameters(network: Network, name: str) -> list[str]:
+def _parameters(network: Model, name: str) -> list[str]:
     parts = []
     for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
         inputs, units = W.shape
         parts.append(
             f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
-            + _array(f"{name}_W{number}", W)
-            + _array(f"{name}_b{number}", b[None, :])
+            + constant_array(f"{name}_W{number}", W)
+            + constant_array(f"{name}_b{number}", b[None, :])
         )
     return parts
 
 
-def _array(name: str, matrix: Array) -> str:
-    """A constant array; every row begins a line."""
-    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
-    lines = []
-    for row in matrix.tolist():
-        numbers = [hexadecimal(number) + suffix for number in row]
-        for start in range(0, len(numbers), in_a_line):
-            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
-    body = "\n".join(lines)
-    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"
-
-
-def _functions(network: Network, name: str) -> list[str]:
-    """What the layers call."""
+def _functions(network: Model, name: str) -> list[str]:
+    """The functions that the layers call."""
     kind = c_type(network.dtype)
     parts = [
         f"""\
@@ -214,8 +235,8 @@ static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t
     return parts
 
 
-def _suffixes(network: Network) -> list[str]:
-    """What each layer's activation is called; "own1", "own2" where it is the user's."""
+def _suffixes(network: Model) -> list[str]:
+    """The name of each layer's activation; "own1", "own2" where it is the user's."""
     own: dict[Any, str] = {}
     return [
         own.setdefault(layer.activation, f"own{len(own) + 1}")
@@ -227,7 +248,7 @@ def _suffixes(network: Network) -> list[str]:
 
 def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
     """The body of an activation, from its formula."""
-    from flatprop.numbers.translated import written
+    from flatprop.export.formula_text import written
 
     a = written("to_c", layer, number, CNumber(dtype, "z"))
     return "\n".join(f"    {statement}" for statement in statements(a))
@@ -253,13 +274,13 @@ static void {function}({kind} *z, size_t units)
 """
 
 
-def _buffers(network: Network) -> list[int]:
-    """The sizes of the two buffers that layers write to in turn, the last one excepted."""
+def _buffers(network: Model) -> list[int]:
+    """The sizes of the two buffers that the hidden layers write to in turn."""
     hidden = [layer.units for layer in network.dense[:-1]]
     return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
 
 
-def _network(network: Network, name: str) -> str:
+def _network(network: Model, name: str) -> str:
     kind = c_type(network.dtype)
     buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
     lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
@@ -268,8 +289,7 @@ def _network(network: Network, name: str) -> str:
     for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
         last = number == len(network.dense)
         z = "out" if last else "uv"[(number - 1) % 2]
-        record = network.layers[number - 1]
-        sizes = f"{record['inputs']}, {record['units']}"
+        sizes = ", ".join(map(str, network.weights[number - 1].shape))
         lines.append(
             f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
         )
@@ -294,62 +314,3 @@ void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
         {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
 }}
 """
-
-
-def _test(network: Network, name: str, test: ArrayLike) -> str:
-    """A program that compares what the compiled network computes with `predict`."""
-    from flatprop.export.c_self_test import bounds
-
-    try:
-        x = checks.inputs(test, network.inputs, network.dtype)
-        expected = network.predict(x)
-        checks.finite("predict(X)", expected)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"test: {error}") from None
-    kind, upper = c_type(network.dtype), name.upper()
-    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
-    return f"""\
-#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
-#include <stdio.h>
-
-{_array(f"{name}_test_x", x)}
-{_array(f"{name}_test_expected", expected)}
-/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
-   each half a unit of the last place, by the slopes of the layers behind */
-{_array(f"{name}_test_bound", bounds(network, x, expected))}
-int main(void)
-{{
-    {kind} largest = 0;
-    int wrong = 0;
-    for (size_t i = 0; i < {len(x)}; i++) {{
-        {kind} out[{upper}_OUTPUTS];
-        {name}({name}_test_x + i * {upper}_INPUTS, out);
-        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
-            const size_t k = i * {upper}_OUTPUTS + j;
-            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
-            const {kind} part = error / {name}_test_bound[k];
-            if (!(part <= {one})) /* as it is for NaN */
-                wrong++;
-            if (part > largest)
-                largest = part;
-        }}
-    }}
-{_as_double("shown", "largest", network.dtype)}
-    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
-        shown, wrong);
-    return wrong > 0;
-}}
-#endif
-"""
-
-
-def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
-    """A constant of the same value: for `printf`, without a warning in either language."""
-    if dtype == np.float64:
-        return f"    const double {name} = {variable};"
-    return f"""\
-#ifdef __cplusplus
-    const double {name} = static_cast<double>({variable});
-#else
-    const double {name} = (double){variable};
-#endif"""

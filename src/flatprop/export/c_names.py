@@ -1,19 +1,16 @@
-"""Names for a function in C: which there may be."""
+"""Which names a function in C may have."""
 
 import re
+from functools import cache
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
-from flatprop.export import c_taken
-
-_OWN = re.compile("[xijkWbuvz]|t[0-9]+|xi|out|inputs|units|rows|largest|total|wrong|used|part")
+_OWN = "[xijkWbuvz]|t[0-9]+|xi|out|inputs|units|rows|largest|total|wrong|used|part"
 """What the exported functions call their own."""
-_TAKEN = frozenset(
-    " ".join((c_taken.KEYWORDS, c_taken.ISO_C, c_taken.POSIX, c_taken.GNU, c_taken.OTHERS)).split()
-)
 # <math.h> with C23's, and <complex.h>. C keeps every word that begins with str, mem, wcs, is or to
 # for later; those that no header has yet, such as memory or token, are left to the user.
-_PATTERNS = re.compile(
+_PATTERNS = (
     r"(a?(cos|sin|tan)(h|pi)?|atan2(pi)?|exp2?(m1)?|exp10(m1)?|frexp|[is]?logb|llogb|ldexp"
     r"|log(10|1p|2|b|10p1|2p1|p1)?|modf"
     r"|scalbl?n?|cbrt|fabs|hypot|pow(10|n|r)?|rootn|compoundn|r?sqrt|erfc?|[lt]?gamma|ceil|floor"
@@ -32,8 +29,16 @@ _PATTERNS = re.compile(
     r"|\w+_t"  # types of POSIX
     r"|[LM]_\w+|P_tmpdir|(PRI|SCN)\w+"  # macros that are not all in capitals
 )
-_VARIANTS = re.compile(r"(_r|_l|64)$")
+_VARIANTS = r"(_r|_l|64)$"
 """Endings of functions that exist beside those without."""
+
+
+@cache
+def _taken() -> frozenset[str]:
+    """Every name of `c_taken.txt`."""
+    text = files("flatprop.export").joinpath("c_taken.txt").read_text("ascii")
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return frozenset(word for line in lines for word in line.split())
 
 
 def checked_name(name: str | None, path: str | PathLike[str]) -> str:
@@ -58,14 +63,14 @@ def _obstacle(name: str) -> str:
         return "would give names with two underscores, which C++ keeps for itself"
     if re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
         return "is in capitals, which are left to macros"
-    without = _VARIANTS.sub("", name)
-    if _OWN.fullmatch(name) or {name, without} & _TAKEN or _PATTERNS.fullmatch(name):
+    without = re.sub(_VARIANTS, "", name)
+    if {name, without} & _taken() or re.fullmatch(f"{_OWN}|{_PATTERNS}", name):
         return "is taken in C, C++, their libraries or the file"
     return ""
 
 
 def _similar(name: str) -> str:
-    """A name that there may be, as close to this one as a rule gets."""
+    """A name like this one that a function may have."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
     for similar in (plain, plain.lower(), f"{plain}_net", f"{plain.lower()}_net", f"net_{plain}"):
         if similar and not _obstacle(similar):

@@ -13,24 +13,26 @@ a slope is the steepest one within reach of z's error, kinks and steps included.
 doubled, and `predict`'s own distance from the outputs in float64 is added.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from flatprop.evaluation.values import predict
+from flatprop.export.formula_text import formula_of
+from flatprop.model.model import Model
+from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import CustomFormula, formula_of
+from flatprop.numbers.translated import CustomFormula
+from flatprop.validation import checks
 from flatprop.validation.arrays import Array
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 Matrix = NDArray[np.float64]
 
 NUMBERS = 2**22
 """How many derivatives there are at once, 32 MB."""
 CHANCE = 8
-"""How many standard deviations of the errors' sum, signs being random, are out of reach."""
+"""A sum of errors of random signs stays within so many of its standard deviations."""
 
 
 class Layer(NamedTuple):
@@ -48,7 +50,67 @@ class Layer(NamedTuple):
     """How far a is off: only the reach of the next layer's slopes depends on it."""
 
 
-def bounds(network: "Network", x: Array, expected: Array) -> Array:
+def program(network: Model, name: str, test: ArrayLike) -> str:
+    """A program that compares what the compiled network computes with `predict`."""
+    try:
+        x = checks.inputs(test, network.inputs, network.dtype)
+        expected = predict(network, x)
+        checks.finite("predict(X)", expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from None
+    kind, upper = c_type(network.dtype), name.upper()
+    one, fabs = literal(1.0, network.dtype), function_name("fabs", network.dtype)
+    return f"""\
+#ifdef {upper}_TEST /* a program: 0 if this machine computes what flatprop did */
+#include <stdio.h>
+
+{constant_array(f"{name}_test_x", x)}
+{constant_array(f"{name}_test_expected", expected)}
+/* how far each output may be off by rounding: from the sizes of all terms and partial sums,
+   each half a unit of the last place, by the slopes of the layers behind */
+{constant_array(f"{name}_test_bound", bounds(network, x, expected))}
+int main(void)
+{{
+    {kind} largest = 0;
+    int wrong = 0;
+    for (size_t i = 0; i < {len(x)}; i++) {{
+        {kind} out[{upper}_OUTPUTS];
+        {name}({name}_test_x + i * {upper}_INPUTS, out);
+        for (size_t j = 0; j < {upper}_OUTPUTS; j++) {{
+            const size_t k = i * {upper}_OUTPUTS + j;
+            const {kind} error = {fabs}(out[j] - {name}_test_expected[k]);
+            const {kind} part = error / {name}_test_bound[k];
+            if (!(part <= {one})) /* as it is for NaN */
+                wrong++;
+            if (part > largest)
+                largest = part;
+        }}
+    }}
+{_as_double("shown", "largest", network.dtype)}
+    printf("largest error %g of what rounding explains, %d of {expected.size} outputs beyond\\n",
+        shown, wrong);
+    return wrong > 0;
+}}
+#endif
+"""
+
+
+def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
+    """A constant of the same value: for `printf`, without a warning in either language."""
+    if dtype == np.float64:
+        return f"    const double {name} = {variable};"
+    return f"""\
+#ifdef __cplusplus
+    const double {name} = static_cast<double>({variable});
+#else
+    const double {name} = (double){variable};
+#endif"""
+
+
+# ---- the bounds
+
+
+def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
     formulas = [
         None if layer.activation == "softmax" else formula_of("to_c", layer, l)
@@ -56,7 +118,7 @@ def bounds(network: "Network", x: Array, expected: Array) -> Array:
     ]
     widest = max(layer.units for layer in network.dense)
     some = max(1, NUMBERS // (widest * network.outputs))
-    with np.errstate(all="ignore"):  # what overflows is no bound, and becomes the largest
+    with np.errstate(all="ignore"):  # a bound that overflows becomes the largest
         parts = [
             _of_rows(network, formulas, x[start : start + some], expected[start : start + some])
             for start in range(0, len(x), some)
@@ -67,7 +129,7 @@ def bounds(network: "Network", x: Array, expected: Array) -> Array:
 
 
 def _of_rows(
-    network: "Network", formulas: list[CustomFormula | None], x: Array, expected: Array
+    network: Model, formulas: list[CustomFormula | None], x: Array, expected: Array
 ) -> Matrix:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
@@ -91,13 +153,13 @@ def _of_rows(
 
 
 def _layer(
-    network: "Network", l: int, formula: CustomFormula | None, a: Matrix, error: Matrix
+    network: Model, l: int, formula: CustomFormula | None, a: Matrix, error: Matrix
 ) -> Layer:
     info = np.finfo(network.dtype)
     unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
     W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))
     z, sizes = _sums(a, W, b)
-    # Where a machine takes numbers below the normal ones for 0: operands, and results.
+    # A machine may take subnormal numbers for 0, as operands and as results.
     lost = np.abs(a).sum(axis=1, keepdims=True) + np.abs(W).sum(axis=0) + len(W) + 1
     added_to_z = unit * sizes + least * lost
     worst = error @ np.abs(W) + added_to_z
@@ -107,7 +169,7 @@ def _layer(
         below = z.max(axis=1, keepdims=True) - z
         e = np.exp(-below)
         out = e / e.sum(axis=1, keepdims=True)
-        # of e^-below its argument counts, of the quotient also the sum's
+        # the error of e^-below comes from its argument; the quotient has that of the sum, too
         roundings = below + (out * below).sum(axis=1, keepdims=True) + len(b) + 2 * FUNCTION
         added = np.where(out > 0, out * unit * roundings, 0) + least
         return Layer(W, True, added_to_z, out, added, out, out * reach + added)

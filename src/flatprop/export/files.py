@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +19,25 @@ from flatprop.export.writing import write_in_one_step
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
 from flatprop.model.layers import Dense
+from flatprop.model.model import Model
 from flatprop.validation import checks
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 FORMAT = "flatprop 1"
+M = TypeVar("M", bound=Model)
 PathOrName: TypeAlias = str | PathLike[str]
 Json: TypeAlias = dict[str, Any]
 
 
-def save(network: "Network", path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
+def save(network: Model, path: PathOrName, extra: Mapping[str, Any] | None = None) -> None:
     """Write a network to one file.
 
     Parameters
     ----------
     network
-        What to write: the description, the parameters and the random state. Of a bit generator
-        that NumPy does not come with no state is written.
+        What to write: the description, the parameters and the random state. The state of a bit
+        generator that is not one of NumPy's is left out.
     path
-        Where to; an existing file is replaced in one step.
+        Where to write; an existing file is replaced in one step.
     extra
         Anything JSON can hold, kept beside the description under "extra".
 
@@ -52,40 +51,13 @@ def save(network: "Network", path: PathOrName, extra: Mapping[str, Any] | None =
     write(path, {"params": network.params}, described(network) | {"extra": extra})
 
 
-def load(path: PathOrName, functions: Mapping[str, Any] | None = None) -> "Network":
-    """Read a network that `Network.save` or `fp.Checkpoint` wrote.
+def load(
+    kind: type[M], path: PathOrName, functions: Mapping[str, Any] | None = None
+) -> tuple[M, Any]:
+    """A network of this class out of a file, and what was saved beside it under `extra`.
 
-    Parameters
-    ----------
-    path
-        The file. It may come from anywhere: nothing in it is run, and everything that it says is
-        checked.
-    functions
-        Your own activations and loss, by name, for a network that was made with such;
-        the file holds their names only.
-
-    Returns
-    -------
-    Network
-        With exactly the parameters and the random state that were saved.
-
-    Raises
-    ------
-    OSError
-        If there is no such file (`FileNotFoundError`), or it cannot be read.
-    ValueError
-        If it is not a flatprop file, is damaged, contradicts itself, or needs a function
-        that was not given.
+    See `flatprop.load`. Where nothing was saved beside it, that is None.
     """
-    return load_with_extra(path, functions)[0]
-
-
-def load_with_extra(
-    path: PathOrName, functions: Mapping[str, Any] | None = None
-) -> "tuple[Network, Any]":
-    """The same, and what was saved beside the network under `extra`; None if nothing was."""
-    from flatprop.network import Network
-
     if functions is not None and not isinstance(functions, Mapping):
         raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
     with TensorFile(path) as file:
@@ -102,7 +74,7 @@ def load_with_extra(
             raise ValueError(f"{path} is damaged: it holds no parameters")
         params = file.tensor("params", saved.dtype, (saved.parameters,))
     try:
-        network = Network.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
+        network = kind.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return network, said.get("extra")
@@ -111,10 +83,10 @@ def load_with_extra(
 # ---- the description
 
 
-def described(network: "Network") -> Json:
+def described(network: Model) -> Json:
     """What the header says of a network."""
     loss = network.loss_function
-    own_functions(network)  # which must have names of their own
+    own_functions(network)  # raises where two of them have the same name
     return {
         "format": FORMAT,
         "inputs": network.inputs,
@@ -133,7 +105,7 @@ def described(network: "Network") -> Json:
 
 @dataclass(frozen=True)
 class Description:
-    """What a header says of a network; every field was checked, none of it is made yet."""
+    """What a header says of a network. Every field was checked, but nothing is made of it yet."""
 
     inputs: int
     units: tuple[int, ...]
@@ -144,7 +116,7 @@ class Description:
 
     @classmethod
     def of(cls, said: Json) -> "Description":
-        """From the JSON that `described` gave.
+        """The description in the JSON that `described` gave.
 
         Raises
         ------
@@ -174,7 +146,7 @@ class Description:
         return sum((inputs + 1) * units for inputs, units in pairs)
 
     def layers(self, functions: Mapping[str, Any]) -> list[Dense]:
-        """The layers, with the user's own functions out of these."""
+        """The layers, with the user's own functions taken from `functions`."""
         made: dict[Any, Dense] = {}  # of a thousand layers most are the same
         layers = []
         for units, entry in zip(self.units, self.activations, strict=True):
@@ -246,13 +218,13 @@ def _function(name: str, functions: Mapping[str, Any]) -> Any:
     if name not in functions:
         yours = name if name.isidentifier() and len(name) < 60 else "..."
         raise ValueError(
-            f"it was made with your own function {shown(name)}, of which it holds the name only; "
+            f"it was made with your own function {shown(name)} and holds only its name; "
             f'read it with fp.load(path, functions={{"{yours}": {yours}}})'
         )
     return functions[name]
 
 
-def own_functions(network: "Network") -> dict[str, Callable[..., Any]]:
+def own_functions(network: Model) -> dict[str, Callable[..., Any]]:
     """The user's own functions in a network, by name."""
     given: list[Any] = [layer.activation for layer in network.dense]
     if isinstance(network.loss_function, Own):
@@ -288,7 +260,7 @@ def write(path: PathOrName, tensors: Mapping[str, NDArray[Any]], description: Js
 
 
 def read_description(file: TensorFile, path: PathOrName) -> Json:
-    """What flatprop wrote into the header; a table whose format is known, and no more checked."""
+    """What flatprop wrote into the header: a table of the known format, not checked further."""
     if "flatprop" not in file.metadata:
         raise ValueError(f"{path} is a safetensors file, but flatprop did not write it")
     try:

@@ -1,20 +1,19 @@
-"""How a notebook shows a network and a history: HTML that needs nothing, and no scripts.
+"""How a notebook shows a network and a history: HTML without scripts or further files.
 
 Text and lines take the colour of the page, and there is no background, so that they can be
-read on light and dark ones.
+read on light and dark pages.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-    from flatprop.training.history import FloatArray, History
+from flatprop.model.model import Model
+
+FloatArray = NDArray[np.float64]
 
 # Notebooks have styles of their own for tables, among them stripes.
 TABLE = (
@@ -29,10 +28,10 @@ SVG = (
     'stroke="currentColor"><title>{title}</title>{drawing}</svg>'
 )
 WIDTH, HEIGHT = 260, 80
-"""Of a loss curve."""
+"""The size of a loss curve."""
 
 
-def of_network(net: "Network") -> str:
+def of_network(net: Model) -> str:
     """A table of the layers."""
     rows, inputs = [], net.inputs
     for number, layer in enumerate(net.dense, start=1):
@@ -51,21 +50,13 @@ def of_network(net: "Network") -> str:
     return f"<div><strong>Network</strong>{table}{caption}</div>"
 
 
-def of_history(history: "History") -> str:
-    """What the training came to, and its loss curve."""
-    rows = [
-        ["epochs", f"{history.epochs:,}"],
-        ["stopped by", history.stopped_by],
-        ["time", f"{history.seconds:.3g} s"],
-    ]
-    for name, values in (("loss", history.loss), ("val_loss", history.val_loss)):
-        if len(values):
-            rows.append([name, f"{values[0]:.4g} → {values[-1]:.4g}"])
-    if history.best_epoch is not None:
-        rows.append(["best epoch", f"{history.best_epoch:,}"])
+def of_training(
+    rows: Iterable[Sequence[str]], losses: FloatArray, val_losses: FloatArray, message: str
+) -> str:
+    """The results of a training in rows of two columns, and its loss curve."""
     table = _table([], rows, ["left", "left"])
-    message = f"<div>{escape(history.message)}</div>" if history.message else ""
-    return f"<div><strong>History</strong>{table}{_loss_curve(history)}{message}</div>"
+    told = f"<div>{escape(message)}</div>" if message else ""
+    return f"<div><strong>History</strong>{table}{_loss_curve(losses, val_losses)}{told}</div>"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], aligned: Sequence[str]) -> str:
@@ -81,10 +72,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], aligned: Sequen
     return f'<table style="{TABLE}">{head}<tbody>{body}</tbody></table>'
 
 
-def _loss_curve(history: "History") -> str:
+def _loss_curve(losses: FloatArray, val_losses: FloatArray) -> str:
     """Training loss as a line, validation loss dashed; logarithmic where it spans decades."""
-    finite = [v for v in (*history.loss, *history.val_loss) if math.isfinite(v)]
-    if history.epochs < 2 or not finite:
+    finite = [v for v in (*losses, *val_losses) if math.isfinite(v)]
+    if len(losses) < 2 or not finite:
         return ""
     low, high = min(finite), max(finite)
     logarithmic = low > 0 and high > 30 * low
@@ -92,27 +83,27 @@ def _loss_curve(history: "History") -> str:
         low, high = math.log(low), math.log(high)
     height = (high - low) or 1.0
 
-    def path(losses: "FloatArray", dash: str) -> str:
-        epochs, values = _thinned(losses)
+    def path(shown: FloatArray, dash: str) -> str:
+        epochs, values = _thinned(shown)
         points = []
         for epoch, value in zip(epochs, values, strict=True):
             level = math.log(value) if logarithmic else value
-            x = 2 + (WIDTH - 4) * epoch / (history.epochs - 1)
+            x = 2 + (WIDTH - 4) * epoch / (len(losses) - 1)
             y = HEIGHT - 2 - (HEIGHT - 4) * (level - low) / height
             points.append(f"{x:.1f},{y:.1f}")
         return f'<polyline points="{" ".join(points)}"{dash}/>'
 
-    drawing = path(history.loss, "")
+    drawing = path(losses, "")
     text = "loss by epoch" + (", logarithmic" if logarithmic else "")
-    if len(history.val_loss):
-        drawing += path(history.val_loss, ' stroke-dasharray="4 3" stroke-opacity="0.7"')
+    if len(val_losses):
+        drawing += path(val_losses, ' stroke-dasharray="4 3" stroke-opacity="0.7"')
         text += "; dashed: of the validation data"
     svg = SVG.format(width=WIDTH, height=HEIGHT, title=text, drawing=drawing)
     return f"<div>{svg}</div><div><small>{text}</small></div>"
 
 
-def _thinned(losses: "FloatArray") -> tuple[NDArray[np.intp], "FloatArray"]:
-    """Epochs and finite losses, the smallest and the largest of each piece where they are many."""
+def _thinned(losses: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+    """Epochs and their finite losses; of very many, the smallest and largest of each stretch."""
     epochs = np.flatnonzero(np.isfinite(losses))
     if len(epochs) > 2 * WIDTH:
         pieces = np.array_split(epochs, WIDTH // 2)

@@ -1,10 +1,11 @@
 """Networks as ONNX models: one Gemm per layer, then the operators of its activation.
 
 An activation is the operator that ONNX has for it, where onnxruntime computes that in the
-network's dtype; otherwise it comes from its formula, by way of `interchange.onnx_number`.
+network's dtype; otherwise it comes from its formula, by way of `onnx_number`.
 """
 
 from collections.abc import Callable
+from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,8 @@ import numpy as np
 from flatprop.export.onnx_number import OnnxNumber, Tape
 from flatprop.export.writing import write_in_one_step
 from flatprop.formulas.activations import SELU_ALPHA, SELU_SCALE
-from flatprop.interchange.arrays_in import checked_network
 from flatprop.model.layers import Dense
-from flatprop.network import Network
+from flatprop.model.model import Model, checked_model
 from flatprop.numbers import elementary
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -55,7 +55,7 @@ FLOAT32_OPERATORS: dict[str, Written] = {
 }
 
 
-def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "ModelProto":
+def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelProto":
     """The network as an ONNX model, which computes what `predict` does.
 
     It takes "X", (batch, inputs), and gives "y", (batch, outputs), both of the network's dtype,
@@ -65,7 +65,7 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
     Parameters
     ----------
     network
-        The network.
+        The network; ``net.to_onnx(path)`` is short for ``to_onnx(net, path)``.
     path
         Where to write the model too; an existing file is replaced in one step.
 
@@ -79,25 +79,23 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
     ImportError
         If onnx is missing: ``pip install 'flatprop[onnx]'``.
     ValueError
-        If a parameter is NaN or infinite, an activation of your own has a loop or calls what
-        there is no formula of, as `math.floor`, or the parameters take 2 GiB or more. Nothing is
+        If a parameter is NaN or infinite, your own activation has a loop or calls a function that
+        has no formula, such as `math.floor`, or the parameters take 2 GiB or more. Nothing is
         written then.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    In onnxruntime outputs agree with those of `predict` to some rounding errors of the sizes
-    that the layers add up. Its Sigmoid is 0 below z = -18 (float64: -37), where `predict` goes
-    on to give e^z.
+    The outputs of onnxruntime agree with those of `predict` up to some rounding errors of the
+    terms that the layers add up. Its Sigmoid is 0 below z = -18 (float64: -37), where `predict`
+    still gives e^z.
     """
     try:
         from onnx import helper
     except ImportError:
         raise ImportError("to_onnx needs onnx: pip install 'flatprop[onnx]'") from None
-    import flatprop
-
-    checked_network("to_onnx", network)
+    checked_model("to_onnx", network)
     checks.finite("params", network.params)
     if network.params.nbytes > MOST_BYTES:
         raise ValueError(
@@ -122,7 +120,7 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
         opset_imports=opset,
         ir_version=helper.find_min_ir_version_for(opset),
         producer_name="flatprop",
-        producer_version=flatprop.__version__,
+        producer_version=version("flatprop"),
         doc_string=repr(network),
     )
     helper.set_model_props(model, _metadata(network))
@@ -131,12 +129,10 @@ def to_onnx(network: Network, path: str | PathLike[str] | None = None) -> "Model
     return model
 
 
-def _metadata(network: Network) -> dict[str, str]:
-    import flatprop
-
+def _metadata(network: Model) -> dict[str, str]:
     loss = network.loss_function
     metadata = {
-        "flatprop_version": flatprop.__version__,
+        "flatprop_version": version("flatprop"),
         "loss": loss.name,
         "loss_reduction": loss.reduction,
         "activations": ", ".join(layer.name for layer in network.dense),
@@ -193,12 +189,12 @@ class _Graph:
 
 
 def _activation(layer: Dense, place: int, tape: Tape) -> OnnxNumber:
-    """What the activation makes of `tape.z`."""
-    from flatprop.numbers.translated import written
+    """The activation of `tape.z`."""
+    from flatprop.export.formula_text import written
 
     z, operators = tape.z, FLOAT32_OPERATORS if tape.dtype == np.float32 else OPERATORS
     if layer.activation in operators:
         return operators[layer.activation](z)
     a: OnnxNumber = written("to_onnx", layer, place, z)
-    # one that is the same everywhere still has the shape of z
+    # a constant activation still has the shape of z
     return a if tape.depends_on_z(a) else z.equals(z).apply("Where", a, a)

@@ -2,7 +2,7 @@
 
 Every operator that is used has kernels for float32 and float64 in the processor's provider of
 onnxruntime; what has none there, or is not an operator at all, is put together from others.
-Truth values that are written as the numbers 1 and 0, as in `formulas.translated`, become
+Truth values that are written as the numbers 1 and 0, as in `numbers.translated`, become
 conditions again.
 """
 

@@ -1,7 +1,7 @@
 """The state of a random generator as JSON holds it, and back.
 
-NumPy takes any state that is given to it: of a wrong one its generators read memory that is not
-theirs, or never come to an end. So a state from a file is held against what each field may be.
+NumPy takes any state that is given to it. With a wrong one its generators read memory that is
+not theirs, or never come to an end. So every field of a state from a file is checked.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def _whole(most: int, odd: bool = False) -> Check:
 
 
 def _several(count: int, bits: int, any_set: bool = False) -> Check:
-    """So many whole numbers of so many bits, of which one at least is not 0 if `any_set`."""
+    """So many whole numbers of so many bits; with `any_set` not all of them are 0."""
     one = _whole(2**bits - 1)
     return lambda value: (
         isinstance(value, list)
@@ -49,7 +49,7 @@ STATES: dict[str, dict[str, Any]] = {
 
 
 def plain_state(generator: np.random.Generator) -> dict[str, Any] | None:
-    """The state in what JSON can hold; None of one that NumPy does not make."""
+    """The state as JSON can hold it; None if the bit generator is not one of NumPy's."""
     bits = generator.bit_generator
     if type(bits).__name__ not in STATES or not type(bits).__module__.startswith("numpy."):
         return None
@@ -62,7 +62,7 @@ def plain_state(generator: np.random.Generator) -> dict[str, Any] | None:
 
 
 def checked_generator(state: Any) -> np.random.Generator:
-    """A generator in a state that `plain_state` gave; of None one with fresh entropy.
+    """A generator in a state that `plain_state` gave; None gives one with fresh entropy.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Safetensors files, read as files from anywhere have to be: everything is checked first.
+"""Safetensors files. They may come from anywhere, so everything in them is checked first.
 
 The format: 8 bytes with the length of the header, little-endian; the header, JSON with the
 dtype, the shape and the place of every tensor, and texts under "__metadata__"; the tensors, one
@@ -201,7 +201,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def shown(value: Any, most: int = 60) -> str:
     """A value from a file for a message: of one line, and not longer than a reader needs."""
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
-        value = value[:most]  # of which the rest is not worth writing
+        value = value[:most]
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists

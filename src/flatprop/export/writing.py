@@ -30,10 +30,10 @@ def write_in_one_step(path: str | PathLike[str], content: bytes) -> None:
     Parameters
     ----------
     path
-        Where to. An existing file is replaced and its permissions are kept; of a link, the
-        file behind it is.
+        Where to write. An existing file is replaced and its permissions are kept. A link stays,
+        and the file behind it is replaced.
     content
-        What it is to hold.
+        What the file is to hold.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def write_together(contents: Mapping[str | PathLike[str], bytes]) -> None:
 
 
 def checked_target(path: str | PathLike[str]) -> Path:
-    """The file that is meant, behind links, if there can be one of this name."""
+    """The file that `path` leads to, behind links; an error if there cannot be such a file."""
     try:
         target = Path(checks.file_name("path", path)).resolve()
     except RuntimeError as error:  # links that lead to each other, before Python 3.13
@@ -116,7 +116,7 @@ def _try_beside(target: Path) -> tuple[Path, IO[bytes]] | None:
             file = open(place, "xb")  # noqa: SIM115
         except FileExistsError:  # somebody else is writing to it
             continue
-        except OSError as error:  # of the file that is meant, not of one that nobody knows
+        except OSError as error:  # names the target: nobody knows the temporary file
             raise OSError(error.errno, error.strerror, str(target)) from None
         if _lock(file) and _is_still(place, file):
             chosen = place, file

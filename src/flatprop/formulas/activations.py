@@ -1,9 +1,10 @@
 """Activation functions: z -> (a, da/dz).
 
-To add one, write its function here and decorate it with the initialisation that
-suits it: the table gives it a code, a loop in both passes and its name in
-`Dense`. Softmax mixes the units of a row, so its loops are in `kernels.rows`; a
-hidden relu has none, for the matrix products apply it (`kernels.tiles.Finish`).
+To add an activation, write its function here and decorate it with the initialisation
+that suits it. The table then gives it a code, a loop in both passes and a name for
+`Dense`. Two activations have no such loop. Softmax mixes the units of a row: its loops are
+in `kernels.loops.softmax`. The relu of a hidden layer is applied by the matrix products:
+`kernels.products.tiles.Finish`.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Activation(NamedTuple):
 
     name: str
     code: int
-    """What the layer record holds."""
+    """The number that stands for this activation in a layer's record."""
     initialisation: str
     """`"he"`, `"glorot"` or `"lecun"`: the variance of W that keeps signals alive."""
     formula: Formula | None
@@ -68,8 +69,8 @@ def tanh(z: N) -> tuple[N, N]:
     return a, fma(-a, a, 1.0)
 
 
-# The products of hidden layers have this mathematics once more: `Finish.rectified` and
-# `Finish.factor` in kernels/products/tiles.py, `backward` in kernels/network/dense.py.
+# For hidden layers the products of `kernels` contain this formula once more: see
+# `kernels.products.tiles.Finish`.
 @activation("he")
 def relu(z: N) -> tuple[N, N]:
     """max(z, 0); the slope at 0 is 0"""

@@ -1,4 +1,4 @@
-"""The user's own activations and losses, checked when they are given."""
+"""Checks of the user's own activations and losses, made when a layer or a loss is created."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 POINTS = tuple(np.linspace(-4.0, 4.0, 40) + math.pi / 100)
-"""Where a function is tried: not at 0 or 1, where it may have a kink."""
+"""The points at which a function is tried; not 0 or 1, where it may have a kink."""
 TOLERANCE = 1e-5
-"""How far a slope may be from the difference quotient: wrong ones are off by more."""
+"""How far a slope may be from the difference quotient; the error of a wrong slope is larger."""
 
 
 def checked_activation(function: Any) -> Any:
@@ -32,11 +32,11 @@ def checked_loss(function: Any) -> Any:
     _check_compiled(what, function, "(prediction, y) -> (value, slope)")
     checked = 0
     for prediction in POINTS:
-        # Away from the prediction: most losses have a kink or a minimum there.
+        # y is never the prediction itself: most losses have a kink or a minimum there.
         for y in (0.0, 1.0, prediction + 0.37, prediction - 0.73):
             value, slope = _values(what, function, prediction, y)
             if not math.isfinite(value):
-                continue  # outside of its domain, perhaps
+                continue  # perhaps outside of the loss's domain
             checked += 1
             where = f"y = {y:.6g} and prediction"
 
@@ -79,10 +79,10 @@ def _values(what: str, function: Callable[..., Any], *arguments: float) -> tuple
         values = function(*map(float, arguments))
     except NumbaError as error:
         reason = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = reason[1] if len(reason) > 1 else "".join(reason)  # the first says where in Numba
+        detail = reason[1] if len(reason) > 1 else "".join(reason)  # the first is about Numba
         raise TypeError(f"{what} does not compile for float64 numbers: {detail}") from error
     except ZeroDivisionError:
-        return math.nan, math.nan  # which it does not raise where kernels call it
+        return math.nan, math.nan  # it is not raised when kernels call the function
     except TypeError as error:
         raise TypeError(
             f"{what} cannot be called with {len(arguments)} numbers: {error}"
@@ -101,7 +101,10 @@ def _values(what: str, function: Callable[..., Any], *arguments: float) -> tuple
 def _check_slope(
     what: str, name: str, x: float, slope: float, value: Callable[[float], float]
 ) -> None:
-    """Compare with central differences, of the two steps the nearer one: a kink may be near."""
+    """Compare a slope with central differences of two widths.
+
+    The nearer of both quotients counts, for the wider one may reach across a kink.
+    """
     quotients = []
     for h in (1e-3, 1e-5):
         near, far = value(x + h) - value(x - h), value(x + 2 * h) - value(x - 2 * h)

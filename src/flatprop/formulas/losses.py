@@ -1,8 +1,7 @@
 """Loss functions: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
 
-To add one, write its class here: the formula for one output, how the values are
-averaged, and its parameter if it has one. `name` is what `Network(loss=...)`
-takes.
+To add a loss, write its class here: the formula for one output, how the values are
+averaged, and a parameter if the loss has one. `Network(loss=...)` takes its `name`.
 """
 
 import math
@@ -24,31 +23,30 @@ REDUCTIONS = OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """What a network is trained to make small.
+    """What training makes small.
 
-    A loss of one sample and one output is `formula`; `reduction` says how they
-    become one number. With sample weights w a mean over samples is
-    Σ wᵢ ℓᵢ / Σ wᵢ and a sum is Σ wᵢ ℓᵢ.
+    `formula` is the loss ℓ of one sample and one output; `reduction` says how these values
+    become one number. With sample weights w a mean over samples is Σ wᵢ ℓᵢ / Σ wᵢ, and a
+    sum is Σ wᵢ ℓᵢ.
     """
 
     name: ClassVar[str]
     reduction: ClassVar[str] = OVER_SAMPLES_AND_OUTPUTS
     activation: ClassVar[str | None] = None
-    """The activation that the last layer must have, where the loss is computed
-    from z (the logits) rather than from ŷ."""
+    """If the loss is computed from the logits z instead of ŷ: the activation that the last
+    layer must have."""
     domain: ClassVar[str] = "any"
-    """What y may be: any number, `"non-negative"` or `"fraction"`, 0 to 1."""
+    """What y may be: `"any"` number, `"non-negative"`, a `"fraction"` from 0 to 1, `"classes"`."""
     squares: ClassVar[float] = 0.0
-    """c, where the formula is c (ŷ - y)², which least squares can take apart; 0 where it is
-    not."""
+    """c if the formula is c (ŷ - y)², as methods for least squares need it; 0 otherwise."""
 
     @property
     def parameter(self) -> float:
-        """The one number that shapes the loss; 0 where there is none."""
+        """The one number that shapes the loss; 0 if the loss has none."""
         return 0.0
 
     def scale(self, outputs: int, weight: float) -> float:
-        """What Σ w ℓ is multiplied by, where the weights add up to `weight`."""
+        """The factor that makes Σ w ℓ the loss; `weight` is Σ w."""
         divisor = self.divisor(outputs)
         return 1.0 / (weight * divisor) if divisor else 1.0
 
@@ -66,7 +64,7 @@ LOSSES: dict[str, type[Loss]] = {}
 
 
 def named(name: str) -> Callable[[type[Loss]], type[Loss]]:
-    """Enter a class into the table; its place there is its code in the kernels."""
+    """Enter a class into `LOSSES`; its place there is its code in the kernels."""
 
     def register(loss: type[Loss]) -> type[Loss]:
         loss.name = name
@@ -162,8 +160,7 @@ class LogCosh(Loss):
         d = prediction - y
         size = abs(d)
         slope = elementary.tanh(d)
-        # log cosh d = -½ log(1 - tanh² d) keeps its digits near 0, where the
-        # second form would cancel
+        # Near 0 the form `far` would cancel; log cosh d = -½ log(1 - tanh² d) keeps its digits.
         near = -0.5 * elementary.log1p(-slope * slope)
         far = (
             size
@@ -228,7 +225,7 @@ class Own(Loss):
     function
         A scalar function compiled by ``@numba.njit`` that takes (ŷ, y) and returns the
         value and its slope with respect to ŷ. After ``function.recompile()`` new networks
-        and copies compute with the new code, networks that exist with the old one.
+        and copies use the new code; existing networks keep the old code.
     reduction
         "mean over samples and outputs", "mean over samples" or "sum".
     """
@@ -275,9 +272,9 @@ class BinaryCrossEntropy(Loss):
 class CrossEntropy(Loss):
     """The mean over samples of -Σₖ y log ŷ, ŷ a softmax.
 
-    Computed from the logits z, where y is a class index or a row of
-    probabilities: `kernels.rows.cross_entropy`. The formula here is the
-    definition, which `trace` shows.
+    y is a class index or a row of probabilities. The kernels compute the loss from the
+    logits z: `kernels.loops.softmax.cross_entropy`. The formula here is the definition,
+    which `trace` shows.
     """
 
     reduction = OVER_SAMPLES

@@ -1,163 +1,20 @@
-"""Optimizers: one in-place update of θ from the gradient g, beside its settings.
+"""Optimizers: each class has its settings and one in-place update of θ from the gradient g.
 
-To add one, write its class here. `scalars` turns the settings, once per update,
-into the numbers that are the same for every parameter; `update` is the formula
-for one parameter and its state. Formulas and defaults are PyTorch's
-(`torch.optim`).
+To add an optimizer, write its class here. `update` is the formula for one parameter and its
+state. `scalars` is computed once per update: the numbers that are the same for all parameters.
+Formulas and defaults are PyTorch's (`torch.optim`).
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from flatprop.formulas.schedules import Schedule, as_schedule, check_rate
+from flatprop.formulas.optimizer import Optimizer, Scalars, State, Updated, named
+from flatprop.formulas.optimizer import OptimizerState as OptimizerState  # for pickles of 0.1
+from flatprop.formulas.schedules import Schedule
 from flatprop.numbers.elementary import root_of_squares
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import copysign, maximum, minimum, power, sqrt, where
-from flatprop.validation import checks, other_names
-from flatprop.validation.arrays import aligned_empty
-
-Scalars: TypeAlias = Mapping[str, Lanes]
-State: TypeAlias = Sequence[Lanes]
-Updated: TypeAlias = tuple[Lanes, ...]
-
-
-SETTINGS = ("step", "learning_rate", "gradient_scale")
-"""What the settings of every optimizer begin with, as the kernels take them."""
-STEP, LEARNING_RATE, GRADIENT_SCALE = range(3)
-
-
-class OptimizerState(NamedTuple):
-    """An optimizer as compiled code takes it: what `Optimizer.start` makes."""
-
-    code: int
-    """The place of its update in `RULES`."""
-    settings: NDArray[np.float64]
-    """`SETTINGS`, the first of which counts the updates, then the optimizer's own."""
-    state: NDArray[Any]
-    """(slots, parameters), of their dtype."""
-
-
-@dataclass(frozen=True)
-class Optimizer(ABC):
-    """A rule for changing the parameters, and its settings.
-
-    Every optimizer takes a `learning_rate`, a number or a schedule from
-    `fp.schedules`, and a `weight_decay` λ, which adds λ θ to the gradient
-    (`AdamW` takes lr λ θ off θ instead).
-    """
-
-    learning_rate: float | Schedule
-
-    name: ClassVar[str]
-    settings: ClassVar[tuple[str, ...]]
-    """The numbers that `scalars` gets, beside `step`, the number of the update
-    from 1, and `learning_rate`, of its epoch."""
-    variants: ClassVar[tuple[int, ...]]
-    """The numbers of state arrays that `update` is compiled for, so that a
-    setting that is off costs neither memory nor time."""
-
-    divides_by_squares: ClassVar[bool] = False
-    """Whether steps are divided by the root of g², so that where that is infinite they are 0."""
-
-    @property
-    def slots(self) -> int:
-        """How many state arrays these settings need; one of `variants`."""
-        return self.variants[0]
-
-    @property
-    def linear(self) -> bool:
-        """Whether the update is θ ← θ - lr g and no more, which the product that gives g
-        can do by itself.
-        """
-        return False
-
-    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
-        """What each state array is filled with before the first update."""
-        return (0.0,) * self.slots
-
-    def start(self, params: NDArray[Any], learning_rate: float | None = None) -> OptimizerState:
-        """What `flatprop.kernels.update` needs for these parameters, before the first update.
-
-        Parameters
-        ----------
-        params
-            (parameters,), float32 or float64; only its size and dtype count.
-        learning_rate
-            That of the first update; None for the optimizer's own.
-
-        Returns
-        -------
-        OptimizerState
-            Its arrays are overwritten by every update. A schedule is not followed: write
-            the learning rate into ``settings[LEARNING_RATE]``.
-        """
-        schedule = as_schedule(self.learning_rate)
-        rate = float(schedule.rates(1)[0]) if learning_rate is None else learning_rate
-        initial = self.initial_state(rate)
-        state = aligned_empty(len(initial) * params.size, params.dtype)
-        state = state.reshape(len(initial), params.size)
-        for slot, value in zip(state, initial, strict=True):
-            slot[:] = value
-        settings = np.array([0.0, rate, 1.0, *self.values()])
-        return OptimizerState(rule_code(self), settings, state)
-
-    def values(self) -> tuple[float, ...]:
-        """The numbers behind `settings`."""
-        return tuple(float(getattr(self, name)) for name in self.settings)
-
-    @staticmethod
-    @abstractmethod
-    def scalars(s: Scalars) -> Scalars:
-        """Numbers of one update, in float64 whatever the dtype of θ."""
-
-    @staticmethod
-    @abstractmethod
-    def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
-        """The new θ, then the new state."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.learning_rate, Schedule):
-            check_rate(self.learning_rate)
-            object.__setattr__(self, "learning_rate", _plain(self.learning_rate))
-        self._check(weight_decay=(0, math.inf))
-
-    def _check(self, **bounds: tuple[float, float]) -> None:
-        """Each named setting must be a number in [low, high)."""
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple | list) else (value,):
-                if not checks.is_number(number):
-                    raise TypeError(f"{name} must be a number, got {number!r}")
-                if not low <= float(number) < high:
-                    raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {number!r}")
-            object.__setattr__(self, name, _plain(value))
-
-
-def _plain(setting: Any) -> Any:
-    """The same without NumPy's types and lists: equal settings have the same repr."""
-    if isinstance(setting, (tuple, list)):
-        return tuple(map(_plain, setting))
-    return setting.item() if isinstance(setting, np.generic) else setting
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {}
-
-
-def named(name: str) -> Callable[[type[Optimizer]], type[Optimizer]]:
-    """Enter a class into the table of names that `fit(optimizer=...)` takes."""
-
-    def register(optimizer: type[Optimizer]) -> type[Optimizer]:
-        optimizer.name = name
-        OPTIMIZERS[name] = optimizer
-        return other_names.suggesting(other_names.OPTIMIZER)(optimizer)
-
-    return register
 
 
 @named("sgd")
@@ -209,21 +66,18 @@ class SGD(Optimizer):
     def scalars(s: Scalars) -> Scalars:
         first = s["step"] <= 1.0
         return {
-            "rate": s["learning_rate"],
-            "decay": s["weight_decay"],
-            "momentum": s["momentum"],
+            **s,
             "fresh": where(first, s["step"].like(1.0), 1.0 - s["dampening"]),
-            "ahead": s["nesterov"],
             "beyond": where(s["nesterov"] > 0.0, s["momentum"], 1.0),
         }
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
-        g = g + s["decay"] * theta
+        g = g + s["weight_decay"] * theta
         if not state:
-            return (theta - s["rate"] * g,)
+            return (theta - s["learning_rate"] * g,)
         b = s["momentum"] * state[0] + s["fresh"] * g
-        return theta - s["rate"] * (s["ahead"] * g + s["beyond"] * b), b
+        return theta - s["learning_rate"] * (s["nesterov"] * g + s["beyond"] * b), b
 
 
 @named("adam")
@@ -362,26 +216,18 @@ class RMSprop(Optimizer):
 
     @staticmethod
     def scalars(s: Scalars) -> Scalars:
-        return {
-            "rate": s["learning_rate"],
-            "decay": s["weight_decay"],
-            "alpha": s["alpha"],
-            "fresh": 1.0 - s["alpha"],
-            "eps": s["eps"],
-            "momentum": s["momentum"],
-            "centered": s["centered"],
-        }
+        return {**s, "fresh": 1.0 - s["alpha"]}
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
-        g = g + s["decay"] * theta
+        g = g + s["weight_decay"] * theta
         v = s["alpha"] * state[0] + s["fresh"] * (g * g)
         if len(state) == 1:
-            return theta - s["rate"] * (g / (root_of_squares(v) + s["eps"])), v
+            return theta - s["learning_rate"] * (g / (root_of_squares(v) + s["eps"])), v
         mean = state[1] + s["fresh"] * (g - state[1])
         spread = v - s["centered"] * (mean * mean)
         b = s["momentum"] * state[2] + g / (sqrt(spread) + s["eps"])
-        return theta - s["rate"] * b, v, mean, b
+        return theta - s["learning_rate"] * b, v, mean, b
 
 
 @named("adagrad")
@@ -425,15 +271,11 @@ class Adagrad(Optimizer):
 
     @staticmethod
     def scalars(s: Scalars) -> Scalars:
-        return {
-            "decay": s["weight_decay"],
-            "rate": s["learning_rate"] / (1.0 + (s["step"] - 1.0) * s["lr_decay"]),
-            "eps": s["eps"],
-        }
+        return {**s, "rate": s["learning_rate"] / (1.0 + (s["step"] - 1.0) * s["lr_decay"])}
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
-        g = g + s["decay"] * theta
+        g = g + s["weight_decay"] * theta
         v = state[0] + g * g
         return theta - s["rate"] * (g / (root_of_squares(v) + s["eps"])), v
 
@@ -487,19 +329,9 @@ class Rprop(Optimizer):
         return (0.0, learning_rate)
 
     @staticmethod
-    def scalars(s: Scalars) -> Scalars:
-        return {
-            "decay": s["weight_decay"],
-            "eta_minus": s["eta_minus"],
-            "eta_plus": s["eta_plus"],
-            "smallest": s["smallest"],
-            "largest": s["largest"],
-        }
-
-    @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
         before, step = state
-        g = g + s["decay"] * theta
+        g = g + s["weight_decay"] * theta
         agreement = g * before
         factor = where(agreement > 0.0, s["eta_plus"], 1.0)
         factor = where(agreement < 0.0, s["eta_minus"], factor)
@@ -507,40 +339,3 @@ class Rprop(Optimizer):
         g = where(agreement < 0.0, 0.0, g)
         moved = theta - where(abs(g) > 0.0, copysign(step, g), 0.0)
         return moved, g, step
-
-
-class Rule(NamedTuple):
-    """An update as the kernel compiles it."""
-
-    optimizer: type[Optimizer]
-    slots: int
-
-
-RULES = tuple(
-    Rule(optimizer, slots)
-    for optimizer in OPTIMIZERS.values()
-    if "update" in vars(optimizer)
-    for slots in optimizer.variants
-)
-"""Every update there is; its place is its code. AdamW's is Adam's."""
-
-
-def rule_code(optimizer: Optimizer) -> int:
-    """The place in `RULES` of the update that `optimizer` uses."""
-    owner = next(base for base in type(optimizer).__mro__ if "update" in vars(base))
-    return RULES.index(Rule(owner, optimizer.slots))
-
-
-def check_state(code: int, settings: NDArray[Any], state: NDArray[Any], params: Any) -> None:
-    """Raise unless these arrays are what the update of this code needs for such parameters."""
-    if not 0 <= code < len(RULES):
-        raise ValueError(f"there is no update of an optimizer with the code {code}")
-    rule = RULES[code]
-    count = len(SETTINGS) + len(rule.optimizer.settings)
-    fits = settings.shape == (count,) and settings.dtype == np.float64
-    if not (fits and state.shape == (rule.slots, params.size) and state.dtype == params.dtype):
-        raise ValueError(
-            f"{count} settings and a state of {params.dtype} with shape "
-            f"{(rule.slots, params.size)} are needed by {rule.optimizer.__name__}, but they are "
-            f"{settings.shape} and {state.dtype} with shape {state.shape}"
-        )

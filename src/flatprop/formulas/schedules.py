@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the rate of each epoch. Any optimizer takes one.
+"""Learning-rate schedules: the rate of each epoch. Any optimizer takes a schedule.
 
 Names and formulas follow `torch.optim.lr_scheduler`; epochs count from 0.
 """
@@ -33,7 +33,7 @@ class Schedule(ABC):
     Parameters
     ----------
     learning_rate
-        The rate of the first epoch (after a warm-up).
+        The rate of the first epoch; after a warm-up, of the first epoch that follows it.
     """
 
     learning_rate: float
@@ -46,8 +46,8 @@ class Schedule(ABC):
         """The rate of `epoch` (from 0) in a training of `epochs`."""
 
     def rates(self, epochs: int) -> NDArray[np.float64]:
-        """The rates of the epochs in turn; the last one holds for any that follow."""
-        with np.errstate(over="ignore"):  # told below
+        """The rate of each epoch; the last rate holds for all later epochs."""
+        with np.errstate(over="ignore"):  # an overflow raises below
             rates = np.array([self.rate(epoch, epochs) for epoch in range(epochs)])
         if not np.isfinite(rates).all():
             first = int(np.argmin(np.isfinite(rates)))
@@ -55,8 +55,10 @@ class Schedule(ABC):
         return rates
 
     def follow(self) -> Callable[[float], float] | None:
-        """For a rate that depends on the losses: a function from the loss of each
-        epoch, in turn, to the rate of the next.
+        """For a rate that depends on the losses, a new function; otherwise None.
+
+        The function is called with the loss of each epoch in turn, and returns the rate of
+        the next epoch.
         """
         return None
 
@@ -143,12 +145,12 @@ class WarmUp(Schedule):
     """A linear rise over the first `epochs` epochs, then another schedule from its start.
 
     Epoch t of the rise has the rate η₀ (t + 1) / (epochs + 1), where η₀ is the
-    first rate of what follows.
+    first rate after the rise.
 
     Parameters
     ----------
     learning_rate
-        What follows: a rate or a schedule.
+        A rate or a schedule, for the time after the rise.
     epochs
         The length of the rise.
     """
@@ -179,7 +181,7 @@ class WarmUp(Schedule):
 class ReduceOnPlateau(Schedule):
     """The rate times `factor` once the loss has stopped falling.
 
-    The validation loss where there is one, the training loss otherwise.
+    It looks at the validation loss, or without validation data at the training loss.
 
     Parameters
     ----------
@@ -188,11 +190,11 @@ class ReduceOnPlateau(Schedule):
     factor
         What the rate is multiplied by.
     patience
-        How many epochs without improvement are borne before that.
+        How many epochs without improvement pass before a reduction.
     threshold
-        An improvement is a loss below best · (1 - threshold).
+        A loss counts as an improvement if it is below best · (1 - threshold).
     cooldown
-        How many epochs are not counted after a reduction.
+        How many epochs after a reduction are not counted.
     min_lr
         The rate is not reduced below this.
     """

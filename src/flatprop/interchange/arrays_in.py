@@ -1,28 +1,12 @@
-"""Parameters that come from elsewhere: checked as a whole, then copied into a network."""
+"""Parameters that come from elsewhere: all are checked, then copied into a network."""
 
 from collections.abc import Iterable
 
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.validation import checks
 
 
-def checked_network(function: str, network: object) -> Network:
-    """`network`, the first argument of the function of this name, if it is one."""
-    if isinstance(network, Network):
-        return network
-    hint = ""
-    if hasattr(network, "network_"):
-        hint = "; of an estimator of flatprop.sklearn, pass estimator.network_"
-    elif hasattr(network, "coefs_"):
-        hint = "; from_sklearn makes one of an estimator"
-    elif hasattr(network, "state_dict"):
-        hint = "; from_torch makes one of a module"
-    raise TypeError(f"{function} takes an fp.Network, got {type(network).__name__}{hint}")
-
-
-def assign(
-    network: Network, arrays: Iterable[tuple[str, object]], transposed: bool = False
-) -> None:
+def assign(network: Model, arrays: Iterable[tuple[str, object]], transposed: bool = False) -> None:
     """Copy the named arrays W, b, W, b, ... into the network; none unless all of them fit.
 
     W is (inputs, units), or (units, inputs) if `transposed`.

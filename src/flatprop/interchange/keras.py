@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation.arrays import Array
 
@@ -22,7 +23,7 @@ def get_weights(network: Network) -> list[Array]:
     list of ndarray
         Copies: W (inputs, units) and b (units,) of the first layer, then of the next.
     """
-    checked_network("get_weights", network)
+    checked_model("get_weights", network)
     layers = zip(network.weights, network.biases, strict=True)
     return [array.copy() for layer in layers for array in layer]
 
@@ -48,7 +49,7 @@ def set_weights(network: Network, weights: Sequence[ArrayLike]) -> None:
         If there are too few arrays or too many, a shape is another, or one holds anything but
         finite numbers.
     """
-    checked_network("set_weights", network)
+    checked_model("set_weights", network)
     try:
         arrays = list(weights)
     except TypeError:

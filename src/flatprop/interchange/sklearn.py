@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
 from flatprop.model.layers import Dense
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -31,8 +32,8 @@ LAST = {
 def from_sklearn(estimator: "MLPClassifier | MLPRegressor") -> Network:
     """The network in a fitted estimator of scikit-learn.
 
-    Its `predict` gives what `predict_proba` of a classifier gives, of a binary one the second
-    column, and what `predict` of a regressor gives, as (n, outputs). Its class k is
+    Its `predict` gives the `predict_proba` of a classifier, of a binary one the second column
+    alone, and the `predict` of a regressor, as (n, outputs). Its class k is
     ``estimator.classes_[k]``.
 
     Parameters
@@ -45,7 +46,7 @@ def from_sklearn(estimator: "MLPClassifier | MLPRegressor") -> Network:
     Network
         With copies of the parameters, of their dtype. Its loss is the one that the estimator
         was trained by: "cross_entropy", "binary_cross_entropy", "half_mse" or "poisson". The
-        penalty `alpha` is no part of it; `weight_decay` of an optimizer is its counterpart.
+        penalty `alpha` is left out; its counterpart is `weight_decay` of an optimizer.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def to_sklearn(
         raise ImportError(
             "to_sklearn needs scikit-learn: pip install 'flatprop[sklearn]'"
         ) from None
-    checked_network("to_sklearn", network)
+    checked_model("to_sklearn", network)
     checks.finite("params", network.params)
     settings: dict[str, Any] = {
         "hidden_layer_sizes": tuple(layer.units for layer in network.dense[:-1]),
@@ -235,9 +236,9 @@ def _regression(network: Network, regressor: Any) -> dict[str, str]:
 
 
 def _started(estimator: Any, network: Network, y: Array, **classes: Array) -> None:
-    """Let the estimator set itself up, by one step that is then forgotten.
+    """Let the estimator set itself up by one step, which is then forgotten.
 
-    What it keeps beside its parameters is its own affair and changes with its version.
+    What it keeps beside its parameters changes with its version.
     """
     estimator.partial_fit(np.zeros((1, network.inputs), network.dtype), y, **classes)
     del estimator._optimizer  # which `partial_fit` makes anew

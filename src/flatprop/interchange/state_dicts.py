@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation.arrays import Array
 
@@ -30,7 +31,7 @@ def state_dict(network: Network) -> dict[str, Array]:
         Copies of the network's dtype: "0.weight" (units, inputs), "0.bias" (units,),
         "2.weight", ..., as `to_torch(network).state_dict()` has them.
     """
-    checked_network("state_dict", network)
+    checked_model("state_dict", network)
     arrays = {}
     for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         arrays[f"{2 * number}.weight"] = np.array(W.T, order="C")
@@ -54,9 +55,9 @@ def load_state_dict(
         (units, inputs) and ".bias" (units,) for every layer, whatever stands before these.
         Converted to the network's dtype.
     layers
-        What stands before ".weight" in the names, first layer first. None takes layers whose
-        names differ in numbers only ("net.0", "net.2") by these, and others in the one order
-        that their shapes allow.
+        What stands before ".weight" in the names, first layer first. None orders layers whose
+        names differ in numbers only ("net.0", "net.2") by these numbers; other layers must
+        have shapes that allow one order only.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def load_state_dict(
         If the mapping has other entries, more layers or fewer, other shapes, or holds anything
         but finite numbers; if `layers` is needed, or does not name the layers of the mapping.
     """
-    checked_network("load_state_dict", network)
+    checked_model("load_state_dict", network)
     if not isinstance(mapping, Mapping):
         raise TypeError(
             f"load_state_dict takes a mapping of names to arrays, got {type(mapping).__name__}; "
@@ -106,7 +107,7 @@ def _parameters(layer: str) -> tuple[str, str]:
 
 
 def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) -> list[str]:
-    """Layers by the numbers in their names; those of other words where their shapes fit."""
+    """Layers by the numbers in their names; where other words differ too, as shapes fit."""
     by_words: dict[str, list[str]] = {}
     for layer in layers:
         by_words.setdefault(re.sub(r"\d+", "#", layer), []).append(layer)
@@ -119,7 +120,7 @@ def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) ->
     shapes = {layer: np.shape(arrays[_parameters(layer)[0]]) for layer in layers}
     wanted = [W.shape[::-1] for W in network.weights]
     if sorted(shapes.values()) != sorted(wanted):
-        return layers  # of which `assign` says what does not fit
+        return layers  # `assign` says what does not fit
     orders = list(islice(_fitting(groups, shapes, wanted), 2))
     if len(orders) > 1:
         raise ValueError(

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flatprop.formulas.losses import LOSSES, Loss
-from flatprop.interchange.arrays_in import assign, checked_network
+from flatprop.interchange.arrays_in import assign
 from flatprop.interchange.state_dicts import array_of
 from flatprop.model.layers import Dense
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     ValueError
         If an activation is your own function.
     """
-    checked_network("to_torch", network)
+    checked_model("to_torch", network)
     torch = _imported("to_torch")
     for number, layer in enumerate(network.dense):
         if callable(layer.activation) or layer.activation not in MODULES:
@@ -68,7 +69,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     modules = []
     dtype = getattr(torch, network.dtype.name)
     for layer, W, b in zip(network.dense, network.weights, network.biases, strict=True):
-        # which leaves PyTorch's random state as it was
+        # skip_init leaves PyTorch's random state as it was
         linear = torch.nn.utils.skip_init(torch.nn.Linear, *W.shape, dtype=dtype)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(W.T.copy()))
@@ -91,10 +92,10 @@ def from_torch(
     ----------
     module
         A Linear, or a Sequential of Linear layers, each followed by an activation or none.
-        Sequentials in it are opened. Identity, Dropout and AlphaDropout are passed over, also
-        Flatten, after which rows are what `predict` takes. A Linear without bias becomes
-        a layer whose biases are 0, which computes the same; `fit` would train them, unless told
-        otherwise by `trainable`.
+        Sequentials in it are opened. Identity, Dropout, AlphaDropout and Flatten are passed
+        over; `predict` takes what Flatten gives, one row per sample. A Linear without bias
+        becomes a layer whose biases are 0. `fit` would train these, unless `trainable` leaves
+        them out.
     loss
         As for `Network`. "cross_entropy" needs a Softmax at the end of the module,
         "binary_cross_entropy" a Sigmoid: append it to a module that gives logits.

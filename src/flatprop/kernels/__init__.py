@@ -7,7 +7,7 @@ what holds for all of it. `checked` has the same functions with checks.
 from importlib import import_module
 from typing import Any
 
-from flatprop.formulas.optimizers import LEARNING_RATE, OptimizerState
+from flatprop.formulas.optimizer import LEARNING_RATE, OptimizerState
 from flatprop.kernels.embedded.functions import (
     forward,
     gauss_newton_vector_product,

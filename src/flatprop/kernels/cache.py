@@ -171,35 +171,47 @@ class _Files:
 # ---- functions of the users
 
 
-class _Edition:
-    """Unpickled where this edition of the package is another one, it raises an OSError."""
+class _Mark:
+    """Unpickled where this edition of the package is another one, it raises an OSError.
+
+    Otherwise it calls a function again, as whoever left the mark has: with what compiled code
+    needs of the process that it is loaded into.
+    """
+
+    def __init__(self, call: bytes) -> None:
+        self.call = call
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return same_edition, (edition(),)
+        return same_edition, (edition(), self.call)
 
 
-_EDITION = _Edition()
-
-
-def same_edition(text: str) -> _Edition:
+def same_edition(text: str, call: bytes = b"") -> _Mark:
     """The mark of this edition, if `text` is what it was; OSError otherwise.
 
     Numba takes that for a file that is gone, and compiles anew. The caches of users name
-    this function: it must be found here as long as they may exist.
+    this function: it must be found here as long as they may exist. What else they name is
+    of their edition, and so is pickled by itself in `call`.
     """
     if not text or text != edition():
         raise FileNotFoundError("compiled with another edition of flatprop")
-    return _EDITION
+    if call:
+        function, arguments = pickle.loads(call)
+        function(*arguments)
+    return _Mark(call)
 
 
-def mark(environment: Any) -> None:
+def mark(environment: Any, function: Callable[..., Any] | None = None, *arguments: Any) -> None:
     """Let functions into which this one is compiled be compiled anew after an upgrade.
 
+    If there is a `function`, it is called with `arguments` by every process that loads them.
+
     `environment` is where Numba keeps the constants of a compiled function. It pickles those
-    of all functions that are compiled into a cached one, and unpickles them before it runs.
+    of all functions that are compiled into a cached one, and unpickles them before it loads it.
     """
-    if not any(constant is _EDITION for constant in environment.consts):
-        environment.consts.append(_EDITION)
+    call = pickle.dumps((function, arguments)) if function else b""
+    marks = (constant.call for constant in environment.consts if isinstance(constant, _Mark))
+    if call not in marks:
+        environment.consts.append(_Mark(call))
 
 
 def keep_out_of_caches(context: Any, builder: Any) -> None:

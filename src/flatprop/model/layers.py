@@ -1,4 +1,4 @@
-"""What a network is: its layers and its loss, checked, and as the kernels read them."""
+"""The description of a network, its layers and its loss: checked, and as kernels read it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Dense:
         The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
         "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
         in the last layer, "softmax". Or your own: a scalar function compiled by
-        ``@numba.njit`` that takes z and returns (a, da/dz). What it computes in
-        float64 is carried over to the network's dtype; where it would raise, the
-        result is NaN. It is tried at points from -4 to 4, whole numbers not among
-        them. Weights before it start as for tanh. After ``activation.recompile()`` new
-        networks and copies compute with the new code, networks that exist with the old one.
+        ``@numba.njit`` that takes z and returns (a, da/dz). Its arithmetic is carried
+        over from float64 to the network's dtype; where it would raise, the result is
+        NaN. It is tried at points from -4 to 4, none of them a whole number. Weights
+        before it start as for tanh. After ``activation.recompile()`` new networks and
+        copies use the new code; existing networks keep the old code.
 
     Raises
     ------
@@ -56,17 +56,17 @@ class Dense:
     @property
     def name(self) -> str:
         """The name of the activation."""
-        own = self.activation
-        return own if isinstance(own, str) else str(own.__name__)
+        given = self.activation
+        return given if isinstance(given, str) else str(given.__name__)
 
     @property
     def initialisation(self) -> str:
         """How W starts: "he", "glorot" or "lecun"."""
-        own = callable(self.activation)
-        return "glorot" if own else ACTIVATIONS[self.name].initialisation
+        custom = callable(self.activation)
+        return "glorot" if custom else ACTIVATIONS[self.name].initialisation
 
     def kernel_codes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
-        """The code of the activation and the address of the user's own function."""
+        """The code of the activation, and the address of a custom one or 0."""
         if not callable(self.activation):
             return ACTIVATIONS[self.name].code, 0
         from flatprop.kernels.loops.custom import activation_address
@@ -123,21 +123,23 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> tuple[Array, int]:
+    """The records of the layers for the kernels, and the number of parameters."""
     records = np.zeros(len(dense), LAYER)
-    offset = place = 0
+    offset = units_before = 0
     for number, layer in enumerate(dense):
         biases = offset + inputs * layer.units
         code, function = layer.kernel_codes(dtype)
-        records[number] = (inputs, layer.units, offset, biases, code, place, function)
+        records[number] = (inputs, layer.units, offset, biases, code, units_before, function)
         offset = biases + layer.units
         if offset > 2**48:
             raise ValueError(f"layers[{number}] would take the network to {offset:,} parameters")
-        place += layer.units
+        units_before += layer.units
         inputs = layer.units
     return frozen(records), offset
 
 
 def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
+    """The record of the loss for the kernels."""
     code, function = here(), 0
     if isinstance(loss, Own):
         from flatprop.kernels.loops.custom import loss_address
@@ -157,12 +159,12 @@ def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
 
 
 def frozen(records: Array) -> Array:
-    """A copy that nobody can make writable: kernels go where the records say."""
+    """A copy that nobody can make writable: kernels trust the places in the records."""
     return np.frombuffer(records.tobytes(), records.dtype)
 
 
 class Summary(str):
-    """A text that an interactive session shows as it is printed."""
+    """A text that an interactive session shows without quotes and escapes."""
 
     __slots__ = ()
 

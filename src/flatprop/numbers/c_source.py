@@ -1,11 +1,10 @@
-"""Numbers that write C: a formula called with them is remembered as an expression.
+"""Numbers that write C: a formula that is called with them becomes an expression.
 
-What a formula uses twice becomes a variable, everything else stays where it is
-used, so that the C function reads like the formula. Truth values that are written
-as the numbers 1 and 0, as in `formulas.translated`, become conditions again.
-Multiplications and
-additions are left to the compiler to fuse: a call of `fma` is slow where the
-processor has none, and no formula's value depends on it.
+A value that a formula uses twice becomes a variable; any other value is written where it is
+used, so that the C function reads like the formula. `numbers.translated` writes truth values
+as the numbers 1 and 0; here they become conditions again. No `fma` is written: it is slow on
+a processor without that instruction, and no formula needs it. The compiler may fuse a
+multiplication and an addition by itself.
 """
 
 import math
@@ -13,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatprop.numbers.numbers import Elementary, Number, where
 
@@ -23,7 +23,7 @@ _PRECEDENCE = {
 }
 _PREFIXED, _CALL = 7, 8
 _TRUTHS = ("||", "&&", "<", "<=", ">", ">=", "!")
-"""What gives an int."""
+"""The operations whose result is an int in C."""
 
 
 class CNumber(Number):
@@ -34,10 +34,10 @@ class CNumber(Number):
     dtype
         float32 or float64: C's `float` or `double`.
     operation
-        An operator, `"?"` for the conditional, `"minus"`, a function of <math.h>,
-        or, without operands, what stands in the text: a variable or a literal.
+        An operator, `"?"` for the conditional, `"minus"`, or a function of <math.h>. Without
+        operands, the text of a variable or a literal.
     operands
-        What it is applied to.
+        The operation's operands.
     """
 
     __slots__ = ("dtype", "operands", "operation")
@@ -64,7 +64,7 @@ class CNumber(Number):
     def _compare(self, sign: str, other: "CNumber") -> "CNumber | bool":
         if sign == ">" and other._is(0.5) and (self._condition or self._is(1.0)):
             return self._condition or True
-        if sign == "==":  # which compilers warn of, between floating-point numbers
+        if sign == "==":  # compilers warn of it between floating-point numbers
             low, high = (CNumber(self.dtype, sign, self, other) for sign in ("<=", ">="))
             return CNumber(self.dtype, "&&", low, high)
         return CNumber(self.dtype, sign, self, other)
@@ -81,7 +81,7 @@ class CNumber(Number):
 
     @property
     def _condition(self) -> "CNumber | None":
-        """Where this is 1, if it is 0 everywhere else."""
+        """The condition under which this is 1, if it is 0 otherwise; else None."""
         if self.operation == "?" and self.operands[1]._is(1.0) and self.operands[2]._is(0.0):
             return self.operands[0]
         return None
@@ -113,11 +113,11 @@ def function_name(name: str, dtype: np.dtype[Any]) -> str:
 
 
 def literal(number: float, dtype: np.dtype[Any]) -> str:
-    """A number as C reads it back exactly: in decimal where that is short, else in hexadecimal."""
-    with np.errstate(over="ignore"):  # a bound of float64 is infinite here
+    """A number that C reads back exactly: in decimal if that is short, else in hexadecimal."""
+    with np.errstate(over="ignore"):  # a large bound for float64 is infinite in float32
         rounded = dtype.type(number)
     if not math.isfinite(rounded):
-        # INFINITY and NAN are of the type float, and would be promoted
+        # INFINITY and NAN have the type float, and compilers may warn of their promotion
         suffix = "F" * (dtype == np.float32)
         infinite = {math.inf: f"HUGE_VAL{suffix}", -math.inf: f"-HUGE_VAL{suffix}"}
         return infinite.get(float(rounded), f'nan{suffix.lower()}("")')
@@ -158,7 +158,7 @@ def statements(result: CNumber) -> list[str]:
 
 
 def _written(node: CNumber, names: dict[int, str]) -> tuple[str, int]:
-    """The text of an expression and how tightly it binds."""
+    """The text of an expression, and the precedence of its outermost operator."""
     if id(node) in names:
         return names[id(node)], _CALL
     if not node.operands:
@@ -176,7 +176,19 @@ def _written(node: CNumber, names: dict[int, str]) -> tuple[str, int]:
     binding = _PRECEDENCE[sign]
     if sign == "?":
         return f"{operand(0, 2)} ? {operand(1, 2)} : {operand(2, 2)}", binding
-    if sign == "||":  # compilers ask for brackets around && in it
+    if sign == "||":  # compilers warn of && in it without brackets
         return f"{operand(0, 4)} {sign} {operand(1, 4)}", binding
-    # operators of one precedence are taken from the left, as the formula was
+    # operators of one precedence are evaluated from the left, as in the formula
     return f"{operand(0, binding)} {sign} {operand(1, binding + 1)}", binding
+
+
+def constant_array(name: str, matrix: NDArray[Any]) -> str:
+    """A constant array; every row begins a line."""
+    suffix, in_a_line = ("f", 5) if matrix.dtype == np.float32 else ("", 4)
+    lines = []
+    for row in matrix.tolist():
+        numbers = [hexadecimal(number) + suffix for number in row]
+        for start in range(0, len(numbers), in_a_line):
+            lines.append("    " + ", ".join(numbers[start : start + in_a_line]) + ",")
+    body = "\n".join(lines)
+    return f"static const {c_type(matrix.dtype)} {name}[{matrix.size}] = {{\n{body}\n}};\n"

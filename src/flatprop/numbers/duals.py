@@ -1,13 +1,12 @@
 """Dual numbers: a value and how fast it changes.
 
-A formula called with duals gives its results together with their derivatives
-along the direction of its arguments' tangents, exactly, by the chain rule
-(forward-mode differentiation; Wengert 1964). As activations give (a, da/dz) and
-losses (value, slope), the tangent of their second result is a second derivative
-times the tangent that was put in, which is what the product of a Hessian with a
-vector is made of (Pearlmutter 1994).
+A formula that is called with dual numbers gives its results and their derivatives in the
+direction of its arguments' tangents. The derivatives are exact, by the chain rule (forward-mode
+differentiation; Wengert 1964). Activations return (a, da/dz) and losses (value, slope). The
+tangent of this second result is a second derivative times the argument's tangent: the product
+of a Hessian with a vector consists of such numbers (Pearlmutter 1994).
 
-At a kink the derivative is that of the branch which gives the value.
+At a kink the derivative is that of the branch from which the value comes.
 """
 
 from flatprop.numbers.elementary import log
@@ -34,7 +33,7 @@ class Dual(Number):
 
     @property
     def tangent(self) -> Lanes:
-        """ẋ, of a constant 0."""
+        """ẋ; 0 for a constant."""
         return self.value.like(0.0) if self._tangent is None else self._tangent
 
     def like(self, number: "Dual | float") -> "Dual":

@@ -7,12 +7,12 @@ false for NaN, and powers of two are applied in two steps where the result may
 leave the normal numbers.
 
 The polynomials are weighted minimax fits (Lawson's iteration at 50 digits), each
-coefficient rounded before the next ones were fitted. `tests/test_elementary.py`
+coefficient rounded before the next ones were fitted. `tests/numbers/test_elementary.py`
 holds every function against mpmath: float32 within 2 ulp, float64 within 4.
 
-Above each function stands its derivative, from x and the value y, and its name
-in C where that is another; it does without y where y would cancel. `sigmoid` and
-`softplus` are plain arithmetic on the others and need neither.
+Above each function stands its derivative as a function of x and the value y; y is not used
+where it would cancel. The function's name in C follows if it is another one. `sigmoid` and
+`softplus` are plain arithmetic on the other functions and need neither.
 """
 
 from math import inf, nan, pi, sqrt
@@ -129,15 +129,15 @@ LOG_ERFC = (
 
 # ---- roots
 
-# Half the bits of x, taken off this, are those of 1 / √x within 3.5 % (Robertson 2012)
+# This minus half the bits of x has the bits of 1 / √x within 3.5 % (Robertson 2012)
 INVERSE_ROOT = 0x5FE6EB50C7B537A9
 
 
 def root_of_squares(x: Lanes) -> Lanes:
     """√x for x >= 0 within 1 ulp; numbers below the normal ones count as about 0.
 
-    In float64 without the instruction, which takes twice as long as all of this: one step
-    from 1 / √x by its bits to 2^-17, one from there to the last place.
+    In float64 the processor's instruction takes twice as long as all of this. The bits of x
+    give a first 1 / √x; one step brings it to 2^-17, and one more to the last place.
     """
     if x.bits == 32:
         return numbers.sqrt(x)
@@ -178,7 +178,7 @@ def exp(x: Lanes) -> Lanes:
 def exp_of_negative(x: Lanes) -> Lanes:
     """e^x for x <= 0, with fewer instructions than `exp`."""
     fraction, k = _reduced_exponential(maximum(x, x.choose(-104.0, -746.0)))
-    # the exponent is lifted into the normal numbers and put back by a product
+    # 2^k may be below the normal numbers: it is lifted into them, and a product brings it back
     lift = x.choose(64, 512)
     return (fraction + 1.0) * power_of_two(k.plus(lift), x) * 2.0**-lift
 
@@ -305,4 +305,4 @@ def erf(x: Lanes) -> Lanes:
 
 
 FUNCTIONS = (exp, expm1, tanh, sigmoid, log, log1p, softplus, erf)
-"""In the order of the code that `kernels.elementwise.apply` takes."""
+"""Every function of this file with a number."""

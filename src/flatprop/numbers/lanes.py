@@ -1,12 +1,13 @@
 """Numbers side by side in one SIMD register, with Python's operators.
 
-A formula of this package is plain Python arithmetic. Called with `Lanes`, it
-does not compute: it writes the LLVM instructions that do, for one number or for
-a register full of them, in float32 or float64. That is how one source serves
-both dtypes and every loop, why no loop depends on what the compiler's
-vectoriser recognises, and why an element's result never depends on its
-neighbours or on its place in the array. Numba's type inference never sees the
-formulas, which keeps the first compilation short.
+A formula of this package is plain Python arithmetic. Called with `Lanes`, it does not compute.
+It writes the LLVM instructions that compute it, for one number or for a register full of
+numbers, in float32 or float64. This has four consequences:
+
+- One source serves both dtypes and every loop.
+- No loop depends on what the compiler's vectoriser recognises.
+- An element's result never depends on its neighbours or on its place in the array.
+- Numba's type inference never sees the formulas, so that the first compilation is short.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from llvmlite import ir
 from flatprop.numbers.numbers import Elementary, N, Number, fma
 
 REGISTER_BYTES = 64
-"""Bytes that a vector holds: one AVX-512 register. LLVM splits it into two of
-AVX2 or four of NEON, which then works like an unrolled loop."""
+"""Bytes of a vector: one AVX-512 register. For AVX2 LLVM splits it into two registers, for NEON
+into four, which then works like an unrolled loop."""
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ class Lanes(Number):
         return _BITS[type(self.element)]
 
     def choose(self, float32: T, float64: T) -> T:
-        """Whichever belongs to this dtype: a constant, a table of coefficients."""
+        """The argument that belongs to this dtype: a constant or a table of coefficients."""
         return float32 if self.bits == 32 else float64
 
     def like(self, number: "Lanes | float") -> "Lanes":
@@ -207,7 +208,7 @@ def _splat_constant(kind: ir.Type, number: float) -> ir.Constant:
 def _rounded(element: ir.Type, number: float) -> float:
     if not isinstance(element, ir.FloatType):
         return number
-    with np.errstate(over="ignore"):  # a bound of float64 is infinite here
+    with np.errstate(over="ignore"):  # a large bound for float64 is infinite in float32
         return float(np.float32(number))
 
 

@@ -1,9 +1,16 @@
-"""Kinds of number: what a formula may do with its arguments, whatever they are.
+"""Kinds of number: what a formula may do with its arguments.
 
-A formula is plain Python arithmetic, written once. Called with `Lanes` it writes
-the instructions of a loop, with `Dual` numbers also those of its own derivative,
-with `CNumber`s the text of a C function. A new kind of number is a class that
-says what its arithmetic does; no formula has to know.
+A formula is plain Python arithmetic, written once. The kind of its arguments decides what a
+call does:
+
+| kind | a formula that is called with it |
+| --- | --- |
+| `Lanes` | writes the instructions of a loop |
+| `Dual` | computes its derivative, too |
+| `CNumber` | writes the text of a C function |
+| `Rounded` | bounds its own rounding error |
+
+A new kind of number is a class that says what its arithmetic does; formulas stay as they are.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 
 class Number(ABC):
-    """What the operators and functions below come down to."""
+    """The base of all kinds: the operators and functions below call its abstract methods."""
 
     __slots__ = ()
 
@@ -26,7 +33,7 @@ class Number(ABC):
 
     @abstractmethod
     def _compare(self, sign: str, other: Self) -> Any:
-        """`<`, `<=`, `>`, `>=` or `==`, as `where` takes it; false for NaN."""
+        """`<`, `<=`, `>`, `>=` or `==`: a mask for `where`, false for NaN."""
 
     @abstractmethod
     def _select(self, mask: Any, yes: Self, no: Self) -> Self:
@@ -43,7 +50,7 @@ class Number(ABC):
     @abstractmethod
     def __neg__(self) -> Self: ...
 
-    def __abs__(self) -> Any:  # Self; but type checkers forget it on the way through abs()
+    def __abs__(self) -> Any:  # it is Self, but type checkers lose that in abs()
         return self._function("fabs", self)
 
     def __add__(self, other: Self | float) -> Self:
@@ -83,7 +90,7 @@ class Number(ABC):
         return self._compare(">=", self.like(other))
 
     def equals(self, other: Self | float) -> Any:
-        """Where both are the same number (`==` is left to Python objects)."""
+        """A mask of where both are the same number; `==` compares Python objects as usual."""
         return self._compare("==", self.like(other))
 
 
@@ -113,7 +120,7 @@ def copysign(magnitude: N | float, sign: N) -> N:
 
 
 def power(x: N, y: N | float) -> N:
-    """x to the y, by the C library: for one number per step, not for arrays."""
+    """x to the y, by the C library: too slow for every element of an array."""
     return x._function("pow", x, x.like(y))
 
 
@@ -128,16 +135,16 @@ def maximum(x: N, bound: N | float) -> N:
 
 
 class Elementary:
-    """A function whose instructions only `Lanes` can write, and what other kinds need.
+    """A function that only `Lanes` compute by themselves, and what other kinds need of it.
 
     Parameters
     ----------
     body
-        How `Lanes` compute it.
+        Writes its instructions, for `Lanes`.
     derivative
-        Its derivative from x and the value, a formula for every kind of number.
+        A formula for every kind of number: the derivative from x and the value.
     c_name
-        The function of C's <math.h> that computes it.
+        The name of the function in C's <math.h>; None if it is the name of `body`.
     """
 
     def __init__(
@@ -159,5 +166,5 @@ class Elementary:
 def elementary(
     derivative: Callable[[Any, Any], Any], c_name: str | None = None
 ) -> Callable[[Callable[[Any], Any]], Elementary]:
-    """Set a function's derivative, and its name in C if that is another, beside its body."""
+    """A decorator: makes an `Elementary` of a body."""
     return lambda body: Elementary(body, derivative, c_name)

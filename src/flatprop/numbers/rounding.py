@@ -1,10 +1,16 @@
 """Numbers with a bound of their rounding error: how far a formula may be off, to first order.
 
-A formula called with them gives values in float64 and how far the same formula may be off
-where its arithmetic is rounded, in C for one: every operation by half a unit of the last
-place, every function of <math.h> by `FUNCTION` such halves, and whatever is off already by
-the slope of what it goes into (running error analysis; Higham 2002, 3.3). Where a comparison
-may come out either way, both branches count.
+A formula that is called with them gives values in float64, and how far rounded arithmetic, as
+in C, may be from these values (running error analysis; Higham 2002, 3.3). The bound has three
+sources:
+
+| source | its part of the bound |
+| --- | --- |
+| an operation | half a unit of the last place |
+| a function of <math.h> | `FUNCTION` halves of a unit of the last place |
+| an operand that is off already | its error times the slope of the operation |
+
+If a comparison may come out either way, both branches count.
 """
 
 import math
@@ -19,7 +25,7 @@ from flatprop.numbers.numbers import Elementary, Number
 Vector = NDArray[np.float64]
 
 FUNCTION = 8.0
-"""Roundings of an elementary function: within 4 units of the last place, here and in C."""
+"""An elementary function is within 4 units of the last place, here and in C: 8 halves."""
 
 
 def _each(function: Callable[..., float]) -> Callable[..., Vector]:
@@ -47,12 +53,12 @@ _VALUES: dict[str, Callable[..., Any]] = {
 
 
 class Precision(NamedTuple):
-    """Of the arithmetic whose errors are bounded."""
+    """The precision of the arithmetic whose errors are bounded."""
 
     unit: float
     """Half a unit of the last place of 1."""
     least: float
-    """What an operation may be off by where its result is no normal number."""
+    """How far an operation may be off if its result is below the normal numbers."""
 
 
 class Rounded(Number):
@@ -113,7 +119,7 @@ class Rounded(Number):
                 return Rounded(self.precision, value, x.error)
             case "sqrt":
                 value = np.sqrt(x.value)
-                # of what may be 0 the root may be as large as that of its error
+                # if x may be 0, its root may be as large as the root of its error
                 error = np.minimum(x.error / (2 * value), np.sqrt(x.error))
                 return self._rounded(value, np.where(x.error > 0, error, 0.0))
             case "pow":
@@ -129,7 +135,8 @@ class Rounded(Number):
         value = self._rounded(_VALUES[function.c_name](self.value), 0.0, FUNCTION)
         if not self.error.any():
             return value
-        # exact, or the slope of sin would ask for that of cos, and so on without end
+        # x and y without errors: otherwise the slope of sin would need the slope of cos, and the
+        # slope of cos that of sin, without end
         x, y = Rounded(self.precision, self.value), Rounded(self.precision, value.value)
         slope = np.abs(function.derivative(x, y).value)
         return Rounded(self.precision, value.value, value.error + slope * self.error)

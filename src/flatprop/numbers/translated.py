@@ -1,13 +1,13 @@
-"""A formula out of the user's own compiled function.
+"""Formulas made from the user's own compiled functions.
 
-Numba turns the user's scalar function into LLVM instructions for one float64. Each of
-them has its counterpart among the operators of a formula, so they are carried over into
-arithmetic on whatever kind of number the formula is called with: a register of float32,
-for one. Both sides of a branch are computed, and the one that is taken is selected; where
-the function would raise, the result is NaN.
+Numba turns the user's scalar function into LLVM instructions for one float64. Each instruction
+has a counterpart among the operators of a formula. The formula carries the instructions out
+with these operators, on any kind of number, such as a register of float32. Both sides of a
+branch are computed, and the result of the right side is selected. Where the function would
+raise, the result is NaN.
 
-That covers what LLVM can make free of loops. Any other function is called, for one number
-of a register after the other.
+This covers functions that LLVM can make free of loops. Any other function is called for one
+number of a register after the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,6 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.numbers import elementary
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, power, sqrt, where
@@ -51,11 +50,11 @@ _ORDERED: dict[str, Callable[..., Any]] = {
     "oeq": lambda x, y: x.equals(y),
 }
 _NEGATED = {"uge": "olt", "ugt": "ole", "ule": "ogt", "ult": "oge", "une": "oeq"}
-"""True for NaN: each is false where the other is true."""
+"""Comparisons that are true for NaN, each with its opposite."""
 
 
 def _library(name: str, derivative: Callable[[Any, Any], Any]) -> Elementary:
-    """A function that the C library computes, one number after the other."""
+    """A function that the C library computes for one number after the other."""
     return Elementary(lambda x: x._function(name, x), derivative, name)
 
 
@@ -82,20 +81,16 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minnum": lambda x, y: where(x.equals(x), where(x > y, y, x), y),
 }
 
-_WHAT_IS_TRANSLATED = (
-    "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
-    "pow, copysign, erf, sin, cos, tan, atan, sinh, cosh and tanh"
-)
-
 
 class UntranslatableError(Exception):
-    """The function has a loop, memory or a call that formulas do not know; says which."""
+    """The function has a loop, memory or a call that formulas lack; the text says which."""
 
 
 def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
-    """The formula of a function of float64 that returns two, and why it is not translated.
+    """The formula of a function that returns two numbers, and why it could not be translated.
 
-    One that is, where the reason is "", takes every kind of number, the others `Lanes` only.
+    If the reason is "", the formula takes every kind of number; otherwise it takes only `Lanes`
+    and calls the function.
     """
     scalar = _scalar(function, arguments)
     name = scalar.fndesc.llvm_func_name
@@ -110,39 +105,8 @@ def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
     return formula, ""
 
 
-def formula_of(writer: str, layer: Any, place: int) -> CustomFormula:
-    """z → (a, da/dz) of the activation of a `Dense`, for numbers of any kind.
-
-    Raises ValueError, in the name of `writer`, where there is no such formula.
-    """
-    if not callable(layer.activation):
-        return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
-    formula, obstacle = custom_formula(layer.activation, 1)
-    if obstacle:
-        raise ValueError(
-            f"{writer} cannot write the activation {layer.name} of layers[{place}]: "
-            f"{obstacle}; {_WHAT_IS_TRANSLATED}"
-        )
-    return formula
-
-
-def written(writer: str, layer: Any, place: int, z: Number) -> Any:
-    """a(z) of the activation of a `Dense` in numbers that are written down.
-
-    Raises ValueError, in the name of `writer`, where those cannot express it.
-    """
-    formula = formula_of(writer, layer, place)
-    try:
-        return formula(z)[0]
-    except (AttributeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{writer} cannot write "{layer.name}": its formula uses what only the machine\'s own '
-            f"numbers have ({error})"
-        ) from error
-
-
 def _scalar(function: Any, arguments: int) -> Any:
-    """The function, compiled to write its two results where it is told."""
+    """The function, compiled to write its two results through pointers."""
 
     def one(z, a, slope):  # type: ignore[no-untyped-def]
         a[0], slope[0] = function(z)
@@ -160,7 +124,7 @@ def _scalar(function: Any, arguments: int) -> Any:
 def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
     """Carry the instructions of a function out on `arguments`."""
     code, model = module.get_function(name), arguments[0]
-    # LLVM's arguments: the place of the result and that of an exception, ours, two places
+    # The arguments in LLVM: places of Numba's result and exception, ours, places of two results
     names = [str(argument) for argument in code.arguments]
     values: dict[str, Any] = dict(zip(names[2:], arguments, strict=False))
     results: dict[str, Any] = {name: model.like(nan) for name in names[-2:]}
@@ -242,7 +206,7 @@ _PREDICATES: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def _in_order(code: Any) -> list[Any]:
-    """The blocks of a function, each after all that lead to it."""
+    """The blocks of a function, each after all blocks that lead to it."""
     blocks = {block.name: block for block in code.blocks}
     order: list[Any] = []
     state: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """What all pictures share: where they draw, and colours that mean something.
 
-The colours are Okabe & Ito's (2008), which people with any colour vision tell apart; those
-that stand for one thing in all pictures come in two shades, for light and dark pages.
+The colours are Okabe & Ito's (2008), which people with any colour vision tell apart. A colour
+that stands for the same thing in all pictures has two shades, for light and dark pages.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ MARKERS = "osD^vPX<>*"
 
 
 class Colours(NamedTuple):
-    """By what they stand for."""
+    """The colours by what they stand for."""
 
     positive: str
     negative: str
@@ -40,7 +40,7 @@ class Colours(NamedTuple):
 
 
 def colours() -> Colours:
-    """For the current style, by whether its text is light or dark."""
+    """The colours for the current style, whose text is light or dark."""
     ink = mpl.rcParams["text.color"]
     red, green, blue = to_rgb(ink)
     if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5:
@@ -71,8 +71,8 @@ def checked_figure(
 def legend_of(ax: Axes, drawn: Sequence[Any]) -> None:
     """A legend of these artists, and of others in the axes that have a label.
 
-    Labels stand there as they are: neither are dollar signs mathematics, nor is one left out
-    because it begins with an underscore.
+    Labels stand there as they are: dollar signs are no mathematics, and a label that begins
+    with an underscore is not left out.
     """
     others = [one for one in ax.get_legend_handles_labels()[0] if one not in drawn]
     handles = [*others, *drawn]

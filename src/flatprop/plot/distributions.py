@@ -1,16 +1,13 @@
 """How the weights of each layer are distributed, and the gradient with respect to them."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.network import Network
 from flatprop.plot.canvas import checked_figure, colours
 from flatprop.validation import checks
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array
 
 
 def histograms(
@@ -21,7 +18,7 @@ def histograms(
     gradient: ArrayLike | None = None,
     figure: Figure | SubFigure | None = None,
     bins: int = 40,
-) -> NDArray[Any]:
+) -> Array:
     """Draw histograms of the weights of each layer, and of the gradient beside them.
 
     Parameters
@@ -80,7 +77,7 @@ def histograms(
 def _checked_gradient(
     net: Network, X: ArrayLike | None, y: ArrayLike | None, gradient: ArrayLike | None
 ) -> Array | None:
-    """Laid out as `net.params`; None where none is asked for."""
+    """The gradient, laid out as `net.params`; None where none is asked for."""
     if gradient is None:
         if (X is None) != (y is None):
             raise TypeError("the gradient of the loss takes both X and y")
@@ -96,8 +93,7 @@ def _checked_gradient(
 
 
 def _by_layer(net: Network, gradient: Array) -> list[Array]:
-    """∂L/∂W of each layer."""
-    return [
-        gradient[int(record["W_start"]) : int(record["b_start"])].reshape(W.shape)
-        for record, W in zip(net.layers, net.weights, strict=True)
-    ]
+    """∂L/∂W of each layer: the gradient lies as the parameters do."""
+    slopes = net.copy()
+    slopes.params[:] = gradient
+    return list(slopes.weights)

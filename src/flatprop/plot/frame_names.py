@@ -1,4 +1,4 @@
-"""Data frames: the names in them, and rows made up for a model that may insist on names."""
+"""Data frames: the names in them, and frames for a model that may insist on names."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def feature_names(X: Any, given: Sequence[str] | None, inputs: int) -> list[str]:
-    """Those given, or the columns of a data frame, or else what they are in Python."""
+    """The given names, or the columns of a data frame, or else X[:, 0], X[:, 1], ..."""
     names = getattr(X, "columns", None) if given is None else given
     if given is None and names is None and getattr(X, "name", None) not in (None, ""):
         names = [X.name]  # of a Series

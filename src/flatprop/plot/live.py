@@ -68,8 +68,7 @@ class LiveLoss:
         self._next = 0.0
         self._screen = screen()
         self._training = weakref.ref(epoch._training)
-        # A callback hears of epochs only, not that there will be no more. But then the object
-        # of the training is gone.
+        # A callback does not hear that a training has ended, but then its object is gone.
         weakref.finalize(epoch._training, self._end, self._screen).atexit = False
 
     def _draw(self) -> None:

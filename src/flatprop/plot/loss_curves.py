@@ -22,8 +22,8 @@ ENDS = {
 }
 """How to say which rule ended a training."""
 PANEL = 0.85
-"""Height of the panel of the learning rate, in inches: a layout engine that moves the axes
-above it would not settle on a part of their height."""
+"""Height of the panel of the learning rate, in inches. Were it a part of the height of the axes
+above, which a layout engine moves, that engine would not come to an end."""
 
 
 def history(
@@ -109,7 +109,7 @@ def _end(history: History) -> str:
 
 
 def _curves(ax: Axes, history: History, label: str | None, colour: str) -> list[Line2D]:
-    """The lines for the legend; without a label those of the only history are both in it."""
+    """The lines for the legend. Without a label there is one history, with both its lines."""
     marker = "o" if history.epochs == 1 else ""  # a line of one point cannot be seen
     epochs = np.arange(history.epochs)
     single = label is None

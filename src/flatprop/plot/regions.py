@@ -1,4 +1,4 @@
-"""Where a classifier with two inputs says what."""
+"""The regions of two inputs in which a classifier decides for each class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.network import Network
 from flatprop.plot import frame_names
 from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
 from flatprop.validation import checks
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array
 
 
 def decision_regions(
@@ -30,8 +29,8 @@ def decision_regions(
 ) -> Axes:
     """Draw the regions of a classifier's classes, and samples on top.
 
-    The colour of a point is that of its most probable class, the fuller the more probable
-    it is; without probabilities all points are equally full.
+    A point has the colour of its most probable class: the stronger, the more probable the
+    class is. Of a model without probabilities all points are equally strong.
 
     Parameters
     ----------
@@ -204,7 +203,7 @@ def _probabilities(model: Any, grid: Any, classes: list[Any]) -> Array:
 
 
 def _shades(probabilities: Array, palette: Array) -> Array:
-    """The colour of the most probable class, the more opaque the surer it is."""
+    """The colour of the most probable class: the more opaque, the more probable it is."""
     classes = probabilities.shape[1]
     best = probabilities.argmax(axis=1)
     sureness = (probabilities.max(axis=1) - 1 / classes) / (1 - 1 / classes)

@@ -1,18 +1,18 @@
-"""How well a regression follows its data: the fit, and what it leaves over."""
+"""How well a regression follows its data: the fit, and the residuals."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.network import Network
 from flatprop.plot import frame_names
 from flatprop.plot.canvas import checked_figure, colours
 from flatprop.validation import checks
+from flatprop.validation.arrays import Array
 
-Array = NDArray[Any]
 CURVE_POINTS = 500
 
 
@@ -23,7 +23,7 @@ def fit(
     figure: Figure | SubFigure | None = None,
     *,
     output: int = 0,
-) -> NDArray[Any]:
+) -> Array:
     """Draw a regression over its data, and the residuals.
 
     With one input: the fitted curve over the samples, and the residuals y - ŷ below. With

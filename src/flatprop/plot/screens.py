@@ -65,7 +65,7 @@ class Notebook:
 
 
 class Window:
-    """A window, which stays when the training has ended; closing it stops the drawing only."""
+    """A window, which stays when the training has ended. Closing it stops only the drawing."""
 
     def __init__(self, figure: Any) -> None:
         self._figure = figure

@@ -1,16 +1,15 @@
-"""Batches that somebody else makes: a generator, a list, a data loader."""
+"""Batches that the user's code makes: a generator, a list, a data loader."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.entry_points import Data
+from flatprop.model.model import Model
+from flatprop.samples.in_memory import in_memory
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import read_only
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 _NO_BATCH = (
     "there was no batch to train on; if an earlier epoch had some, they can be gone through only "
@@ -20,19 +19,24 @@ _NO_BATCH = (
 
 
 class Batches:
-    """A `Source` whose every part is one batch, (X, y) or (X, y, sample_weight).
+    """`Samples` whose every part is one batch, (X, y) or (X, y, sample_weight).
 
     Parameters
     ----------
     network
-        Which they are for.
+        The network that the batches are for.
     given
-        An iterable of them, or a function of no arguments that returns one for each epoch.
+        An iterable of batches, or a function without arguments that returns one for each epoch.
     epochs
-        How often it will be gone through.
+        How often the batches will be gone through.
     """
 
-    def __init__(self, network: "Network", given: Any, epochs: int) -> None:
+    rows = 0
+    weight = np.empty(0)
+    in_memory = False
+    batches_given = True
+
+    def __init__(self, network: Model, given: Any, epochs: int) -> None:
         self._network = network
         self._given: Iterable[Any] | Callable[[], Any] = given
         if isinstance(given, (str, bytes, Mapping)) or _is_data(given) or not _can_give(given):
@@ -51,10 +55,10 @@ class Batches:
 
     def parts(
         self, batch_size: int | None = None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
-        """Every batch once, as they come.
+    ) -> Iterator[Data]:
+        """Every batch once, in the order in which they come.
 
-        One without any weight changes nothing, as among samples in memory.
+        A batch without any weight changes nothing, as among samples in memory.
         """
         number, weighed = -1, False
         for number, batch in enumerate(self._iterator()):
@@ -64,10 +68,10 @@ class Batches:
                     f"but it is {_described(batch)}"
                 )
             try:
-                data = self._network.data(*batch)
+                data = in_memory(self._network, *batch)
                 weighed = True
             except checks.NoWeightError:
-                data = self._network.data(*batch[:2])
+                data = in_memory(self._network, *batch[:2])
                 data = data._replace(weight=read_only(np.zeros(data.rows, self._network.dtype)))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"batch {number}, counted from 0: {error}") from None
@@ -93,7 +97,7 @@ class Batches:
 
 
 def _is_data(given: object) -> bool:
-    """Whether this is what X is otherwise, and only y was forgotten."""
+    """Whether this is an X rather than batches, so that y was forgotten."""
     kind = type(given)
     return (
         hasattr(kind, "__array__")
@@ -105,7 +109,7 @@ def _is_data(given: object) -> bool:
 
 
 def _may_be_batch(item: object) -> bool:
-    """Whether this is no row of numbers."""
+    """Whether this could be a batch; a row of numbers could not."""
     if not isinstance(item, (list, tuple)):
         return True
     return any(isinstance(part, (list, tuple)) or np.ndim(part) > 0 for part in item)

@@ -1,50 +1,34 @@
-"""Samples that are too large to be taken whole: read a part at a time into one buffer.
+"""Samples that are too large for memory: one part after the other is read into one buffer.
 
-A memory-mapped file may be larger than memory, and so may a sparse matrix be that is made
-dense. A shuffled part of a file is made of segments, rows that follow each other, so that the
-file is read in long runs; one of a sparse matrix of rows from anywhere.
+A memory-mapped file may be larger than memory. A sparse matrix may be, once it is dense.
+
+| source | what a shuffled part consists of |
+| --- | --- |
+| a file | segments from random places; a segment is a run of rows, read in one go |
+| a sparse matrix | single rows from random places |
 """
 
 import math
 import mmap
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.entry_points import Data
+from flatprop.model.model import Model
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 PART_BYTES = 2**25
-"""How much of the samples is in memory at once. Files and matrices no larger than this, as they
-are and in the network's dtype, are taken whole, as any other array."""
+"""The size of a part. A file or matrix that is no larger, as it is and in the network's dtype,
+is taken whole like any other array."""
 SEGMENTS = 16
-"""How many segments a part is made of: so many places a shuffled batch may come from."""
+"""How many segments of a file make up a part."""
 
 SHARED = ("r", "r+", "w+")
-"""The modes of `numpy.memmap` in which what is written goes to the file."""
-
-
-class Source(Protocol):
-    """Samples that come a part at a time."""
-
-    def parts(
-        self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
-        """All samples once; each part overwrites the one before.
-
-        Parameters
-        ----------
-        batch_size
-            Samples per update: every part but the last is a multiple of it.
-        rng
-            Of the order of the segments; None leaves the samples in theirs.
-        """
+"""The modes of `numpy.memmap` whose pages hold nothing that is not in the file."""
 
 
 def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
@@ -53,14 +37,14 @@ def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
         looked_at = 0
     elif mapping(value) is not None:
         low, high = np.lib.array_utils.byte_bounds(value)
-        looked_at = high - low  # one column of a file is in all of its pages
+        looked_at = high - low  # to read one column of a file is to read all of its pages
     else:
         return False
     return bool(max(looked_at, math.prod(value.shape) * dtype.itemsize) > PART_BYTES)
 
 
 def mapping(value: Any) -> "np.memmap[Any, Any] | None":
-    """The memory-mapped file that an array shows a part of."""
+    """The memory-mapped file of which an array is a view, or None."""
     while isinstance(value, np.ndarray):
         if isinstance(value, np.memmap) and getattr(value, "_mmap", None) is not None:
             return value
@@ -76,12 +60,14 @@ class Rows:
     rows, columns
         The shape.
     read
-        slice, or where `scattered` also an array of places → these rows.
+        A function that takes a slice and returns these rows; if `scattered`, it also takes an
+        array of row numbers.
     checked
-        rows, number of the first → these of the network's dtype, (rows, columns).
+        A function that takes such rows and the number of the first one. It returns them
+        checked and in the network's dtype, (rows, columns).
     scattered
-        Whether rows in any order are read as fast as those that follow each other: from
-        memory they are, from a file not.
+        Whether single rows are read as fast as rows in a run. From memory they are, from a
+        file they are not.
     """
 
     def __init__(
@@ -98,28 +84,28 @@ class Rows:
         self._checked = checked
         self.scattered = scattered
 
-    def lend(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
-        """Call `use` with rows start to stop, which hold only until it returns."""
+    def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
+        """Call `use` with rows start to stop, which are valid only until `use` returns."""
         segment = self._read(slice(start, stop))
         use(self._checked(segment, start))
         release(segment)
 
     def copy(self, start: int, stop: int, out: Array) -> None:
         """out, (rows, columns), ← rows start to stop."""
-        self.lend(start, stop, partial(np.copyto, out))
+        self.visit(start, stop, partial(np.copyto, out))
 
-    def collect(self, places: Array, out: Array) -> None:
-        """out, (rows, columns), ← the rows at these places, where `scattered`."""
+    def gather(self, places: Array, out: Array) -> None:
+        """out, (rows, columns), ← the rows with the numbers `places`; only if `scattered`."""
         try:
             out[...] = self._checked(self._read(places), 0)
         except (TypeError, ValueError):
-            for place in places.tolist():  # one of which is to be named by its number
+            for place in places.tolist():  # the error is to name the row by its number
                 self._checked(self._read(slice(place, place + 1)), place)
             raise
 
 
-def held(array: Array) -> Rows:
-    """Rows of an array that is in memory and was checked."""
+def rows_in_memory(array: Array) -> Rows:
+    """Rows of an array that is in memory and already checked."""
     rows, columns = array.shape
     return Rows(rows, columns, lambda rows: array[rows], lambda rows, first: rows)
 
@@ -127,8 +113,7 @@ def held(array: Array) -> Rows:
 def release(array: Any) -> None:
     """Give back the memory of pages that were read from a file.
 
-    Only where the mapping is shared: then what was written to it is in the file, while of a
-    copy on write it would be lost.
+    Not if the mapping is copy-on-write: what was written to such a page would be lost.
     """
     file = mapping(array)
     if file is None or file.mode not in SHARED or not hasattr(mmap, "MADV_DONTNEED"):
@@ -140,74 +125,71 @@ def release(array: Any) -> None:
     pages.madvise(mmap.MADV_DONTNEED, start, high - begin - start)
 
 
-def inputs_of(network: "Network", X: Any) -> Rows:
-    """X, of which nothing is read yet unless it is small."""
+def inputs_of(network: Model, X: Any) -> Rows:
+    """The rows of X; if X is large, only the first row is read yet."""
     dtype, columns = network.dtype, network.inputs
     if not is_large(X, dtype):
-        return held(checks.inputs(X, columns, dtype))
-    frames.refuse_other_kinds("X", X.dtype)
-    rows = X.shape[0]
-    matrix = X.tocsr() if frames.is_sparse(X) else np.asarray(X)
-    _dense(checks.inputs, matrix[:1], columns, dtype)  # which tells of a wrong shape
-    return Rows(
-        rows,
-        columns,
-        lambda rows: matrix[rows],
-        lambda segment, first: _dense(checks.inputs, segment, columns, dtype, first=first),
-        frames.is_sparse(X),
-    )
+        return rows_in_memory(checks.inputs(X, columns, dtype))
+    return _large_rows("X", X, partial(checks.inputs, columns=columns, dtype=dtype))
 
 
-def targets_of(network: "Network", y: Any, rows: int) -> Rows:
-    """The same of y, which is to have so many rows."""
+def targets_of(network: Model, y: Any, rows: int) -> Rows:
+    """The rows of y, of which there must be `rows`; if y is large, only the first is read yet."""
     dtype, outputs = network.dtype, network.outputs
     domain = network.loss_function.domain
     if not is_large(y, dtype):
-        return held(checks.targets(y, rows, outputs, domain, dtype))
-    frames.refuse_other_kinds("y", y.dtype)
+        return rows_in_memory(checks.targets(y, rows, outputs, domain, dtype))
+
+    def check(segment: Array, first: int) -> Array:
+        return checks.targets(segment, len(segment), outputs, domain, dtype, first)
+
     checks.one_per_sample(y.shape, rows)
-    matrix = y.tocsr() if frames.is_sparse(y) else np.asarray(y)
+    return _large_rows("y", y, check)
+
+
+def _large_rows(name: str, values: Any, check: Callable[..., Array]) -> Rows:
+    """The rows of a large file or sparse matrix; `check` is a function of checks.py."""
+    frames.refuse_other_kinds(name, values.dtype)
+    sparse = frames.is_sparse(values)
+    matrix = values.tocsr() if sparse else np.asarray(values)
 
     def checked(segment: Any, first: int) -> Array:
-        count = segment.shape[0]
-        return _dense(checks.targets, segment, count, outputs, domain, dtype, first=first)
+        return check(frames.dense(segment) if sparse else segment, first=first)
 
     columns = checked(matrix[:1], 0).shape[1]
-    return Rows(rows, columns, lambda rows: matrix[rows], checked, frames.is_sparse(y))
-
-
-def _dense(check: Callable[..., Array], segment: Any, *arguments: Any, **options: Any) -> Array:
-    array = frames.dense(segment) if frames.is_sparse(segment) else segment
-    return check(array, *arguments, **options)
+    return Rows(matrix.shape[0], columns, lambda rows: matrix[rows], checked, sparse)
 
 
 class Parts:
-    """A `Source` of samples of which X or y is large.
+    """`Samples` whose X or y is large.
 
-    What is in memory is checked at once; what is not, as it is read.
+    An array in memory is checked at once, a large one as it is read.
 
     Attributes
     ----------
     rows : int
         How many samples there are.
     weight : ndarray
-        (rows,), empty where every sample counts alike.
+        (rows,); empty if every sample counts alike.
     """
 
-    def __init__(self, network: "Network", X: Any, y: Any, sample_weight: Any = None) -> None:
+    in_memory = False
+    batches_given = False
+
+    def __init__(self, network: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
         self._dtype = network.dtype
         self._x = inputs_of(network, X)
         self.rows = self._x.rows
         self._y = targets_of(network, y, self.rows)
         self.weight = checks.sample_weights(sample_weight, self.rows, network.dtype)
-        weights = held(self.weight[:, None])
+        weights = rows_in_memory(self.weight[:, None])
         self._columns = [self._x, self._y, weights] if weights.rows else [self._x, self._y]
         self._buffers: list[Array] = []
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
-        """All samples once; see `Source`."""
+    ) -> Iterator[Data]:
+        """All samples once; see `Samples`."""
         if batch_size is None:
             raise ValueError(
                 "batch_size=None takes all samples at once, but they are read a part at a time; "
@@ -216,11 +198,11 @@ class Parts:
             )
         sizes = self._sizes(batch_size)
         if rng is not None and all(column.scattered for column in self._columns):
-            return self._collected(sizes, rng)
+            return self._gathered(sizes, rng)
         return self._filled(sizes, rng)
 
     def _sizes(self, batch_size: int) -> list[int]:
-        """Rows of the parts: whole batches, and what remains of one belongs to the last."""
+        """How many rows each part has: whole batches; the last part has the rest, too."""
         width = sum(column.columns for column in self._columns) * self._dtype.itemsize
         size = batch_size * max(1, PART_BYTES // (batch_size * width))
         count = max(1, self.rows // size)
@@ -232,9 +214,8 @@ class Parts:
             sizes.append(rest)
         return sizes
 
-    def _filled(
-        self, sizes: list[int], rng: np.random.Generator | None
-    ) -> Iterator[entry_points.Data]:
+    def _filled(self, sizes: list[int], rng: np.random.Generator | None) -> Iterator[Data]:
+        """Parts of these sizes, each filled with segments."""
         flat = self._room_for(max(sizes))
         waiting = iter(sizes)
         size, filled = next(waiting), 0
@@ -250,19 +231,19 @@ class Parts:
                     yield self._data(flat, size)
                     size, filled = next(waiting, 0), 0
 
-    def _collected(
-        self, sizes: list[int], rng: np.random.Generator
-    ) -> Iterator[entry_points.Data]:
+    def _gathered(self, sizes: list[int], rng: np.random.Generator) -> Iterator[Data]:
+        """Parts of these sizes, each gathered from single rows in random order."""
         flat, order, start = self._room_for(max(sizes)), rng.permutation(self.rows), 0
         for size in sizes:
             places = order[start : start + size]
             for column, buffer in zip(self._columns, flat, strict=True):
                 room = buffer[: size * column.columns].reshape(size, column.columns)
-                column.collect(places, room)
+                column.gather(places, room)
             start += size
             yield self._data(flat, size)
 
     def _segments(self, length: int, rng: np.random.Generator | None) -> Iterator[tuple[int, int]]:
+        """Where segments of this length begin and end, in order or shuffled."""
         count = -(-self.rows // length)
         for number in range(count) if rng is None else rng.permutation(count).tolist():
             yield number * length, min((number + 1) * length, self.rows)
@@ -273,30 +254,10 @@ class Parts:
             self._buffers = [aligned_empty(size, self._dtype) for size in sizes]
         return self._buffers
 
-    def _data(self, flat: list[Array], rows: int) -> entry_points.Data:
+    def _data(self, flat: list[Array], rows: int) -> Data:
         used = [
             read_only(buffer[: rows * column.columns])
             for column, buffer in zip(self._columns, flat, strict=True)
         ]
         weight = used[2] if len(used) > 2 else read_only(self.weight)
-        return entry_points.Data(used[0], used[1], weight, rows)
-
-
-def predict(network: "Network", X: Any) -> Array:
-    """`Network.predict` of an X that is large."""
-    x = inputs_of(network, X)
-    out = np.empty((x.rows, network.outputs), network.dtype)
-    # Whole blocks, so that the result is bit for bit that of an array.
-    block = network.block_rows
-    width = x.columns * network.dtype.itemsize
-    size = block * max(1, PART_BYTES // SEGMENTS // (block * width))
-    for start in range(0, x.rows, size):
-        place = out[start : start + size]
-        x.lend(start, start + len(place), partial(_predict_into, network, place))
-    return out
-
-
-def _predict_into(network: "Network", out: Array, rows: Array) -> None:
-    # Of so many inputs that a block is large itself, a copy: as a part of the file it would come
-    # back here.
-    out[...] = network.predict(np.array(rows) if is_large(rows, network.dtype) else rows)
+        return Data(used[0], used[1], weight, rows)

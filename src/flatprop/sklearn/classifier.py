@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
-from flatprop.sklearn.fit_data import Samples
+from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
 from flatprop.validation.arrays import Array
@@ -34,8 +34,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         What is made small. "log_loss" is the cross-entropy; any other loss gets 0 and 1
         as targets for the probabilities.
     class_weight : dict or "balanced", default=None
-        A weight for each class, by which those of its samples are multiplied; "balanced"
-        makes them inversely proportional to how often the class occurs.
+        A factor for each class, by which the weights of its samples are multiplied;
+        "balanced" makes it inversely proportional to how often the class occurs.
     {extra}
 
     Attributes
@@ -113,7 +113,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 'class_weight="balanced" needs all labels at once: for partial_fit pass a dict, '
                 "or weights from sklearn.utils.class_weight.compute_class_weight"
             )
-        self._fit(X, y, sample_weight, (None, None, None), True, classes)
+        self._fit((X, y, sample_weight), classes=classes)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -219,7 +219,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _note_classes(self, y: Any) -> None:
         self._weight_of_class = self.class_weight
-        if isinstance(self.class_weight, str) and y.ndim == 1:  # a validation set has others
+        if isinstance(self.class_weight, str) and y.ndim == 1:  # not those of a validation set
             present = np.unique(y)
             balanced = compute_class_weight(self.class_weight, classes=present, y=y)
             self._weight_of_class = dict(zip(present, balanced, strict=True))
@@ -253,7 +253,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             loss = settings.loss(self.loss)
         return Dense(units, "softmax" if several else "sigmoid"), loss
 
-    def _score(self, outputs: Array, samples: Samples) -> float:
+    def _score(self, outputs: Array, samples: GivenSamples) -> float:
         chosen = self._chosen(outputs)
         right = chosen == samples.y.reshape(chosen.shape)
         if right.ndim == 2:
@@ -267,7 +267,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
 
 def _is_the_same(known: Array, classes: Any) -> bool:
-    """Whether these are the same labels in the same order, as they are in every call of a loop."""
+    """Whether the same labels are given in the same order, as every call of a loop does."""
     if not isinstance(classes, (np.ndarray, list, tuple, range)) or len(classes) != len(known):
         return False
     given = np.asarray(classes)

@@ -1,4 +1,4 @@
-"""Samples, as they pass from the estimators to the loops."""
+"""Samples, and all else that a training of an estimator needs, checked."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_over
 from flatprop.network import Network
+from flatprop.samples.samples import samples_of
+from flatprop.sklearn.course import Course
 from flatprop.validation.checks import NoWeightError
 
 
-class Samples(NamedTuple):
+class GivenSamples(NamedTuple):
     """Rows with what is known about them."""
 
     X: Any
@@ -21,8 +25,10 @@ class Samples(NamedTuple):
     """(n,), or None."""
 
 
-def set_aside(given: Samples, fraction: float, random: Any) -> tuple[Samples, Samples]:
-    """What is trained on and what is held out; of two classes in their proportions."""
+def set_aside(
+    given: GivenSamples, fraction: float, random: Any
+) -> tuple[GivenSamples, GivenSamples]:
+    """The samples to train on and those held out; two classes keep their proportions in both."""
     one_column = given.y.ndim == 2 and given.y.dtype == np.bool_ and given.y.shape[1] == 1
     parts = train_test_split(
         *(part for part in given if part is not None),
@@ -30,7 +36,7 @@ def set_aside(given: Samples, fraction: float, random: Any) -> tuple[Samples, Sa
         test_size=fraction,
         stratify=given.y if one_column else None,
     )
-    training, held_out = (Samples(*(*parts[k::2], None)[:3]) for k in (0, 1))
+    training, held_out = (GivenSamples(*(*parts[k::2], None)[:3]) for k in (0, 1))
     for part, what in ((training, "are left to train on"), (held_out, "early_stopping set aside")):
         if part.weight is not None and not part.weight.any():
             raise ValueError(
@@ -44,16 +50,16 @@ def set_aside(given: Samples, fraction: float, random: Any) -> tuple[Samples, Sa
 class HeldOut:
     """A validation set, ready to be measured after every epoch."""
 
-    def __init__(self, estimator: Any, net: Network, samples: Samples) -> None:
+    def __init__(self, estimator: Any, net: Network, samples: GivenSamples) -> None:
         self.estimator, self.net, self.samples = estimator, net, samples
         try:
-            self.data = net.samples(samples.X, estimator._targets(samples.y), samples.weight)
+            self.data = samples_of(net, samples.X, estimator._targets(samples.y), samples.weight)
         except NoWeightError:
             raise ValueError(
                 "every weight of the validation set (X_val, y_val) is zero: nothing would be "
                 "measured; see sample_weight_val and class_weight, or leave the validation set out"
             ) from None
-        self.block = net.block(self.data)
+        self.block = calls.block_for(net, self.data.rows)
         if estimator.early_stopping and self.data.rows < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
@@ -62,7 +68,7 @@ class HeldOut:
 
     def loss(self) -> float:
         """The loss, without the penalty."""
-        return self.net.loss_of(self.data, self.block) * float(self.estimator._loss_scale)
+        return loss_over(self.net, self.data, self.block) * float(self.estimator._loss_scale)
 
     def score(self) -> float:
         """Accuracy or R²."""
@@ -74,12 +80,13 @@ class HeldOut:
 
 
 class Task(NamedTuple):
-    """Everything that a training needs, checked."""
+    """One training."""
 
     net: Network
     data: Any
-    """What is trained on, as `Network.samples` or `Network.data` made it."""
+    """The training samples, as `samples_of` made them."""
     held: HeldOut | None
+    course: Course
     reports: Any
     """A `reports.Reports`."""
     random: np.random.RandomState | None

@@ -34,7 +34,7 @@ class Fitted(BaseEstimator, ABC):
         return self._current()
 
     def _new_network(self, inputs: int, units: int, dtype: Any, random: Any) -> None:
-        """Begin with a network as the parameters describe it, and initial weights."""
+        """Begin with a new network, as the parameters describe it, and initial weights."""
         layers, loss = self._description(units)
         net = Network(inputs, layers, loss, dtype, 0)
         drawn = settings.initial_weights(layers, inputs, random)

@@ -7,15 +7,15 @@ NETWORK = """\
 hidden_layer_sizes : int or array-like of int, default=(100,)
     The units of each hidden layer.
 activation : str, function, or a list of these, default="relu"
-    Of the hidden layers: "identity", "logistic", "tanh", "relu", any other name that
-    `fp.Dense` takes, or your own jitted function; a list has one for each layer."""
+    The activation of the hidden layers: "identity", "logistic", "tanh", "relu", any other
+    name that `fp.Dense` takes, or your own jitted function; a list has one for each layer."""
 
 TRAINING = """\
 solver : str or optimizer, default="adam"
     "adam", "sgd" or "lbfgs", set up by the parameters below; "adamw", "rmsprop",
-    "adagrad" or "rprop", of which `learning_rate_init` is the learning rate and the rest
-    default; "levenberg_marquardt"; or an object with its own settings, schedule
-    included, such as ``fp.AdamW(fp.schedules.Cosine(1e-3))``.
+    "adagrad" or "rprop" with the learning rate `learning_rate_init` and its other settings
+    at their defaults; "levenberg_marquardt"; or an object with its own settings and
+    schedule, such as ``fp.AdamW(fp.schedules.Cosine(1e-3))``.
 alpha : float, default=0.0001
     α: the loss of every batch gets α/2 Σ W² / n, over all weights, without the biases; n
     is the batch's number of samples, or the sum of their weights. Not with
@@ -24,8 +24,9 @@ batch_size : int or "auto", default="auto"
     Samples per update; "auto" is min(200, n_samples). Not with a solver that sees
     all samples at once.
 learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-    Of "sgd": `learning_rate_init`; this over (t + 1)^power_t, t being the samples seen;
-    or this, divided by 5 whenever training would stop, until 1e-6.
+    How "sgd" goes on from η = `learning_rate_init`. "constant" keeps η. "invscaling" takes
+    η / (t + 1)^power_t, where t is the number of samples seen. "adaptive" divides η by 5
+    whenever training would stop, until it is 1e-6.
 learning_rate_init : float, default=0.001
     The learning rate at first.
 power_t : float, default=0.5
@@ -35,7 +36,8 @@ max_iter : int, default=200
 shuffle : bool, default=True
     Whether the samples are drawn in a new order every epoch.
 random_state : int, RandomState instance or None, default=None
-    Of the initial weights, the part that is set aside, and the order of the samples.
+    What draws the initial weights, the samples that are set aside, and the order of the
+    samples.
 tol : float, default=1e-4
     By how much the loss, or the score with `early_stopping`, has to get better to
     count; for "lbfgs" the largest component of the gradient at which it has converged.
@@ -44,19 +46,19 @@ verbose : bool, default=False
 warm_start : bool, default=False
     Whether `fit` goes on from the weights that there are.
 momentum : float, default=0.9
-    Of "sgd".
+    The momentum of "sgd".
 nesterovs_momentum : bool, default=True
-    Whether that is Nesterov's.
+    Whether "sgd" uses Nesterov's momentum.
 early_stopping : bool, default=False
     Whether to set aside a part of the samples, stop once its score (accuracy or R²) is
     no longer better, and keep the best weights. Not with a solver that sees all samples
     at once.
 validation_fraction : float, default=0.1
-    How large that part is.
+    The share of the samples that `early_stopping` sets aside.
 beta_1, beta_2 : float, default=0.9, 0.999
-    Of "adam".
+    The decay rates of the moments of "adam".
 epsilon : float, default=1e-8
-    Of "adam".
+    What "adam" adds to the root that it divides by.
 n_iter_no_change : int or inf, default=10
     After more epochs than this without improvement training stops.
 max_fun : int, default=15000
@@ -76,17 +78,17 @@ coefs_, intercepts_ : list of ndarray
 loss_ : float
     The training loss of the last iteration, with the penalty.
 loss_curve_ : list of float
-    That of every iteration: the mean over its batches, each before its update and counted
-    with its number of samples.
+    The training loss of every iteration: the mean over its batches, each before its update
+    and counted with its number of samples.
 validation_loss_curve_ : list of float
     The loss of the validation set after every iteration that had one, without the
     penalty.
 best_loss_ : float or None
     The lowest of `loss_curve_`; None with `early_stopping`.
 validation_scores_ : list of float or None
-    The score of what was set aside, after every epoch; None without `early_stopping`.
+    The score of the validation set after every epoch; None without `early_stopping`.
 best_validation_score_ : float or None
-    The best of these.
+    The best of `validation_scores_`.
 n_iter_, t_ : int
     The iterations of the last `fit`; the samples seen since the weights were new.
 n_features_in_, n_layers_, n_outputs_ : int

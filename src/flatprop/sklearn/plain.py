@@ -1,7 +1,7 @@
-"""Plain arrays that are as wanted already: scikit-learn's validation would change nothing.
+"""Whether an array is plain: scikit-learn's validation would change nothing in it.
 
-It takes far longer than an update on one row. Whatever is not plain here goes through it, and
-gets its conversions and its errors.
+That validation takes far longer than an update on one row. Arrays that are not plain go through
+it, which converts them or raises its errors.
 """
 
 from typing import Any

@@ -10,7 +10,7 @@ from flatprop.formulas.losses import Poisson
 from flatprop.model.layers import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
-from flatprop.sklearn.fit_data import Samples
+from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
 from flatprop.validation.arrays import Array
 
@@ -96,7 +96,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the dtype of the weights.
+            In the dtype of the weights.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if self.n_outputs_ == 1 else outputs
@@ -123,7 +123,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             activation = "exp" if isinstance(loss, Poisson) else "identity"
         return Dense(units, settings.sigmoid(activation)), loss
 
-    def _score(self, outputs: Array, samples: Samples) -> float:
+    def _score(self, outputs: Array, samples: GivenSamples) -> float:
         return float(r2_score(samples.y, outputs, sample_weight=samples.weight))
 
     @property

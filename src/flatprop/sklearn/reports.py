@@ -1,9 +1,10 @@
-"""What an epoch is reported to: printed lines, flatprop's callbacks, scikit-learn's."""
+"""Epochs are reported in printed lines, to flatprop's callbacks and to scikit-learn's."""
 
 from typing import Any
 
 from flatprop.network import Network
 from flatprop.sklearn import settings
+from flatprop.sklearn.course import Course
 from flatprop.training.callbacks import Epoch, checked_callbacks, wants_to_stop
 from flatprop.validation.checks import is_finite
 
@@ -22,7 +23,7 @@ __all__ = ["CallbackSupportMixin", "Reports", "with_callbacks"]
 
 
 class NoCheckpoint:
-    """Stands for the training in an `Epoch` that cannot be written to a file."""
+    """Stands in an `Epoch` for a training that cannot be written to a file."""
 
     def save_checkpoint(self, path: object) -> None:
         settings.refuse_checkpoint()
@@ -61,26 +62,25 @@ class Reports:
             self._task = self._context.subcontext(task_name="epoch")
             self._task.call_on_fit_task_begin(estimator=self.estimator, **self._data)
 
-    def end_epoch(
-        self, epoch: int, loss: float, val_loss: float | None, rate: float | None
-    ) -> bool:
+    def end_epoch(self, course: Course, val_loss: float | None, rate: float | None) -> bool:
         """An epoch has ended; whether a callback wants the training to."""
         stop = False
         asked = self._own or self._context is not None
-        before = self.network._model.params.copy() if asked else None
+        before = self.network._arrays.params.copy() if asked else None
+        if asked:
+            course.publish(self.estimator)
         if self._own:
-            limit = self.estimator.max_iter
-            training = NoCheckpoint()
-            report = Epoch(self.network, epoch, limit, loss, val_loss, rate, training)
+            epochs = course.n_iter_ - 1, self.estimator.max_iter
+            report = Epoch(self.network, *epochs, course.loss_, val_loss, rate, NoCheckpoint())
             answers = [callback(report) for callback in self._own]
             stop = any(map(wants_to_stop, answers))
         if self._context is not None:
             stop |= self._task.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=self._as_it_is, **self._data
             )
-        if before is not None and not is_finite(self.network._model.params) and is_finite(before):
+        if before is not None and not is_finite(self.network._arrays.params) and is_finite(before):
             self.ruined = stop = True
-            self.network._model.params[:] = before
+            self.network._arrays.params[:] = before
         return stop
 
     def end(self) -> None:
@@ -91,7 +91,7 @@ class Reports:
             )
 
     def _as_it_is(self) -> dict[str, Any]:
-        """What makes a copy of the estimator one that was fitted so far."""
+        """The attributes of an estimator that was fitted so far."""
         copy = self.network.copy()
         return {
             "_network": copy,

@@ -5,8 +5,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Poisson
-from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, Loss, Poisson
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizers import SGD, Adam
 from flatprop.model.layers import Dense
 from flatprop.solvers import LBFGS, SOLVERS, Solver
 from flatprop.training.callbacks import Checkpoint, checked_callbacks
@@ -19,7 +20,7 @@ LIKE_SCIKIT_LEARN = ("identity", "logistic", "tanh", "relu")
 class PoissonDeviance(Poisson):
     """Poisson's loss summed over the outputs, as scikit-learn has it."""
 
-    reduction = REDUCTIONS[1]
+    reduction = OVER_SAMPLES
 
 
 def hidden_layers(estimator: Any) -> list[Dense]:
@@ -115,15 +116,15 @@ def is_stochastic(estimator: Any) -> bool:
 
 
 def refuse_checkpoint() -> NoReturn:
-    """Say what there is in place of a checkpoint."""
+    """Raise, and say what to do in place of a checkpoint."""
     raise ValueError(
-        "a checkpoint is of Network.fit; an estimator is pickled, with its optimizer, and goes on "
-        "with warm_start or partial_fit"
+        "checkpoints are for Network.fit; pickle the estimator, which keeps its optimizer, and go "
+        "on with warm_start or partial_fit"
     )
 
 
 def check_the_rest(estimator: Any) -> None:
-    """The parameters that are numbers or names, and nothing more; and the callbacks."""
+    """Check the callbacks, and the parameters that are only numbers or names."""
     if any(isinstance(c, Checkpoint) for c in checked_callbacks(estimator.callbacks)):
         refuse_checkpoint()
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):

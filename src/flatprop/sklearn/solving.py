@@ -23,9 +23,11 @@ class Penalised(Objective):
         self.evaluations = 0
         total = float(data.weight.sum()) if data.weight.size else data.rows
         self.strength = alpha / (total if network.loss_function.divisor(1) else 1.0)
-        self.is_weight = np.zeros(network.params.size, bool)
-        for record in network.layers:
-            self.is_weight[record["W_start"] : record["b_start"]] = True
+        marked = network.copy()
+        marked.params[:] = 0
+        for W in marked.weights:
+            W[:] = 1
+        self.is_weight = marked.params > 0
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         self.evaluations += 1
@@ -36,50 +38,41 @@ class Penalised(Objective):
 
 def solve(estimator: Any, task: Task, solver: Solver) -> None:
     """Train until the solver has converged, or until `max_iter` or `max_fun`."""
-    e, net, held, reports = estimator, task.net, task.held, task.reports
+    e, net, held, course, reports = estimator, task.net, task.held, task.course, task.reports
     # Least squares would not see the penalty in its residuals.
     alpha = 0.0 if isinstance(solver, LevenbergMarquardt) else float(e.alpha)
     objective = Penalised(net, task.data, alpha)
     kept = net.params.copy()
-    e.loss_curve_, e.n_iter_ = [], 0
-    if held is not None:
-        e.validation_loss_curve_ = []
     converged, stopped = True, False
 
     def after_iteration(loss: float, rule: str = "") -> bool:
         nonlocal converged, stopped
-        kept[:] = net._model.params
+        kept[:] = net._arrays.params
         if rule:
             # L-BFGS-B's own words for a line search that found nothing better
             converged = "ABNORMAL" not in rule
             return True
         reports.begin_epoch()
-        e.n_iter_ += 1
-        e.loss_ = loss * e._loss_scale
-        e.loss_curve_.append(e.loss_)
-        reports.say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-        if held is not None:
-            e.validation_loss_curve_.append(held.loss())
-        val_loss = None if held is None else e.validation_loss_curve_[-1]
-        stopped = reports.end_epoch(e.n_iter_ - 1, e.loss_, val_loss, None)
-        converged = e.n_iter_ < e.max_iter and objective.evaluations <= e.max_fun
+        val_loss = course.add(loss * e._loss_scale, held, reports)
+        stopped = reports.end_epoch(course, val_loss, None)
+        converged = course.n_iter_ < e.max_iter and objective.evaluations <= e.max_fun
         return stopped or not converged
 
     try:
         solver.minimise(objective, after_iteration)
     except DivergedError:
-        e.loss_ = math.nan
+        course.loss_ = math.nan
         return
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
         converged = True
     finally:
-        net._model.params[:] = kept  # a step may have been under trial
-    e.loss_ = objective.loss_and_gradient()[0] * e._loss_scale
-    e.best_loss_ = min([*e.loss_curve_, e.loss_])
+        net._arrays.params[:] = kept  # a step may have been under trial
+    course.loss_ = objective.loss_and_gradient()[0] * e._loss_scale
+    course.best_loss_ = min([*course.loss_curve_, course.loss_])
     if not converged and not stopped:
         warn(
-            f"{solver.name} failed to converge after {e.n_iter_} iteration(s): increase the "
+            f"{solver.name} failed to converge after {course.n_iter_} iteration(s): increase the "
             "number of iterations (max_iter, max_fun) or scale the data, as in "
             "https://scikit-learn.org/stable/modules/preprocessing.html",
             ConvergenceWarning,

@@ -1,6 +1,6 @@
-"""Solvers: methods that take all samples at once and the flat vector as their unknown.
+"""Solvers: methods that use all samples at once and whose unknown is the flat vector.
 
-To add one, write its class in a file of its own, as `lbfgs` is, and import it here.
+To add a solver, write its class in a new file, as in `lbfgs`, and import it here.
 """
 
 from flatprop.solvers.lbfgs import LBFGS

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 @named("lbfgs")
@@ -19,10 +17,10 @@ if TYPE_CHECKING:
 class LBFGS(Solver):
     """Limited-memory BFGS: SciPy's ``minimize(method="L-BFGS-B")`` on the flat vector.
 
-    A quasi-Newton method for any loss: every iteration is a line search along -H ∂L/∂θ, with
-    H, an approximation to the inverse Hessian, made from the last `maxcor` changes of θ and
-    of the gradient (Byrd, Lu, Nocedal & Zhu 1995; Morales & Nocedal 2011). An iteration is an
-    epoch and takes one evaluation of loss and gradient over all samples, sometimes more.
+    A quasi-Newton method for any loss. Every iteration is a line search along -H ∂L/∂θ. H
+    approximates the inverse Hessian and is made from the last `maxcor` changes of θ and of
+    the gradient (Byrd, Lu, Nocedal & Zhu 1995; Morales & Nocedal 2011). An iteration is an
+    epoch. It takes one evaluation of loss and gradient over all samples, sometimes more.
 
     Needs SciPy: ``pip install 'flatprop[solvers]'``. Names and defaults are SciPy's.
 
@@ -40,12 +38,11 @@ class LBFGS(Solver):
     Notes
     -----
     SciPy computes in float64. With a float32 network θ is rounded to float32 for every
-    evaluation, and loss and gradient carry float32's errors, about 1e-7 of their size: `ftol`
-    and `gtol` below that are not met, and a line search that finds no lower loss ends the
-    training instead ("ABNORMAL" in `History.message`). For more digits take
-    ``dtype="float64"``.
+    evaluation, and loss and gradient have errors of about 1e-7 of their size. An `ftol` or
+    `gtol` below that is not met; a line search that finds no lower loss ends the training
+    instead ("ABNORMAL" in `History.message`). For more digits take ``dtype="float64"``.
 
-    Parameters that a callback changes are overwritten by the next iteration's.
+    If a callback changes parameters, the next iteration overwrites them.
     """
 
     maxcor: int = 10
@@ -59,14 +56,14 @@ class LBFGS(Solver):
         checks.positive("ftol", self.ftol, or_zero=True)
         checks.positive("gtol", self.gtol, or_zero=True)
 
-    def check(self, network: "Network", trained: int) -> None:
+    def check(self, network: Model, trained: int) -> None:
         if find_spec("scipy") is None:
             raise ImportError("LBFGS needs SciPy: pip install 'flatprop[solvers]'")
 
     def minimise(self, objective: Objective, after_iteration: AfterIteration) -> None:
         from scipy.optimize import minimize
 
-        loss = np.nan  # where the iteration under way began
+        loss = np.nan  # the loss at which the current iteration began
         stopped = False
 
         def evaluate(theta: Vector) -> tuple[float, Vector]:
@@ -89,7 +86,7 @@ class LBFGS(Solver):
                 raise StopIteration
 
         options = {name: getattr(self, name) for name in ("maxcor", "ftol", "gtol", "maxls")}
-        unlimited = np.iinfo(np.int32).max  # `after_iteration` counts
+        unlimited = np.iinfo(np.int32).max  # `after_iteration` counts the iterations
         result = minimize(
             evaluate,
             objective.theta,
@@ -99,6 +96,6 @@ class LBFGS(Solver):
             options={**options, "maxiter": unlimited, "maxfun": unlimited},
         )
         if not stopped:
-            # Not result.fun: after a line search that failed it is the last trial's.
+            # Not result.fun: after a failed line search that is the loss of the last trial.
             objective.move_to(result.x)
             after_iteration(loss, f"SciPy's L-BFGS-B: {result.message}")

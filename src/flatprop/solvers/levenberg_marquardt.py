@@ -1,28 +1,26 @@
-"""Levenberg-Marquardt: Gauss-Newton steps, damped as far as they have to be."""
+"""Levenberg-Marquardt: Gauss-Newton steps, damped only as much as they have to be."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flatprop.evaluation import calls
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import jacobian_workspace_size
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_empty
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 JACOBIAN_NUMBERS = 2**17
-"""How many entries of the Jacobian exist at once, 1 MB in float64, or as many as JᵀJ has."""
+"""How many entries of the Jacobian exist at once: 1 MB in float64. As many as JᵀJ has, if more."""
 MOST_PARAMETERS = 10_000
-"""JᵀJ and two copies of it take 2.4 GB then, and one step a minute or more."""
+"""With so many, JᵀJ and two copies of it take 2.4 GB, and one step takes a minute or more."""
 MU_LEAST = 1e-20
-"""μ stays so large that some trials bring it back: from 0 it could not grow again."""
+"""μ does not fall below this: from 0 it could not grow again, from here a few trials suffice."""
 
 
 @named("levenberg_marquardt")
@@ -51,7 +49,7 @@ class LevenbergMarquardt(Solver):
     mu_dec
         What a step that lowers the loss multiplies μ by, below 1.
     mu_inc
-        What one that does not multiplies it by, above 1.
+        What a step that does not lower the loss multiplies μ by, above 1.
     mu_max
         Converged once μ would be larger: no step lowers the loss any more.
     min_grad
@@ -60,28 +58,28 @@ class LevenbergMarquardt(Solver):
     goal
         Converged once the loss is no larger.
     relative
-        Whether damping and rules go by the sizes in the problem, so that the result is the same
-        in whatever units the targets are; see the notes. As MATLAB's they go by 1.
+        Whether damping and rules adapt to the sizes in the problem, so that the result does not
+        depend on the units of the targets; see the notes. In MATLAB they are absolute.
     ftol
-        Converged once a step has lowered the loss by no more than this part of it, and was to
-        lower it by no more. 0 turns the rule off; 1.5e-8 is usual.
+        Converged once a step was predicted to lower the loss by no more than this part of it,
+        and has lowered it by no more. 0 turns the rule off; 1.5e-8 is usual.
     xtol
-        Converged once a step has changed θ by no more than this part of it, both in the norm of
-        D. 0 turns the rule off.
+        Converged once a step has changed θ by no more than this part of θ, both measured in the
+        norm of D. 0 turns the rule off.
 
     Notes
     -----
-    With ``relative=True`` μ multiplies D in place of the identity, D being the largest diagonal
-    of JᵀJ so far (Marquardt 1963; Moré 1978). `min_grad` bounds the cosine of the angle between
-    r and the columns of J, which is MINPACK's ``gtol``; `goal` is a part of the loss that the
-    weighted mean of the targets would have, and `mu_max` bounds μ as it is. Where the outputs are
-    out of all proportion to the targets, a hundred times as far away as these are spread or a
-    hundredth as much spread, and the last layer is linear, the first iteration changes nothing
-    but it: the outputs get mean and standard deviation of the targets, which may raise the loss.
-    Inputs should be of the order of 1 all the same: they decide where the activations bend.
+    With ``relative=True`` μ multiplies D in place of the identity. D is the largest diagonal of
+    JᵀJ so far (Marquardt 1963; Moré 1978). `min_grad` bounds the cosine of the angle between r
+    and the columns of J, which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting
+    the weighted mean of the targets. `mu_max` bounds μ itself. The first outputs may be out of all
+    proportion to the targets: a hundred of the targets' standard deviations away, or spread by
+    less than a hundredth of one. If the last layer is linear, the first iteration then changes
+    only that layer: the outputs get the mean and the standard deviation of the targets, which may
+    raise the loss. Inputs should be of the order of 1 all the same, because of the activations.
 
-    In absolute numbers a rule may be met far from a fit: with targets of 1e-8 every gradient is
-    small. Where more than a tenth of the targets' variance is left at the end, `History.message`
+    Without ``relative=True`` a rule may be met far from a fit: with targets of 1e-8 every gradient
+    is small. If more than a tenth of the targets' variance is left at the end, `History.message`
     says so.
 
     Names, defaults and the order of the rules are those of MATLAB's ``trainlm``
@@ -120,7 +118,7 @@ class LevenbergMarquardt(Solver):
         if self.mu > self.mu_max:
             raise ValueError(f"mu is {self.mu!r}, above mu_max, {self.mu_max!r}")
 
-    def check(self, network: "Network", trained: int) -> None:
+    def check(self, network: Model, trained: int) -> None:
         if not network.loss_function.squares:
             names = ", ".join(f'"{name}"' for name, loss in LOSSES.items() if loss.squares)
             raise ValueError(
@@ -164,7 +162,7 @@ class LevenbergMarquardt(Solver):
                     rule = f"mu_max: no step lowers the loss, up to mu = {self.mu_max:g}"
             if after_iteration(loss, rule):
                 return
-            # Told with the iteration that follows, which changes nothing.
+            # The next iteration changes nothing and reports this rule.
             rule = self._rule_of_step(equations, theta, step, loss, after)
 
     def _rule(self, loss: float, goal: float, equations: "NormalEquations") -> str:
@@ -201,17 +199,17 @@ class LevenbergMarquardt(Solver):
 class NormalEquations:
     """(JᵀJ + μ D) δ = -Jᵀr at the parameters of the network, in float64.
 
-    D is the identity, or where `relative` the largest diagonal of JᵀJ so far.
+    D is the identity; if `relative`, it is the largest diagonal of JᵀJ so far.
     """
 
     def __init__(self, objective: Objective, relative: bool) -> None:
         self._objective = objective
         self._relative = relative
         net, size = objective.network, objective.theta.size
-        # Adding to JᵀJ costs as much as P rows of J do, so that there should be more of them.
+        # Adding to JᵀJ costs as much as P rows of J do, so that J should have at least P rows.
         rows = max(JACOBIAN_NUMBERS // net.params.size, size) // net.outputs
         self._rows = min(max(rows, 1), objective.data.rows)
-        self._block = min(self._rows, net.block_rows)
+        self._block = min(self._rows, calls.block_rows(net))
         self._jacobian = np.empty(self._rows * net.outputs * net.params.size, net.dtype)
         self._predictions = np.empty(self._rows * net.outputs, net.dtype)
         self._workspace = aligned_empty(
@@ -225,7 +223,7 @@ class NormalEquations:
         """Add up JᵀJ and Jᵀr over parts of the samples."""
         self._JtJ[:] = 0
         self._Jtr[:] = 0
-        with np.errstate(over="ignore", invalid="ignore"):  # seen in the gradient
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow shows in the gradient
             for data in self._objective.parts(self._rows):
                 J, r = self._part(data)
                 self._JtJ += J.T @ J
@@ -234,10 +232,10 @@ class NormalEquations:
             np.maximum(self._root_of_D, self._norms_of_columns(), out=self._root_of_D)
 
     def _part(self, data: entry_points.Data) -> tuple[Vector, Vector]:
-        """J, (rows · outputs, P), and r of some of the samples."""
+        """J, (rows · outputs, P), and r for some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size]
-        layers, _, params = net._model
+        layers, _, params = net._arrays
         entry_points.parameter_jacobian(layers, params, data.x, J, self._block, self._workspace)
         prediction = self._predictions[:count].reshape(data.rows, -1)
         x = data.x.reshape(data.rows, -1)
@@ -251,7 +249,7 @@ class NormalEquations:
         return J, r
 
     def finite(self) -> bool:
-        """Whether JᵀJ is; its diagonal bounds the rest."""
+        """Whether JᵀJ is finite; its diagonal bounds all other entries."""
         with np.errstate(over="ignore"):
             return math.isfinite(np.trace(self._JtJ))
 
@@ -259,14 +257,14 @@ class NormalEquations:
         """The Euclidean norm of the gradient of the loss."""
         with np.errstate(over="ignore", invalid="ignore"):
             norm = math.sqrt(np.vdot(self._Jtr, self._Jtr))
-            if math.isinf(norm):  # perhaps only the squares
+            if math.isinf(norm):  # perhaps only the squares overflow
                 largest = np.abs(self._Jtr).max()
                 norm = float(largest * np.linalg.norm(self._Jtr / largest))
         squares = self._objective.network.loss_function.squares
         return 2 * squares * self._objective.scale * norm
 
     def largest_cosine(self, loss: float) -> float:
-        """Of the angles between r and the columns of J."""
+        """The largest cosine of an angle between r and a column of J."""
         lengths = self._norms_of_columns() * self._norm_of_residuals(loss)
         alive = lengths > 0
         return float(np.max(np.abs(self._Jtr[alive]) / lengths[alive], initial=0.0))
@@ -281,8 +279,8 @@ class NormalEquations:
         return float(np.linalg.norm(self._root_of_D * vector))
 
     def step(self, mu: float) -> Vector:
-        """δ; where rounding has left the matrix singular, NaN, which no loss is lower at."""
-        # By LU: NumPy has no triangular solver, without which Cholesky's factor takes longer.
+        """δ; NaN, at which no loss is lower, if rounding has made the matrix singular."""
+        # By LU: Cholesky would be faster only with a triangular solver, which NumPy has not.
         damped, right = self._JtJ.copy(), -self._Jtr
         if self._relative:
             root = self._scale()
@@ -297,7 +295,7 @@ class NormalEquations:
         return step / root if self._relative else step
 
     def _scale(self) -> Vector:
-        """√D, with 1 where it is 0: what no output depends on has no gradient either."""
+        """√D with 1 in place of 0: where D is 0, the gradient is 0, too."""
         return np.where(self._root_of_D > 0, self._root_of_D, 1.0)
 
     def _norms_of_columns(self) -> Vector:

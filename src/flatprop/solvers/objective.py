@@ -1,74 +1,73 @@
-"""The training loss as a function of the trained part of the flat vector."""
+"""The training loss as a function of the trained parameters."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_over, predict, scale_of, sum_and_gradient
 from flatprop.kernels.network import entry_points
+from flatprop.model.model import Model
 from flatprop.validation.arrays import aligned_empty
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 Vector: TypeAlias = NDArray[np.float64]
 
 FAR = 100.0
-"""How many standard deviations of the targets are out of all proportion."""
+"""Outputs so many standard deviations of the targets away are moved to the targets first."""
 
 
 class Objective:
     """The loss over all samples, at the parameters that the network has.
 
-    θ, the trained parameters, is a float64 vector for the solver; in the network they are
-    rounded to its dtype, in which its kernels compute.
+    For the solver θ, the trained parameters, is a float64 vector. In the network θ is rounded
+    to the network's dtype, in which the kernels compute.
 
     Attributes
     ----------
     trained : slice or ndarray of int
-        Where in `net.params` θ lies.
+        The places of θ in `net.params`.
     scale : float
-        What Σ w ℓ is multiplied by.
+        The factor that makes Σ w ℓ the loss.
     """
 
     def __init__(
-        self, network: "Network", data: entry_points.Data, trainable: NDArray[np.int64]
+        self, network: Model, data: entry_points.Data, trainable: NDArray[np.int64]
     ) -> None:
         self.network = network
         self.data = data
         self.trained = _places(trainable)
-        self.scale = network.scale(data)
-        self._block = network.block(data)
+        self.scale = scale_of(network, data)
+        self._block = calls.block_for(network, data.rows)
         self._gradient = aligned_empty(network.params.size, network.dtype)
 
     @property
     def theta(self) -> Vector:
         """The trained parameters, a copy."""
-        theta: Vector = self.network._model.params[self.trained].astype(np.float64)
+        theta: Vector = self.network._arrays.params[self.trained].astype(np.float64)
         return theta
 
     def move_to(self, theta: Vector) -> None:
         """Give the network these parameters, rounded to its dtype."""
-        with np.errstate(over="ignore"):  # seen in the loss
-            self.network._model.params[self.trained] = theta
+        with np.errstate(over="ignore"):  # an overflow shows in the loss
+            self.network._arrays.params[self.trained] = theta
 
     def loss(self) -> float:
         """The loss."""
-        return self.network.loss_of(self.data, self._block)
+        return loss_over(self.network, self.data, self._block)
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         """The loss and its gradient with respect to θ."""
         net, total = self.network, 0.0
         gradient: Any = 0.0
         for data in self.parts(16 * self._block.rows):
-            total += calls.loss_and_gradient(net, data, self.scale, self._gradient, self._block)
+            total += sum_and_gradient(net, data, self.scale, self._gradient, self._block)
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
         return total * self.scale, gradient
 
     def loss_of_the_mean(self) -> float:
-        """The loss, where it is a sum of squares, of predicting the targets' weighted mean."""
+        """The loss of predicting the targets' weighted mean, for a loss that is of squares."""
         y, w = self._targets_and_weights()
         with np.errstate(over="ignore", invalid="ignore"):
             squares = float((w * (y - _mean(y, w)) ** 2).sum())
@@ -77,8 +76,8 @@ class Objective:
     def unexplained(self) -> float:
         """Which part of the targets' weighted variance, over all outputs, is left in ŷ - y.
 
-        0 where the loss is not one of squares, of which alone the variance is a measure, and
-        where the targets do not differ and are met to a tenth.
+        0 if the loss is not of squares, for only such a loss is measured by a variance. 0 also
+        if all targets are equal and the outputs are within a tenth of them.
         """
         if not self.network.loss_function.squares:
             return 0.0
@@ -92,9 +91,10 @@ class Objective:
         return left / apart
 
     def bring_outputs_to_targets(self) -> bool:
-        """Give the outputs mean and standard deviation of the targets, where they are `FAR` off.
+        """Give outputs that are `FAR` off the mean and the standard deviation of the targets.
 
-        By the last layer alone, if that is linear and all of it is trained; whether that was so.
+        Only the last layer changes, and only if it is linear and all of it is trained. Returns
+        whether it has changed.
         """
         net, last = self.network, self.network.layers[-1]
         places = np.arange(net.params.size)[self.trained]
@@ -124,12 +124,12 @@ class Objective:
 
     def _outputs(self) -> Vector:
         x = self.data.x.reshape(self.data.rows, -1)
-        return self.network.predict(x).astype(np.float64)
+        return predict(self.network, x).astype(np.float64)
 
     def parts(self, rows: int) -> Iterator[entry_points.Data]:
-        """The samples, so many at a time."""
+        """The samples, `rows` at a time."""
         for start in range(0, self.data.rows, rows):
-            yield calls.rows_of(self.data, slice(start, min(start + rows, self.data.rows)))
+            yield self.data.some(start, min(start + rows, self.data.rows))
 
 
 def _mean(values: Vector, w: Vector) -> Vector:
@@ -138,7 +138,7 @@ def _mean(values: Vector, w: Vector) -> Vector:
 
 
 def _places(trainable: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """The ranges as an index into the flat vector, a slice where there is but one."""
+    """The ranges as an index into the flat vector; one range alone becomes a slice."""
     if len(trainable) == 1:
         return slice(int(trainable[0, 0]), int(trainable[0, 1]))
     return np.concatenate([np.arange(start, stop) for start, stop in trainable])

@@ -1,42 +1,40 @@
-"""What a solver is: settings, and a loop of its own over an `Objective`."""
+"""What a solver is: settings, and a loop that makes an `Objective` small."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
+from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective
 from flatprop.validation import other_names
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 
 class DivergedError(ArithmeticError):
-    """The loss is no longer finite, and the solver knows no way back; its text says where."""
+    """The loss is not finite, and the solver cannot go on; the text says where this happened."""
 
 
 class AfterIteration(Protocol):
-    """What a solver calls after every iteration, with the network at the new parameters."""
+    """A solver calls this after every iteration, when the network has the new parameters."""
 
     def __call__(self, loss: float, rule: str = "") -> bool:
-        """Take note of an iteration that began at `loss`; whether the solver has to stop.
+        """Take note of an iteration that began at `loss`; returns whether the solver must stop.
 
-        `rule` is the solver's own reason for ending with this one. Such an iteration changes
-        nothing: the loss is that of the parameters it leaves.
+        `rule` is the solver's own reason to end the training with this iteration. Such an
+        iteration changes no parameters, so that `loss` is the loss at the end, too.
         """
 
 
 class Solver(ABC):
     """A method that `fit(optimizer=...)` takes and that sees all samples in every iteration.
 
-    Settings are fields of a frozen dataclass, so that they show in its repr.
+    Its settings are fields of a frozen dataclass, so that its repr shows them.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, network: "Network", trained: int) -> None:
-        """Raise if this solver cannot train so many parameters of `network`, and say what can."""
+    def check(self, network: Model, trained: int) -> None:
+        """Raise if this solver cannot train `trained` parameters of `network`; say what can."""
 
     @abstractmethod
     def minimise(self, objective: Objective, after_iteration: AfterIteration) -> None:
@@ -45,7 +43,7 @@ class Solver(ABC):
         Raises
         ------
         DivergedError
-            If the loss is not finite where it has to be.
+            If the loss is not finite at a place where the solver needs it.
         """
 
 

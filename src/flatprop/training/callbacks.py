@@ -1,23 +1,20 @@
-"""What happens after an epoch: the report that callbacks get, and `Checkpoint`."""
+"""Callbacks: the report that they get after an epoch, and `Checkpoint`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from flatprop.validation import checks, other_names
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 
 class Saving(Protocol):
-    """A training, as its callbacks may use it."""
+    """What an `Epoch` needs of the training."""
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Write the network and the state of the training, or say why that cannot be."""
+        """Write the network and the state of the training, or raise."""
 
 
 @dataclass(frozen=True)
@@ -26,27 +23,27 @@ class Epoch:
 
     Attributes
     ----------
-    network : Network
+    network : Model
         The network as it is now; a callback may change its parameters.
     epoch : int
         The epoch that has just ended, from 0.
     epochs : int
-        How many there are to be.
+        How many epochs the training is to have.
     loss : float
         The training loss of this epoch.
     val_loss : float or None
-        The validation loss after it.
+        The validation loss after this epoch; None without validation data.
     learning_rate : float or None
         The learning rate of this epoch; None with a solver, which has none.
     """
 
-    network: "Network"
+    network: Any  # a Network, which this floor does not know
     epoch: int
     epochs: int
     loss: float
     val_loss: float | None
     learning_rate: float | None
-    _training: "Saving"
+    _training: Saving
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, for `fit(resume=path)`."""
@@ -61,16 +58,16 @@ Callback: TypeAlias = Callable[[Epoch], object]
 class Checkpoint:
     """A callback that writes a checkpoint: network, optimizer and random state.
 
-    The file is replaced in one step, so that an interruption leaves the one
-    before, even where the process is killed or the power fails. `fp.load` reads the network out
-    of it; ``fit(..., resume=path)`` goes on with the training.
+    The file is replaced in one step: an interruption leaves the file from before, even if
+    the process is killed or the power fails. `fp.load` reads the network from the file;
+    ``fit(..., resume=path)`` goes on with the training.
 
     Parameters
     ----------
     path
-        Where to.
+        The file that is written.
     every
-        After how many epochs each.
+        After how many epochs it is written again.
     """
 
     path: str | PathLike[str]

@@ -1,11 +1,11 @@
 """Checkpoints: a network and the state of its training in one file.
 
-A file may come from anywhere. Every number of it is held against the training that is to go on
-with it before anything of that training is changed.
+A file may come from anywhere. Every number in it is checked against the training that is to be
+resumed, before anything of that training is changed.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,13 @@ from flatprop.export.files import PathOrName, required, size
 from flatprop.export.random_states import checked_generator
 from flatprop.export.tensor_file import TensorFile, shown
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.validation.checks import is_finite
-
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
 
 @dataclass
 class TrainingState:
-    """What a training needs, beside its arguments, to go on as if never stopped."""
+    """What a training needs, besides its arguments, to go on as if it had never stopped."""
 
     settings: dict[str, Any]
     epochs: int
@@ -36,12 +34,13 @@ class TrainingState:
     best_epoch: int | None = None
     best_params: NDArray[Any] | None = None
     stopped_by: list[str] = field(default_factory=list)
-    """The names of the callbacks that ended the training; other rules follow from the losses."""
+    """The names of the callbacks that ended the training. Whether another rule ended it follows
+    from the losses."""
     params: NDArray[Any] | None = None
     rng: np.random.Generator | None = None
 
 
-def save_checkpoint(network: "Network", state: TrainingState, path: PathOrName) -> None:
+def save_checkpoint(network: Model, state: TrainingState, path: PathOrName) -> None:
     """Write a network and the state of its training to one file."""
     tensors = {
         "params": network.params,
@@ -64,32 +63,32 @@ def save_checkpoint(network: "Network", state: TrainingState, path: PathOrName) 
 
 
 def load_checkpoint(
-    network: "Network", path: PathOrName, settings: dict[str, Any], epochs: int, slots: int
+    network: Model, path: PathOrName, settings: dict[str, Any], epochs: int, slots: int
 ) -> TrainingState:
     """Read the state of a training.
 
     Parameters
     ----------
     network
-        What is to be trained; it must be as the file describes it.
+        The network that is to be trained; the file must describe such a network.
     path
         The file.
     settings, epochs
-        Those of the training that is to go on; the settings must be those in the file.
+        Of the training that is to be resumed; the settings must be the ones in the file.
     slots
-        How many numbers its optimizer keeps for each parameter.
+        How many numbers the optimizer keeps for each parameter.
 
     Returns
     -------
     TrainingState
-        Of which every part agrees with the others and with the network.
+        Its parts agree with each other and with the network.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is damaged, or belongs to another training.
+        If the file is damaged, or belongs to another training.
     """
     with TensorFile(path) as file:
         said = files.read_description(file, path)
@@ -102,7 +101,7 @@ def load_checkpoint(
         _check_network(network, path, said)
         try:
             _check_training(training)
-            # Of a bit generator that no file holds, the network keeps its own.
+            # Some bit generators cannot be written. The network then keeps its own generator.
             rng = checked_generator(said["rng"]) if said.get("rng") is not None else None
             done = size("the number of losses", _length(file, "losses"))
         except ValueError as error:
@@ -138,7 +137,7 @@ def _length(file: TensorFile, name: str) -> int:
     return file.shape(name)[0] if len(file.shape(name)) == 1 else -1
 
 
-def _check_network(network: "Network", path: PathOrName, said: dict[str, Any]) -> None:
+def _check_network(network: Model, path: PathOrName, said: dict[str, Any]) -> None:
     """Raise unless the file describes this network."""
     ours = files.described(network)
     for name in ("layers", "inputs", "loss", "dtype"):
@@ -150,7 +149,7 @@ def _check_network(network: "Network", path: PathOrName, said: dict[str, Any]) -
 
 
 def _check_training(training: Any) -> None:
-    """Raise unless the header says of the training what `save_checkpoint` does."""
+    """Raise unless the header has the entries that `save_checkpoint` writes."""
     if not isinstance(required(training, "settings"), dict):
         raise ValueError("its settings are no table")
     size("epochs", required(training, "epochs"))
@@ -159,7 +158,7 @@ def _check_training(training: Any) -> None:
         raise ValueError(f"seed must be a whole number of 64 bits, got {shown(seed)}")
     if best is not None:
         size("best_epoch", best, least=0)
-    stoppers = training.get("stopped_by") or []  # which version 0.1 did not write
+    stoppers = training.get("stopped_by") or []  # version 0.1 did not write it
     if not isinstance(stoppers, list) or not all(isinstance(name, str) for name in stoppers):
         raise ValueError(f"it cannot have been stopped by {shown(stoppers)}")
 
@@ -167,7 +166,7 @@ def _check_training(training: Any) -> None:
 def _check_settings(
     before: dict[str, Any], settings: dict[str, Any], done: int, epochs: int
 ) -> None:
-    """Raise unless the training that goes on is the one that was interrupted."""
+    """Raise unless the training has the settings of the one that was interrupted."""
     if done > epochs:
         raise ValueError(f"the checkpoint has {done} epochs behind it, more than epochs={epochs}")
     for name in {**settings, **before}:
@@ -180,7 +179,7 @@ def _check_settings(
 
 
 def _plainly(value: Any) -> str:
-    """A value of the header; a text without its quotes."""
+    """A value of the header as text, without the quotes of a string."""
     text = shown(value, 300)
     return text[1:-1] if isinstance(value, str) else text
 

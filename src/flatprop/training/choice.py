@@ -1,12 +1,12 @@
 """Which optimizer or solver a caller means."""
 
-from flatprop.formulas.optimizers import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
 from flatprop.solvers import SOLVERS, Solver
 from flatprop.validation import checks
 
 
 def optimizer_or_solver(given: object) -> Optimizer | Solver:
-    """An object as it is, or the one of this name with its defaults."""
+    """The object that was given, or a new one with defaults if a name was given."""
     if isinstance(given, (Optimizer, Solver)):
         return given
     if isinstance(given, type) and issubclass(given, (Optimizer, Solver)):
@@ -16,7 +16,7 @@ def optimizer_or_solver(given: object) -> Optimizer | Solver:
 
 
 def optimizer_only(given: object) -> Optimizer:
-    """The same where the data come a part at a time, which a solver cannot use."""
+    """`optimizer_or_solver` for data that come a part at a time: a solver is refused."""
     chosen = optimizer_or_solver(given)
     if isinstance(chosen, Solver):
         raise ValueError(

@@ -1,35 +1,35 @@
-"""Why a loss is not finite: what a user is told, and what there is to try.
+"""Why a loss is not finite: what a user is told, and what the user can try.
 
-Looked for once a training has ended by it. Targets and weights that overflow by themselves do
-so whatever the parameters are; so they are tried on the same network with all parameters 0.
+The cause is looked for after the training has diverged. Some targets and weights are so large
+that the loss overflows with any parameters. To find them, a copy of the network with all
+parameters 0 is tried.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.values import predict, scale_of, sum_and_gradient
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network import entry_points
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import read_only
 
-if TYPE_CHECKING:
-    from flatprop.formulas.optimizers import Optimizer
-    from flatprop.network import Network
-
-FEW_ROWS = 64
+ROWS_TRIED = 64
 """How many of the largest inputs, targets and weights are tried."""
 LARGE = 1e3
-"""Inputs and targets beyond this are named beside steps that went too far."""
+"""If steps went too far, inputs and targets that are larger than this are named, too."""
 POSITIVE = ("exp", "softplus", "sigmoid", "softmax")
-"""The activations of which no output is below 0 or, but by rounding, 0."""
+"""The activations whose outputs are above 0, or 0 only by rounding."""
 RUINED = "a callback left parameters that are not finite"
 UNRUINED = "a callback that writes finite numbers into epoch.network.params, or none"
 
 
 def told(where: str, what: str, cause: str, advice: str) -> str:
-    """One message of all this."""
+    """The whole message: where the training diverged, in what, why, and what to try."""
     because = f"; {cause}" if cause else ""
     return (
         f"training diverged {where}: {what}{because}. The last parameters known to be finite were "
@@ -37,36 +37,37 @@ def told(where: str, what: str, cause: str, advice: str) -> str:
     )
 
 
-def cause_in_samples(network: "Network", data: Any, of: str = "") -> tuple[str, str]:
+def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]:
     """What in the samples is too large for any parameters, and what to do; or two empty texts.
 
-    `of` is put behind what is named: " of the validation data". Samples that are not in memory
-    are not looked at.
+    `of` says which samples these are, as in " of the validation data". Only samples in memory
+    are looked at.
     """
-    if not isinstance(data, entry_points.Data):
+    if not data.in_memory:
         return "", ""
-    few = _extremes(data)
-    one = np.ones((), network.dtype)
-    tame = few._replace(y=read_only(np.clip(few.y, -one, one)), weight=few.weight[:0])
-    still = network.copy()
-    still.params[:] = 0
-    alike = few._replace(weight=few.weight[:0])
+    extremes = _extremes(data)
+    unweighted = extremes._replace(weight=extremes.weight[:0])
     dtype = network.dtype
-    if not _is_finite(still, tame):
+    one = np.ones((), dtype)
+    harmless = unweighted._replace(y=read_only(np.clip(extremes.y, -one, one)))
+    zero = network.copy()
+    zero.params[:] = 0
+    if not _is_finite(zero, harmless):
         return "", ""
-    if _is_finite(still, few):
-        # Not the targets. Weights so large can be borne by the smallest of losses only.
-        huge = few.weight.size and float(few.weight.max()) > math.sqrt(np.finfo(dtype).max)
-        if not huge or not _is_finite(network, alike):
+    if _is_finite(zero, extremes):
+        # Not the targets. Weights so large are a cause unless the loss is very small.
+        weight = extremes.weight
+        huge = weight.size and float(weight.max()) > math.sqrt(np.finfo(dtype).max)
+        if not huge or not _is_finite(network, unweighted):
             return "", ""
-    elif not _is_finite(still, alike):
-        largest = float(np.abs(few.y).max())
+    elif not _is_finite(zero, unweighted):
+        largest = float(np.abs(extremes.y).max())
         return (
             f"with targets{of} of up to {largest:.3g} the loss overflows {dtype}, whatever the "
             "parameters are",
             "targets scaled to about 1" + _wider(dtype),
         )
-    largest = float(few.weight.max())
+    largest = float(extremes.weight.max())
     advice = "smaller sample weights"
     if network.loss_function.divisor(1):
         advice = "sample_weight / sample_weight.mean(), for only their proportions count"
@@ -83,12 +84,10 @@ def smaller_steps(rate: float | None, clip_norm: float | None) -> str:
     return steps if clip_norm is not None else f"{steps}, clip_norm=1.0"
 
 
-def of_frozen(
-    network: "Network", optimizer: "Optimizer", state: Any, clip_norm: float | None
-) -> str:
-    """What is told where an optimizer's `state` has overflowed; "" where it is finite.
+def of_frozen(network: Model, optimizer: Optimizer, state: Any, clip_norm: float | None) -> str:
+    """What a user is told if an optimizer's `state` has overflowed; "" if the state is finite.
 
-    An infinite mean of squared gradients makes every later step 0, and it never falls again.
+    A mean of squared gradients that is infinite stays so, and makes every later step 0.
     """
     if not optimizer.divides_by_squares or checks.is_finite(state):
         return ""
@@ -102,23 +101,24 @@ def of_frozen(
     )
 
 
-def scaled(network: "Network", other: str) -> str:
-    """What to try beside another thing, where nothing more is known."""
+def scaled(network: Model, other: str) -> str:
+    """What to try if no cause is known: `other`, and the usual scaling."""
     return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
 
 
-def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple[str, str]:
-    """The same for the training data after so many updates, with causes beside the samples.
+def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str, str]:
+    """Cause and advice for a loss of the training data that is not finite after `updates`.
 
-    `steps` is what to try where these have led too far.
+    `steps` is what to try if the optimizer's steps have led too far.
     """
     cause, advice = _cause_in_data(network, data)
     if cause:
         return cause, advice
-    if updates == 0:
-        cause = f"the loss is so at the initial parameters already{_largest_input(data)}"
-        return cause, scaled(network, "smaller initial parameters")
     largest = _largest(data)
+    if updates == 0:
+        inputs = f", with inputs of up to {largest['inputs']:.3g}" if largest else ""
+        cause = f"the loss is so at the initial parameters already{inputs}"
+        return cause, scaled(network, "smaller initial parameters")
     if max(largest.values(), default=0.0) > LARGE:
         cause = " and ".join(f"{name} reach {size:.3g}" for name, size in largest.items())
         return cause, f"inputs and targets scaled to about 1, {steps}{_wider(network.dtype)}"
@@ -126,33 +126,34 @@ def of_updates(network: "Network", data: Any, updates: int, steps: str) -> tuple
 
 
 def of_validation(
-    network: "Network",
+    network: Model,
     data: Any,
     validation: Any,
     loss: float,
     steps: str,
     name: str = "validation_data",
 ) -> tuple[str, str]:
-    """The same for the loss of the validation data, where that of the training data is `loss`.
+    """Cause and advice if only the loss of the validation data is not finite.
 
-    `steps` is what to try where the parameters are the reason; `name` what the data are called.
+    `loss` is the loss of the training data, `steps` what to try if the parameters are the
+    cause, and `name` what the validation data are called.
     """
-    told = f"that of the training data is {loss:.4g}"
+    facts = f"that of the training data is {loss:.4g}"
     cause, advice = cause_in_samples(network, validation, f" of {name}")
     if not cause:
         cause, advice = _cause_in_outputs(network, validation)
     if cause:
-        return f"{told}; {cause}", advice
-    if not isinstance(data, entry_points.Data) or not isinstance(validation, entry_points.Data):
-        return told, f"validation data scaled as the training data are, {steps}"
-    here, there = (float(np.abs(d.x).max()) for d in (data, validation))
-    told += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
+        return f"{facts}; {cause}", advice
+    if not data.in_memory or not validation.in_memory:
+        return facts, f"validation data scaled as the training data are, {steps}"
+    here, there = (_largest(samples)["inputs"] for samples in (data, validation))
+    facts += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
     if there > 10 * here:
-        return told, "validation data scaled by the same numbers as the training data"
-    return told, steps
+        return facts, "validation data scaled by the same numbers as the training data"
+    return facts, steps
 
 
-def _cause_in_data(network: "Network", data: Any) -> tuple[str, str]:
+def _cause_in_data(network: Model, data: Any) -> tuple[str, str]:
     for look in (cause_in_samples, _cause_in_outputs, _cause_in_inputs):
         cause, advice = look(network, data)
         if cause:
@@ -160,14 +161,14 @@ def _cause_in_data(network: "Network", data: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
-    """Whether a loss that takes the logarithm of the outputs meets some that are not positive."""
+def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
+    """Cause and advice if the loss takes logarithms of outputs that may not be positive."""
     last = network.dense[-1]
     logarithm = network.loss_function.domain == "non-negative"
-    if not logarithm or last.activation in POSITIVE or not isinstance(data, entry_points.Data):
+    if not logarithm or last.activation in POSITIVE or not data.in_memory:
         return "", ""
     with np.errstate(all="ignore"):
-        outputs = network.predict(data.x.reshape(data.rows, -1))
+        outputs = predict(network, data.x.reshape(data.rows, -1))
     name = network.loss_function.name
     least = "" if not (outputs <= 0).any() else f", and are as low as {float(outputs.min()):.3g}"
     return (
@@ -178,18 +179,18 @@ def _cause_in_outputs(network: "Network", data: Any) -> tuple[str, str]:
     )
 
 
-def _cause_in_inputs(network: "Network", data: Any) -> tuple[str, str]:
-    """The same for inputs that are too large for parameters of a common size."""
-    if not isinstance(data, entry_points.Data):
+def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
+    """Cause and advice if inputs are too large for parameters of a common size."""
+    if not data.in_memory:
         return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
-    few = min(FEW_ROWS, data.rows)
+    few = min(ROWS_TRIED, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
     one = np.ones((), network.dtype)
-    common = network.copy()  # where steps went too far, they are not what inputs meet
-    np.clip(common.params, -one, one, out=common.params)
-    tame = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
-    if _is_finite(common, largest) or not _is_finite(common, tame):
+    small = network.copy()  # large parameters are a fault of the steps, not of the inputs
+    np.clip(small.params, -one, one, out=small.params)
+    harmless = largest._replace(x=read_only(np.clip(largest.x, -one, one)))
+    if _is_finite(small, largest) or not _is_finite(small, harmless):
         return "", ""
     return (
         f"with inputs of up to {float(sizes.max()):.3g} the loss or its gradient overflows "
@@ -206,9 +207,8 @@ def _extremes(data: entry_points.Data) -> entry_points.Data:
     if data.weight.size:
         weight = data.weight.astype(np.float64)
         measures += [weight, np.log(np.maximum(weight, 1e-300)) + np.log1p(targets)]
-    few = min(FEW_ROWS, rows)
+    few = min(ROWS_TRIED, rows)
     chosen = np.unique(np.concatenate([np.argpartition(m, rows - few)[-few:] for m in measures]))
-
     return _rows(data, chosen)
 
 
@@ -221,23 +221,18 @@ def _rows(data: entry_points.Data, chosen: Any) -> entry_points.Data:
     return entry_points.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
 
 
-def _is_finite(network: "Network", data: entry_points.Data) -> bool:
-    """Whether loss and gradient are."""
+def _is_finite(network: Model, data: entry_points.Data) -> bool:
+    """Whether loss and gradient are finite."""
     gradient = np.empty_like(network.params)
-    scale = network.scale(data)
-    total = calls.loss_and_gradient(network, data, scale, gradient, network.block(data))
+    scale = scale_of(network, data)
+    block = calls.block_for(network, data.rows)
+    total = sum_and_gradient(network, data, scale, gradient, block)
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 
-def _largest_input(data: Any) -> str:
-    if not isinstance(data, entry_points.Data):
-        return ""
-    return f", with inputs of up to {float(np.abs(data.x).max()):.3g}"
-
-
 def _largest(data: Any) -> dict[str, float]:
-    """What inputs and targets reach."""
-    if not isinstance(data, entry_points.Data):
+    """The largest absolute value of the inputs, and of the targets."""
+    if not data.in_memory:
         return {}
     given = {"inputs": data.x, "targets": data.y}
     return {name: float(np.abs(values).max()) for name, values in given.items()}

@@ -1,4 +1,4 @@
-"""What a training leaves behind: losses by epoch, and why it ended."""
+"""`History`: what a training leaves behind."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.export import html
 from flatprop.validation import other_names
 
 FloatArray = NDArray[np.float64]
@@ -22,10 +23,10 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     Attributes
     ----------
     loss : ndarray
-        The training loss: the mean of the epoch's mini-batches, each before its update. A batch
-        counts with its Σ w, which is its number of samples where there are no weights; with a
-        loss that is a sum all batches count alike, one without weight with 0. With the full
-        batch it is therefore the loss before the update.
+        The training loss: the mean of the mini-batches' losses, each before its update. A
+        batch counts with its Σ w; without sample weights that is its number of samples. If
+        the loss is a sum, all batches count alike, but a batch without any weight as 0. With
+        the full batch it is the loss before the epoch's one update.
     val_loss : ndarray
         The loss of the validation data after the epoch; empty without such data.
     learning_rate : ndarray
@@ -35,9 +36,9 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     best_epoch : int or None
         With `patience`, the epoch whose parameters the network has now.
     message : str
-        After a divergence, or where an optimizer's mean of squared gradients has overflowed,
-        what happened and what to try; where a solver converged, which of
-        its rules was met, and whether more than a tenth of the targets' variance is left.
+        After a divergence, or if an optimizer's mean of squared gradients has overflowed: what
+        happened and what to try. If a solver converged: which of its rules was met, and
+        whether more than a tenth of the targets' variance is left.
     seconds : float
         How long the training took.
     """
@@ -66,6 +67,14 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
         return f"History({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        from flatprop.export import html
-
-        return html.of_history(self)
+        rows = [
+            ["epochs", f"{self.epochs:,}"],
+            ["stopped by", self.stopped_by],
+            ["time", f"{self.seconds:.3g} s"],
+        ]
+        for name, values in (("loss", self.loss), ("val_loss", self.val_loss)):
+            if len(values):
+                rows.append([name, f"{values[0]:.4g} → {values[-1]:.4g}"])
+        if self.best_epoch is not None:
+            rows.append(["best epoch", f"{self.best_epoch:,}"])
+        return html.of_training(rows, self.loss, self.val_loss, self.message)

@@ -1,9 +1,9 @@
-"""Training by updates of an optimizer: its rates, its checkpoints, what a divergence says."""
+"""Training by an optimizer's updates: learning rates, checkpoints, causes of a divergence."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -11,32 +11,30 @@ from numpy.typing import NDArray
 
 from flatprop.export import files
 from flatprop.export.writing import checked_target
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.training import divergence
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
-from flatprop.training.run import Training
+from flatprop.training.run import Run, S
+from flatprop.training.snapshot import Snapshot
 from flatprop.validation import checks
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
 
-
-class Updating(Training):
-    """One call of `fit` with an `Optimizer`, wherever its samples are."""
+class OptimizerRun(Run[S]):
+    """One call of `fit` with an `Optimizer`, in memory or a part at a time."""
 
     cursor: NDArray[np.int64]
-    """How far it has come, as in `kernels.epochs`."""
+    """How far the training has come, as in `training_loop.Progress`."""
 
     def __init__(
         self,
-        network: "Network",
-        X: Any,
-        y: Any,
-        *,
+        network: Model,
+        samples: S,
         optimizer: Optimizer,
+        *,
         batch_size: int | None,
         shuffle: bool,
         clip_norm: float | None,
@@ -49,7 +47,7 @@ class Updating(Training):
         self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
-        super().__init__(network, X, y, **common)
+        super().__init__(network, samples, **common)
         self._check_checkpoints()
         source = network.rng if rng is None else checks.generator(rng)
 
@@ -60,30 +58,36 @@ class Updating(Training):
         if resume is not None:
             slots = len(self.optimizer_state)
             self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
-        else:  # Nothing was changed so far; from here on nothing is refused.
+        else:  # Everything is checked by now, so that an error leaves the generator unchanged.
             self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+        self.safe = Snapshot(self.params)
 
     def _check_checkpoints(self) -> None:
-        """Raise now what writing one after the first epoch would raise."""
+        """Raise now what writing a checkpoint after the first epoch would raise."""
         for callback in self.callbacks:
             if isinstance(callback, Checkpoint):
                 files.described(self.network)
                 checked_target(callback.path)
 
-    # ---- what differs with where the samples are
+    # ---- what depends on where the samples are
 
     @abstractmethod
     def _begin(self) -> None:
-        """Make everything that the loop needs but `seed`, `cursor` and `losses` among it."""
+        """Make everything that `_loop` needs, `cursor` and `losses` included, but not `seed`."""
 
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the first."""
+    def _settings_of_samples(self) -> dict[str, Any]:
+        """The entries of `settings` that depend on where the samples are."""
 
     @property
     @abstractmethod
     def optimizer_state(self) -> Any:
         """(slots, parameters), writable."""
+
+    @property
+    @abstractmethod
+    def _data_at_hand(self) -> Any:
+        """The samples of the last update, or more samples around them."""
 
     # ---- what does not
 
@@ -92,14 +96,12 @@ class Updating(Training):
         """How many epochs are finished."""
         return int(self.cursor[loop.EPOCH])
 
-    def _watch(self, epoch: int, monitored: float) -> None:
+    def _follow_schedule(self, epoch: int, monitored: float) -> None:
         if self.follow is not None and epoch + 1 < self.epochs:
             self.rates[epoch + 1] = self.follow(monitored)
 
-    @property
-    @abstractmethod
-    def _data_at_hand(self) -> Any:
-        """The samples that the last update was to learn from, or more."""
+    def _keep_finite(self) -> None:
+        self.safe.fall_back(self.params)
 
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
         updates = int(self.cursor[loop.UPDATES])
@@ -117,17 +119,18 @@ class Updating(Training):
             self.network, self.optimizer, self.optimizer_state, self.clip_norm
         )
 
-    def common_settings(self) -> dict[str, Any]:
-        """The settings that do not depend on where the samples are."""
+    def settings(self) -> dict[str, Any]:
+        """What must be the same in a resumed training and in the interrupted one."""
         return {
             "optimizer": repr(self.optimizer),
             "clip_norm": self.clip_norm,
             "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
             "validation": self.validation is not None,
+            **self._settings_of_samples(),
         }
 
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a continuation needs beside the network."""
+        """Everything that a resumed training needs besides the network."""
         done = self.epochs_done
         return TrainingState(
             settings=self.settings(),
@@ -144,7 +147,7 @@ class Updating(Training):
         )
 
     def _restore(self, state: TrainingState) -> None:
-        """Go on from what was read, in which there is nothing wrong any more."""
+        """Take over what `load_checkpoint` has read and checked."""
         done = int(state.cursor[loop.EPOCH])
         self.seed = state.seed
         self.ended_by = state.stopped_by

@@ -1,22 +1,23 @@
-"""The optimizer that somebody means, written as it has to be given here."""
+"""The optimizer that a user means, written as this library takes it."""
 
 import numpy as np
 
 from flatprop.formulas import schedules
-from flatprop.formulas.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
+from flatprop.formulas.optimizers import SGD, Adam, AdamW
 from flatprop.solvers import SOLVERS, Solver
 from flatprop.validation.as_written import call_of, defaults_of, name_of, settings_of, written
 
 
 def optimizer_words(optimizer: object, value: object) -> dict[str, str]:
-    """What stands in answers for `{value}`, and for `{rate}` and the like.
+    """What replaces `{value}`, `{rate}` and the other places of an answer in `other_names`.
 
     Parameters
     ----------
     optimizer
-        What was given beside it; None where nothing was.
+        The argument `optimizer` of the same call; None if there was none.
     value
-        What the setting was to be.
+        The value that was given to the unknown keyword.
     """
     text = written(value)
     kind = _class_of(optimizer)
@@ -49,7 +50,7 @@ def optimizer_words(optimizer: object, value: object) -> dict[str, str]:
 
 
 def _class_of(optimizer: object) -> type:
-    """That of an object, or the class or the name that was given; else the default's."""
+    """The class of the optimizer or solver that was given; `Adam` if none is recognised."""
     if isinstance(optimizer, str):
         known: dict[str, type] = {**OPTIMIZERS, **SOLVERS}
         return known.get(optimizer.lower(), Adam)

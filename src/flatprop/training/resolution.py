@@ -1,9 +1,9 @@
-"""Inputs that vary too little, for their size, for the dtype of the network.
+"""Inputs that vary too little, compared with their size, for the dtype of the network.
 
-A layer computes x W + b in the network's dtype, in which numbers of the size of x lie eps · |x|
-apart, and so do the products with W. Raw timestamps of 1.7e9 lie 128 apart in float32: an hour
-of them has 28 values, whatever W is, and b, which would have to take off the rest, is rounded
-likewise.
+A layer computes x W + b in the network's dtype. In this dtype numbers of the size of x lie
+eps · |x| apart, and the products with W likewise. Raw timestamps are about 1.7e9, and there
+float32 numbers lie 128 apart: an hour of seconds has 28 values, whatever W is. b would have to
+take off the common part, but b is rounded in the same way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network import entry_points
-from flatprop.samples.in_parts import Source
+from flatprop.samples.samples import Samples
 from flatprop.validation import frames
 from flatprop.validation.alerts import ResolutionWarning, warn
 from flatprop.validation.arrays import Array
 
 VALUES = 500
-"""A column is told of where fewer values than this fit between its least and its largest."""
+"""A user is warned of a column if fewer values than this fit between its least and largest."""
 GAP = 16
-"""Values so many spacings apart are told apart, however few they are: codes, flags."""
+"""No warning if all values of a column lie so many spacings apart, as codes and flags do."""
 CONSTANT = 1e-12
-"""A column of floats that varies by no more, for its size, is constant but for rounding."""
-FEW_NUMBERS = 32
-"""So many numbers are compared sooner in Python than in NumPy, each operation of which takes a
+"""A column of floats that varies by no more than this part of its size counts as constant."""
+COMPARED_IN_PYTHON = 32
+"""Up to so many numbers Python compares faster than NumPy, whose every operation takes a
 microsecond."""
 SAMPLE = 256
-"""How many rows are looked at first: few columns are left after these."""
+"""How many rows are looked at first; after them few columns are left to look at."""
 
 
 class Watch:
-    """Which columns of X, as they come, have not shown yet that they vary enough."""
+    """The columns of X that have not yet shown that they vary enough, as rows come by."""
 
     def __init__(self, inputs: int, dtype: np.dtype[Any]) -> None:
         self._eps = float(np.finfo(dtype).eps)
@@ -46,7 +46,7 @@ class Watch:
         some = x if self.columns.size == x.shape[1] else x[:, self.columns]
         self.low = np.minimum(self.low, some.min(axis=0))
         self.high = np.maximum(self.high, some.max(axis=0))
-        # A column has a wide enough range for good: the range grows at least as its size does.
+        # A wide column stays wide: its range grows at least as fast as its size.
         narrow = is_narrow(self.low, self.high, self._eps)
         self.columns, self.low, self.high = (
             array[narrow] for array in (self.columns, self.low, self.high)
@@ -60,8 +60,8 @@ def is_narrow(low: Array, high: Array, eps: float) -> Any:
 
 
 def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = None) -> None:
-    """Warn of such columns of X, as the user gave it, and of `data`, as the network takes it."""
-    if not isinstance(data, entry_points.Data):
+    """Warn of columns that vary too little; X is what the user gave, `data` its converted form."""
+    if not data.in_memory:
         return
     x = data.x.reshape(data.rows, inputs)
     if _are_far_apart(x[0], x[-1], float(np.finfo(dtype).eps)):
@@ -75,7 +75,7 @@ def look_at(X: Any, data: Any, inputs: int, dtype: np.dtype[Any], names: Any = N
 
 def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
     """Whether two rows differ enough in every column."""
-    if one.size > FEW_NUMBERS:
+    if one.size > COMPARED_IN_PYTHON:
         return not is_narrow(np.minimum(one, other), np.maximum(one, other), eps).any()
     pairs = zip(one.tolist(), other.tolist(), strict=True)
     return all(abs(a - b) >= VALUES * eps * max(abs(a), abs(b)) for a, b in pairs)
@@ -84,9 +84,10 @@ def _are_far_apart(one: Array, other: Array, eps: float) -> bool:
 def warn_of(
     watch: Watch, dtype: np.dtype[Any], X: Any = None, names: Any = None, x: Array | None = None
 ) -> None:
-    """Warn of the columns that are left, but for those that are sound as they were given.
+    """Warn of the columns that are left in `watch`.
 
-    `x` are the inputs as the network takes them, where X cannot be looked at.
+    A column is passed over if its numbers are sound as the user gave them. If X cannot be
+    looked at, `x`, the inputs in the network's dtype, are looked at instead.
     """
     eps = float(np.finfo(dtype).eps)
     told = []
@@ -117,10 +118,10 @@ def warn_of(
 
 
 def _is_sound(given: Array, eps: float) -> bool:
-    """Whether numbers as they were given are constant, or all far enough from each other.
+    """Whether the numbers that were given are constant, or all far enough from each other.
 
-    What is constant but for the rounding of float64 would be rounding alone if it were
-    standardised.
+    Numbers that differ only by the rounding of float64 count as constant: standardised, they
+    would be nothing but rounding errors.
     """
     low, high = given.min().item(), given.max().item()
     size = max(abs(low), abs(high))
@@ -130,7 +131,7 @@ def _is_sound(given: Array, eps: float) -> bool:
 
 
 def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Array | None]:
-    """What a column is called, and its numbers before they were converted, where there are any."""
+    """The name of a column, and its numbers before conversion, or None if X has none."""
     pairs = frames.columns(X)
     if pairs is not None:
         name, values = pairs[column]
@@ -147,16 +148,18 @@ def _as_given(X: Any, column: int, names: Sequence[Any] | None) -> tuple[str, Ar
 
 
 class Watched:
-    """A `Source` that shows the inputs of its parts to a `Watch` as they pass."""
+    """Samples whose parts a `Watch` sees as they come by."""
 
-    def __init__(self, source: Source, watch: Watch) -> None:
+    def __init__(self, source: Samples, watch: Watch) -> None:
         self._source = source
         self._watch = watch
+        self.rows, self.weight = source.rows, source.weight
+        self.in_memory, self.batches_given = source.in_memory, source.batches_given
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
     ) -> Iterator[entry_points.Data]:
-        """Those of the source."""
+        """The parts of the samples."""
         for part in self._source.parts(batch_size, rng):
             self._watch.see(part.x.reshape(part.rows, -1))
             yield part

@@ -1,18 +1,21 @@
-"""What every training has in common: checked arguments, what follows an epoch, the History."""
+"""What every training does: check its arguments, act after each epoch, return a `History`."""
 
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 from zlib import crc32
 
 import numpy as np
 
+from flatprop.evaluation import calls
+from flatprop.evaluation.values import loss_over
 from flatprop.export.random_states import plain_state
 from flatprop.kernels.network import entry_points
-from flatprop.samples.in_parts import Parts
+from flatprop.model.model import Model
+from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence, resolution
 from flatprop.training.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
@@ -21,28 +24,26 @@ from flatprop.validation import checks
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
+S = TypeVar("S", bound=Samples)
 
 
-class Training(ABC):
-    """One call of `fit`: everything is checked in the constructor, then `run`."""
+class Run(ABC, Generic[S]):
+    """One call of `fit`: the constructor checks everything, then `run` trains."""
 
-    network: "Network"
+    network: Model
     losses: Any
-    """The training loss of each epoch; what follows the first `epochs_done` means nothing."""
+    """The training loss of each epoch; only the first `epochs_done` entries have a meaning."""
     rates: Any
-    """The learning rates of the epochs, the last of them for all that follow; empty where there
-    are none."""
+    """The learning rate of each epoch; the last entry holds for all later epochs. Empty with a
+    solver, which has no learning rate."""
 
     def __init__(
         self,
-        network: "Network",
-        X: Any,
-        y: Any,
+        network: Model,
+        samples: S,
         *,
+        given: Any,
         epochs: int,
-        sample_weight: Any,
         validation_data: Sequence[Any] | None,
         trainable: Any,
         tol: float | None,
@@ -50,41 +51,39 @@ class Training(ABC):
         callbacks: Sequence[Callback] | Callback,
         progress: bool,
     ) -> None:
-        network.require_writable()
         self.network = network
-        self.epochs = checks.count("epochs", epochs)
+        self.samples = samples
+        self.epochs = epochs
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
         self.callbacks = checked_callbacks(callbacks)
         self.progress = bool(progress)
         if self.progress:
-            import tqdm  # noqa: F401  # which may be missing: better now than after the start
-        self.data = self._take(X, y, sample_weight)
+            import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
         self.validation = _checked_validation(network, validation_data)
+        self.trainable_mask = trainable
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
-        resolution.look_at(X, self.data, network.inputs, network.dtype)
+        resolution.look_at(given, samples, network.inputs, network.dtype)
 
         self.val_losses: list[float] = []
         self.best_loss = math.inf
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
         self.message = ""
+        self._bar: Any = None
+        """The progress bar during `run`, if there is to be one."""
         self.ended_by: list[str] = []
-        """The names of the callbacks that had ended what is resumed."""
+        """The names of the callbacks that had ended the training which is resumed."""
         self._written: dict[str | PathLike[str], Any] | None = None
-        """The checkpoints of this epoch, each with what a callback may change after it; None
-        where no callback is being asked."""
+        """While callbacks are called: for each checkpoint that one of them wrote, what later
+        callbacks may still change. Otherwise None."""
         self.only_validation = False
-        """Whether it is the loss of the validation data that is not finite."""
+        """Whether only the loss of the validation data is not finite."""
         self.ruined = False
         """Whether a callback left parameters that are not finite."""
 
-    # ---- what each kind of training says for itself
-
-    @abstractmethod
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        """The samples, checked."""
+    # ---- what each kind of run defines
 
     @property
     @abstractmethod
@@ -93,51 +92,54 @@ class Training(ABC):
 
     @abstractmethod
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
-        """Everything that a continuation needs beside the network."""
+        """Everything that a resumed training needs besides the network."""
 
     @abstractmethod
-    def _loop(self, bar: Any) -> str:
-        """Train; which rule ended it. `_after_epoch` follows each epoch that needs it."""
+    def _loop(self) -> str:
+        """Train, and return the rule that ended the training.
+
+        Calls `_after_epoch` after each epoch, unless nothing there has anything to do.
+        """
 
     @abstractmethod
     def _keep_finite(self) -> None:
-        """Leave the network with finite parameters, wherever the loop was left."""
+        """Give the network finite parameters, wherever the loop was left."""
 
     @abstractmethod
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
-        """Where the training loss ceased to be finite, in what, why, and what to try."""
+        """The arguments of `divergence.told` for a training loss that is not finite."""
 
     @abstractmethod
     def _advice_on_steps(self) -> str:
         """What to try where the steps have led too far."""
 
     def _frozen(self) -> str:
-        """A message where some parameters cannot move any more though all is finite, or ""."""
+        """A message if parameters no longer move although all numbers are finite, or ""."""
         return ""
 
-    def _watch(self, epoch: int, monitored: float) -> None:  # noqa: B027
-        """Hear of the loss that early stopping looks at."""
+    def _follow_schedule(self, epoch: int, monitored: float) -> None:
+        """Take note of an epoch's `monitored` loss, on which later learning rates may depend."""
 
     # ---- the run
 
     def run(self) -> History:
         """Train until a rule ends it."""
         began = time.perf_counter()
-        bar = self._progress_bar() if self.progress else None
+        self._bar = self._progress_bar() if self.progress else None
         try:
-            stopped_by = self._already_stopped_by() or self._loop(bar)
+            stopped_by = self._already_stopped_by() or self._loop()
         except KeyboardInterrupt:
             stopped_by = "interrupted"
             self._keep_finite()
         finally:
-            if bar is not None:
-                bar.close()
+            if self._bar is not None:
+                self._bar.close()
         diverged = stopped_by == "diverged"
         alarm = self._divergence_message() if diverged else self._frozen()
         self.message = alarm or self.message
         if self.best_params is not None:
             self.params[:] = self.best_params
-        # An epoch counts once its validation is done, which an interruption may prevent.
+        # An epoch counts once its validation is done; an interruption may come before that.
         done = self.epochs_done if self.validation is None else len(self.val_losses)
         history = History(
             np.array(self.losses[:done], np.float64),
@@ -153,54 +155,56 @@ class Training(ABC):
         return history
 
     def _already_stopped_by(self) -> str:
-        """The rule that had ended the training which is resumed, if one had.
+        """The rule that had ended the training which is resumed, or "".
 
-        In the order in which a training asks them.
+        The rules are asked in the same order as during a training.
         """
         last = self.epochs_done - 1
         if last < 0:
             return ""
         if self._settled():
             return "converged"
-        best = self.best_epoch  # None, where patience is new
+        best = self.best_epoch  # None if the first training had no `patience`
         if self.patience is not None and best is not None and last - best >= self.patience:
             return "patience"
-        # Without the callback that ended it, the training is meant to go on.
+        # A user who leaves out the callback that ended the training wants it to go on.
         return "callback" if {*map(_name, self.callbacks)} & {*self.ended_by} else ""
 
-    def _after_epoch(self, before: Array | None) -> str:
-        """Validation, early stopping, schedule, callbacks; why to stop, if at all.
+    def _after_epoch(self, measured_at: Array | None) -> str:
+        """Validate, look at early stopping and the schedule, call the callbacks.
 
-        `before` is what the epoch's loss is the loss of, where that is not what the network
-        has now.
+        `measured_at` are the parameters at which the epoch's loss was measured; None if the
+        network still has them. Returns the rule that ends the training, or "".
         """
         epoch = self.epochs_done - 1
         loss = float(self.losses[epoch])
         val_loss = None
         if self.validation is not None:
-            val_loss = self.network.loss_of(*self.validation)
+            val_loss = loss_over(self.network, *self.validation)
             self.val_losses.append(val_loss)
             if not math.isfinite(val_loss):
                 self.only_validation = True
                 return "diverged"
         monitored = loss if val_loss is None else val_loss
         rate = self.learning_rate(epoch)
-        self._watch(epoch, monitored)
+        self._follow_schedule(epoch, monitored)
         reason = ""
         if self.patience is not None:
             if monitored < self.best_loss:
                 self.best_loss, self.best_epoch = monitored, epoch
-                self.best_params = self.params.copy() if before is None else before
+                self.best_params = self.params.copy() if measured_at is None else measured_at
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
         answer = self._call_back(report) if self.callbacks else ""
-        return answer if answer == "diverged" else reason or answer
+        if answer == "diverged":
+            return answer
+        return "converged" if self._settled() else reason or answer
 
     def _call_back(self, report: Epoch) -> str:
-        """Ask the callbacks; "callback" where one of them wants the training to stop.
+        """Call the callbacks; returns "callback" if one of them stops the training.
 
-        Parameters that they leave and that are not finite are taken back: "diverged".
+        If they leave parameters that are not finite, the old ones come back: "diverged".
         """
         before = self.params.copy()
         self._written = {}
@@ -216,7 +220,8 @@ class Training(ABC):
                 for callback, answer in zip(self.callbacks, answers, strict=True)
                 if wants_to_stop(answer)
             ]
-            # Again, where whoever resumes has to know of the end, or of what a later callback did.
+            # A checkpoint is written again if a callback ended the training, or if a callback
+            # after it changed the network: a resumed training has to know of both.
             for path, known in list(self._written.items()):
                 if stoppers or known != self._changeable():
                     save_checkpoint(self.network, self.state(stoppers), path)
@@ -226,7 +231,7 @@ class Training(ABC):
         return "callback" if stoppers else ""
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Write the network and the state of the training, as it is after an epoch."""
+        """Write the network and the state of the training after an epoch."""
         if self._written is None:
             raise ValueError(
                 f"{path}: a checkpoint is written while fit calls back, not later; the network "
@@ -241,13 +246,13 @@ class Training(ABC):
         self._written[path] = self._changeable()
 
     def _changeable(self) -> tuple[bytes, Any]:
-        """What callbacks may change of the network."""
+        """What callbacks may change in the network: its parameters and its random state."""
         return self.params.tobytes(), plain_state(self.network.rng)
 
     @property
     def params(self) -> Array:
-        """The network's parameters, as nobody outside can reshape or retype them."""
-        array: Array = self.network._model.params
+        """The network's parameters, in the array that no user can reshape or retype."""
+        array: Array = self.network._arrays.params
         return array
 
     def _divergence_message(self) -> str:
@@ -260,7 +265,7 @@ class Training(ABC):
             return divergence.told(*self._cause_of_divergence())
         assert self.validation is not None
         loss, steps = float(self.losses[epoch]), self._advice_on_steps()
-        why = divergence.of_validation(self.network, self.data, self.validation[0], loss, steps)
+        why = divergence.of_validation(self.network, self.samples, self.validation[0], loss, steps)
         what = "the loss of the validation data is not finite"
         return divergence.told(f"in epoch {epoch}", what, *why)
 
@@ -272,12 +277,12 @@ class Training(ABC):
         return bool(abs(self.losses[done - 1] - self.losses[done - 2]) <= self.tol)
 
     def learning_rate(self, epoch: int) -> float | None:
-        """The learning rate of this epoch, if there is such a thing."""
+        """The learning rate of this epoch; None with a solver."""
         last = self.rates.size - 1
         return None if last < 0 else float(self.rates[min(epoch, last)])
 
     def learning_rates(self, epochs: int) -> Any:
-        """The learning rates of the first `epochs` epochs."""
+        """The learning rates of the first `epochs` epochs; empty with a solver."""
         last = self.rates.size - 1
         return self.rates[np.minimum(np.arange(epochs if last >= 0 else 0), last)]
 
@@ -288,9 +293,10 @@ class Training(ABC):
 
         return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
 
-    def _show(self, bar: Any) -> None:
-        done = self.epochs_done
-        if done == bar.n:
+    def _show(self) -> None:
+        """Bring the progress bar up to date, if there is one."""
+        bar, done = self._bar, self.epochs_done
+        if bar is None or done == bar.n:
             return
         figures = {"loss": f"{self.losses[done - 1]:.4g}"}
         if self.val_losses:
@@ -303,14 +309,14 @@ class Training(ABC):
 
 
 def _checked_validation(
-    network: "Network", validation_data: Sequence[Any] | None
-) -> tuple[entry_points.Data | Parts, entry_points.Block] | None:
+    network: Model, validation_data: Sequence[Any] | None
+) -> tuple[Samples, entry_points.Block] | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
     try:
-        data = network.samples(*validation_data)
+        samples = samples_of(network, *validation_data)
     except checks.NoWeightError:
         raise ValueError(
             "validation_data: every sample_weight is zero: nothing would be measured; give some "
@@ -318,11 +324,11 @@ def _checked_validation(
         ) from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
-    return data, network.block(data)
+    return samples, calls.block_for(network, samples.rows)
 
 
 def _name(callback: Callback) -> str:
-    """What tells a callback from others in another process: its name, and what it does."""
+    """What identifies a callback in another process: its name and a checksum of its code."""
     kind = callback if hasattr(callback, "__qualname__") else type(callback)
     code = getattr(callback, "__code__", None)
     if code is None:

@@ -1,4 +1,4 @@
-"""Parameters to fall back on, kept now and then while they are known to be finite."""
+"""Finite parameters to fall back on after a divergence."""
 
 import time
 
@@ -6,13 +6,13 @@ from flatprop.validation.arrays import Array
 from flatprop.validation.checks import is_finite
 
 SNAPSHOT_SECONDS = 0.05
-"""How old the parameters should be that a divergence falls back on ..."""
+"""After how much time a new copy is made ..."""
 SNAPSHOT_SHARE = 0.01
-"""... unless keeping them took more than this part of the time."""
+"""... unless copies would then take more than this part of the time."""
 
 
 class Snapshot:
-    """A copy of the parameters, renewed as often as that costs next to nothing."""
+    """A copy of parameters that were finite, renewed as often as it costs next to nothing."""
 
     def __init__(self, params: Array) -> None:
         began = time.perf_counter()
@@ -21,7 +21,7 @@ class Snapshot:
         self._next = time.perf_counter() + self._interval()
 
     def keep_in_time(self, params: Array) -> bool:
-        """Copy them if it is time; whether they are finite, or were not looked at."""
+        """Copy `params` if it is time; returns False if they were seen not to be finite."""
         began = time.perf_counter()
         if began <= self._next:
             return True
@@ -34,7 +34,7 @@ class Snapshot:
         return finite
 
     def fall_back(self, params: Array) -> bool:
-        """Give `params` what was kept, where they are not finite; whether that was so."""
+        """Put the copy back into `params` if they are not finite; returns whether it did."""
         if is_finite(params):
             return False
         params[:] = self._params

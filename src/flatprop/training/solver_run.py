@@ -1,38 +1,34 @@
-"""Training by a solver: what happens around its iterations, each of which is an epoch."""
+"""Training by a solver. Each iteration of the solver is an epoch."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.entry_points import Data
+from flatprop.model.model import Model
 from flatprop.solvers import LevenbergMarquardt
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
 from flatprop.training import divergence
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState
-from flatprop.training.run import Training
+from flatprop.training.run import Run
 from flatprop.validation import checks
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
-
 UNEXPLAINED = 0.1
-"""The part of the targets' variance beyond which `History.message` says what is left."""
+"""If more than this part of the targets' variance is left, `History.message` says so."""
 
 
-class Solving(Training):
+class SolverRun(Run[Data]):
     """One call of `fit` with a `Solver`."""
 
     def __init__(
         self,
-        network: "Network",
-        X: Any,
-        y: Any,
-        *,
+        network: Model,
+        samples: Data,
         solver: Solver,
+        *,
         batch_size: int | None,
         shuffle: bool,
         clip_norm: float | None,
@@ -54,34 +50,28 @@ class Solving(Training):
             )
         if rng is not None:
             checks.generator(rng)
-        super().__init__(network, X, y, **common)
+        super().__init__(network, samples, **common)
         self._check_batch_size(batch_size)
-        self._refuse_checkpoints(self.callbacks)
+        if any(isinstance(callback, Checkpoint) for callback in self.callbacks):
+            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
         solver.check(network, int(np.diff(self.trainable).sum()))
 
         self.rates = np.empty(0)
         self.losses: list[float] = []
-        self.objective = Objective(network, self.data, self.trainable)
+        self.objective = Objective(network, self.samples, self.trainable)
         self.kept = self.params.copy()
         self.stopped_by = ""
-
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> entry_points.Data:
-        return self.network.data(X, y, sample_weight)
 
     def _check_batch_size(self, batch_size: int | None) -> None:
         if batch_size is None or isinstance(batch_size, checks.LeftOut):
             return
-        rows = self.data.rows
+        rows = self.samples.rows
         if checks.count("batch_size", batch_size) < rows:
             raise ValueError(
                 f"{type(self.solver).__name__} takes all {rows} samples at once, but batch_size "
                 f"is {batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
                 'such as "adam"'
             )
-
-    def _refuse_checkpoints(self, callbacks: Iterable[Any]) -> None:
-        if any(isinstance(callback, Checkpoint) for callback in callbacks):
-            raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
 
     def _cannot_be_resumed(self) -> str:
         return (
@@ -96,8 +86,7 @@ class Solving(Training):
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
 
-    def _loop(self, bar: Any) -> str:
-        self._bar = bar
+    def _loop(self) -> str:
         try:
             self.solver.minimise(self.objective, self._after_iteration)
         except DivergedError as error:
@@ -108,25 +97,24 @@ class Solving(Training):
         return self.stopped_by
 
     def _keep_finite(self) -> None:
-        # A step may have been under trial. What was kept was chosen by a finite loss.
+        # The network may have the parameters of a trial step. Those of the last iteration have
+        # a finite loss.
         self.params[:] = self.kept
 
     def _after_iteration(self, loss: float, rule: str = "") -> bool:
-        """Everything between two iterations; whether to stop, and `stopped_by` says why."""
-        before = None
+        """See `AfterIteration`; where the training has to stop, `stopped_by` says why."""
+        measured_at = None
         if self.patience is not None and self.validation is None:
-            before = self.kept.copy()
+            measured_at = self.kept.copy()
         self.kept[:] = self.params
         self.losses.append(loss)
-        reason = self._after_epoch(before)
-        if checks.is_finite(self.params):  # a callback may have changed them
+        reason = self._after_epoch(measured_at)
+        if checks.is_finite(self.params):  # callbacks may have changed the parameters
             self.kept[:] = self.params
-        if self._bar is not None:
-            self._show(self._bar)
+        self._show()
         if reason != "diverged" and rule:
             reason, self.message = "converged", rule
-        elif reason != "diverged" and self._settled():
-            reason = "converged"
+        elif reason == "converged":
             self.message = f"the loss changed by no more than tol = {self.tol:g}"
         elif not reason and self.epochs_done == self.epochs:
             reason = "epochs"
@@ -136,7 +124,7 @@ class Solving(Training):
         return bool(reason)
 
     def _far_from_a_fit(self) -> str:
-        """A word where a rule ended the training with more than a tenth of the variance left."""
+        """What to say if a rule was met with more than `UNEXPLAINED` of the variance left."""
         left = self.objective.unexplained()
         if not left > UNEXPLAINED:
             return ""
@@ -150,7 +138,7 @@ class Solving(Training):
         )
 
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
-        why = divergence.of_updates(self.network, self.data, 1, self._advice_on_steps())
+        why = divergence.of_updates(self.network, self.samples, 1, self._advice_on_steps())
         return f"in epoch {self.epochs_done}", self.message, *why
 
     def _advice_on_steps(self) -> str:

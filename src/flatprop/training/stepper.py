@@ -1,48 +1,49 @@
-"""An optimizer at work on a network: its state, scratch, and calls of the compiled loop.
+"""An optimizer at work on a network: its state, its scratch, and its calls of the compiled loop.
 
-The data may change between passes; what the optimizer remembers does not.
+The samples may change from one pass to the next; the optimizer's state stays.
 """
 
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
-from flatprop.formulas.optimizers import LEARNING_RATE, Optimizer, check_state
+from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
+from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 PANEL_PARAMETERS = 2**17
-"""How many parameters' gradients exist at once, where they are used up by rows: what stays
-in the second cache."""
+"""How many entries of the gradient exist at once with PER_PANEL: as many as the second cache
+holds."""
 
 
-class Updates:
-    """Everything that `kernels.epochs.train` takes beside data, plan and progress.
+class Stepper:
+    """Everything that `training_loop.train` takes besides data, plan and progress.
 
     Attributes
     ----------
     rule : Rule
         The optimizer as the kernel sees it, with its state.
     batch_size : int
-        Samples per update of the data at hand.
+        Samples per update, for the samples that `take` was given.
     shuffle : bool
-        Whether these are taken in another order each epoch.
+        Whether these samples are taken in a new order each epoch.
     """
+
+    _MADE_ANEW = ("data", "buffers", "model")
+    """The attributes that `take` makes anew."""
 
     def __init__(
         self,
-        network: "Network",
+        network: Model,
         optimizer: Optimizer,
         learning_rate: float,
         trainable: NDArray[np.int64],
@@ -66,13 +67,8 @@ class Updates:
         self._blocks = 0
         self._make_lock()
 
-    @property
-    def learning_rate(self) -> float:
-        """That of the last update, or of the first before it."""
-        return float(self.rule.settings[LEARNING_RATE])
-
     def take(self, data: entry_points.Data, batch_size: int | None, shuffle: bool) -> None:
-        """Make ready for these samples; scratch for as many as before is kept."""
+        """Make ready for these samples; scratch is kept if all sizes are as before."""
         rows = data.rows
         self.data = data
         self.batch_size = rows if batch_size is None else min(batch_size, rows)
@@ -81,7 +77,9 @@ class Updates:
         if shape != self._shape:
             self._shape = shape
             self._allocate()
-            self._blocks = self._first_blocks()
+            # So many blocks are sure to end in time; `advance` measures and takes more.
+            rows = self.buffers.block_rows
+            self._blocks = calls.blocks_in_time(self.network, rows, calls.GRADIENT)
 
     def _make_lock(self) -> None:
         self._lock = threading.Lock()
@@ -89,10 +87,11 @@ class Updates:
 
     @contextlib.contextmanager
     def alone(self, turn: object) -> Iterator[None]:
-        """Raise where somebody else is at work; kernels hold no lock, and would share scratch.
+        """Raise if another call is at work: both would write into the same scratch.
 
-        `turn` is what several calls have in common that belong together: raise, too, where
-        another turn has come between them. None begins one that is whole.
+        A training that makes several calls passes the `turn` that `begin_turn` gave it. This
+        raises, too, if another training has been at work since the turn began. None is for a
+        training that is a single call.
         """
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
@@ -112,12 +111,12 @@ class Updates:
             self._lock.release()
 
     def begin_turn(self) -> object:
-        """What the calls of `alone` that follow have in common."""
+        """A new turn, which the later calls of one training pass to `alone`."""
         self._turn = object()
         return self._turn
 
     def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
-        """One call of the loop, of about `calls.SECONDS` at most; why it returned."""
+        """One call of the loop, of about `calls.SECONDS` at most; returns why the call ended."""
         began = time.perf_counter()
         status: int = loop.train(
             self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
@@ -129,14 +128,14 @@ class Updates:
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
-        self.model = network._model
+        self.model = network._arrays
         size, dtype = network.params.size, network.dtype
-        block = network.block(data, self.batch_size)
+        block = calls.block_for(network, self.batch_size)
         timing = self._update_timing(block.rows)
         self.rule = self.rule._replace(update_timing=timing)
         panel = {
             loop.AFTER_GRADIENT: size,
-            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._model.layers["units"].max())),
+            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
             loop.FUSED: 0,
         }[timing]
         columns = data.y.size // data.rows
@@ -152,7 +151,7 @@ class Updates:
         )
 
     def _update_timing(self, block_rows: int) -> int:
-        """When the parameters change: as early as these settings allow."""
+        """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
         limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
         if block_rows < self.batch_size or limited or not self._whole:
@@ -161,23 +160,17 @@ class Updates:
             return loop.FUSED
         return loop.PER_PANEL if size > PANEL_PARAMETERS else loop.AFTER_GRADIENT
 
-    def _first_blocks(self) -> int:
-        """How many blocks are sure to end in time, before anything was measured."""
-        return calls.blocks_in_time(self.network, self.buffers.block_rows, calls.GRADIENT)
-
     def penalise(self, penalty: float) -> None:
-        """Change the penalty, from the next data on."""
+        """Change the penalty, from the next call of `take` on."""
         if penalty != self.rule.penalty:
             self.rule = self.rule._replace(penalty=penalty)
             self._shape = ()
 
     def release(self) -> None:
-        """Let go of data and scratch; `take` comes next."""
+        """Let go of samples and scratch; the next call must be `take`."""
         self._shape = ()
         for name in self._MADE_ANEW:
             self.__dict__.pop(name, None)
-
-    _MADE_ANEW = ("data", "buffers", "model")
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -190,7 +183,7 @@ class Updates:
         self._make_lock()
         rule = self.rule
         check_state(rule.code, rule.settings, rule.state, self.network.params)
-        # Copies: what was unpickled may be mapped read-only from a file, or belong to another.
+        # Copies: unpickled arrays may be mapped read-only from a file, or belong to somebody else.
         self.rule = rule._replace(
             settings=aligned_copy(rule.settings),
             state=aligned_copy(rule.state),

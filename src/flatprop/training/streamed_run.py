@@ -1,4 +1,4 @@
-"""Training by updates on samples that come a part at a time: a file, an iterable of batches."""
+"""Training by an optimizer on samples that come a part at a time: a file, or batches."""
 
 import math
 from typing import Any
@@ -6,61 +6,39 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network import training_loop as loop
-from flatprop.samples.batches import Batches
-from flatprop.samples.in_parts import Parts
-from flatprop.training.checkpoints import TrainingState
-from flatprop.training.optimizer_run import Updating
+from flatprop.samples.samples import Samples
+from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.resolution import Watch, Watched, warn_of
-from flatprop.training.snapshot import Snapshot
 from flatprop.training.trainer import Trainer
 
 
-class Streaming(Updating):
-    """One call of `fit` with an `Optimizer` and a `Source`; between two epochs lies Python."""
-
-    def _take(self, X: Any, y: Any, sample_weight: Any) -> Parts | Batches:
-        if y is not None:
-            parts = Parts(self.network, X, y, sample_weight)
-            parts.parts(self.batch_size)  # which tells of an impossible batch size
-            return parts
-        batches = Batches(self.network, X, self.epochs)
-        if sample_weight is not None:
-            raise ValueError(
-                "sample_weight has no meaning beside batches; give it in each of them, as "
-                "(X, y, sample_weight)"
-            )
-        if not self.batch_size_left_out:
-            raise ValueError(
-                "batch_size has no meaning beside batches, each of which is one update; leave it "
-                "out"
-            )
-        self.batch_size = None
-        return batches
+class StreamedRun(OptimizerRun[Samples]):
+    """One call of `fit` with an `Optimizer` and samples in parts; between two parts is Python."""
 
     def _begin(self) -> None:
-        mask = np.zeros(self.network.params.size, bool)
-        for start, stop in self.trainable:
-            mask[start:stop] = True
+        if self.samples.batches_given:
+            if not self.batch_size_left_out:
+                raise ValueError(
+                    "batch_size has no meaning with batches: each batch is one update; leave "
+                    "batch_size out"
+                )
+            self.batch_size = None
         self.trainer = Trainer(
-            self.network, self.optimizer, trainable=mask, clip_norm=self.clip_norm
+            self.network,
+            self.optimizer,
+            trainable=self.trainable_mask,
+            clip_norm=self.clip_norm,
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
-        self.safe = Snapshot(self.params)
 
-    def _restore(self, state: TrainingState) -> None:
-        super()._restore(state)
+    def _loop(self) -> str:
         self.trainer.updates = int(self.cursor[loop.UPDATES])
-        self.safe = Snapshot(self.params)
-
-    # ---- the run
-
-    def _loop(self, bar: Any) -> str:
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
-            data = Watched(self.data, watch) if epoch == first else self.data
+            data = Watched(self.samples, watch) if epoch == first else self.samples
             self.trainer.learning_rate = float(self.rates[min(epoch, self.rates.size - 1)])
-            # By the number of the epoch, so that a resumed training takes the same order.
+            # The epoch's number is in the seed, so that a resumed training takes the same order.
             self.trainer.rng = np.random.default_rng([self.seed, epoch])
             try:
                 loss = self.trainer.go_through(data, self.batch_size, self.shuffle, self.safe)
@@ -72,36 +50,24 @@ class Streaming(Updating):
                 return "diverged"
             self.losses.append(loss)
             self.cursor[loop.EPOCH] = epoch + 1
-            if bar is not None:
-                self._show(bar)
-            reason = self._after_epoch(None)
-            if reason != "diverged" and self._settled():
-                return "converged"
-            if reason:
+            self._show()
+            if reason := self._after_epoch(None):
                 return reason
         return "epochs"
 
-    def _keep_finite(self) -> None:
-        self.safe.fall_back(self.params)
-
     @property
     def _data_at_hand(self) -> Any:
-        return self.trainer.data_at_hand
-
-    # ---- interruption and continuation
+        return self.trainer.data_at_hand or self.samples
 
     @property
     def optimizer_state(self) -> Any:
-        """(slots, parameters), writable."""
         return self.trainer.state
 
-    def settings(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the first."""
-        if isinstance(self.data, Batches):
-            return {**self.common_settings(), "batches": "from an iterable"}
+    def _settings_of_samples(self) -> dict[str, Any]:
+        if self.samples.batches_given:
+            return {"batches": "from an iterable"}
         return {
-            **self.common_settings(),
             "batch_size": self.batch_size,
             "shuffle": "by parts" if self.shuffle else False,
-            "rows": self.data.rows,
+            "rows": self.samples.rows,
         }

@@ -1,60 +1,58 @@
-"""`Trainer`: one optimizer for data that come a part at a time."""
+"""`Trainer`: one optimizer for samples that come a part at a time."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.optimizers import Optimizer
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
-from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
-from flatprop.samples.in_parts import Source
+from flatprop.kernels.network.entry_points import Data
+from flatprop.model.model import Model
+from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.training.snapshot import Snapshot
-from flatprop.training.stepper import Updates
+from flatprop.training.stepper import Stepper
 from flatprop.validation import checks, other_names
 from flatprop.validation.alerts import DivergenceWarning, warn
 
-if TYPE_CHECKING:
-    from flatprop.network import Network
-
 LOOK_SHARE = 0.02
-"""How much of the time may go into looks at the optimizer's state."""
+"""The largest part of the time that looking for overflow in the optimizer's state may take."""
 
 
 class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRIBUTES):
     """Trains a network on data as they come.
 
-    `Network.fit` begins with a new optimizer every time; a Trainer has one for all the data
-    that it is given, so that momentum, Adam's moments and the count of updates go on from one
-    part of a stream to the next.
+    `Network.fit` begins with a new optimizer every time. A Trainer has one optimizer for all
+    the data that it is given: momentum, Adam's moments and the count of updates go on from
+    one part of a stream to the next.
 
     Parameters
     ----------
     network
         Trained in place.
     optimizer
-        As for `Network.fit`, but no solver. Of a schedule only the first rate counts: assign
-        `learning_rate` to change it.
+        As for `Network.fit`, but no solver. A schedule only gives the first learning rate:
+        assign `learning_rate` to change it.
     trainable, clip_norm
         As for `Network.fit`.
     penalty
-        α: each batch's loss has the term α/2 Σ W² / Σ wᵢ over all weights, without the biases,
-        the wᵢ being the sample weights, 1 where there are none. This is scikit-learn's
-        ``alpha``; with a loss that is a sum nothing is divided.
+        α: each batch's loss has the term α/2 Σ W² / Σ wᵢ. Σ W² is over all weights, without
+        the biases; the wᵢ are the sample weights, or 1 without sample weights. With a loss
+        that is a sum, the term is not divided by Σ wᵢ. This is scikit-learn's ``alpha``.
     rng
         As for `Network.fit`.
 
     Attributes
     ----------
     rng : numpy.random.Generator
-        Where the order of the samples comes from.
+        It draws the order of the samples.
 
     Raises
     ------
@@ -70,17 +68,15 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
-    _by_rows = False
-    """Whether a batch counts its rows in the loss of an epoch: scikit-learn's way."""
     _told = False
-    """Whether it was said that the optimizer's state has overflowed."""
+    """Whether `frozen` has already told of an overflow in the optimizer's state."""
     _next_look = 0.0
-    """When it is looked at again."""
+    """When `frozen` looks at the state again, by `time.perf_counter`."""
 
     @other_names.suggests(other_names.TRAINER, optimizer_words)
     def __init__(
         self,
-        network: "Network",
+        network: Model,
         optimizer: str | Optimizer = "adam",
         *,
         trainable: ArrayLike | None = None,
@@ -93,7 +89,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._optimizer = optimizer_only(optimizer)
         self._rng = network.rng if rng is None else checks.generator(rng)
         self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
-        self._updates = Updates(
+        self._stepper = Stepper(
             network,
             self.optimizer,
             self._rate,
@@ -105,18 +101,18 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._seed = np.uint64(0)
 
     @property
-    def network(self) -> "Network":
+    def network(self) -> Any:  # a Network, which this floor does not know
         """The network that is trained."""
         return self._network
 
     @property
     def optimizer(self) -> Optimizer:
-        """Its settings; the learning rate may have changed since."""
+        """The optimizer as it was given; `learning_rate` may have been changed since."""
         return self._optimizer
 
     @property
     def rng(self) -> np.random.Generator:
-        """Where the order of the samples comes from; assigning takes a seed or a generator."""
+        """It draws the order of the samples; assign a seed or a generator."""
         return self._rng
 
     @rng.setter
@@ -125,7 +121,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     @property
     def learning_rate(self) -> float:
-        """That of the next update; assign to change it."""
+        """The learning rate of the next update; assign to change it."""
         return self._rate
 
     @learning_rate.setter
@@ -135,25 +131,25 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     @property
     def penalty(self) -> float:
-        """α of the term with Σ W²; assign to change it."""
-        return self._updates.rule.penalty
+        """α, the factor of the term with Σ W²; assign to change it."""
+        return self._stepper.rule.penalty
 
     @penalty.setter
     def penalty(self, value: float) -> None:
-        self._updates.penalise(checks.positive("penalty", value, or_zero=True))
+        self._stepper.penalise(checks.positive("penalty", value, or_zero=True))
 
     def release(self) -> None:
-        """Let go of the last samples and of all scratch, which the next call makes anew."""
-        self._updates.release()
+        """Let go of the last samples and of all scratch; the next call makes new scratch."""
+        self._stepper.release()
 
     @property
     def data_at_hand(self) -> Any:
         """The samples of the last part; None before the first and after `release`."""
-        return getattr(self._updates, "data", None)
+        return getattr(self._stepper, "data", None)
 
     @property
     def updates(self) -> int:
-        """How many updates there were; assign, with `state`, to go on from a saved one."""
+        """How many updates there were; assign it together with `state` to restore both."""
         return int(self._progress.cursor[loop.UPDATES])
 
     @updates.setter
@@ -162,19 +158,21 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     @property
     def state(self) -> Any:
-        """(slots, parameters): what the optimizer remembers, writable."""
-        state: Any = self._updates.rule.state
+        """(slots, parameters): the optimizer's state, writable."""
+        state: Any = self._stepper.rule.state
         return state.view()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = state.copy()
-        # Version 0.1 wrote these without the underscore.
+        # Version 0.1 wrote these names without the underscore.
         for name in ("network", "optimizer", "rng"):
             if name in state:
                 state[f"_{name}"] = state.pop(name)
+        if "_updates" in state:
+            state["_stepper"] = state.pop("_updates")
         before = state.pop("_progress")
         self.__dict__.update(state)
-        self._next_look = 0.0  # by the clock of another process it may be far away
+        self._next_look = 0.0  # the clock of another process may be far ahead
         self._progress = loop.progress(np.zeros(1))
         self.updates = int(before.cursor[loop.UPDATES])
 
@@ -195,7 +193,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         X, y, sample_weight
             As for `Network.loss`.
         batch_size
-            Samples per update; None for one update with all of them, which are then taken
+            Samples per update; None for one update with all samples, which are then taken
             into memory.
         shuffle
             Whether mini-batches are drawn in a random order.
@@ -203,35 +201,37 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         Returns
         -------
         float
-            The mean over the batches of their loss, with its penalty, before their update, each
-            counted with its Σ w, or alike where the loss is a sum; NaN or infinite if it is no
-            longer finite. The parameters are then the last that are known to be finite.
+            The mean of the batches' losses, each with its penalty and before its update. A
+            batch counts with its Σ w; if the loss is a sum, all batches count alike. NaN or
+            infinite if the training has diverged: the network then has the last parameters
+            that are known to be finite.
 
         Raises
         ------
         TypeError, ValueError
             If the data do not fit the network or each other.
         RuntimeError
-            If another call is at work, in another thread or further up in this one.
+            If another call is at work, in another thread or further up in this thread.
         """
-        if batch_size is None:
-            loss = self.go_through(self.network.data(X, y, sample_weight))
-        else:
+        whole = batch_size is None
+        if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
-            data = self.network.samples(X, y, sample_weight)
-            loss = self.go_through(data, batch_size, shuffle)
+        samples = samples_of(self.network, X, y, sample_weight, whole=whole)
+        # One update with all samples has nothing to shuffle and draws no random number.
+        loss = self.go_through(samples, batch_size, shuffle and not whole)
         if math.isfinite(loss) and (frozen := self.frozen()):
             warn(frozen, DivergenceWarning)
         return loss
 
     def frozen(self) -> str:
-        """What there is to say where the optimizer's state has overflowed; "" otherwise.
+        """What to say if the optimizer's state has overflowed; "" otherwise.
 
-        It is said once. The first call looks, later ones as often as that costs next to nothing.
+        An overflow is told once. The first call looks at the state, later calls only as often
+        as `LOOK_SHARE` allows.
         """
         if self._told or (began := time.perf_counter()) < self._next_look:
             return ""
-        rule = self._updates.rule
+        rule = self._stepper.rule
         message = divergence.of_frozen(
             self.network, self.optimizer, rule.state, rule.clip_norm or None
         )
@@ -241,62 +241,62 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def go_through(
         self,
-        data: entry_points.Data | Source,
+        data: Samples,
         batch_size: int | None = None,
         shuffle: bool = False,
         safe: Snapshot | None = None,
+        *,
+        by_rows: bool = False,
     ) -> float:
-        """The same for data that `Network.samples` made, or any `Source` of their parts.
+        """`partial_fit` for samples that are checked already, without its warning.
 
-        `safe` is what a divergence falls back on, if that is to be older than this call.
+        `safe` has the parameters that come back after a divergence; None keeps those that the
+        network has when this call begins. With `by_rows` a batch counts in the mean with its
+        rows instead of its Σ w, as in scikit-learn.
         """
         self.network.require_writable()
-        with self._updates.alone(None):
-            return self._go_through(data, batch_size, shuffle, safe)
-
-    def _go_through(
-        self,
-        data: entry_points.Data | Source,
-        batch_size: int | None,
-        shuffle: bool,
-        safe: Snapshot | None,
-    ) -> float:
-        params, progress = self.network._model.params, self._progress
-        if isinstance(data, entry_points.Data):
-            parts: Iterable[entry_points.Data] = (data,)
-        else:
+        with self._stepper.alone(None):
+            params, progress = self.network._arrays.params, self._progress
             parts = data.parts(batch_size, self.rng if shuffle else None)
-        rates = np.array([self._rate])
-        safe = safe or Snapshot(params)
-        progress.sums[:] = 0.0
-        finite = False
-        try:
-            finite = all(self._train_on(part, batch_size, shuffle, rates, safe) for part in parts)
-        finally:
-            fell_back = safe.fall_back(params)
-        return float(progress.losses[0]) if finite and not fell_back else math.nan
+            safe = safe or Snapshot(params)
+            progress.sums[:] = 0.0
+            finite = False
+            try:
+                finite = all(
+                    self._train_on(part, batch_size, shuffle, safe, by_rows) for part in parts
+                )
+            finally:
+                fell_back = safe.fall_back(params)
+            return float(progress.losses[0]) if finite and not fell_back else math.nan
 
     def epochs(
-        self, data: entry_points.Data, first: int, stop: int, batch_size: int, shuffle: bool
+        self,
+        data: Data,
+        first: int,
+        stop: int,
+        batch_size: int,
+        shuffle: bool,
+        *,
+        by_rows: bool = False,
     ) -> Iterator[float]:
-        """Epochs `first` to `stop` of a training, without Python between them; the loss of each.
+        """Train from epoch `first` to `stop`, without Python between them; yields their losses.
 
-        Which follow each other in one call makes no difference to their result. NaN comes
-        last, where loss or parameters are no longer finite.
+        The result does not depend on how a training is divided into calls. If the loss or the
+        parameters are no longer finite, the last loss is NaN.
         """
         self.network.require_writable()
-        params, updates = self.network._model.params, self._updates
+        params, stepper = self.network._arrays.params, self._stepper
         progress = self._progress._replace(losses=np.zeros(stop))
-        with updates.alone(None):
-            turn = updates.begin_turn()
+        with stepper.alone(None):
+            turn = stepper.begin_turn()
             progress.sums[:] = 0.0
             if first == 0:
                 self._seed = self._drawn()
-            plan = self._plan(data, batch_size, shuffle, np.array([self._rate]), first)
+            plan = self._plan(data, batch_size, shuffle, by_rows, first)
             safe = Snapshot(params)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
-            with updates.alone(turn):
+            with stepper.alone(turn):
                 try:
                     status = self._advance(plan, progress, safe)
                 finally:
@@ -309,41 +309,31 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
                 return
 
     def _train_on(
-        self,
-        data: entry_points.Data,
-        batch_size: int | None,
-        shuffle: bool,
-        rates: Any,
-        safe: Snapshot,
+        self, data: Data, batch_size: int | None, shuffle: bool, safe: Snapshot, by_rows: bool
     ) -> bool:
-        """Go on with these samples, too; whether all is finite, as far as was looked."""
+        """Go once through these samples; returns False if something was seen not to be finite."""
         if shuffle:
             self._seed = self._drawn()
-        plan = self._plan(data, batch_size, shuffle, rates)
+        plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
             status = self._advance(plan, self._progress, safe)
         return status != loop.DIVERGED
 
     def _plan(
-        self,
-        data: entry_points.Data,
-        batch_size: int | None,
-        shuffle: bool,
-        rates: Any,
-        epoch: int = 0,
+        self, data: Data, batch_size: int | None, shuffle: bool, by_rows: bool, epoch: int = 0
     ) -> loop.Plan:
-        """Make ready for these samples."""
-        self._updates.take(data, batch_size, shuffle)
+        """Make ready for these samples; returns the plan for the compiled loop."""
+        self._stepper.take(data, batch_size, shuffle)
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
-        size = self._updates.batch_size
-        return loop.Plan(rates, size, self._seed, -1.0, False, self._by_rows)
+        size = self._stepper.batch_size
+        return loop.Plan(np.array([self._rate]), size, self._seed, -1.0, False, by_rows)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
 
     def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
-        """One call of the loop; DIVERGED also where it is the parameters that are not finite."""
-        status = self._updates.advance(plan, progress)
-        return status if safe.keep_in_time(self.network._model.params) else loop.DIVERGED
+        """One call of the loop; DIVERGED also if only the parameters are not finite."""
+        status = self._stepper.advance(plan, progress)
+        return status if safe.keep_in_time(self.network._arrays.params) else loop.DIVERGED

@@ -1,21 +1,19 @@
-"""Warnings, told in the line of the user's that called into this package."""
+"""Warnings, shown at the line of the user's code that called into this package."""
 
 import sys
 import warnings
 
 
 class DivergenceWarning(RuntimeWarning):
-    """The loss became NaN or infinite during training, or what an optimizer remembers did."""
+    """The loss, or the state of an optimizer, became NaN or infinite during training."""
 
 
 class ResolutionWarning(UserWarning):
-    """A column of X varies too little, for its size, to be told apart in the network's dtype."""
+    """The network's dtype can hardly tell the values of a column of X apart."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn in the innermost line that belongs neither to this package nor to scikit-learn's
-    wrappers around its estimators.
-    """
+    """Warn at the innermost line that is neither of this package nor of sklearn.callback."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

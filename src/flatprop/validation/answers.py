@@ -1,7 +1,7 @@
-"""Answers to names that there are not: to keywords of a function, to attributes of an object.
+"""Error messages for unknown keywords of a function and unknown members of a module.
 
-What is answered to which name is in the tables of `other_names`. What is in none of them gets
-the nearest of the names that there are.
+The tables of `other_names` have an answer for each name that users of other libraries may try.
+For any other name the message suggests the most similar name that exists.
 """
 
 import difflib
@@ -20,12 +20,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
-FEW_NAMES = 6
-"""Of a function with no more parameters than this all are told."""
+ALL_ARE_TOLD = 6
+"""For a function with no more parameters than this, the message lists all of them."""
 
 
 Words = Callable[[object, object], Mapping[str, str]]
-"""(the argument `optimizer` or None, a value) → what stands for `{value}` and the like."""
+"""(the argument `optimizer` or None, a value) → what replaces `{value}` and other places."""
 
 
 def _value_only(optimizer: object, value: object) -> Mapping[str, str]:
@@ -35,9 +35,9 @@ def _value_only(optimizer: object, value: object) -> Mapping[str, str]:
 def suggests(
     table: Mapping[str, str], words: Words = _value_only
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: a keyword that a function does not know gets an answer from `table`.
+    """A decorator: if the function gets an unknown keyword, the error has the answer of `table`.
 
-    `words` fills the places that the answers leave open.
+    `words` gives what replaces the places in braces in an answer.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -62,7 +62,7 @@ def suggests(
 
 
 def suggesting(table: Mapping[str, str]) -> Callable[[type[C]], type[C]]:
-    """The same decorator for a class, of whose constructor it speaks."""
+    """`suggests` as a decorator for a class: it holds for the keywords of the constructor."""
 
     def decorate(cls: type[C]) -> type[C]:
         cls.__init__ = suggests(table)(cls.__init__)  # type: ignore[method-assign]
@@ -74,7 +74,7 @@ def suggesting(table: Mapping[str, str]) -> Callable[[type[C]], type[C]]:
 def no_member(
     module: str, name: str, members: Iterable[str], table: Mapping[str, str]
 ) -> AttributeError:
-    """The error for something that a module has not."""
+    """The error for an attribute that a module does not have."""
     message = f"module {module!r} has no attribute {name!r}"
     if not name.startswith("_"):
         message += _hint(name, table, members)
@@ -101,7 +101,7 @@ def _about_keyword(
         for other, text in answers.items()
     }
     hint = _hint(name, answers, known)
-    if not hint and len(known) <= FEW_NAMES:
+    if not hint and len(known) <= ALL_ARE_TOLD:
         hint = f". It takes {', '.join(known)}" if known else ". It takes none"
     return f"{function}() got an unexpected keyword argument {name!r}{hint}"
 
@@ -110,16 +110,16 @@ _OFF_AT_ZERO = re.compile(
     r"\{(momentum|decay)\}|progress=.*|patience=.*|clip_norm=.*|fit\(clip_norm=.*"
     r"|validation_data=.*|nothing: fit goes on.*"
 )
-"""Answers to what is off where it is 0."""
+"""Answers for settings that are off at 0."""
 _ON = ("use_bias", "bias")
-"""What is there unless False is asked for."""
+"""Settings that this library always has on, so that False asks for something else."""
 
 
 def _is_off(name: str, answer: str, value: object) -> bool:
-    """Whether a value asks for what happens anyway: no progress, no early stopping.
+    """Whether a value asks for what happens anyway, such as no progress bar.
 
-    What only has another name here keeps its value: `rng=0`, `batch_size=None`, which has a
-    meaning of its own.
+    A setting that only has another name here is not off at 0: `rng=0` is a seed. None turns
+    it off, except that `batch_size=None` has a meaning.
     """
     if _OFF_AT_ZERO.fullmatch(answer) and isinstance(value, Number | np.bool_):
         return not value

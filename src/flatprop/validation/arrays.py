@@ -1,4 +1,4 @@
-"""Flat arrays: aligned ones, read-only views for the kernels, views by layer."""
+"""Aligned arrays, read-only views for the kernels, and views of the parameters by layer."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 class Views(Sequence[Array]):
-    """Writable views into `params`, one per layer; assigning one copies into it."""
+    """Writable views into `params`, one per layer; assigning to one copies into it."""
 
     def __init__(self, name: str, views: list[Array]) -> None:
         self._name = name
@@ -33,7 +33,7 @@ class Views(Sequence[Array]):
         view[:] = array
 
     def require_writable(self, of: str = "") -> None:
-        """Raise if one of them says that it must not be changed."""
+        """Raise if one of the views is marked read-only."""
         for layer, view in enumerate(self._views):
             checks.writable(f"{of}{self._name}[{layer}]", view)
 
@@ -48,7 +48,7 @@ class Views(Sequence[Array]):
 
 
 def aligned_empty(size: int, dtype: np.dtype[Any]) -> Array:
-    """A flat array that begins at a cache line, so that no register straddles two."""
+    """A flat array that begins at a cache line, so that no register is filled from two lines."""
     line = 64
     raw = np.empty(size * dtype.itemsize + line, np.uint8)
     start = -raw.ctypes.data % line
@@ -63,12 +63,12 @@ def aligned_copy(array: Array) -> Array:
 
 
 def read_only(array: Array) -> Array:
-    """A view that cannot be written: one type for the kernels, whatever came in."""
+    """A read-only view, so that kernels are compiled for one type, whatever the user passed in."""
     view = array.view()
     view.setflags(write=False)
     return view
 
 
 def flat(array: Array) -> Array:
-    """The same of a C-contiguous array, one-dimensional."""
+    """A read-only, one-dimensional view of a C-contiguous array."""
     return read_only(array.reshape(-1))

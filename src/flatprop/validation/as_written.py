@@ -1,4 +1,4 @@
-"""Values and objects as a reader has to write them, for messages that say what to write."""
+"""Values and objects as text, for messages that tell the user what to write."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def written(value: object) -> str:
-    """A value as it is written, if that is short."""
+    """A value as it is written in code; "..." if that is long."""
     ours = type(value).__module__.startswith("flatprop.")
     if ours and dataclasses.is_dataclass(value):
         return call_of(type(value), settings_of(value))
@@ -18,7 +18,7 @@ def written(value: object) -> str:
 
 
 def settings_of(given: object) -> dict[str, str]:
-    """What an object was made with, beside the defaults."""
+    """The settings of an object that differ from the defaults, as text."""
     if isinstance(given, type) or not dataclasses.is_dataclass(given):
         return {}
     values = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
@@ -27,12 +27,12 @@ def settings_of(given: object) -> dict[str, str]:
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    """The settings of a class, and what they are where they are left out."""
+    """The settings of a class and their defaults."""
     return {field.name: field.default for field in dataclasses.fields(kind)}
 
 
 def call_of(kind: Any, settings: dict[str, str]) -> str:
-    """An object as it is made: a learning rate first, without its name."""
+    """The call that makes an object; a learning rate comes first, without its name."""
     given = [f"{name}={text}" for name, text in settings.items() if name != "learning_rate"]
     usual = defaults_of(kind).get("learning_rate")
     if usual is not None:
@@ -43,7 +43,7 @@ def call_of(kind: Any, settings: dict[str, str]) -> str:
 
 
 def name_of(kind: type) -> str:
-    """As it is written: with `fp.` where it is one of this package's."""
+    """The name of a class as it is written in code, with `fp.` if it is of this package."""
     module = kind.__module__.split(".")
     if module[0] != "flatprop":
         return kind.__name__

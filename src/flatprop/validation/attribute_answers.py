@@ -1,4 +1,4 @@
-"""Answers in the place of attributes that a class has not."""
+"""Error messages for attributes that a class does not have."""
 
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,10 @@ _MISSING = object()
 
 
 class Answer:
-    """In the place of an attribute that there is not; says what to write in its place.
+    """A descriptor for an attribute that does not exist; its error says what to write instead.
 
-    An attribute of that name in a class further along the order of resolution is the attribute,
-    as if there were no answer.
+    If a later class in the order of resolution has an attribute of this name, that attribute
+    is found, as if there were no answer.
     """
 
     def __init__(self, holder: type, name: str, answer: str) -> None:
@@ -35,7 +35,7 @@ class Answer:
 
 
 def _found(cls: type, name: str, after: type | None = None) -> object:
-    """What a class has of this name, answers apart, from the one after `after` on."""
+    """A class's attribute of this name that is no `Answer`; only classes behind `after` count."""
     order = cls.__mro__
     if after is not None:
         order = order[order.index(after) + 1 :]
@@ -43,18 +43,19 @@ def _found(cls: type, name: str, after: type | None = None) -> object:
     return next((found for found in named if not isinstance(found, Answer)), _MISSING)
 
 
-# A class may have one metaclass: this one is that of protocols, which is itself that of abstract
-# classes, so that a subclass may be either.
+# A class has only one metaclass. `Answering` derives from the metaclass of protocols, which itself
+# derives from that of abstract classes, so that subclasses may be protocols or abstract.
 _OfProtocols: Any = type(Protocol)
 
 
 class Answering(_OfProtocols, ABCMeta):  # type: ignore[misc]
-    """The type of a class that answers to names it does not have, and does not list them.
+    """The metaclass of classes with an `Answer` for names that they do not have.
 
-    A `__getattr__` would do the same, but then every attribute that there is takes longer.
+    `dir` does not list these names. A `__getattr__` would do the same, but it would make all
+    other attributes slower.
     """
 
-    __instancecheck__ = ABCMeta.__instancecheck__  # that of protocols is for protocols
+    __instancecheck__ = ABCMeta.__instancecheck__  # the one of protocols is only for protocols
     __subclasscheck__ = ABCMeta.__subclasscheck__
 
     def __new__(
@@ -67,7 +68,7 @@ class Answering(_OfProtocols, ABCMeta):  # type: ignore[misc]
     ) -> Any:
         if answers:
             namespace = {**namespace, "__dir__": _listed}
-        # past that of protocols, which wants all bases of a generic class to be protocols
+        # not the one of protocols, which wants all bases of a generic class to be protocols
         return ABCMeta.__new__(cls, name, bases, namespace, **options)
 
     def __init__(
@@ -88,7 +89,7 @@ class Answering(_OfProtocols, ABCMeta):  # type: ignore[misc]
             setattr(cls, name, Answer(cls, name, cls._answers[name]))
 
     def __delattr__(cls, name: str) -> None:
-        """Of an attribute that somebody had put in the place of an answer, the answer is left."""
+        """Delete an attribute; if it had replaced an answer, the answer comes back."""
         super().__delattr__(name)
         cls._answer_to(name)
 
@@ -97,13 +98,13 @@ class Answering(_OfProtocols, ABCMeta):  # type: ignore[misc]
 
 
 def _listed(instance: object) -> list[str]:
-    """What an object lists itself."""
+    """`__dir__` of an object, without the names that only have an answer."""
     own = vars(instance).keys()
     names = object.__dir__(instance)
     return [name for name in names if name in own or not _is_answer(type(instance), name)]
 
 
 def _is_answer(cls: type, name: str) -> bool:
-    """Whether a class has nothing of this name but an answer."""
+    """Whether the only thing that a class has under this name is an answer."""
     answers = (isinstance(vars(c).get(name), Answer) for c in cls.__mro__)
     return any(answers) and _found(cls, name) is _MISSING

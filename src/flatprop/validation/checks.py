@@ -1,7 +1,7 @@
-"""What a user passes in, made into what the kernels take, or a clear error.
+"""Checks of what a user passes in: each returns what the kernels take, or raises a clear error.
 
-Every function returns a new or the same array and changes nothing. An error
-says what was wrong and what to do.
+No function changes its arguments. It returns the same array if that is as the kernels need it,
+and a new one otherwise. An error says what was wrong and what to do.
 """
 
 import difflib
@@ -20,11 +20,11 @@ Array = NDArray[Any]
 
 
 class LeftOut(int):
-    """A whole number as a default that can be told from the same number when it is given."""
+    """A default number. Its type shows that the caller gave nothing, not even the same number."""
 
 
 DEFAULT_BATCH_SIZE = LeftOut(32)
-"""That of `Network.fit`."""
+"""The default of `Network.fit`: some runs refuse a batch size, but not this default."""
 
 
 def choice(what: str, name: object, options: Iterable[str]) -> str:
@@ -56,7 +56,7 @@ def count(what: str, value: object, least: int = 1, most: int = 2**53) -> int:
 
 
 def file_name(what: str, value: Any) -> str:
-    """The name of a file as text; whole numbers, which could be open files, are none."""
+    """The name of a file as text; a whole number, which `open` would take, is no name."""
     try:
         return os.fsdecode(value)
     except TypeError:
@@ -80,7 +80,7 @@ def positive(what: str, value: object, or_zero: bool = False) -> float:
 
 
 def generator(rng: Any) -> np.random.Generator:
-    """A generator from a seed, or the one given (SPEC 7)."""
+    """A generator made from a seed, or the generator that was given (SPEC 7)."""
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
@@ -93,7 +93,7 @@ def generator(rng: Any) -> np.random.Generator:
 def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Array:
     """A C-contiguous array of `dtype` without NaN or infinity.
 
-    `first` is the number of its first row, where these are rows of something larger.
+    `first` is the number of the first row, if `value` is a part of something larger.
     """
     plain = type(value) is np.ndarray and value.dtype == dtype
     if plain and value.size and value.ndim and _is_plain(value):
@@ -106,9 +106,9 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
     frames.refuse_other_kinds(what, array.dtype)
     if array.size == 0:
         raise ValueError(f"{what} is empty: its shape is {array.shape}")
-    with np.errstate(over="ignore"):  # told below, with the place
+    with np.errstate(over="ignore"):  # `finite` raises below, with the place
         converted = np.ascontiguousarray(array, dtype=dtype)
-    if not converted.flags.aligned:  # which ascontiguousarray leaves as it is
+    if not converted.flags.aligned:  # ascontiguousarray does not care for alignment
         converted = converted.copy()
     if array.ndim == 0:
         converted = converted.reshape(())  # ascontiguousarray makes a scalar one-dimensional
@@ -117,22 +117,22 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
 
 
 def _is_plain(array: Array) -> bool:
-    """Whether numbers follow each other at addresses that their processor likes."""
+    """Whether the array is C-contiguous and aligned."""
     flags = array.flags
     return bool(flags.c_contiguous and flags.aligned)
 
 
-FEW_NUMBERS = 10_000
-"""Products of no more numbers BLAS forms on one thread. For more it may wake others, which on a
-busy machine takes milliseconds."""
+SMALL = 10_000
+"""For a product of no more numbers BLAS uses one thread. For more numbers it may wake other
+threads, which takes milliseconds on a busy machine."""
 CHUNK = 2**18
-"""How many numbers are looked at together, so that the answers stay in the cache."""
+"""How many numbers are looked at together, so that the boolean array stays in the cache."""
 
 
 def is_finite(array: Array) -> bool:
     """Whether there is neither NaN nor infinity in a C-contiguous array."""
-    if array.size <= FEW_NUMBERS:
-        # One fast look; an overflow of the square only costs the slower second one.
+    if array.size <= SMALL:
+        # The squares are fast. If they overflow, the slower second look decides.
         return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
     flat = array.reshape(-1)
     return all(np.isfinite(flat[i : i + CHUNK]).all() for i in range(0, flat.size, CHUNK))
@@ -147,8 +147,8 @@ def finite(
 ) -> None:
     """Raise if there is a NaN or an infinity in a C-contiguous array.
 
-    It may have been converted from `original`; `first` is as in `numbers`, `names` are those of
-    the columns.
+    `original` is what the array was converted from, `first` is as in `numbers`, and `names`
+    are the names of the columns.
     """
     if is_finite(array):
         return
@@ -156,7 +156,7 @@ def finite(
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     where = _where(what, place, first)
     of_column = "" if names is None else f" in column {names[place[-1]]!r}"
-    with np.errstate(over="ignore"):  # of numbers that float64 does not hold either
+    with np.errstate(over="ignore"):  # some numbers are too large for float64, too
         wide = np.inf if original is None else np.asarray(original, dtype=np.float64)[place]
     if original is not None and np.isfinite(wide):
         raise ValueError(
@@ -169,7 +169,7 @@ def finite(
 
 
 def writable(what: str, array: Array) -> None:
-    """Raise if an array that is about to be changed says that it must not be."""
+    """Raise if an array that is about to be changed is marked read-only."""
     if not array.flags.writeable:
         raise ValueError(
             f"{what} is read-only, but would be changed; allow it with "
@@ -190,7 +190,7 @@ def inputs(
     look_for_nan: bool = True,
     first: int = 0,
 ) -> Array:
-    """X as (rows, columns); where NaN and infinity are not looked for here, the caller does."""
+    """X as (rows, columns); with look_for_nan=False the caller looks for NaN and infinity."""
     if type(value) is np.ndarray and value.dtype == dtype:
         shape = value.shape
         flags = value.flags  # `_is_plain`, without the call
@@ -218,7 +218,7 @@ def inputs(
 def targets(
     value: object, rows: int, outputs: int, domain: str, dtype: np.dtype[Any], first: int = 0
 ) -> Array:
-    """y as (rows, outputs), or as (rows, 1) class indices where `domain` is "classes"."""
+    """y as (rows, outputs); if `domain` is "classes", perhaps as (rows, 1) class indices."""
     array = numbers("y", value, dtype, first)
     one_per_sample(array.shape, rows)
     if domain == "classes" and array.ndim == 1:
@@ -240,7 +240,7 @@ def targets(
 
 
 def one_per_sample(shape: tuple[int, ...], rows: int) -> None:
-    """Raise unless y, of this shape, has a row for each of X."""
+    """Raise unless y, whose shape this is, has as many rows as X."""
     if not shape or shape[0] != rows:
         raise ValueError(
             f"X has {rows} rows, but y has shape {shape}; they need one row per sample"
@@ -284,7 +284,7 @@ def _within(array: Array, low: float, high: float, why: str, first: int) -> None
 
 
 class NoWeightError(ValueError):
-    """No sample has a weight."""
+    """The weights of all samples are 0."""
 
 
 def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
@@ -299,7 +299,7 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
     if (array < 0).any():
         place = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight[{place}] is {array[place]}; weights are not negative")
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # an overflow raises below
         total = float(array.sum(dtype=np.float64))
     if total == 0 and np.any(np.asarray(value)):
         raise ValueError(
@@ -307,7 +307,7 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
         )
     if total == 0:
         raise NoWeightError("every sample_weight is zero: nothing would be learnt or measured")
-    # A mean is divided by their sum, in the network's dtype.
+    # A mean is divided by the sum of the weights, in the network's dtype.
     if not (math.isfinite(total) and 1 / total < float(np.finfo(dtype).max)):
         raise ValueError(
             f"the sample_weight add up to {total:g}, which {dtype} has no room for; divide them "
@@ -317,7 +317,7 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
 
 
 def trainable_ranges(value: object, size: int) -> NDArray[np.int64]:
-    """Where runs of trained parameters begin and end, (ranges, 2)."""
+    """The beginning and the end of each run of trained parameters, (ranges, 2)."""
     if value is None:
         return np.array([[0, size]], np.int64)
     mask = np.asarray(value)
@@ -335,7 +335,7 @@ def trainable_ranges(value: object, size: int) -> NDArray[np.int64]:
 
 
 def ranges(value: Any, size: int) -> NDArray[np.int64]:
-    """A copy of what `trainable_ranges` made, (ranges, 2), of as many parameters."""
+    """A copy of the result of `trainable_ranges` for `size` parameters, if it is one."""
     found = np.array(value, np.int64)
     whole = found.ndim == 2 and found.shape[1] == 2 and found.size > 0
     if not whole or found.min() < 0 or found.max() > size or (found[:, 0] >= found[:, 1]).any():

@@ -1,7 +1,7 @@
-"""Frames and other holders of numbers, as arrays; complaints name the column.
+"""Frames and other containers of numbers, as arrays; errors name the column.
 
-pandas, polars, pyarrow, SciPy and PyTorch are not imported: what counts is what an object
-can do.
+pandas, polars, pyarrow, SciPy and PyTorch are not imported: an object is recognised by its
+methods.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def is_sparse(value: object) -> bool:
 
 
 def dense(matrix: Any) -> Array:
-    """The array of a sparse matrix, whose indices are looked at first: SciPy follows them."""
+    """The array of a sparse matrix. Its indices are checked first, for SciPy trusts them."""
     if hasattr(matrix, "check_format"):
         matrix.check_format(full_check=True)
     array: Array = matrix.toarray()
@@ -27,9 +27,9 @@ def dense(matrix: Any) -> Array:
 
 
 def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[Any] | None]:
-    """An array, of numbers if it came from a frame, and the names of the frame's columns.
+    """A value as an array, and the names of its columns if it is a frame.
 
-    Columns of several types become one array of `dtype` at once, never one of objects.
+    A frame with columns of several types becomes an array of `dtype`, never one of objects.
     """
     named = columns(value)
     if named is None:
@@ -43,14 +43,14 @@ def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[A
         if array.dtype.kind == "O":
             array = from_objects(what, array, place, name)
         refuse_other_kinds(what, array.dtype, name)
-        with np.errstate(over="ignore"):  # told later, with the place
+        with np.errstate(over="ignore"):  # `checks.finite` raises later, with the place
             out[:, place] = array
     return out, names
 
 
 def columns(value: Any) -> list[tuple[Any, Any]] | None:
-    """Names and columns of a frame, None of anything else."""
-    # Asked of the class: to look at the columns of a lazy frame would compute its types.
+    """Names and columns of a frame; None for anything else."""
+    # The class is asked: to look at the columns of a lazy frame itself would compute its types.
     kind = type(value)
     named: Iterable[tuple[Any, Any]]
     if hasattr(kind, "iter_columns"):  # polars
@@ -65,7 +65,7 @@ def columns(value: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _is_one_block(frame: Any) -> bool:
-    """Whether all columns of a frame are plain numbers that NumPy has one type for."""
+    """Whether NumPy has one type for all columns of a frame."""
     types = getattr(frame, "dtypes", ())  # pyarrow's tables have none
     kinds = {t.kind if isinstance(t, np.dtype) else "O" for t in types}
     return kinds == {"b"} or (bool(kinds) and kinds <= {"i", "u", "f"})
@@ -108,7 +108,7 @@ def _described(value: object) -> str:
 def from_objects(
     what: str, array: Array, column: int | None = None, name: object = None
 ) -> NDArray[np.float64]:
-    """Python objects as float64; in an error the place, with the frame's column and its name."""
+    """Python objects as float64; an error has the place, and the column of a frame."""
     for number, item in enumerate(array.flat):
         if type(item) is float or type(item) is int:
             continue

@@ -1,7 +1,6 @@
-"""What users of Keras, scikit-learn and PyTorch call things, and what this library calls them.
+"""The names that users of Keras, scikit-learn and PyTorch may try, and what to write here.
 
-One table for each place where such a name may be tried. What is in none of them gets the nearest
-of the names that there are.
+There is one table for each place where such a name may be tried.
 """
 
 from collections.abc import Mapping
@@ -12,12 +11,12 @@ from flatprop.validation.attribute_answers import Answering as Answering
 
 
 def _each(table: Mapping[str, str]) -> dict[str, str]:
-    """An entry for each of the names that share an answer."""
+    """One entry for each name; in `table` names with the same answer share an entry."""
     return {name: answer for names, answer in table.items() for name in names.split()}
 
 
 _RATE = "{rate}"
-_HELD_BACK = "validation_data=(X_val, y_val), for which you hold some rows back"
+_HELD_BACK = "validation_data=(X_val, y_val): hold some rows back for it"
 _MADE_WITH = 'fp.Network(inputs, layers, loss="mse"): the loss belongs to the network'
 _EPOCHS = "epochs={value}"
 _VALIDATION = "validation_data=(X_val, y_val)"
@@ -26,7 +25,7 @@ _CLIP = "clip_norm={value}"
 _MOMENTUM = "{momentum}"
 _DECAY = "{decay}"
 _SCHEDULE = "{schedule}"
-_BATCHES = "fit(batches), with the iterable of (X, y) in the place of X, and y left out"
+_BATCHES = "fit(batches): an iterable of (X, y) takes the place of X, and y is left out"
 
 FIT = _each(
     {
@@ -103,7 +102,7 @@ DENSE = _each(
         "input_dim input_shape in_features": "fp.Network(inputs, layers)",
         "out_features n size width neurons": "units={value}",
         "kernel_initializer": "net.weights[l] = W; each activation has a start of its own",
-        "use_bias bias": "fit(trainable=mask), with the biases out of it",
+        "use_bias bias": "fit(trainable=mask), with False at the biases",
     }
 )
 
@@ -168,7 +167,7 @@ _LOSSES = {
 
 
 def loss_names(name: str) -> dict[str, str]:
-    """What to answer where a loss is made: its own names, and those of every loss."""
+    """The table for the constructor of a loss: entries for all losses, and for this one."""
     return _each({**_ANY_LOSS, **_LOSSES.get(name, {})})
 
 
@@ -181,7 +180,7 @@ SCHEDULE = _each(
         "decay_rate decay": "gamma={value}",
         "warmup_epochs warmup_steps warmup": "fp.schedules.WarmUp(learning_rate, epochs)",
         "last_epoch verbose": "leave it out: each fit begins at epoch 0",
-        "mode": "leave it out: the loss is to fall",
+        "mode": "leave it out: the loss always has to fall",
     }
 )
 
@@ -206,7 +205,7 @@ ATTRIBUTES = _each(
         "score": _LOSS + "; the estimators of flatprop.sklearn have a score",
         "evaluate test validate compute_loss": _LOSS,
         "forward call apply predict_on_batch": "net.predict(X)",
-        "predict_proba decision_function": "net.predict(X), probabilities if the last layer's are",
+        "predict_proba decision_function": "net.predict(X), probabilities after a softmax",
         "predict_classes": "net.predict(X).argmax(axis=1)",
         "parameters named_parameters state_dict get_weights": _PARAMETERS,
         "trainable_variables trainable_weights variables": _PARAMETERS,

@@ -1,0 +1,1 @@
+"""What other compiled code calls: from `@njit` functions, from C, from SciPy."""

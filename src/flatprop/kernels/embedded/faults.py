@@ -1,19 +1,43 @@
 """What is wrong with a call of a function of `checked`: a number, and the error of each.
 
-The records of layers and of the loss are checked here.
+`find` is compiled once, as a C function that all of them call. What it has to know of their
+arrays follows from the arrays' roles.
 """
 
 from math import inf
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.compile import kernel
+from flatprop.formulas.optimizer import RULES, SETTINGS
+from flatprop.kernels.compile import entry_point, intrinsic, kernel
+from flatprop.kernels.embedded import pointers
+from flatprop.kernels.embedded.pointers import NETWORK, array_at, is_null, layers_of, objectives_of
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.records import SOFTMAX
+from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
+from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
 PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
 LAYERS, ACTIVATION, OBJECTIVE, ADDRESS = range(9, 13)
 
+OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
+OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
+"""The fault of an array of another size than its role says; `OUT` for the others."""
+
+ARGUMENT = np.dtype(
+    [(name, np.int64) for name in ("start", "end", "rows", "columns", "row_length")]
+    + [(name, np.int64) for name in ("column_length", "fault", "written", "optional")]
+)
+"""What `find` is told of an array: the addresses of its memory, its rows and columns (one if it
+is flat), the places of the lengths that these should be in `SIZES`, the fault if they are not,
+whether it is written, and whether it may be empty."""
+
+SLOTS = tuple(rule.slots for rule in RULES)
+N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
+"""Rows of the state and numbers of settings of every update, by its code."""
 N_ACTIVATIONS, N_LOSSES = len(ACTIVATIONS), len(LOSSES)
 NEEDED = tuple(
     -1 if loss.activation is None else ACTIVATIONS[loss.activation].code
@@ -22,7 +46,7 @@ NEEDED = tuple(
 """The activation of the last layer from whose z every loss is computed, -1 for none."""
 
 
-@kernel
+@entry_point
 def refuse(fault):
     """Raise what a fault stands for; compiled code takes constant messages only."""
     if fault == 0:
@@ -78,8 +102,19 @@ def refuse(fault):
         )
 
 
+@intrinsic
+def _item(typing_context: Any, numbers: Any, place: Any) -> Any:
+    """numbers[place] of a tuple. Numba's own could raise, and so would need Python."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.alloca_once_value(builder, arguments[0])
+        return builder.load(cgutils.gep_inbounds(builder, numbers, 0, arguments[1]))
+
+    return types.int64(numbers, place), codegen
+
+
 @kernel
-def of_layers(layers, params):
+def _of_layers(layers, n_params):
     """A fault of the records of the layers, or of their parameters."""
     if layers.size < 1:
         return LAYERS
@@ -91,7 +126,7 @@ def of_layers(layers, params):
         if layer.W_start != start or layer.units_before != place:
             return LAYERS
         # In float64, which does not overflow; below 2**53 it is exact.
-        if start + (float(inputs) + 1.0) * float(layer.units) > params.size:
+        if start + (float(inputs) + 1.0) * float(layer.units) > n_params:
             return PARAMS
         biases = start + inputs * layer.units
         if layer.b_start != biases:
@@ -105,15 +140,12 @@ def of_layers(layers, params):
         if code == SOFTMAX and l < layers.size - 1:
             return ACTIVATION
         inputs, start, place = layer.units, biases + layer.units, place + layer.units
-    return 0 if start == params.size else PARAMS
+    return 0 if start == n_params else PARAMS
 
 
 @kernel
-def of_loss(layers, objectives):
+def _of_loss(layers, loss_record):
     """A fault of the record of the loss."""
-    if objectives.size != 1:
-        return OBJECTIVE
-    loss_record = objectives[0]
     code, logits = loss_record.loss, loss_record.from_logits
     if not 0.0 <= loss_record.divisor < inf:
         return OBJECTIVE
@@ -123,8 +155,62 @@ def of_loss(layers, objectives):
         return 0 if logits == 0 else OBJECTIVE
     if code >= N_LOSSES or loss_record.function != 0:
         return OBJECTIVE
-    needed = NEEDED[code]
+    needed = _item(NEEDED, code)
     if needed < 0:
         return 0 if logits == 0 else OBJECTIVE
     fits = logits == 1 and layers[layers.size - 1].activation == needed
     return 0 if fits else OBJECTIVE
+
+
+FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
+
+
+def find(network, n_objectives, optimizer, arguments, count):
+    """The first fault of a call, 0 if there is none.
+
+    `n_objectives` is -1 where the function takes no loss, `network` has -1 layers and
+    `optimizer` is NULL where it takes none of these.
+    """
+    record = array_at(network, NETWORK, 1)[0]
+    layers, loss_record, n = layers_of(network), objectives_of(network)[0], record.n_params
+    given = array_at(arguments, ARGUMENT, count)
+    rows = inputs = outputs = 1
+    forward_size = any_size = settings = slots = 0
+    for i in range(count):
+        if given[i].fault == X:
+            rows = given[i].rows
+    if record.n_layers >= 0:
+        fault = _of_layers(layers, n)
+        if fault != 0 or rows < 1:
+            return fault if fault != 0 else X
+        inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+        forward_size = workspace_size(layers, rows)
+        any_size = gradient_workspace_size(layers, rows)
+    classes = False
+    if n_objectives >= 0:
+        fault = _of_loss(layers, loss_record) if n_objectives == 1 else OBJECTIVE
+        if fault != 0:
+            return fault
+        classes = loss_record.loss == CROSS_ENTROPY
+    if not is_null(optimizer):
+        code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
+        if not 0 <= code < len(SLOTS):
+            return OPTIMIZER
+        settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
+    of_network = 1, rows, inputs, outputs, outputs, n, rows * outputs
+    sizes = (*of_network, forward_size, any_size, settings, slots)
+    for i in range(count):
+        one = given[i]
+        wanted = _item(sizes, one.row_length)
+        fits = one.rows == wanted or (one.fault == WORKSPACE and one.rows > wanted)
+        # The state of an optimizer that has none may have any columns.
+        if wanted > 0 and not (classes and one.fault == Y and one.columns == 1):
+            fits = fits and one.columns == _item(sizes, one.column_length)
+        if not fits and not (one.optional and one.start == one.end):
+            return one.fault
+        for j in range(i):
+            other = given[j]
+            shared = max(one.start, other.start) < min(one.end, other.end)
+            if shared and (one.written or other.written):
+                return OVERLAP
+    return 0

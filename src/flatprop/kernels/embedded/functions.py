@@ -27,199 +27,155 @@ functions with a check before each. None of them raises, holds a lock or needs P
 
 from typing import Any
 
-from flatprop.formulas.optimizers import STEP
-from flatprop.kernels.compile import entry_point, jittable, kernel
-from flatprop.kernels.embedded.argument_types import (
-    expect_flat,
-    expect_matrix,
-    expect_weight,
-    writes_flat,
-    writes_matrix,
-)
+from numba.core import types
+
+from flatprop.formulas.optimizer import STEP
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.embedded.roles import read, written
+from flatprop.kernels.embedded.twins import embedded, size
 from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
+from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import (
-    curvature_workspace_size,
-    jacobian_workspace_size,
-)
-from flatprop.kernels.network.workspace import workspace_size as workspace_size
 
 
-@jittable
+@size
+def workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `forward` needs for so many rows."""
+    return workspaces.workspace_size(layers, rows)
+
+
+@size
 def gradient_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers suffice for any function here and so many rows."""
-    outputs = int(layers[layers.size - 1]["units"])
-    most = max(
-        curvature_workspace_size(layers, rows),
-        jacobian_workspace_size(layers, rows),
-    )
-    return rows * outputs + most
+    return workspaces.gradient_workspace_size(layers, rows)
 
 
-@entry_point
+@embedded(types.void, out=written("rows", "outputs"), workspace=written("workspace_size"))
 def forward(layers, params, x, out, workspace):
     """out (rows, outputs) ← the outputs for x."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     backprop.forward(layers, params, x, out, workspace, False)
 
 
-@entry_point
+@embedded(types.float64)
 def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(workspace, params)
     loss_record = objectives[0]
-    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     outputs = layers[layers.size - 1].units
     prediction = matrix(rest, 0, x.shape[0], outputs)
     slope = matrix(rest, prediction.size, x.shape[0], outputs)
     space = matrix(rest, 2 * prediction.size, 1, 1)
     logits = loss_record.from_logits == 1
     backprop.forward(layers, params, x, prediction, space, logits)
-    return scale * backprop.output_loss(loss_record, prediction, y, weight_per_output, 0.0, slope)
+    return scale * backprop.output_loss(loss_record, prediction, y, weights, 0.0, slope)
 
 
-@entry_point
+@embedded(types.float64)
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
     """gradient (parameters,) ← that of the loss, which is returned."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(gradient, params)
-    writes_flat(workspace, params)
-    loss_record = objectives[0]
-    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    return _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+
+
+@kernel
+def _loss_and_gradient(layers, loss_record, params, x, y, weight, gradient, workspace):
+    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     total = backprop.loss_and_gradient(
-        layers, loss_record, params, x, y, weight_per_output, scale, False, gradient, rest
+        layers, loss_record, params, x, y, weights, scale, False, gradient, rest
     )
     return total * scale
 
 
-@entry_point
+@embedded(
+    types.void,
+    dL_dx=written("rows", "inputs", absent="empty"),
+    gradient=written("params.size", absent="empty"),
+)
 def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """dL_dx (rows, inputs) ← ∂L/∂x, gradient (parameters,) += ∂L/∂params, from dL_dy = ∂L/∂ŷ.
 
     dL_dy is (rows, outputs). Either result is left out where its array is empty.
     """
-    expect_matrix(x, params)
-    expect_matrix(dL_dy, params)
-    writes_matrix(dL_dx, params)
-    writes_flat(gradient, params)
-    writes_flat(workspace, params)
     jacobians.vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows * outputs", "inputs"))
 def jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, inputs) ← ∂ŷ/∂x: the rows of one sample after another."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     outputs = layers[layers.size - 1].units
     jacobians.jacobian(layers, params, x, 0, outputs, out, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows * outputs", "params.size"))
 def parameter_jacobian(layers, params, x, out, workspace):
     """out (rows · outputs, parameters) ← ∂ŷ/∂params: the rows of one sample after another."""
-    expect_matrix(x, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     jacobians.parameter_jacobian(layers, params, x, out, workspace)
 
 
-@entry_point
+@embedded(types.void, out=written("rows", "params.size"))
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    writes_matrix(out, params)
-    writes_flat(workspace, params)
     loss_record = objectives[0]
-    weight_per_output, _, rest = _prepare(layers, loss_record, x.shape[0], None, workspace)
+    weights, _, rest = _prepare(layers, loss_record, x.shape[0], None, workspace)
     scale = 1.0 / loss_record.divisor if loss_record.divisor > 0 else 1.0
-    jacobians.per_sample_gradients(
-        layers, loss_record, params, x, y, weight_per_output, scale, out, rest
-    )
+    jacobians.per_sample_gradients(layers, loss_record, params, x, y, weights, scale, out, rest)
 
 
-@entry_point
+@embedded(types.void, out=written("params.size"))
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    expect_flat(v, params)
-    writes_flat(out, params)
-    writes_flat(workspace, params)
     loss_record = objectives[0]
-    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
-        layers, loss_record, params, v, x, y, weight_per_output, scale, False, out, rest
+        layers, loss_record, params, v, x, y, weights, scale, False, out, rest
     )
 
 
-@entry_point
+@embedded(types.void, out=written("params.size"))
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
-    expect_matrix(x, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    expect_flat(v, params)
-    writes_flat(out, params)
-    writes_flat(workspace, params)
     loss_record = objectives[0]
-    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
-        layers, loss_record, params, v, x, y, weight_per_output, scale, False, out, rest
+        layers, loss_record, params, v, x, y, weights, scale, False, out, rest
     )
 
 
-@entry_point
+@embedded(types.void, params=written("params.size"), gradient=read("params.size"))
 def update(optimizer, params, gradient):
     """params ← one update by `optimizer`, an `OptimizerState`, whose arrays change too.
 
     The learning rate is ``optimizer.settings[LEARNING_RATE]``.
     """
-    expect_flat(gradient, params)
-    writes_flat(params, params)
+    _update(optimizer, params, gradient)
+
+
+@kernel
+def _update(optimizer, params, gradient):
     settings, state = optimizer.settings, optimizer.state
-    writes_matrix(state, params)
     settings[STEP] += 1.0
     elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
 
 
-@entry_point
+@embedded(types.float64, params=written("params.size"))
 def training_step(layers, objectives, params, x, y, weight, optimizer, gradient, workspace):
     """params, gradient, optimizer ← after one step on all rows; the loss before it."""
-    value = loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace)
-    update(optimizer, params, gradient)
+    value = _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
+    _update(optimizer, params, gradient)
     return value
 
 
-@entry_point
+@embedded(types.float64, params=written("params.size"))
 def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace):
     """params ← params - learning_rate · ∂L/∂params, all rows at once; the loss before it.
 
     The gradient is never stored: the product that gives it takes it off.
     """
-    expect_matrix(x, params)
-    writes_flat(params, params)
-    expect_matrix(y, params)
-    expect_weight(weight, params)
-    writes_flat(workspace, params)
     loss_record = objectives[0]
-    weight_per_output, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
-    total = backprop.loss_and_slopes(
-        layers, loss_record, params, x, y, weight_per_output, scale, rest
-    )
+    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    total = backprop.loss_and_slopes(layers, loss_record, params, x, y, weights, scale, rest)
     context = (-learning_rate, True, params)
     walk_back(layers, params, x, rest, in_place, backprop.layer_gradient, context)
     return total * scale

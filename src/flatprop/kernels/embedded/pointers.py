@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 
-from flatprop.formulas.optimizers import OptimizerState
+from flatprop.formulas.optimizer import OptimizerState
 from flatprop.kernels.compile import intrinsic, kernel
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD, matrix
 
@@ -106,18 +106,18 @@ def optimizer_at(optimizer, columns, like):
 
 
 @kernel
-def matrix_at(address, like, rows, columns):
-    """A (rows, columns) matrix of the dtype that `like` points to."""
-    return matrix(array_at(address, like, rows * columns), 0, rows, columns)
+def flat_at(pointer, size):
+    """A flat array of what `pointer` points to."""
+    return array_at(pointer, pointer, size)
 
 
 @kernel
-def optional_at(pointer, size):
-    """A flat array, empty where the pointer is NULL."""
-    return array_at(pointer, pointer, 0 if is_null(pointer) else size)
+def matrix_at(pointer, rows, columns):
+    """A (rows, columns) matrix of what `pointer` points to."""
+    return matrix(flat_at(pointer, rows * columns), 0, rows, columns)
 
 
 @kernel
-def workspace_at(address, like):
-    """A workspace; the kernels do not ask how large it is."""
-    return array_at(address, like, 0)
+def length_at(pointer, length):
+    """The length of an array that may be absent: 0 if the pointer is NULL."""
+    return 0 if is_null(pointer) else length

@@ -11,14 +11,9 @@ from numba.core import types
 from numba.np.numpy_support import from_dtype
 
 from flatprop.kernels.compile import c_address, kernel
-from flatprop.kernels.embedded import functions
-from flatprop.kernels.embedded.pointers import (
-    array_at,
-    layers_of,
-    matrix_at,
-    params_of,
-    workspace_at,
-)
+from flatprop.kernels.embedded.pointers import array_at, layers_of, params_of
+from flatprop.kernels.network import backprop
+from flatprop.kernels.network.records import matrix
 
 CALLABLE = np.dtype(
     [
@@ -38,13 +33,13 @@ def _value(n, x, call):
     layers = layers_of(record.network)
     if n != layers[0].inputs:
         return np.nan
-    given = array_at(x, x, n)
-    row = matrix_at(record.row, call, 1, n)
+    outputs = layers[layers.size - 1].units
+    given, row = array_at(x, x, n), matrix(array_at(record.row, call, n), 0, 1, n)
     for j in range(n):
         row[0, j] = given[j]
-    out = matrix_at(record.out, call, 1, layers[layers.size - 1].units)
-    params, workspace = params_of(record.network, call), workspace_at(record.workspace, call)
-    functions.forward(layers, params, row, out, workspace)
+    out = matrix(array_at(record.out, call, outputs), 0, 1, outputs)
+    params, workspace = params_of(record.network, call), array_at(record.workspace, call, 0)
+    backprop.forward(layers, params, row, out, workspace, False)
     return np.float64(out[0, record.output])
 
 

@@ -1,0 +1,1 @@
+"""The same algorithm for one architecture, with its sizes as constants."""

@@ -16,7 +16,7 @@ from numba.core.errors import TypingError
 from flatprop.kernels.cache import keep_out_of_caches
 from flatprop.kernels.compile import entry_point
 from flatprop.kernels.fixed_size import row_tiles
-from flatprop.kernels.fixed_size.row_tiles import Samples
+from flatprop.kernels.fixed_size.row_tiles import TileSamples
 from flatprop.kernels.fixed_size.sizes import Sizes
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, wide
 from flatprop.kernels.network.records import CROSS_ENTROPY
@@ -221,7 +221,7 @@ class Call:
             number if self.sizes.bits == 64 else self.builder.fptrunc(number, self.sizes.element)
         )
 
-    def samples(self) -> tuple[Samples, ir.Value]:
+    def samples(self) -> tuple[TileSamples, ir.Value]:
         """x, y and weight; what Σ w ℓ is multiplied by, in float64."""
         builder, divisor = self.builder, self.sizes.divisor
         scale: ir.Value = DOUBLE(1.0)
@@ -229,7 +229,7 @@ class Call:
         if divisor:
             scale = builder.fdiv(scale, builder.fmul(total, DOUBLE(divisor)))
         indices = _are_indices(self.sizes, "y", self.kinds["y"])
-        data = Samples(
+        data = TileSamples(
             self["x"], self["y"], indices, self["weight"], self.rows, self.rounded(scale)
         )
         return data, scale

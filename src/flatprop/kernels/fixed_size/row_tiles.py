@@ -22,7 +22,7 @@ TILES = (16, 4, 1)
 """How many rows a tile may have where only the call tells how many rows there are."""
 
 
-class Samples(NamedTuple):
+class TileSamples(NamedTuple):
     """What a network is trained with: where the arrays begin."""
 
     x: ir.Value
@@ -52,7 +52,7 @@ def write_outputs(
 
 
 def write_gradient(
-    builder: ir.IRBuilder, sizes: Sizes, params: ir.Value, samples: Samples, gradient: ir.Value
+    builder: ir.IRBuilder, sizes: Sizes, params: ir.Value, samples: TileSamples, gradient: ir.Value
 ) -> ir.Value:
     """Σ w ℓ in float64; gradient ← that of scale · Σ w ℓ."""
     total, found = loss_and_gradient(builder, sizes, split(builder, sizes, params), samples)
@@ -64,7 +64,7 @@ def descend(
     builder: ir.IRBuilder,
     sizes: Sizes,
     params: ir.Value,
-    samples: Samples,
+    samples: TileSamples,
     rate: ir.Value,
     steps: ir.Value,
 ) -> ir.Value:
@@ -89,7 +89,7 @@ def descend(
 
 
 def loss_and_gradient(
-    builder: ir.IRBuilder, sizes: Sizes, params: list[Matrix], samples: Samples
+    builder: ir.IRBuilder, sizes: Sizes, params: list[Matrix], samples: TileSamples
 ) -> tuple[ir.Value, list[Matrix]]:
     """Σ w ℓ in float64, and the gradient of scale · Σ w ℓ for every W and b."""
     total = Sum(builder, ir.VectorType(DOUBLE, 1))

@@ -21,7 +21,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import intrinsic
-from flatprop.kernels.network.records import CUSTOM
+
+CUSTOM = -1
+"""The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
+`here()` instead."""
 
 _INT64 = ir.IntType(64)
 _SYMBOL = "flatprop_process"

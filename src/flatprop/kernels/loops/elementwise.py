@@ -13,7 +13,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.optimizers import RULES, SETTINGS
+from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import intrinsic
 from flatprop.kernels.loops.addresses import custom_cases
 from flatprop.kernels.loops.vector_loops import (
@@ -27,26 +27,12 @@ from flatprop.kernels.loops.vector_loops import (
     sum_of,
     wide,
 )
-from flatprop.numbers import elementary
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import where
 
-ELEMENTARY: tuple[Any, ...] = elementary.FUNCTIONS
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
-
-
-@intrinsic
-def apply(typing_context: Any, code: Any, x: Any, out: Any) -> Any:
-    """out ← the elementary function `code` of x; they may be one array."""
-
-    def emit(builder: ir.IRBuilder, code: ir.Value, x: Array, out: Array) -> None:
-        for function in cases(builder, code, ELEMENTARY):
-            for register in registers(x, out, written_only=1):
-                register.store(function(register[0]), 1)
-
-    return compiled(emit, types.void, types.int64, x, out)
 
 
 @intrinsic

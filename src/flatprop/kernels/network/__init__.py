@@ -1,0 +1,1 @@
+"""The algorithm: forward, backward, derivatives and the training loop over layer records."""

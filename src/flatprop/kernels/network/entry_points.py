@@ -6,6 +6,7 @@ read-only.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
@@ -17,7 +18,7 @@ from flatprop.kernels.network.records import SOFTMAX, matrix
 
 
 class Data(NamedTuple):
-    """Samples and their targets."""
+    """Samples in memory, and their targets."""
 
     x: Any
     """(rows · inputs,)"""
@@ -26,6 +27,26 @@ class Data(NamedTuple):
     weight: Any
     """(rows,), or empty where every sample counts alike."""
     rows: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is all of the samples, as it is."""
+        return True
+
+    @property
+    def batches_given(self) -> bool:
+        """Whether this is one batch among others, as somebody else made it."""
+        return False
+
+    def parts(self, batch_size: int | None, rng: Any = None) -> Iterator["Data"]:
+        """All samples once, which are one part."""
+        yield self
+
+    def some(self, start: int, stop: int) -> "Data":
+        """Rows start to stop, as views."""
+        inputs, columns = self.x.size // self.rows, self.y.size // self.rows
+        x, y = self.x[start * inputs : stop * inputs], self.y[start * columns : stop * columns]
+        return Data(x, y, self.weight[start:stop], stop - start)
 
 
 class Block(NamedTuple):

@@ -45,7 +45,7 @@ LOSS_RECORD = np.dtype(
 """The loss; an array of one record."""
 
 
-class Model(NamedTuple):
+class NetworkArrays(NamedTuple):
     """A network as the kernels take it; a training overwrites `params`."""
 
     layers: Any
@@ -55,9 +55,6 @@ class Model(NamedTuple):
     params: Any
 
 
-CUSTOM = -1
-"""The code of an activation or a loss that the user wrote: FLATPROP_OWN in C. Python writes
-`addresses.here()` instead."""
 RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flatprop.formulas.optimizers import GRADIENT_SCALE, LEARNING_RATE, STEP
+from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import (

@@ -56,6 +56,14 @@ def curvature_workspace_size(layers: Any, rows: int) -> int:
     return backward_workspace_size(layers, rows) + more
 
 
+@jittable
+def gradient_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers suffice for any embedded function and so many rows."""
+    outputs = int(layers[layers.size - 1]["units"])
+    most = max(curvature_workspace_size(layers, rows), jacobian_workspace_size(layers, rows))
+    return rows * outputs + most
+
+
 # ---- views of one layer. They are written as LLVM instructions, because every kernel asks for
 # some: as kernels they would make the first call of a function half as long again.
 

@@ -8,7 +8,7 @@ from flatprop.evaluation.trace import Trace
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
-from flatprop.plot.diagram.plan import Plan
+from flatprop.plot.diagram.placement import Placement
 from flatprop.validation import checks
 
 MOST_SAMPLES = 4
@@ -27,37 +27,37 @@ def network(
 ) -> Axes:
     """Draw a network: its units by layer, and its weights as edges between them.
 
-    An edge is the thicker the larger its weight, of which the colour says the sign; the number
-    in a node is its bias b. With a trace one backpropagation is written into the picture, as
-    on a board: in the nodes z and a, then ∂L/∂a, ∂a/∂z and their product ∂L/∂z, on the edges
-    W and ∂L/∂W, and at the right the loss L.
+    An edge is the thicker, the larger its weight is; its colour says the sign. The number in a
+    node is its bias b. With a trace one backpropagation is written into the picture, as on a
+    board: in the nodes z and a, then ∂L/∂a, ∂a/∂z and their product ∂L/∂z, on the edges W and
+    ∂L/∂W, and at the right the loss L.
 
     Parameters
     ----------
     net
         The network.
     trace
-        What ``net.trace(X, y)`` returned for one sample, or up to four, whose numbers stand
-        one below the other.
+        What ``net.trace(X, y)`` returned for one sample, or for up to four, whose numbers
+        stand one below the other.
     ax
         Where to draw; None makes a figure of a size that suits the network. Text is scaled to
-        the axes given, so that they should not be much smaller.
+        the axes that are given, which should not be much smaller than that.
     feature_names, output_names
         One per input and output.
     numbers
-        Whether W and b, and the gradients with respect to them, are written out; None does
-        with up to 64 edges, if no units are left out.
+        Whether W and b, and the gradients with respect to them, are written out; None writes
+        them for up to 64 edges, if no units are left out.
     digits
         How many significant digits numbers have.
     max_units
-        How many units of a layer are drawn at most, 3 or more; of more the middle ones are
-        left out.
+        How many units of a layer are drawn at most, 3 or more. Of a larger layer the middle
+        units are left out.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Without frame and ticks; one unit along either axis is a point, 1/72 inch, at the size
-        that None for `ax` chooses.
+        Without frame and ticks. At the size that None for `ax` chooses, one unit along either
+        axis is a point, 1/72 inch.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def network(
         checks.count("digits", digits),
         most,
     )
-    return Drawing(contents, Plan(contents, most)).draw(ax)
+    return Drawing(contents, Placement(contents, most)).draw(ax)
 
 
 def _checked_trace(net: Network, trace: Trace | None) -> Trace | None:

@@ -48,7 +48,7 @@ class Contents:
         most: int,
     ) -> None:
         self.net, self.trace, self.digits = net, trace, digits
-        # those of the trace, of which the network may have been trained on since
+        # of the trace: the network may have been trained on since
         self.weights = (
             [layer.W for layer in trace.layers] if trace is not None else list(net.weights)
         )
@@ -74,7 +74,7 @@ class Contents:
         return f"layer {place}: {_many(layer.units, 'unit')}\n{layer.name}"
 
     def _cells(self, place: int, unit: int) -> list[Cell]:
-        """The quantities of a node, in the order in which the chain rule comes by them."""
+        """The quantities of a node, in the order of the chain rule."""
         if self.trace is None:
             if place == 0 or not self.numbers:
                 return []
@@ -135,7 +135,7 @@ class Contents:
         return f"W = {w}", f"∂L/∂W = {slope}"
 
     def key(self) -> list[tuple[str, str, str]]:
-        """Text, which colour its line has, "" without a line, and which colour the text."""
+        """For each entry its text, the colour of its line, "" for none, and that of the text."""
         entries = [("positive weight", "positive", "ink"), ("negative weight", "negative", "ink")]
         if self.trace is not None:
             entries.append(("values: forward →", "", "ink"))

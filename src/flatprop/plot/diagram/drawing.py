@@ -10,16 +10,16 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from flatprop.plot.canvas import checked_axes, colours
 from flatprop.plot.diagram.contents import MOST_EDGES, Cell, Contents
 from flatprop.plot.diagram.layout import FONT, LINE, SPACE, Column, label_places
-from flatprop.plot.diagram.plan import PADDING, TO_THE_LOSS, Plan
+from flatprop.plot.diagram.placement import PADDING, TO_THE_LOSS, Placement
 
 Point = tuple[float, float]
 
 
 class Drawing:
-    """One diagram, drawn as planned."""
+    """One diagram, drawn where its placement says."""
 
-    def __init__(self, contents: Contents, plan: Plan) -> None:
-        self.contents, self.plan = contents, plan
+    def __init__(self, contents: Contents, placement: Placement) -> None:
+        self.contents, self.placement = contents, placement
         self.traced = contents.trace is not None
         self.colours = colours()
         self.largest = max(float(abs(W).max()) for W in contents.weights) or 1.0
@@ -27,8 +27,8 @@ class Drawing:
     # ---- the whole
 
     def draw(self, ax: Axes | None) -> Axes:
-        left, right = self.plan.extent()
-        low, high = -self.plan.top - 2.5 * LINE, self.plan.top + 3 * LINE
+        left, right = self.placement.extent()
+        low, high = -self.placement.top - 2.5 * LINE, self.placement.top + 3 * LINE
         width, height = right - left, high - low
         own = ax is None
         self.ax = ax = checked_axes(ax, (width / 72, height / 72))
@@ -40,9 +40,9 @@ class Drawing:
         ax.set_axis_off()
         ax.set_xlim(left, right)
         ax.set_ylim(low, high)
-        for number in range(len(self.plan.labels)):
+        for number in range(len(self.placement.labels)):
             self._edges(number)
-        for place, column in enumerate(self.plan.columns):
+        for place, column in enumerate(self.placement.columns):
             self._caption(column.middle, self.contents.caption(place))
             for unit, y in zip(column.units, column.y, strict=True):
                 (self._table if self.traced else self._circle)(place, unit, column, y)
@@ -61,12 +61,12 @@ class Drawing:
         self.ax.text(x, y, text, fontsize=size, parse_math=False, **options)
 
     def _caption(self, x: float, text: str) -> None:
-        self._write(x, self.plan.top + 2.8 * LINE, text, va="top", linespacing=1.4)
+        self._write(x, self.placement.top + 2.8 * LINE, text, va="top", linespacing=1.4)
 
     # ---- edges
 
     def _edges(self, number: int) -> None:
-        source, target = self.plan.columns[number], self.plan.columns[number + 1]
+        source, target = self.placement.columns[number], self.placement.columns[number + 1]
         W = self.contents.weights[number]
         pairs = [
             (abs(W[i, j]), i, j, y0, y1)
@@ -81,7 +81,7 @@ class Drawing:
                 ends = _between_circles(start, stop, source.width / 2)
             share = float(abs(W[i, j])) / self.largest
             self._edge(*ends, share, negative=W[i, j] < 0)
-            label = self.plan.labels[number]
+            label = self.placement.labels[number]
             if label is not None:
                 texts = self.contents.on_edge(number, i, j)
                 places = label_places(source.slots, target.slots, label.both_ends)
@@ -136,14 +136,14 @@ class Drawing:
         if place == 0:
             name = self.contents.feature_names[unit]
             self._write(x - radius - SPACE / 2, y, name, ha="right")
-        if place == len(self.plan.columns) - 1:
+        if place == len(self.placement.columns) - 1:
             name = self.contents.output_names[unit]
             self._write(x + radius + SPACE / 2, y, name, ha="left")
 
     def _table(self, place: int, unit: int, column: Column, y: float) -> None:
         self._box(column.x, y, column.width, column.height)
         top = y + column.height / 2 - PADDING
-        cells, widths = self.contents.cells[place][unit], self.plan.widths[place]
+        cells, widths = self.contents.cells[place][unit], self.placement.widths[place]
         x = column.middle - sum(widths) / 2
         for cell, width in zip(cells, widths, strict=True):
             self._cell(x + width / 2, top, cell)
@@ -180,8 +180,8 @@ class Drawing:
         self.ax.add_patch(patch)
 
     def _loss(self) -> None:
-        last, cell = self.plan.columns[-1], self.contents.loss
-        width, height = self.plan.loss_width, 2 * LINE + 2 * PADDING
+        last, cell = self.placement.columns[-1], self.contents.loss
+        width, height = self.placement.loss_width, 2 * LINE + 2 * PADDING
         x = last.right + TO_THE_LOSS
         for y in last.y:
             self.ax.plot((last.right, x), (y, 0), color=self.colours.ink, linewidth=0.6, zorder=1)

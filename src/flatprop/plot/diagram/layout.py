@@ -65,7 +65,7 @@ class Label:
     both_ends: bool = False
     """Whether there are some at each end."""
     inset: float = 0.0
-    """How far within the nodes the edges begin: those of circles at their middles."""
+    """How far within the nodes the edges begin: at the middles of circles."""
 
 
 def shown_units(units: int, most: int) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ def arrange(
     node_sizes
         Width and height of a node of each.
     most
-        How many of them are drawn at most.
+        How many units of a layer are drawn at most.
     labels
         What stands along the edges from each to the next.
     """
@@ -161,5 +161,5 @@ def _gap(label: Label | None, m: int, n: int, height: float) -> float:
 
 
 def _room(label: Label) -> float:
-    """From the beginning of an edge to the middle of its numbers."""
+    """The room from the beginning of an edge to the middle of its numbers."""
     return label.inset + SPACE + label.length / 2

@@ -1,0 +1,191 @@
+"""What a network computes: its outputs, its loss, and the gradient of the loss."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flatprop.evaluation import calls
+from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.workspace import workspace_size
+from flatprop.model.model import Model
+from flatprop.samples import in_parts
+from flatprop.samples.in_memory import in_memory
+from flatprop.samples.samples import Samples, samples_of
+from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import Array, aligned_empty, read_only
+
+SURELY_SMALL = 2**16
+"""An array of no more numbers is no large file, so that `predict` need not ask."""
+
+
+def predict(network: Model, X: ArrayLike) -> Array:
+    """The outputs after the last activation.
+
+    Parameters
+    ----------
+    X
+        (n, inputs); or (n,) for a network with one input. Anything that NumPy makes an
+        array of numbers of; a frame of pandas, polars or pyarrow, whose columns go by
+        position and not by name; or a sparse matrix of SciPy's. A memory-mapped file of
+        more than 32 MB is read a part at a time and may be larger than memory; so is a
+        sparse matrix that would take more than 32 MB as an array.
+
+    Returns
+    -------
+    ndarray
+        (n, outputs), of the network's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X does not fit the network, is empty, or holds NaN or infinity.
+    """
+    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and in_parts.is_large(
+        X, network.dtype
+    ):
+        return _predict_in_parts(network, X)
+    # The kernel looks for NaN and infinity itself, while the rows are in the cache.
+    x = checks.inputs(X, network.inputs, network.dtype, look_for_nan=False)
+    rows = x.shape[0]
+    out = np.empty((rows, network.outputs), network.dtype)
+    layers, _, params = network._arrays
+    if rows == 1:
+        block, size = 1, network._row_workspace
+    else:
+        block = min(rows, calls.block_rows(network))
+        size = workspace_size(layers, block)
+    workspace = np.empty(size, network.dtype)
+    given = read_only(x)
+    if rows == block:
+        finite = entry_points.predict(layers, params, given, out, block, workspace)
+    else:
+        finite = True
+        for part in calls.parts(network, rows, block, calls.PREDICT):
+            finite &= entry_points.predict(
+                layers, params, given[part], out[part], block, workspace
+            )
+    if not finite:
+        checks.finite("X", x)
+    return out
+
+
+def _predict_in_parts(network: Model, X: object) -> Array:
+    x = in_parts.inputs_of(network, X)
+    out = np.empty((x.rows, network.outputs), network.dtype)
+    # Whole blocks, so that the result is the same bit for bit as with an array.
+    block = calls.block_rows(network)
+    width = x.columns * network.dtype.itemsize
+    size = block * max(1, in_parts.PART_BYTES // in_parts.SEGMENTS // (block * width))
+    for start in range(0, x.rows, size):
+        place = out[start : start + size]
+        x.visit(start, start + len(place), partial(_predict_into, network, place))
+    return out
+
+
+def _predict_into(network: Model, out: Array, rows: Array) -> None:
+    # With very many inputs a block is large itself. It is copied, for `predict` would send a view
+    # of the file back here.
+    out[...] = predict(network, np.array(rows) if in_parts.is_large(rows, network.dtype) else rows)
+
+
+@other_names.suggests(other_names.MEASURE)
+def loss(
+    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
+    """The loss.
+
+    Parameters
+    ----------
+    X
+        (n, inputs); see `predict`.
+    y
+        (n, outputs); or (n,) for a network with one output. For "cross_entropy"
+        class indices (n,) or a row of probabilities per sample. y may be of any kind that X
+        may be.
+    sample_weight
+        (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
+
+    Returns
+    -------
+    float
+        The loss as `loss_function` defines it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data do not fit the network or each other.
+    """
+    samples = samples_of(network, X, y, sample_weight)
+    return loss_over(network, samples, calls.block_for(network, samples.rows))
+
+
+@other_names.suggests(other_names.MEASURE)
+def loss_and_gradient(
+    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, Array]:
+    """The loss and its gradient with respect to the parameters.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        As for `loss`.
+
+    Returns
+    -------
+    loss : float
+        The loss.
+    gradient : ndarray
+        In the order and the dtype of `params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `loss`.
+    """
+    data = in_memory(network, X, y, sample_weight)
+    gradient = aligned_empty(network.params.size, network.dtype)
+    scale = scale_of(network, data)
+    block = calls.block_for(network, data.rows)
+    total = sum_and_gradient(network, data, scale, gradient, block)
+    return total * scale, gradient
+
+
+def sum_and_gradient(
+    network: Model,
+    data: entry_points.Data,
+    scale: float,
+    gradient: Array,
+    block: entry_points.Block,
+) -> float:
+    """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
+    total = 0.0
+    for part in calls.parts(network, data.rows, block.rows, calls.GRADIENT):
+        rows = data, part.start, part.stop
+        total = entry_points.loss_and_gradient(
+            *network._arrays, *rows, total, scale, gradient, block
+        )
+    return total
+
+
+def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
+    """The loss over all samples; `block` is the scratch of `calls.block_for`."""
+    # Sums of so many rows are added up, so that the loss is the same bit for bit in parts.
+    step = 16 * block.rows
+    total = 0.0
+    for data in samples.parts(step):
+        for start in range(0, data.rows, step):
+            subtotal, rows = 0.0, min(step, data.rows - start)
+            for part in calls.parts(network, rows, block.rows, calls.PREDICT, start):
+                subtotal = entry_points.sum_of_losses(
+                    *network._arrays, data, part.start, part.stop, subtotal, block
+                )
+            total += subtotal
+    return total * scale_of(network, samples)
+
+
+def scale_of(network: Model, samples: Samples) -> float:
+    """The factor that makes Σ w ℓ over these samples their loss."""
+    weight = samples.weight
+    total = float(weight.sum(dtype=np.float64)) if weight.size else samples.rows
+    return network.loss_function.scale(network.outputs, total)

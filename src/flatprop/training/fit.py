@@ -1,0 +1,166 @@
+"""`fit`: its arguments, and the kind of run that an optimizer and its samples ask for.
+
+| optimizer | samples | run |
+| --- | --- | --- |
+| an `Optimizer`, whose formula the compiled loop contains | in memory | `InMemoryRun` |
+| an `Optimizer` | a part at a time | `StreamedRun` |
+| a `Solver`, which needs all samples at once | in memory | `SolverRun` |
+
+`run` has what all three runs share, `optimizer_run` what the two with an `Optimizer` share.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flatprop.formulas.optimizer import Optimizer
+from flatprop.model.model import Model
+from flatprop.samples.samples import Samples, samples_of
+from flatprop.solvers import Solver
+from flatprop.training.callbacks import Callback
+from flatprop.training.choice import optimizer_only, optimizer_or_solver
+from flatprop.training.history import History
+from flatprop.training.in_memory_run import InMemoryRun
+from flatprop.training.optimizer_words import optimizer_words
+from flatprop.training.run import Run
+from flatprop.training.solver_run import SolverRun
+from flatprop.training.streamed_run import StreamedRun
+from flatprop.validation import checks, other_names
+
+
+@other_names.suggests(other_names.FIT, optimizer_words)
+def fit(
+    network: Model,
+    X: ArrayLike | Iterable[Any] | Callable[[], Iterable[Any]],
+    y: ArrayLike | None = None,
+    *,
+    optimizer: str | Optimizer | Solver = "adam",
+    epochs: int = 100,
+    batch_size: int | None = checks.DEFAULT_BATCH_SIZE,
+    shuffle: bool = True,
+    sample_weight: ArrayLike | None = None,
+    validation_data: tuple[Any, ...] | None = None,
+    trainable: ArrayLike | None = None,
+    tol: float | None = None,
+    patience: int | None = None,
+    clip_norm: float | None = None,
+    callbacks: Sequence[Callback] | Callback = (),
+    progress: bool = False,
+    rng: int | np.random.Generator | None = None,
+    resume: str | PathLike[str] | None = None,
+) -> History:
+    """Train in place.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        As for `loss`. Columns go by their position, also those of a frame. Weights are
+        normalised in each mini-batch; a mini-batch without any weight is passed over. With y
+        left out, X gives the batches: an iterable of (X, y) or (X, y, sample_weight), where
+        each batch is one update, or a function that returns such an iterable for each epoch.
+    optimizer
+        A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
+        PyTorch's defaults) or an object such as ``fp.SGD(0.1)``, whose
+        learning rate is a number or a schedule. Or a solver: "lbfgs",
+        "levenberg_marquardt", ``fp.LBFGS(...)`` or ``fp.LevenbergMarquardt(...)``.
+    epochs
+        How often to go through the data; with a solver, how many iterations to make.
+    batch_size
+        Samples per update; the last batch may have fewer. None makes one update
+        per epoch with all samples, which are then taken into memory, whatever X is. A
+        solver always takes all samples and refuses a smaller number. Where X gives the
+        batches, leave it out.
+    shuffle
+        Whether samples are put in a new random order every epoch. Batches that X gives
+        stay in the order in which they come.
+    validation_data
+        (X, y) or (X, y, sample_weight), measured after every epoch.
+    trainable
+        A boolean mask over `params`; where it is False, a parameter stays as it is.
+    tol
+        Stop as "converged" once the training loss changes by no more than
+        this from one epoch to the next.
+    patience
+        Stop after so many epochs without a new lowest loss (of the
+        validation data if given, else of the training). However the training
+        ended, the network gets the parameters of the best epoch. With the full
+        batch and no validation data these are the parameters before that
+        epoch's update, at which its loss was measured.
+    clip_norm
+        The largest norm that the gradient of a batch may have; a longer gradient
+        is scaled down to this norm. Not with a solver.
+    callbacks
+        Functions that are called after every epoch with an `Epoch`. A function that
+        returns True stops the training.
+    progress
+        Whether to show a progress bar.
+    rng
+        A seed or a generator for the order of the samples; None takes the
+        network's generator. The same seed gives bit-identical parameters.
+    resume
+        A file that `fp.Checkpoint` wrote, from which to go on. With the arguments and the
+        data of the interrupted training, the result is the same bit for bit as without the
+        interruption. A training that `tol`, `patience` or a callback had ended is not
+        continued: the result is the one that it had. Not with a solver.
+
+    Returns
+    -------
+    History
+        The loss of each epoch, and which rule ended the training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; the network is then unchanged. Samples that are read
+        during the training are checked as they are read; an error there leaves the network
+        with what it has learnt so far.
+    ImportError
+        If "lbfgs" is asked for without SciPy.
+
+    Warns
+    -----
+    DivergenceWarning
+        If the loss became NaN or infinite. The network then has the last parameters
+        that are known to be finite.
+    ResolutionWarning
+        If the values in a column of X can hardly be told apart in the network's dtype.
+
+    Notes
+    -----
+    Ctrl-C stops within a fraction of a second and returns the history so far.
+
+    Samples that are read a part at a time (see `predict`) are shuffled in two steps: 16 runs
+    of rows at random places of the file make up a part of 32 MB, and the rows of this part
+    are shuffled. Without shuffling the result is the same bit for bit as with arrays.
+    """
+    network.require_writable()
+    chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
+    epochs = checks.count("epochs", epochs)
+    # An update with all samples needs all of them in memory, however large they are.
+    whole = isinstance(chosen, Solver) or batch_size is None
+    samples = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
+    kind: Any = StreamedRun
+    if samples.in_memory:
+        kind = SolverRun if isinstance(chosen, Solver) else InMemoryRun
+    run: Run[Samples] = kind(
+        network,
+        samples,
+        chosen,
+        given=X,
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        validation_data=validation_data,
+        trainable=trainable,
+        tol=tol,
+        patience=patience,
+        clip_norm=clip_norm,
+        callbacks=callbacks,
+        progress=progress,
+        rng=rng,
+        resume=resume,
+    )
+    return run.run()
