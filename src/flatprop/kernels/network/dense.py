@@ -42,15 +42,8 @@ from flatprop.kernels.products.matmul import (
 @kernel
 def forward(layers, l, params, a, z, activates, scratch):
     """z ← the outputs of layer l for its inputs a; x W + b alone unless `activates`."""
-    layer = layers[l]
-    affine(
-        a,
-        weights(layers, l, params),
-        biases(layers, l, params),
-        layer.activation == RELU,
-        z,
-        scratch,
-    )
+    layer, W, b = layers[l], weights(layers, l, params), biases(layers, l, params)
+    affine(a, W, b, layer.activation == RELU, z, scratch)
     if activates:
         if layer.activation == SOFTMAX:
             softmax(z)
