@@ -17,11 +17,12 @@ from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import NETWORK, array_at, is_null, layers_of, objectives_of
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
+from flatprop.kernels.network.layer_kinds import params_end, record_fault
+from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
-PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
-LAYERS, ACTIVATION, OBJECTIVE, ADDRESS = range(9, 13)
+X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
+OBJECTIVE = 11  # `records` has the faults of layer records
 
 OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
 OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
@@ -38,7 +39,7 @@ whether it is written, and whether it may be empty."""
 SLOTS = tuple(rule.slots for rule in RULES)
 N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
 """Rows of the state and numbers of settings of every update, by its code."""
-N_ACTIVATIONS, N_LOSSES = len(ACTIVATIONS), len(LOSSES)
+N_LOSSES = len(LOSSES)
 NEEDED = tuple(
     -1 if loss.activation is None else ACTIVATIONS[loss.activation].code
     for loss in LOSSES.values()
@@ -125,21 +126,10 @@ def _of_layers(layers, n_params):
             return LAYERS
         if layer.W_start != start or layer.units_before != place:
             return LAYERS
-        # In float64, which does not overflow; below 2**53 it is exact.
-        if start + (float(inputs) + 1.0) * float(layer.units) > n_params:
-            return PARAMS
-        biases = start + inputs * layer.units
-        if layer.b_start != biases:
-            return LAYERS
-        code = layer.activation
-        if code < 0:
-            if not callable_here(code, layer.function):
-                return ADDRESS
-        elif code >= N_ACTIVATIONS or layer.function != 0:
-            return ACTIVATION
-        if code == SOFTMAX and l < layers.size - 1:
-            return ACTIVATION
-        inputs, start, place = layer.units, biases + layer.units, place + layer.units
+        fault = record_fault(layers, l, n_params)
+        if fault != 0:
+            return fault
+        inputs, start, place = layer.units, params_end(layers, l), place + layer.units
     return 0 if start == n_params else PARAMS
 
 
