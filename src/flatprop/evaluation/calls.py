@@ -80,8 +80,10 @@ def passes_in_time(network: Model, rows: int) -> int:
     return max(1, LONGEST_BLOCK // 3 // (2 * network.params.size * rows))
 
 
-def parts(network: Model, rows: int, block_rows: int, passes: int, first: int = 0) -> list[slice]:
-    """The rows of each call, from `first` on."""
+def in_time(
+    network: Model, rows: int, block_rows: int, passes: int, first: int = 0
+) -> list[slice]:
+    """The rows of each call, from `first` on: so few that the call ends in time."""
     stop = first + rows
     if rows <= block_rows:  # a block cannot be divided
         return [slice(first, stop)]

@@ -152,7 +152,7 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
     kept = Quantities(*np.empty((len(Quantities._fields), rows * sum(units)), network.dtype))
     gradient, scale = aligned_empty(network.params.size, network.dtype), scale_of(network, data)
     block, total = calls.block_for(network, rows), 0.0
-    for part in calls.parts(network, rows, block.rows, calls.GRADIENT):
+    for part in calls.in_time(network, rows, block.rows, calls.GRADIENT):
         total = entry_points.trace(
             *network._arrays, data, part.start, part.stop, total, scale, gradient, block, kept
         )

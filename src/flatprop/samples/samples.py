@@ -14,10 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
 from flatprop.samples.batches import Batches
-from flatprop.samples.in_memory import in_memory
+from flatprop.samples.in_memory import Data, in_memory
 from flatprop.samples.in_parts import Parts, is_large
 from flatprop.validation.arrays import Array
 
@@ -89,3 +88,9 @@ def samples_of(
     if not whole and (is_large(X, network.dtype) or is_large(y, network.dtype)):
         return Parts(network, X, y, sample_weight)
     return in_memory(network, X, y, sample_weight)
+
+
+def total_weight(samples: Samples) -> float:
+    """Σ w, in float64; how many samples there are, where all count alike."""
+    weight = samples.weight
+    return float(weight.sum(dtype=np.float64)) if weight.size else float(samples.rows)
