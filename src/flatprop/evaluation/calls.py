@@ -5,6 +5,14 @@ weights once, as `predict` does; a gradient takes three. The estimate holds for 
 machine, so that a call ends in time on every machine. Calls take whole blocks of rows, and
 each call adds to the sums of the call before it: the result is the same bit for bit as that of
 one call for all rows.
+
+| to get | call |
+| --- | --- |
+| the most rows that go through the network together | `block_rows` |
+| the same, if each row takes many passes | `rows_of_a_block` |
+| blocks of about equal length, and scratch for one | `even_block`, `block_for` |
+| the rows of each block | `blocks` |
+| the rows of each call that takes several blocks | `in_time` |
 """
 
 import numpy as np

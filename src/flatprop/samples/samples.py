@@ -7,6 +7,9 @@ Whatever a user passes becomes `Samples`:
 | arrays, frames and the like | `Data`, as kernels take it | one: all samples | at once |
 | a large file or sparse matrix | `Parts` | some rows at a time, in one buffer | as it is read |
 | an iterable of (X, y), or a function | `Batches` | the batches | as they come |
+
+A function that needs all samples at once, such as a gradient, calls `in_memory` itself: it takes
+large ones into memory, too.
 """
 
 from collections.abc import Iterator
