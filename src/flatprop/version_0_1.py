@@ -10,7 +10,7 @@ from types import ModuleType
 from flatprop.embedding.specialized import Specialized
 from flatprop.evaluation.trace import LayerTrace, Trace
 from flatprop.kernels.network.training_loop import Progress, Rule
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
 from flatprop.training.stepper import Stepper
