@@ -119,7 +119,7 @@ def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
     loss_record = objectives[0]
     weights, _, rest = _prepare(layers, loss_record, x.shape[0], None, workspace)
-    scale = 1.0 / loss_record.divisor if loss_record.divisor > 0 else 1.0
+    scale = backprop.scale_of(loss_record, 1.0)
     jacobians.per_sample_gradients(layers, loss_record, params, x, y, weights, scale, out, rest)
 
 
@@ -187,7 +187,5 @@ def _prepare(layers, loss_record, rows, weight, workspace):
     outputs = layers[layers.size - 1].units
     weight_per_output = matrix(workspace, 0, rows, outputs)
     total = weights_per_output(weight, weight_per_output)
-    scale = 1.0
-    if loss_record.divisor > 0:
-        scale = 1.0 / (total * loss_record.divisor) if total > 0 else 0.0
+    scale = backprop.scale_of(loss_record, total)
     return weight_per_output, scale, matrix(workspace, rows * outputs, 1, 1)

@@ -41,6 +41,21 @@ def forward_with_slopes(layers, params, x, logits, workspace):
 
 
 @kernel
+def scale_of(loss_record, total):
+    """What Σ w ℓ is multiplied by to give the loss, where Σ w is `total`.
+
+    | the loss is | the scale |
+    | --- | --- |
+    | a sum | 1 |
+    | a mean | 1 / (Σ w · divisor) |
+    | a mean of samples without weight | 0 |
+    """
+    if loss_record.divisor == 0:
+        return 1.0
+    return 1.0 / (total * loss_record.divisor) if total > 0 else 0.0
+
+
+@kernel
 def output_loss(loss_record, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
     if loss_record.loss == CROSS_ENTROPY:

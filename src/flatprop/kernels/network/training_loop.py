@@ -19,7 +19,7 @@ from flatprop.kernels.loops.minibatch import (
     shuffle,
     sum_of_weights,
 )
-from flatprop.kernels.network.backprop import loss_and_slopes
+from flatprop.kernels.network.backprop import loss_and_slopes, scale_of
 from flatprop.kernels.network.layer_kinds import gradient
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
@@ -209,8 +209,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         first = start == first_row
         if first:
             total = sum_of_weights(all_weights, order, first_row, last_row)
-            count = total * loss_record.divisor if loss_record.divisor > 0 else 1.0
-            sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
+            sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
         scale, share = sums[BATCH_SCALE], 0.0
