@@ -71,11 +71,12 @@ def add(typing_context: Any, term: Any, out: Any) -> Any:
 
 @intrinsic
 def copy(typing_context: Any, source: Any, out: Any) -> Any:
-    """out ← source."""
+    """out ← source; nothing where both are the same array."""
 
     def emit(builder: ir.IRBuilder, source: Array, out: Array) -> None:
-        for register in registers(source, out, written_only=1):
-            register.store(register[0], 1)
+        with builder.if_then(builder.icmp_unsigned("!=", source.data, out.data)):
+            for register in registers(source, out, written_only=1):
+                register.store(register[0], 1)
 
     return compiled(emit, types.void, source, out)
 

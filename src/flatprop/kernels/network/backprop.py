@@ -5,8 +5,9 @@ on one screen. Nothing is allocated: the caller owns every array.
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import loss_with_slope, multiply
-from flatprop.kernels.loops.softmax import cross_entropy, softmax_backward
+from flatprop.kernels.loops.elementwise import loss_with_slope
+from flatprop.kernels.loops.softmax import cross_entropy
+from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import forward as forward_layer
 from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
@@ -89,14 +90,12 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
     forward_with_slopes(layers, params, x, loss_record.from_logits == 1, workspace)
     rows, last = x.shape[0], layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    # ∂L/∂a goes to the place of a. Where there is no da/dz that it is to be multiplied by, it
-    # goes to the place of the slope.
-    whole = loss_record.from_logits or layers[last].activation == SOFTMAX
-    total = output_loss(loss_record, a, y, weight, scale, slope if whole else a)
-    if not whole:
-        multiply(a, slope)
-    elif not loss_record.from_logits:
-        softmax_backward(a, slope)
+    # Softmax and logits have no da/dz. Then the loss writes its gradient straight into the
+    # slope's place.
+    logits = loss_record.from_logits == 1
+    dL_da = slope if logits or layers[last].activation == SOFTMAX else a
+    total = output_loss(loss_record, a, y, weight, scale, dL_da)
+    through_activation(layers, last, logits, a, dL_da, slope)
     return total
 
 

@@ -15,9 +15,10 @@ to them (Schraudolph 2002).
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import add, copy, fill, loss_curvature, multiply
+from flatprop.kernels.loops.elementwise import copy, loss_curvature
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
 from flatprop.kernels.network.backprop import layer_gradient, output_loss
+from flatprop.kernels.network.dense import through_activation, through_activation_with_tangent
 from flatprop.kernels.network.layer_kinds import (
     backward_with_tangent,
     forward_with_tangent,
@@ -25,7 +26,6 @@ from flatprop.kernels.network.layer_kinds import (
 )
 from flatprop.kernels.network.records import (
     CROSS_ENTROPY,
-    SOFTMAX,
     matrix,
     most_units,
 )
@@ -46,26 +46,16 @@ def hessian_vector_product(
     rows, last = x.shape[0], layers.size - 1
     tangents = rest_of(layers, rows, workspace)
     _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
-    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    tangent, bend = (
+    a, tangent = (
+        outputs_of(layers, last, rows, workspace),
         outputs_of(layers, last, rows, tangents),
-        slope_of(layers, last, rows, tangents),
     )
     dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
     output_loss(loss_record, a, y, weight, scale, dL_da)
     copy(tangent, moving)
     _loss_curvature(loss_record, a, y, weight, scale, moving)
-    if loss_record.from_logits or layers[last].activation == SOFTMAX:
-        if not loss_record.from_logits:
-            for i in range(rows):
-                _softmax_bend(a, tangent, dL_da, moving, i)
-        copy(dL_da, slope)
-        copy(moving, bend)
-    else:
-        multiply(dL_da, bend)
-        multiply(slope, moving)
-        add(moving, bend)
-        multiply(dL_da, slope)
+    logits = loss_record.from_logits == 1
+    through_activation_with_tangent(layers, last, logits, dL_da, moving, workspace, tangents)
     context = (v, accumulate, out, tangents)
     walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
 
@@ -84,11 +74,7 @@ def gauss_newton_vector_product(
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     tangent = outputs_of(layers, last, rows, tangents)
     _loss_curvature(loss_record, a, y, weight, scale, tangent)
-    if loss_record.from_logits or layers[last].activation == SOFTMAX:
-        fill(slope, 1.0)
-    multiply(tangent, slope)
-    if layers[last].activation == SOFTMAX and not loss_record.from_logits:
-        softmax_backward(a, slope)
+    through_activation(layers, last, loss_record.from_logits == 1, a, tangent, slope)
     walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
 
 
@@ -157,18 +143,3 @@ def _loss_curvature(loss_record, prediction, y, weight, scale, tangent):
                 mass += y[i, k]
         for k in range(units):
             tangent[i, k] *= scale * weight[i, k] * mass
-
-
-@kernel
-def _softmax_bend(a, change, dL_da, moving, i):
-    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
-
-    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a.
-    """
-    s = moved = 0.0
-    for k in range(a.shape[1]):
-        s += a[i, k] * dL_da[i, k]
-        moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
-    for k in range(a.shape[1]):
-        moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
-        dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
