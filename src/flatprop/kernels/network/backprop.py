@@ -12,7 +12,7 @@ from flatprop.kernels.network.layer_kinds import forward as forward_layer
 from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -22,13 +22,12 @@ def forward(layers, params, x, out, workspace, logits):
     x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
     `workspace_size` numbers: every other layer writes to the same place there.
     """
-    rows, last = x.shape[0], layers.size - 1
-    size = rows * most_units(layers)
-    scratch = matrix(workspace, 2 * size, 1, 1)
+    rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
     a = matrix(x, 0, rows, layers[0].inputs)
-    final = matrix(out, 0, rows, layers[last].units)
     for l in range(layers.size):
-        z = final if l == last else matrix(workspace, (l % 2) * size, rows, layers[l].units)
+        z, scratch = one_of_two(workspace, l, rows, most, layers[l].units)
+        if l == last:
+            z = matrix(out, 0, rows, layers[last].units)
         forward_layer(layers, l, params, a, z, not (l == last and logits), scratch)
         a = z
 
@@ -77,6 +76,19 @@ def loss_by_definition(loss_record, prediction, y, weight, scale, slope):
         weight,
         slope,
     )
+
+
+@kernel
+def sum_of_losses(layers, loss_record, params, x, y, weight, workspace):
+    """Σ w ℓ over the rows of x; arguments as for `loss_and_slopes`.
+
+    Overwrites `workspace`, of `workspace_size` numbers and 2 · rows · outputs.
+    """
+    rows, outputs = x.shape[0], layers[layers.size - 1].units
+    prediction, rest = one_of_two(workspace, 0, rows, outputs, outputs)
+    slope, _ = one_of_two(workspace, 1, rows, outputs, outputs)
+    forward(layers, params, x, prediction, rest, loss_record.from_logits == 1)
+    return output_loss(loss_record, prediction, y, weight, 0.0, slope)
 
 
 @kernel

@@ -24,18 +24,14 @@ from flatprop.kernels.network.layer_kinds import (
     forward_with_tangent,
     gradient_tangent,
 )
-from flatprop.kernels.network.records import (
-    CROSS_ENTROPY,
-    matrix,
-    most_units,
-)
+from flatprop.kernels.network.records import CROSS_ENTROPY, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
 def hessian_vector_product(
-    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← the Hessian of scale · Σ w ℓ times v, added where `accumulate`.
 
@@ -43,18 +39,13 @@ def hessian_vector_product(
     `backprop.loss_and_gradient`. Overwrites `workspace`, of `curvature_workspace_size`
     numbers.
     """
-    rows, last = x.shape[0], layers.size - 1
-    tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
-    a, tangent = (
-        outputs_of(layers, last, rows, workspace),
-        outputs_of(layers, last, rows, tangents),
-    )
+    loss_record, rows, last = loss_records[0], x.shape[0], layers.size - 1
+    logits = loss_record.from_logits == 1
+    a, tangent, tangents = _forward_with_tangents(layers, params, v, x, logits, workspace)
     dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
     output_loss(loss_record, a, y, weight, scale, dL_da)
     copy(tangent, moving)
     _loss_curvature(loss_record, a, y, weight, scale, moving)
-    logits = loss_record.from_logits == 1
     through_activation_with_tangent(layers, last, logits, dL_da, moving, workspace, tangents)
     context = (v, accumulate, out, tangents)
     walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
@@ -62,38 +53,47 @@ def hessian_vector_product(
 
 @kernel
 def gauss_newton_vector_product(
-    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← Jᵀ H J v of scale · Σ w ℓ, added where `accumulate`.
 
     Arguments as for `hessian_vector_product`.
     """
-    rows, last = x.shape[0], layers.size - 1
-    tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
-    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    tangent = outputs_of(layers, last, rows, tangents)
+    loss_record, last = loss_records[0], layers.size - 1
+    logits = loss_record.from_logits == 1
+    a, tangent, _ = _forward_with_tangents(layers, params, v, x, logits, workspace)
     _loss_curvature(loss_record, a, y, weight, scale, tangent)
-    through_activation(layers, last, loss_record.from_logits == 1, a, tangent, slope)
+    slope = slope_of(layers, last, x.shape[0], workspace)
+    through_activation(layers, last, logits, a, tangent, slope)
     walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
 
 
 @kernel
-def _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents):
-    """What `forward_with_tangent` leaves of every layer; of logits z and R{z}."""
-    last = layers.size - 1
-    scratch = rest_of(layers, x.shape[0], tangents)
+def _forward_with_tangents(layers, params, v, x, logits, workspace):
+    """a and R{a} of the last layer, z and R{z} if these are `logits`; where the tangents lie.
+
+    Every layer has then what `forward_with_tangent` leaves.
+    """
+    rows, last = x.shape[0], layers.size - 1
+    tangents = rest_of(layers, rows, workspace)
+    scratch = rest_of(layers, rows, tangents)
     for l in range(layers.size):
-        activates = not (l == last and loss_record.from_logits)
+        activates = not (l == last and logits)
         forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch)
+    a, tangent = (
+        outputs_of(layers, last, rows, workspace),
+        outputs_of(layers, last, rows, tangents),
+    )
+    return a, tangent, tangents
 
 
 @kernel
 def _behind_tangents(layers, rows, columns, tangents):
     """Two matrices (rows, columns), with room for any layer's outputs; and the scratch."""
-    both, size = rest_of(layers, rows, tangents), rows * most_units(layers)
-    one, other = matrix(both, 0, rows, columns), matrix(both, size, rows, columns)
-    return one, other, matrix(both, 2 * size, 1, 1)
+    behind, most = rest_of(layers, rows, tangents), most_units(layers)
+    one, scratch = one_of_two(behind, 0, rows, most, columns)
+    other, _ = one_of_two(behind, 1, rows, most, columns)
+    return one, other, scratch
 
 
 @kernel

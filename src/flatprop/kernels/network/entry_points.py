@@ -93,14 +93,11 @@ def predict(layers, params, x, out, block_rows, workspace):
 @entry_point
 def sum_of_losses(layers, loss_records, params, data, start, stop, total, block):
     """total + Σ w ℓ over rows start to stop."""
-    loss_record, outputs = loss_records[0], layers[layers.size - 1].units
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        prediction = matrix(block.workspace, 0, x.shape[0], outputs)
-        slope = matrix(block.workspace, prediction.size, x.shape[0], outputs)
-        rest = matrix(block.workspace, 2 * prediction.size, 1, 1)
-        backprop.forward(layers, params, x, prediction, rest, loss_record.from_logits == 1)
-        total += backprop.output_loss(loss_record, prediction, y, weight, 0.0, slope)
+        total += backprop.sum_of_losses(
+            layers, loss_records[0], params, x, y, weight, block.workspace
+        )
     return total
 
 
@@ -157,34 +154,9 @@ def trace(layers, loss_records, params, data, start, stop, total, scale, gradien
 vjp = entry_point(jacobians.vjp.py_func)
 jacobian = entry_point(jacobians.jacobian.py_func)
 parameter_jacobian = entry_point(jacobians.parameter_jacobian.py_func)
-
-
-@entry_point
-def per_sample_gradients(layers, loss_records, params, x, y, weight, scale, out, workspace):
-    """As `jacobians.per_sample_gradients`."""
-    jacobians.per_sample_gradients(
-        layers, loss_records[0], params, x, y, weight, scale, out, workspace
-    )
-
-
-@entry_point
-def hessian_vector_product(
-    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
-):
-    """As `curvature.hessian_vector_product`."""
-    curvature.hessian_vector_product(
-        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
-    )
-
-
-@entry_point
-def gauss_newton_vector_product(
-    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
-):
-    """As `curvature.gauss_newton_vector_product`."""
-    curvature.gauss_newton_vector_product(
-        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
-    )
+per_sample_gradients = entry_point(jacobians.per_sample_gradients.py_func)
+hessian_vector_product = entry_point(curvature.hessian_vector_product.py_func)
+gauss_newton_vector_product = entry_point(curvature.gauss_newton_vector_product.py_func)
 
 
 @entry_point

@@ -12,7 +12,7 @@ from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import backward, input_gradient, sample_gradients
 from flatprop.kernels.network.records import matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -43,15 +43,14 @@ def _both_gradients(layers, l, params, x, workspace, context):
 
 
 @kernel
-def per_sample_gradients(layers, loss_record, params, x, y, weight, scale, out, workspace):
-    """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params; Σ w ℓ.
+def per_sample_gradients(layers, loss_records, params, x, y, weight, scale, out, workspace):
+    """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params.
 
     Arguments as for `backprop.loss_and_slopes`. Overwrites `workspace`, of
     `backward_workspace_size` numbers.
     """
-    total = loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
+    loss_and_slopes(layers, loss_records[0], params, x, y, weight, scale, workspace)
     walk_back(layers, params, x, workspace, in_place, _sample_gradients, (out,))
-    return total
 
 
 @kernel
@@ -122,9 +121,8 @@ def _parameters(layers):
 
 @kernel
 def _alternately(layers, l, rows, columns, workspace):
-    """One of two matrices, one for even l and one for odd; and the scratch behind them."""
-    both, size = rest_of(layers, rows, workspace), rows * widest(layers)
-    return matrix(both, (l % 2) * size, rows, columns), matrix(both, 2 * size, 1, 1)
+    """`one_of_two` behind the slopes, with room for the inputs or outputs of any layer."""
+    return one_of_two(rest_of(layers, rows, workspace), l, rows, widest(layers), columns)
 
 
 @kernel

@@ -18,11 +18,12 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from flatprop.kernels.compile import intrinsic, jittable
+from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
     LAYER,
     all_units,
+    matrix,
     matrix_type,
     most_units,
     view,
@@ -62,6 +63,16 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
     outputs = int(layers[layers.size - 1]["units"])
     most = max(curvature_workspace_size(layers, rows), jacobian_workspace_size(layers, rows))
     return rows * outputs + most
+
+
+@kernel
+def one_of_two(space, l, rows, most, columns):
+    """The first of two matrices in `space` for an even l, the second for an odd l; what is behind.
+
+    Each is (rows, columns), and has room for (rows, most).
+    """
+    size = rows * most
+    return matrix(space, (l % 2) * size, rows, columns), matrix(space, 2 * size, 1, 1)
 
 
 # ---- views of one layer. They are written as LLVM instructions, because every kernel asks for
