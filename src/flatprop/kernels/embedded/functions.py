@@ -34,7 +34,7 @@ from flatprop.kernels.compile import kernel
 from flatprop.kernels.embedded.roles import read, written
 from flatprop.kernels.embedded.twins import embedded, size
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.minibatch import weights_per_output
+from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
@@ -111,7 +111,7 @@ def parameter_jacobian(layers, params, x, out, workspace):
 @embedded(types.void, out=written("rows", "params.size"))
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
-    weights, _, rest = _prepare(layers, objectives[0], x.shape[0], None, workspace)
+    weights, _, rest = _prepare(layers, objectives[0], x.shape[0], matrix(x, 0, 0, 0), workspace)
     scale = backprop.scale_of(objectives[0], 1.0)
     jacobians.per_sample_gradients(layers, objectives, params, x, y, weights, scale, out, rest)
 
@@ -177,6 +177,9 @@ def _prepare(layers, loss_record, rows, weight, workspace):
     """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
     outputs = layers[layers.size - 1].units
     weight_per_output = matrix(workspace, 0, rows, outputs)
-    total = weights_per_output(weight, weight_per_output)
-    scale = backprop.scale_of(loss_record, total)
+    if weight.size > 0:
+        weights_per_output(weight, None, 0, weight_per_output)
+    else:
+        elementwise.fill(weight_per_output, 1.0)
+    scale = backprop.scale_of(loss_record, sum_of_weights(weight, None, 0, rows))
     return weight_per_output, scale, matrix(workspace, rows * outputs, 1, 1)

@@ -60,22 +60,7 @@ def output_loss(loss_record, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
     if loss_record.loss == CROSS_ENTROPY:
         return cross_entropy(prediction, y, weight, scale, slope)
-    return loss_by_definition(loss_record, prediction, y, weight, scale, slope)
-
-
-@kernel
-def loss_by_definition(loss_record, prediction, y, weight, scale, slope):
-    """The same by the formula of the loss, in which a cross-entropy takes ŷ, not the logits."""
-    return loss_with_slope(
-        loss_record.loss,
-        loss_record.function,
-        loss_record.parameter,
-        scale,
-        prediction,
-        y,
-        weight,
-        slope,
-    )
+    return loss_with_slope(loss_record, scale, prediction, y, weight, slope)
 
 
 @kernel

@@ -119,16 +119,7 @@ def _loss_curvature(loss_record, prediction, y, weight, scale, tangent):
     Logits of a cross-entropy are overwritten.
     """
     if loss_record.loss != CROSS_ENTROPY:
-        loss_curvature(
-            loss_record.loss,
-            loss_record.function,
-            loss_record.parameter,
-            scale,
-            prediction,
-            y,
-            weight,
-            tangent,
-        )
+        loss_curvature(loss_record, scale, prediction, y, weight, tangent)
         return
     # ∂L/∂z = scale w (m p - y), with p = softmax(z) and m = Σ y, 1 for an index of a class
     softmax(prediction)

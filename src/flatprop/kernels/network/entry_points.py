@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import squared_norm
-from flatprop.kernels.loops.minibatch import batch_weights_per_output
+from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
+from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, traced
 from flatprop.kernels.network.records import matrix
 
@@ -66,7 +66,7 @@ def block_of(layers, data, start, stop, block):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     weight = matrix(block.weight, 0, count, outputs)
-    batch_weights_per_output(data.weight, None, start, weight)
+    weights_per_output(data.weight, None, start, weight)
     x = matrix(data.x, start * inputs, count, inputs)
     return x, matrix(data.y, start * columns, count, columns), weight
 
@@ -161,5 +161,8 @@ gauss_newton_vector_product = entry_point(curvature.gauss_newton_vector_product.
 
 @entry_point
 def slope_of_loss(loss_records, scale, prediction, y, weight, slope):
-    """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
-    backprop.loss_by_definition(loss_records[0], prediction, y, weight, scale, slope)
+    """Like `backprop.output_loss`, but always by the loss's formula.
+
+    A cross-entropy is then given ŷ instead of the logits.
+    """
+    loss_with_slope(loss_records[0], scale, prediction, y, weight, slope)

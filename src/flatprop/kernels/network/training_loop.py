@@ -14,10 +14,10 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import (
-    batch_weights_per_output,
     gather,
     shuffle,
     sum_of_weights,
+    weights_per_output,
 )
 from flatprop.kernels.network.backprop import loss_and_slopes, scale_of
 from flatprop.kernels.network.layer_kinds import gradient
@@ -223,7 +223,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 gather(all_x, order, start, x)
                 gather(all_y, order, start, y)
             weight = matrix(block_weights, 0, rows, outputs)
-            batch_weights_per_output(all_weights, order, start, weight)
+            weights_per_output(all_weights, order, start, weight)
             sums[BATCH_LOSS] += loss_and_slopes(
                 layers, loss_record, params, x, y, weight, scale, workspace
             )
