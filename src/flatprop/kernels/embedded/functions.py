@@ -31,8 +31,8 @@ from numba.core import types
 
 from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
+from flatprop.kernels.embedded.faces import embedded, size
 from flatprop.kernels.embedded.roles import read, written
-from flatprop.kernels.embedded.twins import embedded, size
 from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians

@@ -56,7 +56,7 @@ class Block(NamedTuple):
     weight: Any
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
-    """`backprop.backward_workspace_size` numbers, and 2 · rows · outputs."""
+    """`workspace.backward_workspace_size` numbers, and 2 · rows · outputs."""
 
 
 @kernel

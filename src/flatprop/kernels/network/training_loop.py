@@ -110,7 +110,7 @@ class Buffers(NamedTuple):
     weight: Any
     """(block rows · outputs,), ones where every sample counts alike."""
     workspace: Any
-    """`backprop.backward_workspace_size` numbers for a block."""
+    """`workspace.backward_workspace_size` numbers for a block."""
     gradient: Any
     """(parameters,) where the parameters change AFTER_GRADIENT; at least a row of the widest layer
     where PER_PANEL; empty where FUSED."""
@@ -164,7 +164,7 @@ def penalise(layers, strength, params, gradient):
 
 @kernel
 def _learn(layers, l, params, x, workspace, context):
-    """What `train` does at layer l: keep its gradient, or change its parameters at once."""
+    """What `train` does at layer l: write its gradient, or change its parameters at once."""
     update_timing, alpha, accumulate, target, code, settings, state = context
     units, first = layers[l].units, layers[l].W_start
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
