@@ -88,7 +88,7 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     >>> x = np.array([[0.0], [0.5], [1.0]], np.float32)
     >>> loss = s.sgd_steps(net.params, x, 2 * x, None, 0.1, 1000)  # net is trained
     """
-    from flatprop.kernels.fixed_size.compiled import functions
+    from flatprop.kernels.fixed_size.fixed_functions import functions
     from flatprop.kernels.fixed_size.sizes import Sizes
 
     checked_model("specialize", network)

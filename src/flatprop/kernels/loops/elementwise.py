@@ -5,7 +5,7 @@ one loop for each entry. Arrays are C-contiguous, of one dtype and equally long.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -71,11 +71,12 @@ def add(typing_context: Any, term: Any, out: Any) -> Any:
 
 @intrinsic
 def copy(typing_context: Any, source: Any, out: Any) -> Any:
-    """out ← source."""
+    """out ← source; nothing where both are the same array."""
 
     def emit(builder: ir.IRBuilder, source: Array, out: Array) -> None:
-        for register in registers(source, out, written_only=1):
-            register.store(register[0], 1)
+        with builder.if_then(builder.icmp_unsigned("!=", source.data, out.data)):
+            for register in registers(source, out, written_only=1):
+                register.store(register[0], 1)
 
     return compiled(emit, types.void, source, out)
 
@@ -152,9 +153,7 @@ def activate_with_curvature(
 @intrinsic
 def loss_with_slope(
     typing_context: Any,
-    code: Any,
-    function: Any,
-    parameter: Any,
+    loss_record: Any,
     scale: Any,
     prediction: Any,
     y: Any,
@@ -168,15 +167,14 @@ def loss_with_slope(
 
     def emit(
         builder: ir.IRBuilder,
-        code: ir.Value,
-        function: ir.Value,
-        parameter: ir.Value,
+        record: ir.Value,
         scale: ir.Value,
         prediction: Array,
         y: Array,
         weight: Array,
         slope: Array,
     ) -> ir.Value:
+        code, function, parameter = _loss(builder, loss_record, record)
         result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
         custom = _custom_loss(code, function, scale, (prediction, y, weight), slope=slope)
         builder.store(custom, result)
@@ -191,16 +189,13 @@ def loss_with_slope(
             builder.store(total.total().value, result)
         return builder.load(result)
 
-    numbers = types.int64, types.int64, types.float64, types.float64
-    return compiled(emit, types.float64, *numbers, prediction, y, weight, slope)
+    return compiled(emit, types.float64, loss_record, types.float64, prediction, y, weight, slope)
 
 
 @intrinsic
 def loss_curvature(
     typing_context: Any,
-    code: Any,
-    function: Any,
-    parameter: Any,
+    loss_record: Any,
     scale: Any,
     prediction: Any,
     y: Any,
@@ -211,15 +206,14 @@ def loss_curvature(
 
     def emit(
         builder: ir.IRBuilder,
-        code: ir.Value,
-        function: ir.Value,
-        parameter: ir.Value,
+        record: ir.Value,
         scale: ir.Value,
         prediction: Array,
         y: Array,
         weight: Array,
         tangent: Array,
     ) -> None:
+        code, function, parameter = _loss(builder, loss_record, record)
         _custom_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
         shape = broadcast(Lanes(builder, parameter), prediction.element)
         factor = broadcast(Lanes(builder, scale), prediction.element)
@@ -229,8 +223,14 @@ def loss_curvature(
                 _, slope = formula(moving, Dual(register[1]), Dual(shape))
                 register.store(slope.tangent * (register[2] * factor), 3)
 
-    numbers = types.int64, types.int64, types.float64, types.float64
-    return compiled(emit, types.void, *numbers, prediction, y, weight, tangent)
+    return compiled(emit, types.void, loss_record, types.float64, prediction, y, weight, tangent)
+
+
+def _loss(builder: ir.IRBuilder, kind: Any, record: ir.Value) -> Iterator[ir.Value]:
+    """The code of a loss, the address of the user's own and its parameter: fields of 64 bits."""
+    for name, element in (("loss", INT64), ("function", INT64), ("parameter", DOUBLE)):
+        fields = builder.bitcast(record, element.as_pointer())
+        yield builder.load(builder.gep(fields, [INT64(kind.offset(name) // 8)]))
 
 
 @intrinsic

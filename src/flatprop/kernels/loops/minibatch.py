@@ -80,9 +80,7 @@ def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -
 
 
 @intrinsic
-def batch_weights_per_output(
-    typing_context: Any, weight: Any, order: Any, start: Any, out: Any
-) -> Any:
+def weights_per_output(typing_context: Any, weight: Any, order: Any, start: Any, out: Any) -> Any:
     """out[i] ← the weight of sample start + i, in the order of `order` unless it is empty.
 
     Where every sample counts alike `weight` is empty, and `out` is left alone. `order`
@@ -119,30 +117,6 @@ def sum_of_weights(typing_context: Any, weight: Any, order: Any, start: Any, sto
         return builder.load(total)
 
     return compiled(emit, types.float64, weight, order, types.int64, types.int64)
-
-
-@intrinsic
-def weights_per_output(typing_context: Any, weight: Any, out: Any) -> Any:
-    """out ← each sample's weight once per output, 1 where there is none; Σ w in float64.
-
-    `weight` is None or, where only a call can tell, empty if every sample counts alike.
-    """
-
-    def emit(builder: ir.IRBuilder, weight: Any, out: Array) -> ir.Value:
-        total = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-        one = cgutils.alloca_once_value(builder, ir.Constant(out.element, 1.0))
-        for i in rows_of(out):
-            place = one
-            if isinstance(weight, Array):
-                given = builder.icmp_signed(">", weight.count, ZERO)
-                place = builder.select(given, weight.at(i), one)
-            w = Lanes(builder, builder.load(place))
-            for register in registers(out.row(i), written_only=1):
-                register.store(broadcast(w, out.element), 0)
-            builder.store(builder.fadd(builder.load(total), wide(w).value), total)
-        return builder.load(total)
-
-    return compiled(emit, types.float64, weight, out)
 
 
 def _weight(weight: Array, order: Any, place: ir.Value) -> Lanes:
