@@ -9,13 +9,14 @@ from numba.core import types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.vector_loops import cases, compiled, registers
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import cases, registers
 from flatprop.numbers import elementary
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.numbers import Elementary, copysign, fma, maximum, minimum, sqrt, where
-from networks import both_dtypes
+from networks import both_dtypes, loss_records
 
 ACTIVATION_NAMES = [a.name for a in ACTIVATIONS.values() if a.formula is not None]
 every_activation = pytest.mark.parametrize("name", ACTIVATION_NAMES)
@@ -33,13 +34,21 @@ def activate_with_curvature(code, z, slope, curvature):
 
 
 @kernel
-def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
-    return elementwise.loss_with_slope(code, 0, parameter, scale, prediction, y, weight, slope)
+def _loss_with_slope(records, scale, prediction, y, weight, slope):
+    return elementwise.loss_with_slope(records[0], scale, prediction, y, weight, slope)
+
+
+def loss_with_slope(code, parameter, *rest):
+    return _loss_with_slope(loss_records(code, parameter), *rest)
 
 
 @kernel
-def loss_curvature(code, parameter, scale, prediction, y, weight, tangent):
-    elementwise.loss_curvature(code, 0, parameter, scale, prediction, y, weight, tangent)
+def _loss_curvature(records, scale, prediction, y, weight, tangent):
+    elementwise.loss_curvature(records[0], scale, prediction, y, weight, tangent)
+
+
+def loss_curvature(code, parameter, *rest):
+    _loss_curvature(loss_records(code, parameter), *rest)
 
 
 def with_curvature(name, z):
@@ -287,16 +296,12 @@ OPERATIONS = {
 FORMULAS = tuple(formula for formula, _, _ in OPERATIONS.values())
 
 
-@intrinsic
-def differentiate(typing_context, code, x, tangent):
+@routine(code=types.int64)
+def differentiate(builder: ir.IRBuilder, code, x, tangent):
     """tangent ← that of a formula of x."""
-
-    def emit(builder: ir.IRBuilder, code, x, tangent):
-        for formula in cases(builder, code, FORMULAS):
-            for register in registers(x, tangent):
-                register.store(formula(Dual(register[0], register[1])).tangent, 1)
-
-    return compiled(emit, types.void, types.int64, x, tangent)
+    for formula in cases(builder, code, FORMULAS):
+        for register in registers(x, tangent):
+            register.store(formula(Dual(register[0], register[1])).tangent, 1)
 
 
 @kernel

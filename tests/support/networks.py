@@ -7,6 +7,7 @@ import pytest
 
 import flatprop as fp
 import reference
+from flatprop.kernels.network.records import LOSS_RECORD
 
 DTYPES = [np.float32, np.float64]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
@@ -26,6 +27,12 @@ LOSSES = {
     "binary_cross_entropy": "binary_cross_entropy",
 }
 NEEDED_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
+
+
+def loss_records(code, parameter):
+    """The mean of a loss of `formulas.losses`, as the kernels take it."""
+    return np.array([(code, 1, 0, parameter, 0)], LOSS_RECORD)
+
 
 # One of each rule, with every term in it.
 KINDS = [

@@ -1,6 +1,6 @@
 """Compiled functions over flat arrays; nothing here knows the floors above.
 
-What is listed here is made to be called from your own `@njit` code; `embedded` says
+What is listed here is made to be called from your own `@njit` code. `embedded.functions` says
 what holds for all of it. `checked` has the same functions with checks.
 """
 

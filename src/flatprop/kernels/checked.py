@@ -10,21 +10,21 @@ it is checked that its record was made in this process; only where a record says
 those of C do, is its address trusted.
 """
 
-from flatprop.kernels.embedded import twins
+from flatprop.kernels.embedded import faces
 from flatprop.kernels.embedded.functions import (
     gradient_workspace_size as gradient_workspace_size,
 )
 from flatprop.kernels.embedded.functions import workspace_size as workspace_size
 
-forward = twins.checked("forward", __name__)
-loss = twins.checked("loss", __name__)
-loss_and_gradient = twins.checked("loss_and_gradient", __name__)
-vjp = twins.checked("vjp", __name__)
-jacobian = twins.checked("jacobian", __name__)
-parameter_jacobian = twins.checked("parameter_jacobian", __name__)
-per_sample_gradients = twins.checked("per_sample_gradients", __name__)
-hessian_vector_product = twins.checked("hessian_vector_product", __name__)
-gauss_newton_vector_product = twins.checked("gauss_newton_vector_product", __name__)
-update = twins.checked("update", __name__)
-training_step = twins.checked("training_step", __name__)
-sgd_step = twins.checked("sgd_step", __name__)
+forward = faces.checked("forward", __name__)
+loss = faces.checked("loss", __name__)
+loss_and_gradient = faces.checked("loss_and_gradient", __name__)
+vjp = faces.checked("vjp", __name__)
+jacobian = faces.checked("jacobian", __name__)
+parameter_jacobian = faces.checked("parameter_jacobian", __name__)
+per_sample_gradients = faces.checked("per_sample_gradients", __name__)
+hessian_vector_product = faces.checked("hessian_vector_product", __name__)
+gauss_newton_vector_product = faces.checked("gauss_newton_vector_product", __name__)
+update = faces.checked("update", __name__)
+training_step = faces.checked("training_step", __name__)
+sgd_step = faces.checked("sgd_step", __name__)

@@ -15,14 +15,20 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.pointers import NETWORK, array_at, is_null, layers_of, objectives_of
+from flatprop.kernels.embedded.pointers import (
+    NETWORK,
+    array_at,
+    is_null,
+    layers_of,
+    loss_records_of,
+)
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.layer_kinds import params_end, record_fault
+from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
 from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
 X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
-OBJECTIVE = 11  # `records` has the faults of layer records
+LOSS = 11  # `records` has the faults of layer records
 
 OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
 OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
@@ -62,7 +68,7 @@ def refuse(fault):
             "flatprop: a record of layers has an unknown activation, a softmax before the last "
             "layer, or a function beside the code of a formula"
         )
-    if fault == OBJECTIVE:
+    if fault == LOSS:
         raise ValueError(
             "flatprop: objectives must be one record of a known loss that suits the activation of "
             "the last layer"
@@ -129,7 +135,8 @@ def _of_layers(layers, n_params):
         fault = record_fault(layers, l, n_params)
         if fault != 0:
             return fault
-        inputs, start, place = layer.units, params_end(layers, l), place + layer.units
+        start += parameter_rows(layers, l) * layer.units
+        inputs, place = layer.units, place + layer.units
     return 0 if start == n_params else PARAMS
 
 
@@ -138,31 +145,31 @@ def _of_loss(layers, loss_record):
     """A fault of the record of the loss."""
     code, logits = loss_record.loss, loss_record.from_logits
     if not 0.0 <= loss_record.divisor < inf:
-        return OBJECTIVE
+        return LOSS
     if code < 0:
         if not callable_here(code, loss_record.function):
             return ADDRESS
-        return 0 if logits == 0 else OBJECTIVE
+        return 0 if logits == 0 else LOSS
     if code >= N_LOSSES or loss_record.function != 0:
-        return OBJECTIVE
+        return LOSS
     needed = _item(NEEDED, code)
     if needed < 0:
-        return 0 if logits == 0 else OBJECTIVE
+        return 0 if logits == 0 else LOSS
     fits = logits == 1 and layers[layers.size - 1].activation == needed
-    return 0 if fits else OBJECTIVE
+    return 0 if fits else LOSS
 
 
 FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
 
 
-def find(network, n_objectives, optimizer, arguments, count):
+def find(network, n_loss_records, optimizer, arguments, count):
     """The first fault of a call, 0 if there is none.
 
-    `n_objectives` is -1 where the function takes no loss, `network` has -1 layers and
+    `n_loss_records` is -1 where the function takes no loss, `network` has -1 layers and
     `optimizer` is NULL where it takes none of these.
     """
     record = array_at(network, NETWORK, 1)[0]
-    layers, loss_record, n = layers_of(network), objectives_of(network)[0], record.n_params
+    layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
     rows = inputs = outputs = 1
     forward_size = any_size = settings = slots = 0
@@ -177,8 +184,8 @@ def find(network, n_objectives, optimizer, arguments, count):
         forward_size = workspace_size(layers, rows)
         any_size = gradient_workspace_size(layers, rows)
     classes = False
-    if n_objectives >= 0:
-        fault = _of_loss(layers, loss_record) if n_objectives == 1 else OBJECTIVE
+    if n_loss_records >= 0:
+        fault = _of_loss(layers, loss_record) if n_loss_records == 1 else LOSS
         if fault != 0:
             return fault
         classes = loss_record.loss == CROSS_ENTROPY

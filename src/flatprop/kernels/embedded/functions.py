@@ -31,10 +31,10 @@ from numba.core import types
 
 from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
+from flatprop.kernels.embedded.faces import embedded, size
 from flatprop.kernels.embedded.roles import read, written
-from flatprop.kernels.embedded.twins import embedded, size
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.minibatch import weights_per_output
+from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
@@ -64,13 +64,7 @@ def loss(layers, objectives, params, x, y, weight, workspace):
     """The loss, as `Network.loss`."""
     loss_record = objectives[0]
     weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
-    outputs = layers[layers.size - 1].units
-    prediction = matrix(rest, 0, x.shape[0], outputs)
-    slope = matrix(rest, prediction.size, x.shape[0], outputs)
-    space = matrix(rest, 2 * prediction.size, 1, 1)
-    logits = loss_record.from_logits == 1
-    backprop.forward(layers, params, x, prediction, space, logits)
-    return scale * backprop.output_loss(loss_record, prediction, y, weights, 0.0, slope)
+    return scale * backprop.sum_of_losses(layers, loss_record, params, x, y, weights, rest)
 
 
 @embedded(types.float64)
@@ -117,29 +111,26 @@ def parameter_jacobian(layers, params, x, out, workspace):
 @embedded(types.void, out=written("rows", "params.size"))
 def per_sample_gradients(layers, objectives, params, x, y, out, workspace):
     """out (rows, parameters) ← the gradient of each sample's own loss."""
-    loss_record = objectives[0]
-    weights, _, rest = _prepare(layers, loss_record, x.shape[0], None, workspace)
-    scale = 1.0 / loss_record.divisor if loss_record.divisor > 0 else 1.0
-    jacobians.per_sample_gradients(layers, loss_record, params, x, y, weights, scale, out, rest)
+    weights, _, rest = _prepare(layers, objectives[0], x.shape[0], matrix(x, 0, 0, 0), workspace)
+    scale = backprop.scale_of(objectives[0], 1.0)
+    jacobians.per_sample_gradients(layers, objectives, params, x, y, weights, scale, out, rest)
 
 
 @embedded(types.void, out=written("params.size"))
 def hessian_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Hessian of the loss times v (parameters,)."""
-    loss_record = objectives[0]
-    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    weights, scale, rest = _prepare(layers, objectives[0], x.shape[0], weight, workspace)
     curvature.hessian_vector_product(
-        layers, loss_record, params, v, x, y, weights, scale, False, out, rest
+        layers, objectives, params, v, x, y, weights, scale, False, out, rest
     )
 
 
 @embedded(types.void, out=written("params.size"))
 def gauss_newton_vector_product(layers, objectives, params, v, x, y, weight, out, workspace):
     """out (parameters,) ← the Gauss-Newton matrix of the loss times v (parameters,)."""
-    loss_record = objectives[0]
-    weights, scale, rest = _prepare(layers, loss_record, x.shape[0], weight, workspace)
+    weights, scale, rest = _prepare(layers, objectives[0], x.shape[0], weight, workspace)
     curvature.gauss_newton_vector_product(
-        layers, loss_record, params, v, x, y, weights, scale, False, out, rest
+        layers, objectives, params, v, x, y, weights, scale, False, out, rest
     )
 
 
@@ -186,8 +177,9 @@ def _prepare(layers, loss_record, rows, weight, workspace):
     """Weights once per output, what Σ w ℓ is multiplied by, and the rest of the workspace."""
     outputs = layers[layers.size - 1].units
     weight_per_output = matrix(workspace, 0, rows, outputs)
-    total = weights_per_output(weight, weight_per_output)
-    scale = 1.0
-    if loss_record.divisor > 0:
-        scale = 1.0 / (total * loss_record.divisor) if total > 0 else 0.0
+    if weight.size > 0:
+        weights_per_output(weight, None, 0, weight_per_output)
+    else:
+        elementwise.fill(weight_per_output, 1.0)
+    scale = backprop.scale_of(loss_record, sum_of_weights(weight, None, 0, rows))
     return weight_per_output, scale, matrix(workspace, rows * outputs, 1, 1)

@@ -1,6 +1,6 @@
 """What C passes, pointers and structs, as the arrays that kernels take.
 
-The structs are those of `include/flatprop.h`. All views are without a reference: C owns
+The structs are those of `embedding/include/flatprop.h`. All views are without a reference: C owns
 the memory.
 """
 
@@ -84,7 +84,7 @@ def layers_of(network):
 
 
 @kernel
-def objectives_of(network):
+def loss_records_of(network):
     """The loss of a `NETWORK`."""
     return array_at(array_at(network, NETWORK, 1)[0].objective, LOSS_RECORD, 1)
 

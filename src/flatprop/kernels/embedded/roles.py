@@ -5,7 +5,7 @@ An argument has the role that its name says. From the roles of a function's argu
 | what | where |
 | --- | --- |
 | the types that compiled code may pass, and the call itself | `linking` |
-| the functions themselves, for C and for Numba | `twins` |
+| the functions themselves, for C and for Numba | `faces` |
 | the check of sizes and overlaps before a function of `kernels.checked` | `faults` |
 | what the functions of `fp.c_functions` take from Python | `embedding.c_interface` |
 """

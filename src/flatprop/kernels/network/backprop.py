@@ -5,13 +5,14 @@ on one screen. Nothing is allocated: the caller owns every array.
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import loss_with_slope, multiply
-from flatprop.kernels.loops.softmax import cross_entropy, softmax_backward
+from flatprop.kernels.loops.elementwise import loss_with_slope
+from flatprop.kernels.loops.softmax import cross_entropy
+from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import forward as forward_layer
-from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient
+from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient, parameter_rows
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -21,13 +22,12 @@ def forward(layers, params, x, out, workspace, logits):
     x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
     `workspace_size` numbers: every other layer writes to the same place there.
     """
-    rows, last = x.shape[0], layers.size - 1
-    size = rows * most_units(layers)
-    scratch = matrix(workspace, 2 * size, 1, 1)
+    rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
     a = matrix(x, 0, rows, layers[0].inputs)
-    final = matrix(out, 0, rows, layers[last].units)
     for l in range(layers.size):
-        z = final if l == last else matrix(workspace, (l % 2) * size, rows, layers[l].units)
+        z, scratch = one_of_two(workspace, l, rows, most, layers[l].units)
+        if l == last:
+            z = matrix(out, 0, rows, layers[last].units)
         forward_layer(layers, l, params, a, z, not (l == last and logits), scratch)
         a = z
 
@@ -41,26 +41,39 @@ def forward_with_slopes(layers, params, x, logits, workspace):
 
 
 @kernel
+def scale_of(loss_record, total):
+    """What Σ w ℓ is multiplied by to give the loss, where Σ w is `total`.
+
+    | the loss is | the scale |
+    | --- | --- |
+    | a sum | 1 |
+    | a mean | 1 / (Σ w · divisor) |
+    | a mean of samples without weight | 0 |
+    """
+    if loss_record.divisor == 0:
+        return 1.0
+    return 1.0 / (total * loss_record.divisor) if total > 0 else 0.0
+
+
+@kernel
 def output_loss(loss_record, prediction, y, weight, scale, slope):
     """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
     if loss_record.loss == CROSS_ENTROPY:
         return cross_entropy(prediction, y, weight, scale, slope)
-    return loss_by_definition(loss_record, prediction, y, weight, scale, slope)
+    return loss_with_slope(loss_record, scale, prediction, y, weight, slope)
 
 
 @kernel
-def loss_by_definition(loss_record, prediction, y, weight, scale, slope):
-    """The same by the formula of the loss, in which a cross-entropy takes ŷ, not the logits."""
-    return loss_with_slope(
-        loss_record.loss,
-        loss_record.function,
-        loss_record.parameter,
-        scale,
-        prediction,
-        y,
-        weight,
-        slope,
-    )
+def sum_of_losses(layers, loss_record, params, x, y, weight, workspace):
+    """Σ w ℓ over the rows of x; arguments as for `loss_and_slopes`.
+
+    Overwrites `workspace`, of `workspace_size` numbers and 2 · rows · outputs.
+    """
+    rows, outputs = x.shape[0], layers[layers.size - 1].units
+    prediction, rest = one_of_two(workspace, 0, rows, outputs, outputs)
+    slope, _ = one_of_two(workspace, 1, rows, outputs, outputs)
+    forward(layers, params, x, prediction, rest, loss_record.from_logits == 1)
+    return output_loss(loss_record, prediction, y, weight, 0.0, slope)
 
 
 @kernel
@@ -74,14 +87,12 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
     forward_with_slopes(layers, params, x, loss_record.from_logits == 1, workspace)
     rows, last = x.shape[0], layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    # ∂L/∂a goes to the place of a. Where there is no da/dz that it is to be multiplied by, it
-    # goes to the place of the slope.
-    whole = loss_record.from_logits or layers[last].activation == SOFTMAX
-    total = output_loss(loss_record, a, y, weight, scale, slope if whole else a)
-    if not whole:
-        multiply(a, slope)
-    elif not loss_record.from_logits:
-        softmax_backward(a, slope)
+    # Softmax and logits have no da/dz. Then the loss writes its gradient straight into the
+    # slope's place.
+    logits = loss_record.from_logits == 1
+    dL_da = slope if logits or layers[last].activation == SOFTMAX else a
+    total = output_loss(loss_record, a, y, weight, scale, dL_da)
+    through_activation(layers, last, logits, a, dL_da, slope)
     return total
 
 
@@ -102,7 +113,7 @@ def loss_and_gradient(
 def layer_gradient(layers, l, params, x, workspace, context):
     """All of the gradient of layer l, into its place; `context` is (alpha, accumulate, out)."""
     alpha, accumulate, out = context
-    start, whole = layers[l].W_start, layers[l].inputs + 1
+    start, whole = layers[l].W_start, parameter_rows(layers, l)
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
     gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, scratch)

@@ -15,27 +15,23 @@ to them (Schraudolph 2002).
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import add, copy, fill, loss_curvature, multiply
+from flatprop.kernels.loops.elementwise import copy, loss_curvature
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
 from flatprop.kernels.network.backprop import layer_gradient, output_loss
+from flatprop.kernels.network.dense import through_activation, through_activation_with_tangent
 from flatprop.kernels.network.layer_kinds import (
     backward_with_tangent,
     forward_with_tangent,
     gradient_tangent,
 )
-from flatprop.kernels.network.records import (
-    CROSS_ENTROPY,
-    SOFTMAX,
-    matrix,
-    most_units,
-)
+from flatprop.kernels.network.records import CROSS_ENTROPY, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
 def hessian_vector_product(
-    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← the Hessian of scale · Σ w ℓ times v, added where `accumulate`.
 
@@ -43,71 +39,61 @@ def hessian_vector_product(
     `backprop.loss_and_gradient`. Overwrites `workspace`, of `curvature_workspace_size`
     numbers.
     """
-    rows, last = x.shape[0], layers.size - 1
-    tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
-    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    tangent, bend = (
-        outputs_of(layers, last, rows, tangents),
-        slope_of(layers, last, rows, tangents),
-    )
+    loss_record, rows, last = loss_records[0], x.shape[0], layers.size - 1
+    logits = loss_record.from_logits == 1
+    a, tangent, tangents = _forward_with_tangents(layers, params, v, x, logits, workspace)
     dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
     output_loss(loss_record, a, y, weight, scale, dL_da)
     copy(tangent, moving)
     _loss_curvature(loss_record, a, y, weight, scale, moving)
-    if loss_record.from_logits or layers[last].activation == SOFTMAX:
-        if not loss_record.from_logits:
-            for i in range(rows):
-                _softmax_bend(a, tangent, dL_da, moving, i)
-        copy(dL_da, slope)
-        copy(moving, bend)
-    else:
-        multiply(dL_da, bend)
-        multiply(slope, moving)
-        add(moving, bend)
-        multiply(dL_da, slope)
+    through_activation_with_tangent(layers, last, logits, dL_da, moving, workspace, tangents)
     context = (v, accumulate, out, tangents)
     walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
 
 
 @kernel
 def gauss_newton_vector_product(
-    layers, loss_record, params, v, x, y, weight, scale, accumulate, out, workspace
+    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
 ):
     """out ← Jᵀ H J v of scale · Σ w ℓ, added where `accumulate`.
 
     Arguments as for `hessian_vector_product`.
     """
-    rows, last = x.shape[0], layers.size - 1
-    tangents = rest_of(layers, rows, workspace)
-    _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents)
-    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    tangent = outputs_of(layers, last, rows, tangents)
+    loss_record, last = loss_records[0], layers.size - 1
+    logits = loss_record.from_logits == 1
+    a, tangent, _ = _forward_with_tangents(layers, params, v, x, logits, workspace)
     _loss_curvature(loss_record, a, y, weight, scale, tangent)
-    if loss_record.from_logits or layers[last].activation == SOFTMAX:
-        fill(slope, 1.0)
-    multiply(tangent, slope)
-    if layers[last].activation == SOFTMAX and not loss_record.from_logits:
-        softmax_backward(a, slope)
+    slope = slope_of(layers, last, x.shape[0], workspace)
+    through_activation(layers, last, logits, a, tangent, slope)
     walk_back(layers, params, x, workspace, in_place, layer_gradient, (1.0, accumulate, out))
 
 
 @kernel
-def _forward_with_tangents(layers, loss_record, params, v, x, workspace, tangents):
-    """What `forward_with_tangent` leaves of every layer; of logits z and R{z}."""
-    last = layers.size - 1
-    scratch = rest_of(layers, x.shape[0], tangents)
+def _forward_with_tangents(layers, params, v, x, logits, workspace):
+    """a and R{a} of the last layer, z and R{z} if these are `logits`; where the tangents lie.
+
+    Every layer has then what `forward_with_tangent` leaves.
+    """
+    rows, last = x.shape[0], layers.size - 1
+    tangents = rest_of(layers, rows, workspace)
+    scratch = rest_of(layers, rows, tangents)
     for l in range(layers.size):
-        activates = not (l == last and loss_record.from_logits)
+        activates = not (l == last and logits)
         forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch)
+    a, tangent = (
+        outputs_of(layers, last, rows, workspace),
+        outputs_of(layers, last, rows, tangents),
+    )
+    return a, tangent, tangents
 
 
 @kernel
 def _behind_tangents(layers, rows, columns, tangents):
     """Two matrices (rows, columns), with room for any layer's outputs; and the scratch."""
-    both, size = rest_of(layers, rows, tangents), rows * most_units(layers)
-    one, other = matrix(both, 0, rows, columns), matrix(both, size, rows, columns)
-    return one, other, matrix(both, 2 * size, 1, 1)
+    behind, most = rest_of(layers, rows, tangents), most_units(layers)
+    one, scratch = one_of_two(behind, 0, rows, most, columns)
+    other, _ = one_of_two(behind, 1, rows, most, columns)
+    return one, other, scratch
 
 
 @kernel
@@ -133,16 +119,7 @@ def _loss_curvature(loss_record, prediction, y, weight, scale, tangent):
     Logits of a cross-entropy are overwritten.
     """
     if loss_record.loss != CROSS_ENTROPY:
-        loss_curvature(
-            loss_record.loss,
-            loss_record.function,
-            loss_record.parameter,
-            scale,
-            prediction,
-            y,
-            weight,
-            tangent,
-        )
+        loss_curvature(loss_record, scale, prediction, y, weight, tangent)
         return
     # ∂L/∂z = scale w (m p - y), with p = softmax(z) and m = Σ y, 1 for an index of a class
     softmax(prediction)
@@ -157,18 +134,3 @@ def _loss_curvature(loss_record, prediction, y, weight, scale, tangent):
                 mass += y[i, k]
         for k in range(units):
             tangent[i, k] *= scale * weight[i, k] * mass
-
-
-@kernel
-def _softmax_bend(a, change, dL_da, moving, i):
-    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
-
-    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a.
-    """
-    s = moved = 0.0
-    for k in range(a.shape[1]):
-        s += a[i, k] * dL_da[i, k]
-        moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
-    for k in range(a.shape[1]):
-        moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
-        dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)

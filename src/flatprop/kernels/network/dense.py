@@ -16,7 +16,6 @@ from flatprop.kernels.loops.elementwise import (
     activate_with_slope,
     add,
     copy,
-    fill,
     multiply,
 )
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
@@ -66,9 +65,9 @@ def record_fault(layers, l, n_params):
 
 
 @kernel
-def params_end(layers, l):
-    """Where the parameters of layer l end in `params`."""
-    return layers[l].b_start + layers[l].units
+def parameter_rows(layers, l):
+    """How many rows of `units` parameters layer l has: those of W, and b as one more."""
+    return layers[l].inputs + 1
 
 
 @kernel
@@ -89,7 +88,7 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
 
     | activation | in the place of da/dz |
     | --- | --- |
-    | softmax, whose outputs depend on all of z | 1 |
+    | softmax, whose outputs depend on all of z | what was there |
     | relu of a hidden layer: `backward` reads a instead | what was there |
     | any other | da/dz |
     """
@@ -102,7 +101,6 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
         slope = slope_of(layers, l, rows, workspace)
         if layer.activation == SOFTMAX:
             softmax(z)
-            fill(slope, 1.0)
         else:
             activate_with_slope(layer.activation, layer.function, z, slope)
 
@@ -117,6 +115,24 @@ def laid_open(layers, l, params, inputs, z, a, slope, scratch):
         softmax(a)
     else:
         activate_with_slope(layer.activation, layer.function, a, slope)
+
+
+@kernel
+def through_activation(layers, l, logits, a, dL_da, slope):
+    """slope ← ∂L/∂z of layer l from its ∂L/∂a, where da/dz was.
+
+    | the layer | ∂L/∂z | what `dL_da` may overlap |
+    | --- | --- | --- |
+    | gives `logits` | ∂L/∂a, for a is z | `slope` |
+    | is a softmax | a (∂L/∂a - Σ a ∂L/∂a) | `slope` |
+    | is any other | da/dz · ∂L/∂a | a |
+    """
+    if not logits and layers[l].activation != SOFTMAX:
+        multiply(dL_da, slope)
+    else:
+        copy(dL_da, slope)
+        if not logits:
+            softmax_backward(a, slope)
 
 
 @kernel
@@ -201,6 +217,46 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
     multiply(slope, term)
     add(term, bend)
     multiply(dL_dx, slope)
+
+
+@kernel
+def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace, tangents):
+    """∂L/∂z and R{∂L/∂z} of layer l into their places, from ∂L/∂a and R{∂L/∂a} = `moving`.
+
+    Overwrites both.
+    """
+    rows = dL_da.shape[0]
+    slope, bend = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)
+    if logits or layers[l].activation == SOFTMAX:
+        if not logits:
+            a, tangent = (
+                outputs_of(layers, l, rows, workspace),
+                outputs_of(layers, l, rows, tangents),
+            )
+            for i in range(rows):
+                _softmax_bend(a, tangent, dL_da, moving, i)
+        copy(dL_da, slope)
+        copy(moving, bend)
+    else:
+        multiply(dL_da, bend)
+        multiply(slope, moving)
+        add(moving, bend)
+        multiply(dL_da, slope)
+
+
+@kernel
+def _softmax_bend(a, change, dL_da, moving, i):
+    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
+
+    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a.
+    """
+    s = moved = 0.0
+    for k in range(a.shape[1]):
+        s += a[i, k] * dL_da[i, k]
+        moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
+    for k in range(a.shape[1]):
+        moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
+        dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
 
 
 @kernel

@@ -6,46 +6,13 @@ Arrays that are only read may be read-only.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import squared_norm
-from flatprop.kernels.loops.minibatch import batch_weights_per_output
+from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
+from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, traced
 from flatprop.kernels.network.records import matrix
-
-
-class Data(NamedTuple):
-    """Samples in memory, and their targets."""
-
-    x: Any
-    """(rows · inputs,)"""
-    y: Any
-    """(rows · columns,): a column per output, or one of class indices."""
-    weight: Any
-    """(rows,), or empty where every sample counts alike."""
-    rows: int
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether this is all of the samples, as it is."""
-        return True
-
-    @property
-    def batches_given(self) -> bool:
-        """Whether this is one batch among others, as somebody else made it."""
-        return False
-
-    def parts(self, batch_size: int | None, rng: Any = None) -> Iterator["Data"]:
-        """All samples once, which are one part."""
-        yield self
-
-    def some(self, start: int, stop: int) -> "Data":
-        """Rows start to stop, as views."""
-        inputs, columns = self.x.size // self.rows, self.y.size // self.rows
-        x, y = self.x[start * inputs : stop * inputs], self.y[start * columns : stop * columns]
-        return Data(x, y, self.weight[start:stop], stop - start)
 
 
 class Block(NamedTuple):
@@ -56,7 +23,7 @@ class Block(NamedTuple):
     weight: Any
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
-    """`backprop.backward_workspace_size` numbers, and 2 · rows · outputs."""
+    """`workspace.backward_workspace_size` numbers, and 2 · rows · outputs."""
 
 
 @kernel
@@ -66,7 +33,7 @@ def block_of(layers, data, start, stop, block):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     weight = matrix(block.weight, 0, count, outputs)
-    batch_weights_per_output(data.weight, None, start, weight)
+    weights_per_output(data.weight, None, start, weight)
     x = matrix(data.x, start * inputs, count, inputs)
     return x, matrix(data.y, start * columns, count, columns), weight
 
@@ -93,14 +60,11 @@ def predict(layers, params, x, out, block_rows, workspace):
 @entry_point
 def sum_of_losses(layers, loss_records, params, data, start, stop, total, block):
     """total + Σ w ℓ over rows start to stop."""
-    loss_record, outputs = loss_records[0], layers[layers.size - 1].units
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        prediction = matrix(block.workspace, 0, x.shape[0], outputs)
-        slope = matrix(block.workspace, prediction.size, x.shape[0], outputs)
-        rest = matrix(block.workspace, 2 * prediction.size, 1, 1)
-        backprop.forward(layers, params, x, prediction, rest, loss_record.from_logits == 1)
-        total += backprop.output_loss(loss_record, prediction, y, weight, 0.0, slope)
+        total += backprop.sum_of_losses(
+            layers, loss_records[0], params, x, y, weight, block.workspace
+        )
     return total
 
 
@@ -157,37 +121,15 @@ def trace(layers, loss_records, params, data, start, stop, total, scale, gradien
 vjp = entry_point(jacobians.vjp.py_func)
 jacobian = entry_point(jacobians.jacobian.py_func)
 parameter_jacobian = entry_point(jacobians.parameter_jacobian.py_func)
-
-
-@entry_point
-def per_sample_gradients(layers, loss_records, params, x, y, weight, scale, out, workspace):
-    """As `jacobians.per_sample_gradients`."""
-    jacobians.per_sample_gradients(
-        layers, loss_records[0], params, x, y, weight, scale, out, workspace
-    )
-
-
-@entry_point
-def hessian_vector_product(
-    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
-):
-    """As `curvature.hessian_vector_product`."""
-    curvature.hessian_vector_product(
-        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
-    )
-
-
-@entry_point
-def gauss_newton_vector_product(
-    layers, loss_records, params, v, x, y, weight, scale, accumulate, out, workspace
-):
-    """As `curvature.gauss_newton_vector_product`."""
-    curvature.gauss_newton_vector_product(
-        layers, loss_records[0], params, v, x, y, weight, scale, accumulate, out, workspace
-    )
+per_sample_gradients = entry_point(jacobians.per_sample_gradients.py_func)
+hessian_vector_product = entry_point(curvature.hessian_vector_product.py_func)
+gauss_newton_vector_product = entry_point(curvature.gauss_newton_vector_product.py_func)
 
 
 @entry_point
 def slope_of_loss(loss_records, scale, prediction, y, weight, slope):
-    """slope ← scale · w · ∂ℓ/∂ŷ, by the definition of the loss."""
-    backprop.loss_by_definition(loss_records[0], prediction, y, weight, scale, slope)
+    """Like `backprop.output_loss`, but always by the loss's formula.
+
+    A cross-entropy is then given ŷ instead of the logits.
+    """
+    loss_with_slope(loss_records[0], scale, prediction, y, weight, slope)

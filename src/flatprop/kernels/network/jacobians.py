@@ -6,13 +6,18 @@ every array.
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import fill, multiply
-from flatprop.kernels.loops.softmax import softmax_backward
+from flatprop.kernels.loops.elementwise import copy, fill
 from flatprop.kernels.network.backprop import forward_with_slopes, layer_gradient, loss_and_slopes
-from flatprop.kernels.network.layer_kinds import backward, input_gradient, sample_gradients
-from flatprop.kernels.network.records import SOFTMAX, matrix, widest
+from flatprop.kernels.network.dense import through_activation
+from flatprop.kernels.network.layer_kinds import (
+    backward,
+    input_gradient,
+    parameter_rows,
+    sample_gradients,
+)
+from flatprop.kernels.network.records import matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
 
 @kernel
@@ -24,10 +29,9 @@ def vjp(layers, params, x, dL_dy, dL_dx, gradient, workspace):
     """
     forward_with_slopes(layers, params, x, False, workspace)
     rows, last = x.shape[0], layers.size - 1
-    dL_dz = slope_of(layers, last, rows, workspace)
-    multiply(matrix(dL_dy, 0, rows, layers[last].units), dL_dz)
-    if layers[last].activation == SOFTMAX:
-        softmax_backward(outputs_of(layers, last, rows, workspace), dL_dz)
+    a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
+    dL_da = matrix(dL_dy, 0, rows, layers[last].units)
+    through_activation(layers, last, False, a, dL_da, slope)
     walk_back(layers, params, x, workspace, in_place, _both_gradients, (dL_dx, gradient))
 
 
@@ -44,15 +48,14 @@ def _both_gradients(layers, l, params, x, workspace, context):
 
 
 @kernel
-def per_sample_gradients(layers, loss_record, params, x, y, weight, scale, out, workspace):
-    """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params; Σ w ℓ.
+def per_sample_gradients(layers, loss_records, params, x, y, weight, scale, out, workspace):
+    """out (rows, parameters) ← each row's own ∂(scale · w ℓ)/∂params.
 
     Arguments as for `backprop.loss_and_slopes`. Overwrites `workspace`, of
     `backward_workspace_size` numbers.
     """
-    total = loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
+    loss_and_slopes(layers, loss_records[0], params, x, y, weight, scale, workspace)
     walk_back(layers, params, x, workspace, in_place, _sample_gradients, (out,))
-    return total
 
 
 @kernel
@@ -118,28 +121,27 @@ def _output_by_params(layers, l, params, x, workspace, context):
 def _parameters(layers):
     """How many parameters the network has."""
     last = layers[layers.size - 1]
-    return last.b_start + last.units
+    return last.W_start + parameter_rows(layers, layers.size - 1) * last.units
 
 
 @kernel
 def _alternately(layers, l, rows, columns, workspace):
-    """One of two matrices, one for even l and one for odd; and the scratch behind them."""
-    both, size = rest_of(layers, rows, workspace), rows * widest(layers)
-    return matrix(both, (l % 2) * size, rows, columns), matrix(both, 2 * size, 1, 1)
+    """`one_of_two` behind the slopes, with room for the inputs or outputs of any layer."""
+    return one_of_two(rest_of(layers, rows, workspace), l, rows, widest(layers), columns)
 
 
 @kernel
 def _begin_with_output(layers, k, rows, workspace):
     """∂ŷₖ/∂z of the last layer, where `_keep_slopes` has it."""
-    last = layers.size - 1
-    dy_dz, _ = _alternately(layers, last, rows, layers[last].units, workspace)
-    fill(dy_dz, 0.0)
+    last, units = layers.size - 1, layers[layers.size - 1].units
+    dy_da, _ = _alternately(layers, last + 1, rows, units, workspace)
+    dy_dz, _ = _alternately(layers, last, rows, units, workspace)
+    fill(dy_da, 0.0)
     for i in range(rows):
-        dy_dz[i, k] = 1.0
-    if layers[last].activation == SOFTMAX:
-        softmax_backward(outputs_of(layers, last, rows, workspace), dy_dz)
-    else:
-        multiply(slope_of(layers, last, rows, workspace), dy_dz)
+        dy_da[i, k] = 1.0
+    copy(slope_of(layers, last, rows, workspace), dy_dz)  # the next output needs the slope
+    a = outputs_of(layers, last, rows, workspace)
+    through_activation(layers, last, False, a, dy_da, dy_dz)
 
 
 @kernel

@@ -6,7 +6,7 @@ All walks and derivatives take them from here. Every layer is dense today, so th
 
 from flatprop.kernels.network import dense
 
-record_fault, params_end = dense.record_fault, dense.params_end
+record_fault, parameter_rows = dense.record_fault, dense.parameter_rows
 forward, forward_with_slope, laid_open = dense.forward, dense.forward_with_slope, dense.laid_open
 backward, input_gradient = dense.backward, dense.input_gradient
 gradient, sample_gradients = dense.gradient, dense.sample_gradients

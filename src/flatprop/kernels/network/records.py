@@ -24,14 +24,24 @@ LAYER = np.dtype(
     [
         ("inputs", np.int64),
         ("units", np.int64),
-        ("W_start", np.int64),  # where W, (inputs, units) row-major, begins in params
-        ("b_start", np.int64),  # where b, (units,), begins in params
-        ("activation", np.int64),  # the code of formulas.activations; < 0: `function`
-        ("units_before", np.int64),  # how many units the layers before have
-        ("function", np.int64),  # the address of the user's own activation; 0: none
+        ("W_start", np.int64),
+        ("b_start", np.int64),
+        ("activation", np.int64),
+        ("units_before", np.int64),
+        ("function", np.int64),
     ]
 )
-"""One layer."""
+"""One layer. C keeps the names of version 0.1.
+
+| field | in `flatprop_layer` | what it holds |
+| --- | --- | --- |
+| `inputs`, `units` | the same | the shape of W |
+| `W_start` | `weights` | where W, (inputs, units) row-major, begins in `params` |
+| `b_start` | `biases` | where b, (units,), begins in `params` |
+| `activation` | the same | the code of `formulas.activations`; < 0: see `function` |
+| `units_before` | `place` | how many units the layers before have |
+| `function` | the same | the address of the user's own activation; 0: none |
+"""
 
 LOSS_RECORD = np.dtype(
     [
@@ -42,7 +52,7 @@ LOSS_RECORD = np.dtype(
         ("function", np.int64),  # the address of the user's own loss; 0: none
     ]
 )
-"""The loss; an array of one record."""
+"""The loss, `flatprop_objective` in C; an array of one record."""
 
 
 class NetworkArrays(NamedTuple):

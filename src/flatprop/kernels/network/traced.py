@@ -24,14 +24,14 @@ class Quantities(NamedTuple):
 
 @kernel
 def trace(
-    layers, loss_record, params, x, y, weight, scale, accumulate, gradient, kept, place, workspace
+    layers, loss_record, params, x, y, weight, scale, accumulate, gradient, kept, window, workspace
 ):
     """As `backprop.loss_and_gradient`; `kept` has the quantities of these rows besides.
 
-    `place` says how many rows `kept` is for, and which of them is the first here.
+    `window` says how many rows `kept` is for, and which of them is the first here.
     """
     total = loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
-    context = kept, place, accumulate, gradient
+    context = kept, window, accumulate, gradient
     walk_back(layers, params, x, workspace, in_place, _keep, context)
     return total
 
@@ -39,22 +39,22 @@ def trace(
 @kernel
 def _keep(layers, l, params, x, workspace, context):
     """What `trace` takes from layer l."""
-    kept, place, accumulate, gradient = context
+    kept, window, accumulate, gradient = context
     rows, scratch = x.shape[0], rest_of(layers, x.shape[0], workspace)
-    z, a = _rows(kept.z, layers, l, place, rows), _rows(kept.a, layers, l, place, rows)
-    slope = _rows(kept.da_dz, layers, l, place, rows)
+    z, a = _rows(kept.z, layers, l, window, rows), _rows(kept.a, layers, l, window, rows)
+    slope = _rows(kept.da_dz, layers, l, window, rows)
     laid_open(layers, l, params, inputs_of(layers, l, x, workspace), z, a, slope, scratch)
     dL_dz = slope_of(layers, l, rows, workspace)
-    copy(dL_dz, _rows(kept.dL_dz, layers, l, place, rows))
+    copy(dL_dz, _rows(kept.dL_dz, layers, l, window, rows))
     if l > 0:
-        before = _rows(kept.dL_da, layers, l - 1, place, rows)
+        before = _rows(kept.dL_da, layers, l - 1, window, rows)
         input_gradient(layers, l, params, dL_dz, before, scratch)
     layer_gradient(layers, l, params, x, workspace, (1.0, accumulate, gradient))
 
 
 @kernel
-def _rows(quantity, layers, l, place, rows):
+def _rows(quantity, layers, l, window, rows):
     """The rows of one block in a quantity of layer l."""
-    all_rows, first = place
+    all_rows, first = window
     start = all_rows * layers[l].units_before + first * layers[l].units
     return matrix(quantity, start, rows, layers[l].units)

@@ -14,13 +14,13 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import squared_norm, update
 from flatprop.kernels.loops.minibatch import (
-    batch_weights_per_output,
     gather,
     shuffle,
     sum_of_weights,
+    weights_per_output,
 )
-from flatprop.kernels.network.backprop import loss_and_slopes
-from flatprop.kernels.network.layer_kinds import gradient
+from flatprop.kernels.network.backprop import loss_and_slopes, scale_of
+from flatprop.kernels.network.layer_kinds import gradient, parameter_rows
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
@@ -110,7 +110,7 @@ class Buffers(NamedTuple):
     weight: Any
     """(block rows · outputs,), ones where every sample counts alike."""
     workspace: Any
-    """`backprop.backward_workspace_size` numbers for a block."""
+    """`workspace.backward_workspace_size` numbers for a block."""
     gradient: Any
     """(parameters,) where the parameters change AFTER_GRADIENT; at least a row of the widest layer
     where PER_PANEL; empty where FUSED."""
@@ -164,12 +164,12 @@ def penalise(layers, strength, params, gradient):
 
 @kernel
 def _learn(layers, l, params, x, workspace, context):
-    """What `train` does at layer l: keep its gradient, or change its parameters at once."""
+    """What `train` does at layer l: write its gradient, or change its parameters at once."""
     update_timing, alpha, accumulate, target, code, settings, state = context
     units, first = layers[l].units, layers[l].W_start
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
-    whole = layers[l].inputs + 1  # b comes as one more row of W
+    whole = parameter_rows(layers, l)
     some = target.size // units if update_timing == PER_PANEL else whole
     for row in range(0, whole, some):
         rows = min(some, whole - row)
@@ -209,8 +209,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
         first = start == first_row
         if first:
             total = sum_of_weights(all_weights, order, first_row, last_row)
-            count = total * loss_record.divisor if loss_record.divisor > 0 else 1.0
-            sums[BATCH_SCALE] = 1.0 / count if total > 0 else 0.0
+            sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
         scale, share = sums[BATCH_SCALE], 0.0
@@ -224,7 +223,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 gather(all_x, order, start, x)
                 gather(all_y, order, start, y)
             weight = matrix(block_weights, 0, rows, outputs)
-            batch_weights_per_output(all_weights, order, start, weight)
+            weights_per_output(all_weights, order, start, weight)
             sums[BATCH_LOSS] += loss_and_slopes(
                 layers, loss_record, params, x, y, weight, scale, workspace
             )

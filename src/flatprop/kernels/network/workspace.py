@@ -18,11 +18,12 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from flatprop.kernels.compile import intrinsic, jittable
+from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
     LAYER,
     all_units,
+    matrix,
     matrix_type,
     most_units,
     view,
@@ -64,6 +65,16 @@ def gradient_workspace_size(layers: Any, rows: int) -> int:
     return rows * outputs + most
 
 
+@kernel
+def one_of_two(space, l, rows, most, columns):
+    """The first of two matrices in `space` for an even l, the second for an odd l; what is behind.
+
+    Each is (rows, columns), and has room for (rows, most).
+    """
+    size = rows * most
+    return matrix(space, (l % 2) * size, rows, columns), matrix(space, 2 * size, 1, 1)
+
+
 # ---- views of one layer. They are written as LLVM instructions, because every kernel asks for
 # some: as kernels they would make the first call of a function half as long again.
 
@@ -85,17 +96,17 @@ class Records:
         index = self.builder.add(first, INT64(FIELDS.index(field)))
         return self.builder.load(self.builder.gep(self.fields, [index]))
 
-    def place(self, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
+    def start_of(self, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
         """Where in a workspace layer l begins, and so many matrices (rows, units) further on."""
         before = self.builder.mul(self[l, "units_before"], INT64(2))
-        own = self.builder.mul(self[l, "units"], INT64(matrices))
-        return self.builder.mul(self.builder.add(before, own), rows)
+        further = self.builder.mul(self[l, "units"], INT64(matrices))
+        return self.builder.mul(self.builder.add(before, further), rows)
 
 
-def _view(place: Callable[..., Any], layers: Any, *given: Any) -> Any:
+def _view(position: Callable[..., Any], layers: Any, *given: Any) -> Any:
     """The signature and code generator of a view into the last of the arguments `given`.
 
-    From the records and the other arguments `place` gives its start, its rows and its columns.
+    From the records and the other arguments `position` gives its start, its rows and its columns.
     """
     array, kind = given[-1], matrix_type(given[-1])
 
@@ -103,7 +114,7 @@ def _view(place: Callable[..., Any], layers: Any, *given: Any) -> Any:
         records, *numbers, data = arguments
         records = Records(builder, context.make_array(layers)(context, builder, records))
         data = context.make_array(array)(context, builder, data).data
-        start, rows, columns = place(records, *numbers)
+        start, rows, columns = position(records, *numbers)
         return view(context, builder, kind, builder.gep(data, [start]), rows, columns)
 
     return kind(layers, *[types.intp] * (len(given) - 1), array), codegen
@@ -126,7 +137,11 @@ def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
 def outputs_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """a of layer l, (rows, units)."""
     return _view(
-        lambda r, l, rows: (r.place(l, 0, rows), rows, r[l, "units"]), layers, l, rows, workspace
+        lambda r, l, rows: (r.start_of(l, 0, rows), rows, r[l, "units"]),
+        layers,
+        l,
+        rows,
+        workspace,
     )
 
 
@@ -134,14 +149,18 @@ def outputs_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: A
 def slope_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """da/dz of layer l, later its ∂L/∂z, (rows, units)."""
     return _view(
-        lambda r, l, rows: (r.place(l, 1, rows), rows, r[l, "units"]), layers, l, rows, workspace
+        lambda r, l, rows: (r.start_of(l, 1, rows), rows, r[l, "units"]),
+        layers,
+        l,
+        rows,
+        workspace,
     )
 
 
 @intrinsic
 def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
     """What is behind the last layer's slope: scratch, unless a derivative has more to keep."""
-    return _view(lambda r, rows: (r.place(r.last, 2, rows), ONE, ONE), layers, rows, workspace)
+    return _view(lambda r, rows: (r.start_of(r.last, 2, rows), ONE, ONE), layers, rows, workspace)
 
 
 @intrinsic

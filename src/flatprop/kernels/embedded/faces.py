@@ -74,7 +74,7 @@ def _for_c(function: EmbeddedFunction) -> Any:
     views = {
         "layers": "layers",
         "params": "params",
-        "objectives": "objectives_of(network)",
+        "objectives": "loss_records_of(network)",
         "optimizer": f"optimizer_at(optimizer, params.size, {like})",
         "workspace": "flat_at(workspace, 0)",  # nobody asks how large it is
     }

@@ -46,12 +46,12 @@ def functions(text: str) -> tuple[Any, ...]:
     return forward, loss_and_gradient, sgd_step, sgd_steps
 
 
-def intrinsic(function: Callable[..., Any]) -> Any:
+def literal_intrinsic(function: Callable[..., Any]) -> Any:
     """As `compile.intrinsic`; what is constant comes with its value."""
     return numba.extending.intrinsic(prefer_literal=True)(function)
 
 
-@intrinsic
+@literal_intrinsic
 def write_outputs(typing_context: Any, text: Any, params: Any, x: Any, out: Any) -> Any:
     """out ← the outputs for x."""
 
@@ -61,10 +61,10 @@ def write_outputs(typing_context: Any, text: Any, params: Any, x: Any, out: Any)
         )
 
     arrays = {"params": params, "x": x, "out": out}
-    return compiled(emit, types.void, text, arrays, "out")
+    return with_sizes(emit, types.void, text, arrays, "out")
 
 
-@intrinsic
+@literal_intrinsic
 def write_gradient(
     typing_context: Any, text: Any, params: Any, x: Any, y: Any, weight: Any, gradient: Any
 ) -> Any:
@@ -78,10 +78,10 @@ def write_gradient(
         return call.builder.fmul(total, scale)
 
     arrays = {"params": params, "x": x, "y": y, "weight": weight, "gradient": gradient}
-    return compiled(emit, types.float64, text, arrays, "gradient")
+    return with_sizes(emit, types.float64, text, arrays, "gradient")
 
 
-@intrinsic
+@literal_intrinsic
 def descend(
     typing_context: Any,
     text: Any,
@@ -104,13 +104,13 @@ def descend(
 
     arrays = {"params": params, "x": x, "y": y, "weight": weight}
     numbers = {"learning_rate": types.float64, "steps": types.int64}
-    return compiled(emit, types.float64, text, arrays, "params", numbers)
+    return with_sizes(emit, types.float64, text, arrays, "params", numbers)
 
 
 # ---- arguments: their types are checked when a call is compiled, their shapes when it runs
 
 
-def compiled(
+def with_sizes(
     emit: Callable[["Call"], ir.Value | None],
     result: types.Type,
     text: Any,

@@ -17,7 +17,7 @@ from flatprop.kernels.loops import elementwise, minibatch
 from flatprop.kernels.loops import softmax as by_rows
 from flatprop.kernels.network import records
 from guards import assert_guards_intact, guarded
-from networks import both_dtypes
+from networks import both_dtypes, loss_records
 
 SIZES = range(1, 21)
 LENGTHS = [*range(1, 41), 63, 64, 65, 200]
@@ -39,8 +39,8 @@ def shuffle(seed, epoch, order):
 
 
 @kernel
-def batch_weights_per_output(weight, order, start, out):
-    minibatch.batch_weights_per_output(weight, order, start, out)
+def weights_per_output(weight, order, start, out):
+    minibatch.weights_per_output(weight, order, start, out)
 
 
 @kernel
@@ -84,8 +84,12 @@ def activate_with_slope(code, z, slope):
 
 
 @kernel
-def loss_with_slope(code, parameter, scale, prediction, y, weight, slope):
-    return elementwise.loss_with_slope(code, 0, parameter, scale, prediction, y, weight, slope)
+def _loss_with_slope(records, scale, prediction, y, weight, slope):
+    return elementwise.loss_with_slope(records[0], scale, prediction, y, weight, slope)
+
+
+def loss_with_slope(code, parameter, *rest):
+    return _loss_with_slope(loss_records(code, parameter), *rest)
 
 
 @kernel
@@ -134,14 +138,14 @@ def test_weights_of_a_batch(dtype):
         assert sum_of_weights(weight, given, 2, 5) == sum(expected)
         for n in (1, 3, 20):
             whole, out = guarded(np.full((3, n), np.nan, dtype))
-            batch_weights_per_output(weight, given, 2, out)
+            weights_per_output(weight, given, 2, out)
             assert (out == np.array(expected)[:, None]).all()
             assert_guards_intact(whole)
     out = np.full((3, 2), 9, dtype)
-    batch_weights_per_output(nothing, order, 2, out)
+    weights_per_output(nothing, order, 2, out)
     assert (out == 9).all()
     assert sum_of_weights(nothing, order, 2, 5) == 3
-    batch_weights_per_output(weight, None, 2, out)
+    weights_per_output(weight, None, 2, out)
     assert (out == [[3, 3], [4, 4], [5, 5]]).all()
 
 
