@@ -141,8 +141,14 @@ def sample_gradients(layers, l, a, dL_dz, out, start, stride):
     outer_products(a, dL_dz, out, start + layers[l].W_start, stride)
 
 
-# ---- the same along a direction v of the parameters: see `curvature`. `tangents` has R{a} where
-# `workspace` has a, and f'' R{z}, later R{∂L/∂z}, where that has the slope.
+# ---- the same along a direction v of the parameters: see `curvature`. `tangents` has the layout
+# of `workspace`:
+#
+# | place | in `workspace` | in `tangents` |
+# | --- | --- | --- |
+# | outputs | a | R{a} |
+# | slope, on the way forward | da/dz | f'' R{z} |
+# | slope, on the way back | ∂L/∂z | R{∂L/∂z} |
 
 
 @kernel

@@ -1,8 +1,8 @@
 """Derivatives beside the gradient of the loss, for one block of rows.
 
-All begin with `backprop.forward_with_slopes` and walk back through the layers, the first three
-with a derivative of the outputs in place of the loss's. Nothing is allocated: the caller owns
-every array.
+All begin with `backprop.forward_with_slopes` and walk back through the layers.
+`per_sample_gradients` begins with the derivative of the loss, the others with one of the outputs.
+Nothing is allocated: the caller owns every array.
 """
 
 from flatprop.kernels.compile import kernel
@@ -65,8 +65,8 @@ def _sample_gradients(layers, l, params, x, workspace, context):
 def jacobian(layers, params, x, first, stop, out, workspace):
     """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row, of outputs first to stop.
 
-    Overwrites `workspace`, of `jacobian_workspace_size` numbers. Where `first` is not 0 it
-    holds what the call for the outputs before left, with the same x.
+    Overwrites `workspace`, of `jacobian_workspace_size` numbers. If `first` is not 0,
+    `workspace` must be as the previous call left it, for the outputs before and the same x.
     """
     if first == 0:
         forward_with_slopes(layers, params, x, False, workspace)

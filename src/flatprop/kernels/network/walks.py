@@ -1,4 +1,7 @@
-"""The two walks over the layers, forward and back, through which all kernels go."""
+"""The walk back over the layers, through which all derivatives go.
+
+The way forward is a loop of one statement, which stands where it is needed.
+"""
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.network.layer_kinds import backward
