@@ -69,3 +69,35 @@ def test_pickled_estimators(expected):
     close(classifier.predict_proba(X), expected["classifier"])
     classifier.partial_fit(X, np.where(X[:, 0] > 0, "up", "down"))
     close(classifier.predict_proba(X), expected["classifier_on"])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "alerts.DivergenceWarning",
+        "alerts.ResolutionWarning",
+        "callbacks.Checkpoint",
+        "callbacks.Epoch",
+        "description.Dense",
+        "explain.LayerTrace",
+        "explain.Trace",
+        "formulas.losses.Huber",
+        "formulas.optimizers.Adam",
+        "formulas.optimizers.OptimizerState",
+        "formulas.schedules.Cosine",
+        "history.History",
+        "kernels.epochs.Progress",
+        "kernels.epochs.Rule",
+        "network.Network",
+        "solvers.lbfgs.LBFGS",
+        "solvers.levenberg_marquardt.LevenbergMarquardt",
+        "specialized.Specialized",
+        "training.trainer.Trainer",
+        "training.updates.Updates",
+    ],
+)
+def test_classes_are_found_where_pickles_look(place):
+    module, _, name = f"flatprop.{place}".rpartition(".")
+    found = pickle.loads(f"c{module}\n{name}\n.".encode())
+    assert isinstance(found, type)
+    assert found is getattr(fp, name, found)

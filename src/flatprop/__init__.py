@@ -23,7 +23,7 @@ from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
 from flatprop.formulas import losses, schedules
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training.callbacks import Checkpoint, Epoch

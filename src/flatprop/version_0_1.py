@@ -7,18 +7,22 @@ more, and has what a pickle may ask of it.
 import sys
 from types import ModuleType
 
+from flatprop.embedding.specialized import Specialized
 from flatprop.evaluation.trace import LayerTrace, Trace
 from flatprop.kernels.network.training_loop import Progress, Rule
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
 from flatprop.training.stepper import Stepper
+from flatprop.validation.alerts import DivergenceWarning, ResolutionWarning
 
 _LEFT: dict[str, dict[str, object]] = {
+    "alerts": {"DivergenceWarning": DivergenceWarning, "ResolutionWarning": ResolutionWarning},
     "callbacks": {"Checkpoint": Checkpoint, "Epoch": Epoch},
     "description": {"Dense": Dense},
     "explain": {"LayerTrace": LayerTrace, "Trace": Trace},
     "history": {"History": History},
+    "specialized": {"Specialized": Specialized},
     "kernels.epochs": {"Progress": Progress, "Rule": Rule},
     "training.updates": {"Updates": Stepper},
 }

@@ -119,7 +119,7 @@ def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
 def test_calls_are_short_and_cover_every_row_once(sizes, passes):
     net, rows = network(sizes, dtype="float32"), 1_000_003
     block = calls.block_rows(net)
-    parts = calls.parts(net, rows, block, passes, first=7)
+    parts = calls.in_time(net, rows, block, passes, first=7)
     assert parts[0].start == 7
     assert parts[-1].stop == rows + 7
     assert all(one.stop == other.start for one, other in pairwise(parts))
@@ -132,7 +132,7 @@ def test_calls_are_short_and_cover_every_row_once(sizes, passes):
 
 def test_few_rows_are_one_call():
     net = network((8, 64, 64, 2), dtype="float32")
-    assert calls.parts(net, 1000, calls.block_rows(net), calls.GRADIENT) == [slice(0, 1000)]
+    assert calls.in_time(net, 1000, calls.block_rows(net), calls.GRADIENT) == [slice(0, 1000)]
 
 
 def test_a_jacobian_of_many_outputs_is_divided_by_them(monkeypatch):

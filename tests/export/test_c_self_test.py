@@ -13,7 +13,7 @@ import flatprop as fp
 from compilers import COMPILER, STRICT, needs_compiler
 from flatprop.export.c_self_test import bounds
 from flatprop.formulas.activations import ACTIVATIONS
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.numbers.c_source import hexadecimal
 from networks import both_dtypes
 from own_functions import bumps

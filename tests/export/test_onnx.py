@@ -12,7 +12,7 @@ import flatprop as fp
 import reference
 from flatprop.formulas.activations import ACTIVATIONS, Activation
 from flatprop.formulas.losses import LOSSES
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import copysign, maximum, minimum, sqrt, where
 from networks import DTYPES, both_dtypes

@@ -16,7 +16,7 @@ import flatprop as fp
 import reference
 from compilers import COMPILER, STRICT, WARNINGS, needs_compiler
 from flatprop.formulas.activations import ACTIVATIONS, Activation
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.numbers.numbers import copysign, maximum, minimum, sqrt, where
 from networks import both_dtypes
 from own_functions import bounded, bumps, by_a_loop, hard_swish, snake, three_quarters

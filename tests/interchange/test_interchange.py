@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import flatprop as fp
 from flatprop.interchange import get_weights, set_weights
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from processes import python
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import flatprop as fp
 from flatprop.interchange import from_sklearn, to_sklearn
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from networks import both_dtypes
 
 pytest.importorskip("sklearn", reason="networks are exchanged with scikit-learn")

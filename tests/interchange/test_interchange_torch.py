@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.interchange import from_torch, load_state_dict, state_dict, to_torch
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from networks import DTYPES, both_dtypes, network
 
 torch = pytest.importorskip("torch", reason="networks are exchanged with PyTorch")

@@ -36,7 +36,8 @@ def test_without_any_cache_folder(copy_of_package, tmp_path):
     # Files where the folders would have to be: not writable for root either.
     nowhere = tmp_path / "file"
     nowhere.write_text("")
-    (folder / "kernels" / "__pycache__").write_text("")
+    for entry in [*folder.rglob("__init__.py")]:
+        (entry.parent / "__pycache__").write_text("")
     environment |= {
         "NUMBA_CACHE_DIR": str(nowhere / "cache"),
         "HOME": str(nowhere),

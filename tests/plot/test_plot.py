@@ -114,7 +114,7 @@ P = fp.plot
         (lambda: P.history([1, 0.5]), r"an fp.History, or a dict .* got \[1, 0.5\]"),
         (lambda: P.history({}), "empty dict"),
         (lambda: P.history(fp.History(), ax=3), "ax must be a Matplotlib Axes, got 3"),
-        (lambda: P.network(fp.Dense(3)), "net must be an fp.Network"),
+        (lambda: P.network(fp.Dense(3)), "takes an fp.Network, got"),
         (lambda: P.network(NET, 3), "trace must be what net.trace"),
         (lambda: P.network(NET, NET.trace(X2, Y)), r"6 samples.*no more than 4.*net.trace\(X\[:1"),
         (lambda: P.network(CLASSIFIER, NET.trace(X2[:1], Y[:1])), "of another network"),

@@ -18,7 +18,7 @@ from flatprop.kernels.embedded.linking import C_FUNCTIONS
 from flatprop.kernels.embedded.roles import FUNCTIONS, EmbeddedFunction
 from flatprop.kernels.loops.addresses import CUSTOM
 from flatprop.model.layers import checked_dtype
-from flatprop.model.model import Model
+from flatprop.model.model import Model, checked_model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -117,8 +117,7 @@ def c_network(net: Model) -> CNetwork:
     TypeError
         If `net` is not a Network.
     """
-    if not isinstance(net, Model):
-        raise TypeError(f"c_network takes a flatprop.Network, got {net!r}")
+    checked_model("c_network", net)
     layers, objectives, params = net.layers.copy(), net.objectives.copy(), net.params
     # As the header has it; what Python writes there is of no use to C.
     for codes in (layers["activation"], objectives["loss"]):
@@ -152,8 +151,7 @@ def c_optimizer(optimizer: str | Optimizer, net: Model) -> COptimizer:
     TypeError, ValueError
         If there is no such optimizer, or `net` is not a Network.
     """
-    if not isinstance(net, Model):
-        raise TypeError(f"c_optimizer takes a flatprop.Network, got {net!r}")
+    checked_model("c_optimizer", net)
     if not isinstance(optimizer, Optimizer):
         name = checks.choice("optimizer", optimizer, OPTIMIZERS)
         optimizer = OPTIMIZERS[name]()  # type: ignore[call-arg]

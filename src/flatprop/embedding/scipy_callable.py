@@ -27,8 +27,7 @@ def low_level_callable(net: Model, kind: str = "integrand", output: int = 0) -> 
     """A network as a `scipy.LowLevelCallable`.
 
     It computes in the network's dtype; SciPy's numbers are converted from and to float64.
-    What it is called with is not checked, but that there are as many numbers as the network
-    has inputs: otherwise the value is NaN.
+    Only the number of inputs is checked. If it is wrong, the value is NaN.
 
     Parameters
     ----------

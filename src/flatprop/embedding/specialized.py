@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from flatprop.model.model import Model
+from flatprop.model.model import Model, checked_model
 from flatprop.validation import checks
 
 MOST_PARAMETERS = 1500
@@ -53,11 +53,11 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     The numbers are those of `Network.predict`, `Network.loss_and_gradient` and a full-batch
     `Network.fit` with plain `SGD`, but for the order in which sums are added up.
 
-    It pays for the smallest networks: their parameters stay in registers from step to step,
-    and what is left of one is mostly the time that an operation waits for the one before.
-    Steps of `sgd_steps` are 5 to 15 times as fast as those of `fit` in networks such as 1-2-1
-    or 2-4-1 with a few rows, 2 to 6 times with two hidden layers of 8 units, no faster with 16
-    and slower beyond. Widths that are powers of two suit it best. ``python -m
+    It pays for the smallest networks: their parameters stay in registers from step to step.
+    A step's time is then mostly latency: each operation waits for the previous one. Steps of
+    `sgd_steps` are 5 to 15 times as fast as those of `fit` in networks such as 1-2-1 or 2-4-1
+    with a few rows, 2 to 6 times with two hidden layers of 8 units, no faster with 16 and
+    slower beyond. Widths that are powers of two suit it best. ``python -m
     benchmarks.specialized`` measures all this.
 
     Parameters
@@ -77,8 +77,8 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     Raises
     ------
     TypeError, ValueError
-        If `batch_size` is not a positive whole number, or the network has more than 1,500
-        parameters or an activation or a loss of your own.
+        If `network` is no Network, `batch_size` is not a positive whole number, or the network
+        has more than 1,500 parameters or an activation or a loss of your own.
 
     Examples
     --------
@@ -91,6 +91,7 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     from flatprop.kernels.fixed_size.fixed_functions import functions
     from flatprop.kernels.fixed_size.sizes import Sizes
 
+    checked_model("specialize", network)
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
     loss_record = network.objectives[0]
     if network.layers["activation"].min() < 0 or loss_record["loss"] < 0:

@@ -5,6 +5,14 @@ weights once, as `predict` does; a gradient takes three. The estimate holds for 
 machine, so that a call ends in time on every machine. Calls take whole blocks of rows, and
 each call adds to the sums of the call before it: the result is the same bit for bit as that of
 one call for all rows.
+
+| to get | call |
+| --- | --- |
+| the most rows that go through the network together | `block_rows` |
+| the same, if each row takes many passes | `rows_of_a_block` |
+| blocks of about equal length, and scratch for one | `even_block`, `block_for` |
+| the rows of each block | `blocks` |
+| the rows of each call that takes several blocks | `in_time` |
 """
 
 import numpy as np
@@ -80,8 +88,10 @@ def passes_in_time(network: Model, rows: int) -> int:
     return max(1, LONGEST_BLOCK // 3 // (2 * network.params.size * rows))
 
 
-def parts(network: Model, rows: int, block_rows: int, passes: int, first: int = 0) -> list[slice]:
-    """The rows of each call, from `first` on."""
+def in_time(
+    network: Model, rows: int, block_rows: int, passes: int, first: int = 0
+) -> list[slice]:
+    """The rows of each call, from `first` on: so few that the call ends in time."""
     stop = first + rows
     if rows <= block_rows:  # a block cannot be divided
         return [slice(first, stop)]

@@ -9,14 +9,13 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import scale_of
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.entry_points import Data
 from flatprop.kernels.network.workspace import (
     backward_workspace_size,
     curvature_workspace_size,
     jacobian_workspace_size,
 )
 from flatprop.model.model import Model
-from flatprop.samples.in_memory import in_memory
+from flatprop.samples.in_memory import Data, in_memory
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 

@@ -13,6 +13,7 @@ from flatprop.formulas.losses import Own
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.traced import Quantities
 from flatprop.model.model import Model
+from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
@@ -152,7 +153,7 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
     kept = Quantities(*np.empty((len(Quantities._fields), rows * sum(units)), network.dtype))
     gradient, scale = aligned_empty(network.params.size, network.dtype), scale_of(network, data)
     block, total = calls.block_for(network, rows), 0.0
-    for part in calls.parts(network, rows, block.rows, calls.GRADIENT):
+    for part in calls.in_time(network, rows, block.rows, calls.GRADIENT):
         total = entry_points.trace(
             *network._arrays, data, part.start, part.stop, total, scale, gradient, block, kept
         )
@@ -240,21 +241,19 @@ def check_gradients(
     data = in_memory(double, *given, sample_weight)
     block = calls.block_for(double, data.rows)
 
-    def loss_at(place: int, value: float) -> float:
-        params[place] = value
-        return loss_over(double, data, block)
-
     exact = gradient.astype(np.float64)
     floor = max(1e-3 * float(np.abs(exact).max()), 1e-300)
     worst = 0.0
     for place, slope in enumerate(exact):
         middle = float(params[place])
+
+        def loss_at(value: float, place: int = place) -> float:
+            params[place] = value
+            return loss_over(double, data, block)
+
         errors = []
         for step in (1e-3, 1e-5):
-            h = step * max(1.0, abs(middle))
-            near = loss_at(place, middle + h) - loss_at(place, middle - h)
-            far = loss_at(place, middle + 2 * h) - loss_at(place, middle - 2 * h)
-            difference = (8 * near - far) / (12 * h)
+            difference = central_difference(loss_at, middle, step * max(1.0, abs(middle)))
             scale = max(abs(slope), abs(difference), floor)
             errors.append(abs(slope - difference) / scale)
         params[place] = middle

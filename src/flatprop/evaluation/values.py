@@ -10,8 +10,8 @@ from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.model import Model
 from flatprop.samples import in_parts
-from flatprop.samples.in_memory import in_memory
-from flatprop.samples.samples import Samples, samples_of
+from flatprop.samples.in_memory import Data, in_memory
+from flatprop.samples.samples import Samples, samples_of, total_weight
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
@@ -61,7 +61,7 @@ def predict(network: Model, X: ArrayLike) -> Array:
         finite = entry_points.predict(layers, params, given, out, block, workspace)
     else:
         finite = True
-        for part in calls.parts(network, rows, block, calls.PREDICT):
+        for part in calls.in_time(network, rows, block, calls.PREDICT):
             finite &= entry_points.predict(
                 layers, params, given[part], out[part], block, workspace
             )
@@ -153,14 +153,14 @@ def loss_and_gradient(
 
 def sum_and_gradient(
     network: Model,
-    data: entry_points.Data,
+    data: Data,
     scale: float,
     gradient: Array,
     block: entry_points.Block,
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0
-    for part in calls.parts(network, data.rows, block.rows, calls.GRADIENT):
+    for part in calls.in_time(network, data.rows, block.rows, calls.GRADIENT):
         rows = data, part.start, part.stop
         total = entry_points.loss_and_gradient(
             *network._arrays, *rows, total, scale, gradient, block
@@ -176,7 +176,7 @@ def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> fl
     for data in samples.parts(step):
         for start in range(0, data.rows, step):
             subtotal, rows = 0.0, min(step, data.rows - start)
-            for part in calls.parts(network, rows, block.rows, calls.PREDICT, start):
+            for part in calls.in_time(network, rows, block.rows, calls.PREDICT, start):
                 subtotal = entry_points.sum_of_losses(
                     *network._arrays, data, part.start, part.stop, subtotal, block
                 )
@@ -186,6 +186,4 @@ def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> fl
 
 def scale_of(network: Model, samples: Samples) -> float:
     """The factor that makes Σ w ℓ over these samples their loss."""
-    weight = samples.weight
-    total = float(weight.sum(dtype=np.float64)) if weight.size else samples.rows
-    return network.loss_function.scale(network.outputs, total)
+    return network.loss_function.scale(network.outputs, total_weight(samples))

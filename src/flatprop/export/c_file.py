@@ -1,29 +1,20 @@
 """A network as one file of C99, for firmware and simulation codes.
 
-The activations come from `formulas.activations` by way of `numbers.c_source`;
-what stands around them is written here.
+What stands around the layers is written here; their own C comes from `dense_formats`.
 """
 
-import re
+from collections.abc import Iterable
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.export.c_names import checked_name
+from flatprop.export import dense_formats
+from flatprop.export.c_names import c_comment, checked_name
 from flatprop.export.writing import write_together
-from flatprop.model.layers import Dense
 from flatprop.model.model import Model
-from flatprop.numbers.c_source import (
-    CNumber,
-    c_type,
-    constant_array,
-    function_name,
-    statements,
-)
+from flatprop.numbers.c_source import c_type
 from flatprop.validation import checks
 
 
@@ -77,7 +68,7 @@ def to_c(
     parts = [
         _head(network, name),
         _declarations(network, name),
-        *_parameters(network, name),
+        *(dense_formats.c_constants(network, l, name) for l in range(len(network.dense))),
         *_functions(network, name),
         _network(network, name),
     ]
@@ -178,100 +169,16 @@ def _header_beside(path: str | PathLike[str]) -> Path:
 
 
 def _layers(network: Model) -> str:
-    layers = (f"{layer.units} {_comment(layer.name)}" for layer in network.dense)
+    layers = (f"{layer.units} {c_comment(layer.name)}" for layer in network.dense)
     return f"{network.inputs} inputs -> {' -> '.join(layers)}"
 
 
-def _comment(text: str) -> str:
-    """A function's name for a comment: in ASCII, and without anything that would end it."""
-    return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
-
-
-def _parameters(network: Model, name: str) -> list[str]:
-    parts = []
-    for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
-        inputs, units = W.shape
-        parts.append(
-            f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
-            + constant_array(f"{name}_W{number}", W)
-            + constant_array(f"{name}_b{number}", b[None, :])
-        )
-    return parts
-
-
-def _functions(network: Model, name: str) -> list[str]:
-    """The functions that the layers call."""
-    kind = c_type(network.dtype)
-    parts = [
-        f"""\
-/* z = x W + b */
-static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t units,
-    const {kind} *x, {kind} *z)
-{{
-    for (size_t j = 0; j < units; j++)
-        z[j] = b[j];
-    for (size_t i = 0; i < inputs; i++) {{
-        const {kind} xi = x[i];
-        for (size_t j = 0; j < units; j++)
-            z[j] += xi * W[j];
-        W += units;
-    }}
-}}
-"""
-    ]
-    written = {"identity"}
-    for number, (layer, suffix) in enumerate(zip(network.dense, _suffixes(network), strict=True)):
-        if suffix in written:
-            continue
-        written.add(suffix)
-        if suffix == "softmax":
-            parts.append(_softmax(f"{name}_softmax", network.dtype))
-        else:
-            text = _elementwise(layer, number, network.dtype)
-            whose = (
-                f"/* the user's {_comment(layer.name)} */\n" if callable(layer.activation) else ""
-            )
-            parts.append(f"{whose}static {kind} {name}_{suffix}({kind} z)\n{{\n{text}\n}}\n")
-    return parts
-
-
-def _suffixes(network: Model) -> list[str]:
-    """The name of each layer's activation; "own1", "own2" where it is the user's."""
-    own: dict[Any, str] = {}
-    return [
-        own.setdefault(layer.activation, f"own{len(own) + 1}")
-        if callable(layer.activation)
-        else layer.activation
-        for layer in network.dense
-    ]
-
-
-def _elementwise(layer: Dense, number: int, dtype: np.dtype[Any]) -> str:
-    """The body of an activation, from its formula."""
-    from flatprop.export.formula_text import written
-
-    a = written("to_c", layer, number, CNumber(dtype, "z"))
-    return "\n".join(f"    {statement}" for statement in statements(a))
-
-
-def _softmax(function: str, dtype: np.dtype[Any]) -> str:
-    kind = c_type(dtype)
-    return f"""\
-/* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
-static void {function}({kind} *z, size_t units)
-{{
-    {kind} largest = z[0], total = 0;
-    for (size_t j = 1; j < units; j++)
-        if (z[j] > largest)
-            largest = z[j];
-    for (size_t j = 0; j < units; j++) {{
-        z[j] = {function_name("exp", dtype)}(z[j] - largest);
-        total += z[j];
-    }}
-    for (size_t j = 0; j < units; j++)
-        z[j] /= total;
-}}
-"""
+def _functions(network: Model, name: str) -> Iterable[str]:
+    """The functions that the layers call, each once."""
+    functions: dict[str, str] = {}
+    for l in range(len(network.dense)):
+        dense_formats.add_c_functions(network, l, name, functions)
+    return functions.values()
 
 
 def _buffers(network: Model) -> list[int]:
@@ -284,22 +191,11 @@ def _network(network: Model, name: str) -> str:
     kind = c_type(network.dtype)
     buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
     lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
-    source = "x"
-    suffixes = _suffixes(network)
-    for number, (layer, suffix) in enumerate(zip(network.dense, suffixes, strict=True), start=1):
-        last = number == len(network.dense)
-        z = "out" if last else "uv"[(number - 1) % 2]
-        sizes = ", ".join(map(str, network.weights[number - 1].shape))
-        lines.append(
-            f"    {name}_dense({name}_W{number}, {name}_b{number}, {sizes}, {source}, {z});"
-        )
-        function = f"{name}_{suffix}"
-        if suffix == "softmax":
-            lines.append(f"    {function}({z}, {layer.units});")
-        elif suffix != "identity":
-            lines.append(f"    for (size_t j = 0; j < {layer.units}; j++)")
-            lines.append(f"        {z}[j] = {function}({z}[j]);")
-        source = z
+    source, last = "x", len(network.dense) - 1
+    for l in range(last + 1):
+        target = "out" if l == last else "uv"[l % 2]
+        lines += dense_formats.c_statements(network, l, name, source, target)
+        source = target
     body = "\n".join(lines)
     upper = name.upper()
     return f"""\

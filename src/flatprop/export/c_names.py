@@ -76,3 +76,8 @@ def _similar(name: str) -> str:
         if similar and not _obstacle(similar):
             return similar
     return "network"
+
+
+def c_comment(text: str) -> str:
+    """A function's name for a comment: in ASCII, and without anything that would end it."""
+    return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())

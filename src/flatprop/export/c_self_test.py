@@ -13,17 +13,15 @@ a slope is the steepest one within reach of z's error, kinks and steps included.
 doubled, and `predict`'s own distance from the outputs in float64 is added.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flatprop.evaluation.values import predict
-from flatprop.export.formula_text import formula_of
+from flatprop.export.dense_formats import Rounding
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
-from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
-from flatprop.numbers.translated import CustomFormula
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -31,23 +29,6 @@ Matrix = NDArray[np.float64]
 
 NUMBERS = 2**22
 """How many derivatives there are at once, 32 MB."""
-CHANCE = 8
-"""A sum of errors of random signs stays within so many of its standard deviations."""
-
-
-class Layer(NamedTuple):
-    """What happens in one layer; arrays are (rows, units) unless said otherwise."""
-
-    W: Matrix
-    """(inputs, units)."""
-    softmax: bool
-    added_to_z: Matrix
-    a: Matrix
-    added_to_a: Matrix
-    slope: Matrix
-    """da/dz; of a softmax unused."""
-    error: Matrix
-    """How far a is off: only the reach of the next layer's slopes depends on it."""
 
 
 def program(network: Model, name: str, test: ArrayLike) -> str:
@@ -112,96 +93,28 @@ def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
 
 def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
-    formulas = [
-        None if layer.activation == "softmax" else formula_of("to_c", layer, l)
-        for l, layer in enumerate(network.dense)
-    ]
+    layers = [Rounding(network, l) for l in range(len(network.dense))]
     widest = max(layer.units for layer in network.dense)
     some = max(1, NUMBERS // (widest * network.outputs))
     with np.errstate(all="ignore"):  # a bound that overflows becomes the largest
         parts = [
-            _of_rows(network, formulas, x[start : start + some], expected[start : start + some])
+            _of_rows(layers, x[start : start + some], expected[start : start + some])
             for start in range(0, len(x), some)
         ]
     info = np.finfo(network.dtype)
     found = np.nan_to_num(np.concatenate(parts), nan=np.inf)
-    return np.clip(found, float(info.tiny), float(info.max)).astype(network.dtype)
+    bound: Array = np.clip(found, float(info.tiny), float(info.max)).astype(network.dtype)
+    return bound
 
 
-def _of_rows(
-    network: Model, formulas: list[CustomFormula | None], x: Array, expected: Array
-) -> Matrix:
+def _of_rows(layers: list[Rounding], x: Array, expected: Array) -> Array:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
-    layers = []
-    for l, formula in enumerate(formulas):
-        layer = _layer(network, l, formula, a, error)
-        layers.append(layer)
-        a, error = layer.a, layer.error
+    for layer in layers:
+        a, error = layer.forward(a, error)
+    rows, outputs = a.shape
     bound = np.zeros(a.shape)
-    dy_da = np.broadcast_to(np.eye(network.outputs), (len(a), network.outputs, network.outputs))
+    dy_da = np.broadcast_to(np.eye(outputs), (rows, outputs, outputs))
     for layer in reversed(layers):
-        if layer.softmax:
-            scaled = dy_da * layer.a[:, None]
-            dy_dz = scaled - scaled.sum(axis=2, keepdims=True) * layer.a[:, None]
-        else:
-            dy_dz = dy_da * layer.slope[:, None]
-        bound += np.einsum("nku,nu->nk", np.abs(dy_da), layer.added_to_a)
-        bound += np.einsum("nku,nu->nk", np.abs(dy_dz), layer.added_to_z)
-        dy_da = dy_dz @ layer.W.T
+        dy_da = layer.backward(dy_da, bound)
     return np.asarray(np.abs(expected - a) + 2 * bound, np.float64)
-
-
-def _layer(
-    network: Model, l: int, formula: CustomFormula | None, a: Matrix, error: Matrix
-) -> Layer:
-    info = np.finfo(network.dtype)
-    unit, least = precision = Precision(float(info.eps) / 2, float(info.tiny))
-    W, b = (array[l].astype(np.float64) for array in (network.weights, network.biases))
-    z, sizes = _sums(a, W, b)
-    # A machine may take subnormal numbers for 0, as operands and as results.
-    lost = np.abs(a).sum(axis=1, keepdims=True) + np.abs(W).sum(axis=0) + len(W) + 1
-    added_to_z = unit * sizes + least * lost
-    worst = error @ np.abs(W) + added_to_z
-    chance = np.sqrt(error**2 @ W**2 + added_to_z**2)
-    reach = np.fmin(worst, CHANCE * chance)
-    if formula is None:
-        below = z.max(axis=1, keepdims=True) - z
-        e = np.exp(-below)
-        out = e / e.sum(axis=1, keepdims=True)
-        # the error of e^-below comes from its argument; the quotient has that of the sum, too
-        roundings = below + (out * below).sum(axis=1, keepdims=True) + len(b) + 2 * FUNCTION
-        added = np.where(out > 0, out * unit * roundings, 0) + least
-        return Layer(W, True, added_to_z, out, added, out, out * reach + added)
-    value, slope = _values(formula, precision, z)
-    size = np.abs(slope.value)
-    for place in (z - reach, z + reach):
-        there, slope_there = _values(formula, precision, place)
-        noise = 8 * np.finfo(np.float64).eps * np.abs(value.value)
-        step = np.maximum(np.abs(there.value - value.value) - noise, 0)
-        secant = np.where(reach > 0, step / reach, 0)
-        size = np.fmax(size, np.fmax(np.abs(slope_there.value), secant))
-    steepest = np.copysign(size, slope.value)
-    return Layer(
-        W, False, added_to_z, value.value, value.error, steepest, size * reach + value.error
-    )
-
-
-def _values(formula: CustomFormula, precision: Precision, z: Matrix) -> tuple[Any, Any]:
-    """The activation and its slope with their own errors, of the shape of z."""
-    nothing = np.zeros(z.shape)
-    return tuple(  # type: ignore[return-value]
-        Rounded(precision, result.value + nothing, result.error + nothing)
-        for result in formula(Rounded(precision, z))
-    )
-
-
-def _sums(a: Matrix, W: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
-    """z = b + Σ a W term by term, and what is rounded on the way: |terms| and |partial sums|."""
-    z = np.broadcast_to(b, (len(a), len(b))).copy()
-    sizes = np.zeros_like(z)
-    for xi, weights in zip(a.T, W, strict=True):
-        term = xi[:, None] * weights
-        z += term
-        sizes += np.abs(term) + np.abs(z)
-    return z, sizes

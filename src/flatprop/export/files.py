@@ -6,19 +6,21 @@ anywhere, so whatever it says is checked before anything is made of it.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
+from functools import partial
 from os import PathLike
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flatprop.export import dense_formats
 from flatprop.export.random_states import checked_generator, plain_state
-from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown
+from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown, size
 from flatprop.export.writing import write_in_one_step
-from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
+from flatprop.model.layers import starts_in_params
 from flatprop.model.model import Model
 from flatprop.validation import checks
 
@@ -63,8 +65,9 @@ def load(
     with TensorFile(path) as file:
         said = read_description(file, path)
         try:
-            saved = Description.of(said)
-            layers, loss = saved.layers(functions or {}), saved.loss(functions or {})
+            inputs, entries, loss_fields, dtype = _checked(said)
+            function = partial(_function, functions=functions or {})
+            layers, loss = _layers(entries, function), _loss(loss_fields, function)
             rng = checked_generator(said.get("rng"))
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -72,9 +75,9 @@ def load(
             ) from None
         if "params" not in file:
             raise ValueError(f"{path} is damaged: it holds no parameters")
-        params = file.tensor("params", saved.dtype, (saved.parameters,))
+        params = file.tensor("params", dtype, (starts_in_params(inputs, layers)[-1],))
     try:
-        network = kind.with_params(saved.inputs, layers, loss, saved.dtype, rng, params)
+        network = kind.with_params(inputs, layers, loss, dtype, rng, params)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return network, said.get("extra")
@@ -90,10 +93,7 @@ def described(network: Model) -> Json:
     return {
         "format": FORMAT,
         "inputs": network.inputs,
-        "layers": [
-            [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
-            for layer in network.dense
-        ],
+        "layers": [dense_formats.entry(layer) for layer in network.dense],
         "loss": {"own": loss.name, "reduction": loss.reduction}
         if isinstance(loss, Own)
         else {"name": loss.name, **asdict(loss)},
@@ -103,66 +103,36 @@ def described(network: Model) -> Json:
     }
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a header says of a network. Every field was checked, but nothing is made of it yet."""
+def _checked(said: Json) -> tuple[int, list[Any], Json, np.dtype[Any]]:
+    """Inputs, layers, loss and dtype in the JSON that `described` gave; nothing is made of it."""
+    inputs = size("inputs", required(said, "inputs"))
+    entries = required(said, "layers")
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"layers must be a list of layers, got {shown(entries)}")
+    for l, entry in enumerate(entries):
+        dense_formats.check_entry(l, entry, last=l == len(entries) - 1)
+    dtype = required(said, "dtype")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
+    loss = required(said, "loss")
+    _check_loss(loss)
+    return inputs, entries, loss, np.dtype(dtype)
 
-    inputs: int
-    units: tuple[int, ...]
-    activations: tuple[Any, ...]
-    """A name each, or {"own": name}."""
-    loss_fields: Json
-    dtype: np.dtype[Any]
 
-    @classmethod
-    def of(cls, said: Json) -> "Description":
-        """The description in the JSON that `described` gave.
+def _layers(entries: list[Any], function: Callable[[str], Any]) -> list[Dense]:
+    """The layers of checked entries."""
+    made: dict[str, Dense] = {}  # of a thousand layers most are the same
+    for entry in entries:
+        if str(entry) not in made:
+            made[str(entry)] = dense_formats.of_entry(entry, function)
+    return [made[str(entry)] for entry in entries]
 
-        Raises
-        ------
-        ValueError
-            If it is something else.
-        """
-        inputs = size("inputs", required(said, "inputs"))
-        given, units, activations = required(said, "layers"), [], []
-        if not isinstance(given, list) or not given:
-            raise ValueError(f"layers must be a list of layers, got {shown(given)}")
-        for number, layer in enumerate(given):
-            if not isinstance(layer, list) or len(layer) != 2:
-                raise ValueError(f"layers[{number}] must be [units, activation]")
-            units.append(size(f"layers[{number}]", layer[0]))
-            activations.append(_activation(number, layer[1], last=number == len(given) - 1))
-        dtype = required(said, "dtype")
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
-        loss = required(said, "loss")
-        _check_loss(loss)
-        return cls(inputs, tuple(units), tuple(activations), loss, np.dtype(dtype))
 
-    @property
-    def parameters(self) -> int:
-        """How many parameters such a network has."""
-        pairs = zip((self.inputs, *self.units), self.units, strict=False)
-        return sum((inputs + 1) * units for inputs, units in pairs)
-
-    def layers(self, functions: Mapping[str, Any]) -> list[Dense]:
-        """The layers, with the user's own functions taken from `functions`."""
-        made: dict[Any, Dense] = {}  # of a thousand layers most are the same
-        layers = []
-        for units, entry in zip(self.units, self.activations, strict=True):
-            name = entry["own"] if isinstance(entry, dict) else entry
-            key = units, name, isinstance(entry, dict)
-            if key not in made:
-                made[key] = Dense(units, _function(name, functions) if key[2] else name)
-            layers.append(made[key])
-        return layers
-
-    def loss(self, functions: Mapping[str, Any]) -> Loss:
-        """The loss, likewise."""
-        loss = dict(self.loss_fields)
-        if "own" in loss:
-            return Own(_function(loss["own"], functions), reduction=loss["reduction"])
-        return LOSSES[loss.pop("name")](**loss)
+def _loss(fields: Json, function: Callable[[str], Any]) -> Loss:
+    """The loss of checked fields."""
+    if "own" in fields:
+        return Own(function(fields["own"]), reduction=fields["reduction"])
+    return LOSSES[fields["name"]](**{k: v for k, v in fields.items() if k != "name"})
 
 
 def required(said: Any, name: str) -> Any:
@@ -170,28 +140,6 @@ def required(said: Any, name: str) -> Any:
     if not isinstance(said, dict) or name not in said:
         raise ValueError(f"{name!r} is missing")
     return said[name]
-
-
-def size(what: str, value: Any, least: int = 1) -> int:
-    """A whole number that 64 bits hold."""
-    if type(value) is not int:
-        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
-    if not least <= value < 2**48:
-        raise ValueError(f"{what} must be at least {least} and below 2^48, got {shown(value)}")
-    return value
-
-
-def _activation(number: int, entry: Any, last: bool) -> Any:
-    if isinstance(entry, dict):
-        if entry.keys() != {"own"} or not isinstance(entry["own"], str):
-            raise ValueError(f"layers[{number}] has an activation without a name")
-        return entry
-    if not isinstance(entry, str):
-        raise ValueError(f"layers[{number}]: activation must be a name, got {shown(entry)}")
-    checks.choice("activation", entry, ACTIVATIONS)
-    if entry == "softmax" and not last:
-        raise ValueError(f"layers[{number}] is a softmax, which only the last layer can be")
-    return entry
 
 
 def _check_loss(loss: Any) -> None:

@@ -8,13 +8,17 @@ conditions again.
 
 import math
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flatprop.numbers import elementary
 from flatprop.numbers.lanes import horner
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, minimum, sqrt, where
+from flatprop.validation.arrays import Array
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
 
 _ARITHMETIC = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div"}
 _COMPARISONS = {"<": "Less", ">": "Greater", "==": "Equal"}
@@ -51,6 +55,49 @@ class Tape(dict[Hashable, "OnnxNumber"]):
             if number in needed:
                 needed.update(number.operands)
         return needed
+
+
+class Graph:
+    """Nodes and initializers, as they are added."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self._constants: dict[bytes, str] = {}
+
+    def add_node(
+        self, operator: str, inputs: list[str], output: str, name: str, **attributes: Any
+    ) -> None:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
+
+    def add_formula(self, steps: list["OnnxNumber"], names: dict[Any, str], prefix: str) -> None:
+        """Nodes for the steps of a formula; `names` has its argument and its last step."""
+        for step in steps:
+            if step.constant is not None:
+                names[step] = self._constant(step.constant)
+                continue
+            node = f"{prefix}_{step.operator}_{len(self.nodes)}"
+            inputs = [names[operand] for operand in step.operands]
+            output = names.setdefault(step, node)
+            self.add_node(step.operator, inputs, output, node, **step.attributes)
+
+    def add_initializer(self, name: str, array: Array) -> str:
+        """Add a tensor of fixed values; its name."""
+        from onnx import numpy_helper
+
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def _constant(self, value: Any) -> str:
+        """The name of an initializer that holds one number."""
+        name = self._constants.get(value.tobytes())
+        if name is None:
+            name = f"constant_{len(self._constants) + 1}"
+            self._constants[value.tobytes()] = self.add_initializer(name, np.array(value))
+        return name
 
 
 class OnnxNumber(Number):

@@ -209,6 +209,15 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def size(what: str, value: Any, least: int = 1) -> int:
+    """A whole number that 64 bits hold."""
+    if type(value) is not int:
+        raise ValueError(f"{what} must be a whole number, got {shown(value)}")
+    if not least <= value < 2**48:
+        raise ValueError(f"{what} must be at least {least} and below 2^48, got {shown(value)}")
+    return value
+
+
 def _regular(path: str | PathLike[str]) -> str | PathLike[str]:
     """`path`, if it is that of a file."""
     try:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from flatprop.numbers.numbers import central_difference
+
 POINTS = tuple(np.linspace(-4.0, 4.0, 40) + math.pi / 100)
 """The points at which a function is tried; not 0 or 1, where it may have a kink."""
 TOLERANCE = 1e-5
@@ -105,10 +107,7 @@ def _check_slope(
 
     The nearer of both quotients counts, for the wider one may reach across a kink.
     """
-    quotients = []
-    for h in (1e-3, 1e-5):
-        near, far = value(x + h) - value(x - h), value(x + 2 * h) - value(x - 2 * h)
-        quotients.append((8 * near - far) / (12 * h))
+    quotients = [central_difference(value, x, h) for h in (1e-3, 1e-5)]
     best = min(quotients, key=lambda quotient: abs(quotient - slope))
     if not abs(best - slope) <= TOLERANCE * max(1.0, abs(slope), abs(best)):
         raise ValueError(

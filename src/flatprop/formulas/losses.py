@@ -54,6 +54,11 @@ class Loss(ABC):
         """How often a sample's weight counts in the mean; 0 for a sum."""
         return {OVER_SAMPLES_AND_OUTPUTS: outputs, OVER_SAMPLES: 1, SUM: 0}[self.reduction]
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether the loss is a mean over samples, and not a sum."""
+        return self.reduction != SUM
+
     @staticmethod
     @abstractmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flatprop.interchange.arrays_in import assign
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.validation import checks

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from flatprop.formulas.losses import LOSSES, Loss
 from flatprop.interchange.arrays_in import assign
 from flatprop.interchange.state_dicts import array_of
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.model.model import checked_model
 from flatprop.network import Network
 

@@ -4,7 +4,6 @@ Prediction, training and export are functions over a `Model`. `flatprop.Network`
 methods.
 """
 
-import math
 from copy import deepcopy
 from typing import Any, Self
 
@@ -14,8 +13,8 @@ from numpy.typing import ArrayLike
 from flatprop.formulas.losses import Loss
 from flatprop.kernels.network.records import NetworkArrays
 from flatprop.kernels.network.workspace import workspace_size
+from flatprop.model.dense_layer import Dense
 from flatprop.model.layers import (
-    Dense,
     Summary,
     checked_dtype,
     checked_layers,
@@ -146,16 +145,7 @@ class Model:
         self.require_writable()
         source = self.rng if rng is None else checks.generator(rng)
         for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
-            fan_in, fan_out = W.shape
-            match layer.initialisation:
-                case "he":
-                    W[:] = source.normal(0, math.sqrt(2 / fan_in), W.shape)
-                case "lecun":
-                    W[:] = source.normal(0, math.sqrt(1 / fan_in), W.shape)
-                case _:
-                    limit = math.sqrt(6 / (fan_in + fan_out))
-                    W[:] = source.uniform(-limit, limit, W.shape)
-            b[:] = 0
+            layer.draw(source, W, b)
         return self
 
     @property

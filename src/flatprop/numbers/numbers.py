@@ -168,3 +168,9 @@ def elementary(
 ) -> Callable[[Callable[[Any], Any]], Elementary]:
     """A decorator: makes an `Elementary` of a body."""
     return lambda body: Elementary(body, derivative, c_name)
+
+
+def central_difference(f: Callable[[Any], Any], x: Any, h: Any) -> Any:
+    """f'(x) by central differences of the fourth order (Fornberg 1988)."""
+    near, far = f(x + h) - f(x - h), f(x + 2.0 * h) - f(x - 2.0 * h)
+    return (8.0 * near - far) / (12.0 * h)

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike
 
+from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.plot.canvas import checked_figure, colours
 from flatprop.validation import checks
@@ -45,8 +46,7 @@ def histograms(
         If `gradient` or X and y do not fit the network, or both are given, or a parameter or the
         gradient is NaN or infinite.
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be an fp.Network, got {net!r}")
+    checked_model("plot.histograms", net)
     bins = checks.count("bins", bins)
     checks.finite("net.params", net.params)
     slopes = _checked_gradient(net, X, y, gradient)

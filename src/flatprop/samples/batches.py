@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
-from flatprop.samples.in_memory import in_memory
+from flatprop.samples.in_memory import Data, in_memory
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import read_only
 

@@ -1,11 +1,43 @@
 """Samples that are taken into memory as a whole."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import flat
+
+
+class Data(NamedTuple):
+    """Samples in memory, and their targets."""
+
+    x: Any
+    """(rows · inputs,)"""
+    y: Any
+    """(rows · columns,): a column per output, or one of class indices."""
+    weight: Any
+    """(rows,), or empty where every sample counts alike."""
+    rows: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is all of the samples, as it is."""
+        return True
+
+    @property
+    def batches_given(self) -> bool:
+        """Whether this is one batch among others, as somebody else made it."""
+        return False
+
+    def parts(self, batch_size: int | None, rng: Any = None) -> Iterator["Data"]:
+        """All samples once, which are one part."""
+        yield self
+
+    def some(self, start: int, stop: int) -> "Data":
+        """Rows start to stop, as views."""
+        inputs, columns = self.x.size // self.rows, self.y.size // self.rows
+        x, y = self.x[start * inputs : stop * inputs], self.y[start * columns : stop * columns]
+        return Data(x, y, self.weight[start:stop], stop - start)
 
 
 def in_memory(network: Model, X: Any, y: Any, sample_weight: Any = None) -> Data:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 

@@ -7,6 +7,9 @@ Whatever a user passes becomes `Samples`:
 | arrays, frames and the like | `Data`, as kernels take it | one: all samples | at once |
 | a large file or sparse matrix | `Parts` | some rows at a time, in one buffer | as it is read |
 | an iterable of (X, y), or a function | `Batches` | the batches | as they come |
+
+A function that needs all samples at once, such as a gradient, calls `in_memory` itself: it takes
+large ones into memory, too.
 """
 
 from collections.abc import Iterator
@@ -14,10 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
 from flatprop.samples.batches import Batches
-from flatprop.samples.in_memory import in_memory
+from flatprop.samples.in_memory import Data, in_memory
 from flatprop.samples.in_parts import Parts, is_large
 from flatprop.validation.arrays import Array
 
@@ -89,3 +91,9 @@ def samples_of(
     if not whole and (is_large(X, network.dtype) or is_large(y, network.dtype)):
         return Parts(network, X, y, sample_weight)
     return in_memory(network, X, y, sample_weight)
+
+
+def total_weight(samples: Samples) -> float:
+    """Σ w, in float64; how many samples there are, where all count alike."""
+    weight = samples.weight
+    return float(weight.sum(dtype=np.float64)) if weight.size else float(samples.rows)

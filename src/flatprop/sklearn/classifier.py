@@ -10,7 +10,7 @@ from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.fit_data import GivenSamples

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from flatprop.model.layers import Dense, checked_loss
+from flatprop.model.dense_layer import Dense
+from flatprop.model.layers import checked_loss
 from flatprop.network import Network
 from flatprop.sklearn import settings
 from flatprop.validation.arrays import Array

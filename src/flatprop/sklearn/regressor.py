@@ -7,7 +7,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from flatprop.formulas.losses import Poisson
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.fit_data import GivenSamples

@@ -8,7 +8,7 @@ import numpy as np
 from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, Loss, Poisson
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
 from flatprop.formulas.optimizers import SGD, Adam
-from flatprop.model.layers import Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.solvers import LBFGS, SOLVERS, Solver
 from flatprop.training.callbacks import Checkpoint, checked_callbacks
 from flatprop.validation import checks

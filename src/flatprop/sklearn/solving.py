@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.network import Network
+from flatprop.samples.in_memory import Data
+from flatprop.samples.samples import total_weight
 from flatprop.sklearn.fit_data import Task
 from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.solvers.objective import Objective, Vector
@@ -21,8 +22,7 @@ class Penalised(Objective):
     def __init__(self, network: Network, data: Data, alpha: float) -> None:
         super().__init__(network, data, np.array([[0, network.params.size]]))
         self.evaluations = 0
-        total = float(data.weight.sum()) if data.weight.size else data.rows
-        self.strength = alpha / (total if network.loss_function.divisor(1) else 1.0)
+        self.strength = alpha / (total_weight(data) if network.loss_function.is_mean else 1.0)
         marked = network.copy()
         marked.params[:] = 0
         for W in marked.weights:

@@ -10,6 +10,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import jacobian_workspace_size
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
@@ -231,7 +232,7 @@ class NormalEquations:
         if self._relative:
             np.maximum(self._root_of_D, self._norms_of_columns(), out=self._root_of_D)
 
-    def _part(self, data: entry_points.Data) -> tuple[Vector, Vector]:
+    def _part(self, data: Data) -> tuple[Vector, Vector]:
         """J, (rows · outputs, P), and r for some of the samples."""
         net, count = self._objective.network, data.rows * self._objective.network.outputs
         J = self._jacobian[: count * net.params.size].reshape(data.rows, -1)

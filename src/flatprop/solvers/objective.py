@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over, predict, scale_of, sum_and_gradient
-from flatprop.kernels.network import entry_points
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.validation.arrays import aligned_empty
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -32,9 +32,7 @@ class Objective:
         The factor that makes Σ w ℓ the loss.
     """
 
-    def __init__(
-        self, network: Model, data: entry_points.Data, trainable: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, network: Model, data: Data, trainable: NDArray[np.int64]) -> None:
         self.network = network
         self.data = data
         self.trained = _places(trainable)
@@ -126,7 +124,7 @@ class Objective:
         x = self.data.x.reshape(self.data.rows, -1)
         return predict(self.network, x).astype(np.float64)
 
-    def parts(self, rows: int) -> Iterator[entry_points.Data]:
+    def parts(self, rows: int) -> Iterator[Data]:
         """The samples, `rows` at a time."""
         for start in range(0, self.data.rows, rows):
             yield self.data.some(start, min(start + rows, self.data.rows))

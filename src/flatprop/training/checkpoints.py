@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.export import files
-from flatprop.export.files import PathOrName, required, size
+from flatprop.export.files import PathOrName, required
 from flatprop.export.random_states import checked_generator
-from flatprop.export.tensor_file import TensorFile, shown
+from flatprop.export.tensor_file import TensorFile, shown, size
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
 from flatprop.validation.checks import is_finite

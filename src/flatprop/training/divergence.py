@@ -13,8 +13,9 @@ import numpy as np
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import predict, scale_of, sum_and_gradient
 from flatprop.formulas.optimizer import Optimizer
-from flatprop.kernels.network import entry_points
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
+from flatprop.samples.samples import Samples
 from flatprop.validation import checks
 from flatprop.validation.arrays import read_only
 
@@ -37,14 +38,11 @@ def told(where: str, what: str, cause: str, advice: str) -> str:
     )
 
 
-def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]:
+def _cause_in_samples(network: Model, data: Data, of: str = "") -> tuple[str, str]:
     """What in the samples is too large for any parameters, and what to do; or two empty texts.
 
-    `of` says which samples these are, as in " of the validation data". Only samples in memory
-    are looked at.
+    `of` says which samples these are, as in " of the validation data".
     """
-    if not data.in_memory:
-        return "", ""
     extremes = _extremes(data)
     unweighted = extremes._replace(weight=extremes.weight[:0])
     dtype = network.dtype
@@ -69,7 +67,7 @@ def cause_in_samples(network: Model, data: Any, of: str = "") -> tuple[str, str]
         )
     largest = float(extremes.weight.max())
     advice = "smaller sample weights"
-    if network.loss_function.divisor(1):
+    if network.loss_function.is_mean:
         advice = "sample_weight / sample_weight.mean(), for only their proportions count"
     return (
         f"with sample weights{of} of up to {largest:.3g} the loss overflows {dtype}, whatever the "
@@ -106,15 +104,19 @@ def scaled(network: Model, other: str) -> str:
     return f"{other}, inputs and targets scaled to about 1{_wider(network.dtype)}"
 
 
-def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str, str]:
+def of_updates(network: Model, samples: Samples, updates: int, steps: str) -> tuple[str, str]:
     """Cause and advice for a loss of the training data that is not finite after `updates`.
 
-    `steps` is what to try if the optimizer's steps have led too far.
+    `steps` is what to try if the optimizer's steps have led too far. Only samples in memory are
+    looked at.
     """
-    cause, advice = _cause_in_data(network, data)
-    if cause:
-        return cause, advice
-    largest = _largest(data)
+    largest: dict[str, float] = {}
+    if isinstance(samples, Data):
+        for look in (_cause_in_samples, _cause_in_outputs, _cause_in_inputs):
+            cause, advice = look(network, samples)
+            if cause:
+                return cause, advice
+        largest = _largest(samples)
     if updates == 0:
         inputs = f", with inputs of up to {largest['inputs']:.3g}" if largest else ""
         cause = f"the loss is so at the initial parameters already{inputs}"
@@ -127,8 +129,8 @@ def of_updates(network: Model, data: Any, updates: int, steps: str) -> tuple[str
 
 def of_validation(
     network: Model,
-    data: Any,
-    validation: Any,
+    samples: Samples,
+    validation: Samples,
     loss: float,
     steps: str,
     name: str = "validation_data",
@@ -139,33 +141,26 @@ def of_validation(
     cause, and `name` what the validation data are called.
     """
     facts = f"that of the training data is {loss:.4g}"
-    cause, advice = cause_in_samples(network, validation, f" of {name}")
-    if not cause:
-        cause, advice = _cause_in_outputs(network, validation)
-    if cause:
-        return f"{facts}; {cause}", advice
-    if not data.in_memory or not validation.in_memory:
+    if isinstance(validation, Data):
+        cause, advice = _cause_in_samples(network, validation, f" of {name}")
+        if not cause:
+            cause, advice = _cause_in_outputs(network, validation)
+        if cause:
+            return f"{facts}; {cause}", advice
+    if not (isinstance(samples, Data) and isinstance(validation, Data)):
         return facts, f"validation data scaled as the training data are, {steps}"
-    here, there = (_largest(samples)["inputs"] for samples in (data, validation))
+    here, there = (_largest(data)["inputs"] for data in (samples, validation))
     facts += f"; inputs of the training data reach {here:.3g}, of the validation data {there:.3g}"
     if there > 10 * here:
         return facts, "validation data scaled by the same numbers as the training data"
     return facts, steps
 
 
-def _cause_in_data(network: Model, data: Any) -> tuple[str, str]:
-    for look in (cause_in_samples, _cause_in_outputs, _cause_in_inputs):
-        cause, advice = look(network, data)
-        if cause:
-            return cause, advice
-    return "", ""
-
-
-def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
+def _cause_in_outputs(network: Model, data: Data) -> tuple[str, str]:
     """Cause and advice if the loss takes logarithms of outputs that may not be positive."""
     last = network.dense[-1]
     logarithm = network.loss_function.domain == "non-negative"
-    if not logarithm or last.activation in POSITIVE or not data.in_memory:
+    if not logarithm or last.activation in POSITIVE:
         return "", ""
     with np.errstate(all="ignore"):
         outputs = predict(network, data.x.reshape(data.rows, -1))
@@ -179,10 +174,8 @@ def _cause_in_outputs(network: Model, data: Any) -> tuple[str, str]:
     )
 
 
-def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
+def _cause_in_inputs(network: Model, data: Data) -> tuple[str, str]:
     """Cause and advice if inputs are too large for parameters of a common size."""
-    if not data.in_memory:
-        return "", ""
     sizes = np.abs(data.x.reshape(data.rows, -1)).max(axis=1)
     few = min(ROWS_TRIED, data.rows)
     largest = _rows(data, np.argpartition(sizes, data.rows - few)[-few:])
@@ -199,7 +192,7 @@ def _cause_in_inputs(network: Model, data: Any) -> tuple[str, str]:
     )
 
 
-def _extremes(data: entry_points.Data) -> entry_points.Data:
+def _extremes(data: Data) -> Data:
     """The few samples with the largest targets, weights, and products of both."""
     rows = data.rows
     targets = np.abs(data.y.reshape(rows, -1)).max(axis=1).astype(np.float64)
@@ -212,16 +205,16 @@ def _extremes(data: entry_points.Data) -> entry_points.Data:
     return _rows(data, chosen)
 
 
-def _rows(data: entry_points.Data, chosen: Any) -> entry_points.Data:
+def _rows(data: Data, chosen: Any) -> Data:
     """Some of the samples, a copy."""
 
     def some(flat: Any) -> Any:
         return read_only(flat.reshape(data.rows, -1)[chosen].reshape(-1)) if flat.size else flat
 
-    return entry_points.Data(some(data.x), some(data.y), some(data.weight), len(chosen))
+    return Data(some(data.x), some(data.y), some(data.weight), len(chosen))
 
 
-def _is_finite(network: Model, data: entry_points.Data) -> bool:
+def _is_finite(network: Model, data: Data) -> bool:
     """Whether loss and gradient are finite."""
     gradient = np.empty_like(network.params)
     scale = scale_of(network, data)
@@ -230,10 +223,8 @@ def _is_finite(network: Model, data: entry_points.Data) -> bool:
     return math.isfinite(total * scale) and bool(np.isfinite(gradient).all())
 
 
-def _largest(data: Any) -> dict[str, float]:
+def _largest(data: Data) -> dict[str, float]:
     """The largest absolute value of the inputs, and of the targets."""
-    if not data.in_memory:
-        return {}
     given = {"inputs": data.x, "targets": data.y}
     return {name: float(np.abs(values).max()) for name, values in given.items()}
 

@@ -139,12 +139,11 @@ def fit(
     network.require_writable()
     chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
     epochs = checks.count("epochs", epochs)
+    solves = isinstance(chosen, Solver)
     # An update with all samples needs all of them in memory, however large they are.
-    whole = isinstance(chosen, Solver) or batch_size is None
+    whole = solves or batch_size is None
     samples = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
-    kind: Any = StreamedRun
-    if samples.in_memory:
-        kind = SolverRun if isinstance(chosen, Solver) else InMemoryRun
+    kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
     run: Run[Samples] = kind(
         network,
         samples,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network import training_loop as loop
-from flatprop.kernels.network.entry_points import Data
+from flatprop.samples.in_memory import Data
 from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.stepper import Stepper
 from flatprop.validation.checks import is_finite

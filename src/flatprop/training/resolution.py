@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
+from flatprop.samples.in_memory import Data
 from flatprop.samples.samples import Samples
 from flatprop.validation import frames
 from flatprop.validation.alerts import ResolutionWarning, warn
@@ -158,7 +158,7 @@ class Watched:
 
     def parts(
         self, batch_size: int | None, rng: np.random.Generator | None = None
-    ) -> Iterator[entry_points.Data]:
+    ) -> Iterator[Data]:
         """The parts of the samples."""
         for part in self._source.parts(batch_size, rng):
             self._watch.see(part.x.reshape(part.rows, -1))

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.solvers import LevenbergMarquardt
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver

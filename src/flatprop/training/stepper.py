@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
 from flatprop.formulas.optimizer import Optimizer, check_state
-from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
@@ -67,7 +67,7 @@ class Stepper:
         self._blocks = 0
         self._make_lock()
 
-    def take(self, data: entry_points.Data, batch_size: int | None, shuffle: bool) -> None:
+    def take(self, data: Data, batch_size: int | None, shuffle: bool) -> None:
         """Make ready for these samples; scratch is kept if all sizes are as before."""
         rows = data.rows
         self.data = data

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels.network import training_loop as loop
-from flatprop.kernels.network.entry_points import Data
 from flatprop.model.model import Model
+from flatprop.samples.in_memory import Data
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence
 from flatprop.training.choice import optimizer_only

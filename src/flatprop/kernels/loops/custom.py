@@ -33,6 +33,7 @@ from flatprop.kernels.loops.vector_loops import (
 )
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.lanes import Lanes
+from flatprop.numbers.numbers import central_difference
 from flatprop.numbers.translated import CustomFormula, custom_formula
 
 _number = count()
@@ -128,14 +129,9 @@ def _of_dual(formula: CustomFormula, x: Lanes, *constants: Lanes) -> Lanes:
 
 
 def _of_differences(formula: CustomFormula, x: Lanes, *constants: Lanes) -> Lanes:
-    """The same by central differences of the fourth order (Fornberg 1988)."""
+    """The derivative of the formula's slope with respect to x, by central differences."""
     h = (abs(x) + 1.0) * x.choose(2.0**-6, 2.0**-10)
-
-    def slope(steps: float) -> Any:
-        return formula(x + steps * h, *constants)[1]
-
-    near, far = slope(1) - slope(-1), slope(2) - slope(-2)
-    result: Lanes = (8.0 * near - far) / (12.0 * h)
+    result: Lanes = central_difference(lambda x: formula(x, *constants)[1], x, h)
     return result
 
 

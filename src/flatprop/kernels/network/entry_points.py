@@ -6,7 +6,6 @@ Arrays that are only read may be read-only.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
@@ -14,38 +13,6 @@ from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, traced
 from flatprop.kernels.network.records import matrix
-
-
-class Data(NamedTuple):
-    """Samples in memory, and their targets."""
-
-    x: Any
-    """(rows · inputs,)"""
-    y: Any
-    """(rows · columns,): a column per output, or one of class indices."""
-    weight: Any
-    """(rows,), or empty where every sample counts alike."""
-    rows: int
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether this is all of the samples, as it is."""
-        return True
-
-    @property
-    def batches_given(self) -> bool:
-        """Whether this is one batch among others, as somebody else made it."""
-        return False
-
-    def parts(self, batch_size: int | None, rng: Any = None) -> Iterator["Data"]:
-        """All samples once, which are one part."""
-        yield self
-
-    def some(self, start: int, stop: int) -> "Data":
-        """Rows start to stop, as views."""
-        inputs, columns = self.x.size // self.rows, self.y.size // self.rows
-        x, y = self.x[start * inputs : stop * inputs], self.y[start * columns : stop * columns]
-        return Data(x, y, self.weight[start:stop], stop - start)
 
 
 class Block(NamedTuple):

@@ -331,6 +331,7 @@ def test_checked_functions_take_own_functions():
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_checked_functions_compute_the_same():
     net = make([3, 5, 2])
     x, y, weight = samples(net, 6)

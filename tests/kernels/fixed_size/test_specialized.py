@@ -286,6 +286,8 @@ def test_networks_that_cannot_be_specialised():
     net = fp.Network(2, [fp.Dense(2), fp.Dense(1)], rng=0)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         fp.specialize(net, 0)
+    with pytest.raises(TypeError, match=r"specialize takes an fp.Network, got int"):
+        fp.specialize(3)
     with pytest.raises(TypeError, match=r"batch_size must be a whole number, got 2.5"):
         fp.specialize(net, 2.5)
     net = fp.Network(2, [fp.Dense(2, bent), fp.Dense(1)], rng=0)

@@ -1,0 +1,332 @@
+"""How a dense layer is written: in a saved file, in C, and in ONNX.
+
+The layer is ``network.dense[l]``. For C and ONNX the formula of its activation, z → (a, da/dz),
+is called with numbers that write them. With numbers that carry a bound of their rounding error it
+says how far the C may be off.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatprop.export.c_names import c_comment
+from flatprop.export.onnx_number import Graph, OnnxNumber, Tape
+from flatprop.export.tensor_file import shown, size
+from flatprop.formulas.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
+from flatprop.model.dense_layer import ONLY_LAST, Dense
+from flatprop.model.model import Model
+from flatprop.numbers import elementary
+from flatprop.numbers.c_source import CNumber, c_type, constant_array, function_name, statements
+from flatprop.numbers.numbers import Number
+from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
+from flatprop.numbers.translated import CustomFormula, custom_formula
+from flatprop.validation import checks
+
+Matrix = NDArray[np.float64]
+
+# ---- saved files: [units, name of the activation], {"own": name} for a function of the user's
+
+
+def entry(layer: Dense) -> list[Any]:
+    """What a file says of a layer."""
+    return [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
+
+
+def check_entry(l: int, given: Any, last: bool) -> None:
+    """Raise ValueError unless this is an `entry` for ``layers[l]``."""
+    if not isinstance(given, list) or len(given) != 2:
+        raise ValueError(f"layers[{l}] must be [units, activation]")
+    size(f"layers[{l}]", given[0])
+    activation = given[1]
+    if isinstance(activation, dict):
+        if activation.keys() != {"own"} or not isinstance(activation["own"], str):
+            raise ValueError(f"layers[{l}] has an activation without a name")
+        return
+    if not isinstance(activation, str):
+        raise ValueError(f"layers[{l}]: activation must be a name, got {shown(activation)}")
+    checks.choice("activation", activation, ACTIVATIONS)
+    if activation == "softmax" and not last:
+        raise ValueError(ONLY_LAST.format(l))
+
+
+def of_entry(given: Any, function: Callable[[str], Any]) -> Dense:
+    """The layer of a checked `entry`; `function` finds the user's own by their names."""
+    units, activation = given
+    return Dense(
+        units, function(activation["own"]) if isinstance(activation, dict) else activation
+    )
+
+
+# ---- the formula of the activation
+
+_WHAT_IS_TRANSLATED = (
+    "it may have no loop, and call abs, min and max and of math exp, expm1, log, log1p, sqrt, "
+    "pow, copysign, erf, sin, cos, tan, atan, sinh, cosh and tanh"
+)
+
+
+def _formula(writer: str, layer: Dense, l: int) -> CustomFormula:
+    """z → (a, da/dz) of the activation of ``layers[l]``, for numbers of any kind.
+
+    Raises ValueError where the user's own function has no such formula; the message begins with
+    `writer`, the function that was called.
+    """
+    if not callable(layer.activation):
+        return ACTIVATIONS[layer.activation].formula  # type: ignore[return-value]
+    formula, obstacle = custom_formula(layer.activation, 1)
+    if obstacle:
+        raise ValueError(
+            f"{writer} cannot write the activation {layer.name} of layers[{l}]: "
+            f"{obstacle}; {_WHAT_IS_TRANSLATED}"
+        )
+    return formula
+
+
+def _written(writer: str, layer: Dense, l: int, z: Number) -> Any:
+    """a(z) of the activation of ``layers[l]``, in the kind of numbers that z is.
+
+    Raises ValueError, as `_formula` does, where numbers of this kind cannot express it.
+    """
+    formula = _formula(writer, layer, l)
+    try:
+        return formula(z)[0]
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f'{writer} cannot write "{layer.name}": its formula uses what only the machine\'s own '
+            f"numbers have ({error})"
+        ) from error
+
+
+# ---- C
+
+
+def c_constants(network: Model, l: int, name: str) -> str:
+    """W and b."""
+    W, b, number = network.weights[l], network.biases[l], l + 1
+    inputs, units = W.shape
+    return (
+        f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
+        + constant_array(f"{name}_W{number}", W)
+        + constant_array(f"{name}_b{number}", b[None, :])
+    )
+
+
+def add_c_functions(network: Model, l: int, name: str, functions: dict[str, str]) -> None:
+    """Put the functions that the layer calls into `functions`, by name, unless they are there."""
+    kind, layer = c_type(network.dtype), network.dense[l]
+    functions.setdefault(
+        f"{name}_dense",
+        f"""\
+/* z = x W + b */
+static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t units,
+    const {kind} *x, {kind} *z)
+{{
+    for (size_t j = 0; j < units; j++)
+        z[j] = b[j];
+    for (size_t i = 0; i < inputs; i++) {{
+        const {kind} xi = x[i];
+        for (size_t j = 0; j < units; j++)
+            z[j] += xi * W[j];
+        W += units;
+    }}
+}}
+""",
+    )
+    activation = _c_activation(network, l)
+    function = f"{name}_{activation}"
+    if activation == "identity" or function in functions:
+        return
+    if activation == "softmax":
+        functions[function] = _c_softmax(function, network.dtype)
+        return
+    a = _written("to_c", layer, l, CNumber(network.dtype, "z"))
+    body = "\n".join(f"    {statement}" for statement in statements(a))
+    whose = f"/* the user's {c_comment(layer.name)} */\n" if callable(layer.activation) else ""
+    functions[function] = f"{whose}static {kind} {function}({kind} z)\n{{\n{body}\n}}\n"
+
+
+def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[str]:
+    """The lines that compute the array `out` from the array `x`."""
+    number, (inputs, units) = l + 1, network.weights[l].shape
+    lines = [
+        f"    {name}_dense({name}_W{number}, {name}_b{number}, {inputs}, {units}, {x}, {out});"
+    ]
+    activation = _c_activation(network, l)
+    if activation == "softmax":
+        lines.append(f"    {name}_softmax({out}, {units});")
+    elif activation != "identity":
+        lines.append(f"    for (size_t j = 0; j < {units}; j++)")
+        lines.append(f"        {out}[j] = {name}_{activation}({out}[j]);")
+    return lines
+
+
+def _c_activation(network: Model, l: int) -> str:
+    """The name of the layer's activation; "own1", "own2" where it is the user's."""
+    given = network.dense[l].activation
+    if not callable(given):
+        return given
+    own = dict.fromkeys(d.activation for d in network.dense if callable(d.activation))
+    return f"own{list(own).index(given) + 1}"
+
+
+def _c_softmax(function: str, dtype: np.dtype[Any]) -> str:
+    kind = c_type(dtype)
+    return f"""\
+/* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
+static void {function}({kind} *z, size_t units)
+{{
+    {kind} largest = z[0], total = 0;
+    for (size_t j = 1; j < units; j++)
+        if (z[j] > largest)
+            largest = z[j];
+    for (size_t j = 0; j < units; j++) {{
+        z[j] = {function_name("exp", dtype)}(z[j] - largest);
+        total += z[j];
+    }}
+    for (size_t j = 0; j < units; j++)
+        z[j] /= total;
+}}
+"""
+
+
+# ---- how far C may be off by rounding
+
+
+CHANCE = 8
+"""A sum of errors of random signs stays within so many of its standard deviations."""
+
+
+class Rounding:
+    """One layer as `c_self_test` walks it; arrays are (rows, units) unless said otherwise."""
+
+    added_to_z: Matrix
+    a: Matrix
+    added_to_a: Matrix
+    slope: Matrix
+    """da/dz; of a softmax unused."""
+
+    def __init__(self, network: Model, l: int) -> None:
+        layer, info = network.dense[l], np.finfo(network.dtype)
+        self.softmax = layer.activation == "softmax"
+        self.formula = None if self.softmax else _formula("to_c", layer, l)
+        self.precision = Precision(float(info.eps) / 2, float(info.tiny))
+        self.W, self.b = (v[l].astype(np.float64) for v in (network.weights, network.biases))
+
+    def forward(self, a: Matrix, error: Matrix) -> tuple[Matrix, Matrix]:
+        """The outputs for the inputs `a`, and how far they are off if `a` is by `error`.
+
+        Only the reach of the next layer's slopes depends on how far they are off.
+        """
+        W, (unit, least) = self.W, self.precision
+        z, sizes = _sums(a, W, self.b)
+        # A machine may take subnormal numbers for 0, as operands and as results.
+        lost = np.abs(a).sum(axis=1, keepdims=True) + np.abs(W).sum(axis=0) + len(W) + 1
+        self.added_to_z = unit * sizes + least * lost
+        worst = error @ np.abs(W) + self.added_to_z
+        chance = np.sqrt(error**2 @ W**2 + self.added_to_z**2)
+        reach = np.fmin(worst, CHANCE * chance)
+        if self.formula is None:
+            below = z.max(axis=1, keepdims=True) - z
+            e = np.exp(-below)
+            self.a = out = e / e.sum(axis=1, keepdims=True)
+            # the error of e^-below comes from its argument; the quotient has that of the sum, too
+            roundings = below + (out * below).sum(axis=1, keepdims=True) + len(W.T) + 2 * FUNCTION
+            self.added_to_a = np.where(out > 0, out * unit * roundings, 0) + least
+            return out, out * reach + self.added_to_a
+        value, slope = self._values(z)
+        size = np.abs(slope.value)
+        for place in (z - reach, z + reach):
+            there, slope_there = self._values(place)
+            noise = 8 * np.finfo(np.float64).eps * np.abs(value.value)
+            step = np.maximum(np.abs(there.value - value.value) - noise, 0)
+            secant = np.where(reach > 0, step / reach, 0)
+            size = np.fmax(size, np.fmax(np.abs(slope_there.value), secant))
+        self.a, self.added_to_a = value.value, value.error
+        self.slope = np.copysign(size, slope.value)
+        return self.a, size * reach + self.added_to_a
+
+    def _values(self, z: Matrix) -> list[Any]:
+        """The activation and its slope with their own errors, of the shape of z."""
+        assert self.formula is not None
+        nothing = np.zeros(z.shape)
+        return [
+            Rounded(self.precision, result.value + nothing, result.error + nothing)
+            for result in self.formula(Rounded(self.precision, z))
+        ]
+
+    def backward(self, dy_da: Matrix, bound: Matrix) -> Matrix:
+        """∂y/∂x, (rows, outputs, inputs), from ∂y/∂a; adds to `bound` what the layer adds to y."""
+        if self.softmax:
+            scaled = dy_da * self.a[:, None]
+            dy_dz = scaled - scaled.sum(axis=2, keepdims=True) * self.a[:, None]
+        else:
+            dy_dz = dy_da * self.slope[:, None]
+        bound += np.einsum("nku,nu->nk", np.abs(dy_da), self.added_to_a)
+        bound += np.einsum("nku,nu->nk", np.abs(dy_dz), self.added_to_z)
+        dy_dx: Matrix = dy_dz @ self.W.T
+        return dy_dx
+
+
+def _sums(a: Matrix, W: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
+    """z = b + Σ a W term by term, and what is rounded on the way: |terms| and |partial sums|."""
+    z = np.broadcast_to(b, (len(a), len(b))).copy()
+    sizes = np.zeros_like(z)
+    for xi, weights in zip(a.T, W, strict=True):
+        term = xi[:, None] * weights
+        z += term
+        sizes += np.abs(term) + np.abs(z)
+    return z, sizes
+
+
+# ---- ONNX: a Gemm, then the operators of the activation
+
+_Operator = Callable[[OnnxNumber], OnnxNumber]
+
+_OPERATORS: dict[str, _Operator] = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: z.apply("Sigmoid"),
+    "tanh": lambda z: z.apply("Tanh"),
+    "relu": lambda z: z.apply("Relu"),
+    # not z Sigmoid(z): onnxruntime's float32 is off by 5e-8, which z = -17 multiplies
+    "silu": lambda z: z / (elementary.exp(-z) + 1.0),
+    "exp": lambda z: z.apply("Exp"),
+    "softmax": lambda z: z.apply("Softmax", axis=1),
+}
+"""The operators of activations that onnxruntime computes in both dtypes."""
+
+_FLOAT32_OPERATORS: dict[str, _Operator] = {
+    **_OPERATORS,
+    "leaky_relu": lambda z: z.apply("LeakyRelu", alpha=0.01),
+    "elu": lambda z: z.apply("Elu", alpha=1.0),
+    "selu": lambda z: z.apply("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
+    # these two as PyTorch writes them, which optimisers of graphs look for
+    "gelu": lambda z: z * (elementary.erf(z / 2.0**0.5) + 1.0) * 0.5,
+    "mish": lambda z: z * z.apply("Softplus").apply("Tanh"),
+    "softplus": lambda z: z.apply("Softplus"),
+    "softsign": lambda z: z.apply("Softsign"),
+}
+
+
+def add_to_graph(graph: Graph, network: Model, l: int, x: str, a: str) -> None:
+    """Add what computes the value `a` from the value `x`."""
+    layer, number = network.dense[l], l + 1
+    W = graph.add_initializer(f"W{number}", network.weights[l])
+    b = graph.add_initializer(f"b{number}", network.biases[l])
+    tape = Tape(graph.dtype)
+    steps = tape.operators(_onnx_activation(layer, l, tape))
+    z = f"z{number}" if steps else a  # without steps it is the identity
+    graph.add_node("Gemm", [x, W, b], z, f"dense{number}")
+    prefix = f"own{number}" if callable(layer.activation) else f"{layer.name}{number}"
+    graph.add_formula(steps, {tape.z: z} | dict.fromkeys(steps[-1:], a), prefix)
+
+
+def _onnx_activation(layer: Dense, l: int, tape: Tape) -> OnnxNumber:
+    """The activation of `tape.z`: the operator of ONNX if it is exact enough, else its formula."""
+    z, operators = tape.z, _FLOAT32_OPERATORS if tape.dtype == np.float32 else _OPERATORS
+    if layer.activation in operators:
+        return operators[layer.activation](z)
+    a: OnnxNumber = _written("to_onnx", layer, l, z)
+    # a constant activation still has the shape of z
+    return a if tape.depends_on_z(a) else z.equals(z).apply("Where", a, a)

@@ -1,0 +1,101 @@
+"""The dense layer as a description: what is particular to it, beside the loops over layers."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flatprop.formulas import custom_check
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.kernels.loops.addresses import here
+from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import Array
+
+ONLY_LAST = "layers[{}] is a softmax, which only the last layer can be"
+
+
+@other_names.suggesting(other_names.DENSE)
+@dataclass(frozen=True)
+class Dense:
+    """One fully connected layer: a = f(x W + b).
+
+    Parameters
+    ----------
+    units
+        How many outputs it has.
+    activation
+        The name of f: "identity", "sigmoid", "tanh", "relu", "leaky_relu",
+        "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "exp", or,
+        in the last layer, "softmax". Or your own: a scalar function compiled by
+        ``@numba.njit`` that takes z and returns (a, da/dz). Its arithmetic is carried
+        over from float64 to the network's dtype; where it would raise, the result is
+        NaN. It is tried at points from -4 to 4, none of them a whole number. Weights
+        before it start as for tanh. After ``activation.recompile()`` new networks and
+        copies use the new code; existing networks keep the old code.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `units` is not a positive whole number or the name is unknown; if your own
+        function does not return two numbers, is not finite somewhere from -4 to 4, or
+        its slope is not that of its values there.
+    """
+
+    units: int
+    activation: "str | Callable[[float], tuple[float, float]]" = "identity"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", checks.count("units", self.units))
+        if callable(self.activation):
+            custom_check.checked_activation(self.activation)
+        else:
+            checks.choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def name(self) -> str:
+        """The name of the activation."""
+        given = self.activation
+        return given if isinstance(given, str) else str(given.__name__)
+
+    @property
+    def initialisation(self) -> str:
+        """How W starts: "he", "glorot" or "lecun"."""
+        custom = callable(self.activation)
+        return "glorot" if custom else ACTIVATIONS[self.name].initialisation
+
+    def check_place(self, l: int, last: bool) -> None:
+        """Raise if ``layers[l]`` cannot be such a layer; `last` says whether it is the last."""
+        if self.activation == "softmax" and not last:
+            raise ValueError(f'{ONLY_LAST.format(l)}; hidden layers take "relu", "tanh", ...')
+
+    def n_params(self, inputs: int) -> int:
+        """How many parameters the layer has: W and b."""
+        return (inputs + 1) * self.units
+
+    def record(
+        self, inputs: int, start: int, units_before: int, dtype: np.dtype[Any]
+    ) -> tuple[int, ...]:
+        """A `LAYER` of the kernels, for a layer whose parameters begin at `start`."""
+        if callable(self.activation):
+            from flatprop.kernels.loops.custom import activation_address
+
+            code, function = here(), activation_address(self.activation, dtype)
+        else:
+            code, function = ACTIVATIONS[self.activation].code, 0
+        b_start = start + inputs * self.units
+        return inputs, self.units, start, b_start, code, units_before, function
+
+    def draw(self, rng: np.random.Generator, W: Array, b: Array) -> None:
+        """Initial weights into W, as the activation suggests; 0 into b."""
+        fan_in, fan_out = W.shape
+        match self.initialisation:
+            case "he":
+                W[:] = rng.normal(0, math.sqrt(2 / fan_in), W.shape)
+            case "lecun":
+                W[:] = rng.normal(0, math.sqrt(1 / fan_in), W.shape)
+            case _:
+                limit = math.sqrt(6 / (fan_in + fan_out))
+                W[:] = rng.uniform(-limit, limit, W.shape)
+        b[:] = 0
