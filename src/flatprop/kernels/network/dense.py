@@ -197,18 +197,17 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
 def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace, tangents):
     """∂L/∂z and R{∂L/∂z} of layer l into their places, from ∂L/∂a and R{∂L/∂a} = `moving`.
 
-    Overwrites both.
+    Overwrites `dL_da` and `moving`. Cases are those of `through_activation`.
     """
     rows = dL_da.shape[0]
     slope, bend = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)
     if logits or layers[l].activation == SOFTMAX:
         if not logits:
-            a, tangent = (
+            a, change = (
                 outputs_of(layers, l, rows, workspace),
                 outputs_of(layers, l, rows, tangents),
             )
-            for i in range(rows):
-                _softmax_bend(a, tangent, dL_da, moving, i)
+            _softmax_bend(a, change, dL_da, moving)
         copy(dL_da, slope)
         copy(moving, bend)
     else:
@@ -219,18 +218,19 @@ def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace,
 
 
 @kernel
-def _softmax_bend(a, change, dL_da, moving, i):
-    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
+def _softmax_bend(a, change, dL_da, moving):
+    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a; R{a} is `change`.
 
-    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a.
+    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a over a row.
     """
-    s = moved = 0.0
-    for k in range(a.shape[1]):
-        s += a[i, k] * dL_da[i, k]
-        moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
-    for k in range(a.shape[1]):
-        moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
-        dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
+    for i in range(a.shape[0]):
+        s = moved = 0.0
+        for k in range(a.shape[1]):
+            s += a[i, k] * dL_da[i, k]
+            moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
+        for k in range(a.shape[1]):
+            moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
+            dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
 
 
 @kernel
