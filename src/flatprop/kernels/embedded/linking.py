@@ -101,7 +101,7 @@ def _expect(array: Any, role: ArrayRole, dtype: Any, named: str) -> None:
 
 
 def _named(function: EmbeddedFunction, given: Any, parts: Callable[[Any], Any]) -> dict[str, Any]:
-    """Types or values by the names of the arguments; those of an optimizer besides."""
+    """Types or values by the names of the arguments, and of the fields of an optimizer."""
     named = dict(zip(function.arguments, given, strict=True))
     if "optimizer" in named:
         named |= zip(OptimizerState._fields, parts(named["optimizer"]), strict=True)

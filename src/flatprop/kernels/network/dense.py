@@ -105,7 +105,7 @@ def through_activation(layers, l, logits, a, dL_da, slope):
 
 @kernel
 def backward(layers, l, params, dL_dz, out, workspace, scratch):
-    """out ← ∂L/∂z of layer l - 1 from that of layer l; `out` may be the slope of layer l - 1."""
+    """out ← ∂L/∂z of layer l - 1 from layer l's; `out` may be the slope of layer l - 1."""
     rows, rectified = dL_dz.shape[0], layers[l - 1].activation == RELU
     a, slope = outputs_of(layers, l - 1, rows, workspace), slope_of(layers, l - 1, rows, workspace)
     factor = a if rectified else slope  # a relu's a tells its slope
@@ -174,7 +174,7 @@ def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents
 
 @kernel
 def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch):
-    """∂L/∂z and R{∂L/∂z} of layer l - 1, in place, from those of layer l.
+    """∂L/∂z and R{∂L/∂z} of layer l - 1, in place, from the same two of layer l.
 
     Overwrites dL_dx and `term`, which are (rows, inputs).
     """

@@ -141,7 +141,7 @@ def _begin_with_output(layers, k, rows, workspace):
 
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
-    """∂ŷ/∂z of layer l - 1 from that of layer l, beside the slopes: the next output needs them."""
+    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l. The slopes stay: the next output needs them."""
     dy_dz, _ = _alternately(layers, l, rows, layers[l].units, workspace)
     out, scratch = _alternately(layers, l - 1, rows, layers[l].inputs, workspace)
     backward(layers, l, params, dy_dz, out, workspace, scratch)
