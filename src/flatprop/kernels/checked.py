@@ -1,13 +1,15 @@
 """The functions of `flatprop.kernels`, each with a check of its arguments before it.
 
-They take the same arguments, and raise a ValueError before anything is read or changed where
-the records of layers and loss describe no network whose parameters `params` could be, where
-an array has not the shape that the network and x ask for, where the workspace is too small,
-or where an array that is overwritten overlaps one that is read.
+They take the same arguments. Before anything is read or changed they raise a ValueError if
 
-Records may be made by hand, damaged, or of another process. Of a function of the user's own
-it is checked that its record was made in this process; only where a record says CUSTOM, as
-those of C do, is its address trusted.
+- the records of layers and loss describe no network, or one with other parameters than `params`,
+- an array has another shape than the network and x ask for,
+- the workspace is too small, or
+- an array that is overwritten overlaps one that is read.
+
+Records may be made by hand, damaged, or of another process. If a record holds the address of a
+user's own function, it must have been made in this process. A record from C says CUSTOM instead,
+and its address is trusted.
 """
 
 from flatprop.kernels.embedded import faces

@@ -116,7 +116,7 @@ enum { FLATPROP_STEP = 0, FLATPROP_LEARNING_RATE = 1 };
  * gradient_workspace_size the same for any other function; enough for forward, too
  * forward                 out (rows, outputs) <- the outputs for x
  * loss                    returns the loss
- * loss_and_gradient       gradient (n_params) <- that of the loss, which is returned
+ * loss_and_gradient       gradient (n_params) <- dL/dparams; returns L
  * vjp                     dL_dx (rows, inputs) <- dL/dx, and gradient (n_params) += dL/dparams, from
  *                         dL_dy (rows, outputs) = dL/dout; either is left out where it is NULL
  * jacobian                out (rows, outputs, inputs) <- d outputs / dx

@@ -6,7 +6,7 @@
 | `kernels.forward` | ``def forward(layers, ...): return call((layers, ...))`` |
 | `kernels.checked.forward` | the same, with ``refuse(find((layers, ...)))`` before it |
 
-`call` and `find` are intrinsics that call C functions: that of the body, and `faults.find`.
+`call` and `find` are intrinsics that call C functions: `call` the body, `find` `faults.find`.
 So the body is compiled once for each dtype, and compiled code that calls it holds the call.
 """
 

@@ -1,7 +1,7 @@
 """What is wrong with a call of a function of `checked`: a number, and the error of each.
 
-`find` is compiled once, as a C function that all of them call. What it has to know of their
-arrays follows from the arrays' roles.
+`find` is compiled once, as a C function that all of them call. The roles of their arguments tell
+it what each array should be.
 """
 
 from math import inf
@@ -15,13 +15,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.pointers import (
-    NETWORK,
-    array_at,
-    is_null,
-    layers_of,
-    loss_records_of,
-)
+from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, loss_records_of
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
 from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
@@ -38,19 +32,27 @@ ARGUMENT = np.dtype(
     [(name, np.int64) for name in ("start", "end", "rows", "columns", "row_length")]
     + [(name, np.int64) for name in ("column_length", "fault", "written", "optional")]
 )
-"""What `find` is told of an array: the addresses of its memory, its rows and columns (one if it
-is flat), the places of the lengths that these should be in `SIZES`, the fault if they are not,
-whether it is written, and whether it may be empty."""
+"""What `find` is told of an array.
+
+| field | what it holds |
+| --- | --- |
+| `start`, `end` | the addresses of its memory |
+| `rows`, `columns` | its shape; one column if it is flat |
+| `row_length`, `column_length` | which of `SIZES` the rows and the columns should be |
+| `fault` | the fault if they are not |
+| `written` | whether the function writes to it |
+| `optional` | whether it may be empty |
+"""
 
 SLOTS = tuple(rule.slots for rule in RULES)
 N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
-"""Rows of the state and numbers of settings of every update, by its code."""
+"""For each update: how many rows its state has, and how many settings it takes."""
 N_LOSSES = len(LOSSES)
 NEEDED = tuple(
     -1 if loss.activation is None else ACTIVATIONS[loss.activation].code
     for loss in LOSSES.values()
 )
-"""The activation of the last layer from whose z every loss is computed, -1 for none."""
+"""For each loss: the activation that the last layer must have, or -1 if any will do."""
 
 
 @entry_point
@@ -165,10 +167,13 @@ FIND_TYPES = types.int64, (types.voidptr, types.int64, types.voidptr, types.void
 def find(network, n_loss_records, optimizer, arguments, count):
     """The first fault of a call, 0 if there is none.
 
-    `n_loss_records` is -1 where the function takes no loss, `network` has -1 layers and
-    `optimizer` is NULL where it takes none of these.
+    | a function takes no | which `find` sees by |
+    | --- | --- |
+    | loss | `n_loss_records` = -1 |
+    | layers | `network` has -1 layers |
+    | optimizer | `optimizer` = NULL |
     """
-    record = array_at(network, NETWORK, 1)[0]
+    record = array_at(network, pointers.NETWORK, 1)[0]
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
     rows = inputs = outputs = 1

@@ -7,8 +7,8 @@ The contract of all of them:
     parameter vector compiles nothing anew.
 `x`, `y` and other arrays
     C-contiguous and of the dtype of the parameters; what is not overwritten may be
-    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices, of
-    which those that are no class count as none.
+    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices.
+    A class index outside the classes adds nothing to the loss.
 `weight`
     (rows,), or None where every sample counts alike.
 `workspace`
@@ -16,9 +16,9 @@ The contract of all of them:
     `gradient_workspace_size` for everything else. It is overwritten, and what it holds
     between two calls does not matter. Threads need one each, and share what is only read.
 
-The first line of a docstring says what is overwritten (←) or added to (+=). That must overlap
-neither the workspace nor anything that is read; only `params` are both read and written,
-by a step.
+The first line of a docstring says what is overwritten (←) or added to (+=). Such an array must
+overlap neither the workspace nor an array that is read. Only a step both reads and writes
+`params`.
 
 Types and dimensions are checked as the caller is compiled. Sizes are not checked at all: a
 wrong one reads or writes beyond an array, as in C. `flatprop.kernels.checked` has the same
@@ -69,7 +69,7 @@ def loss(layers, objectives, params, x, y, weight, workspace):
 
 @embedded(types.float64)
 def loss_and_gradient(layers, objectives, params, x, y, weight, gradient, workspace):
-    """gradient (parameters,) ← that of the loss, which is returned."""
+    """gradient (parameters,) ← ∂L/∂params; returns L."""
     return _loss_and_gradient(layers, objectives[0], params, x, y, weight, gradient, workspace)
 
 

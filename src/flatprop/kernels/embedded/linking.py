@@ -1,12 +1,17 @@
 """How compiled code calls a C function of this package: by a symbol that the loader resolves.
 
-The caller's types are checked while it is compiled. Then it holds no code of this package but
-the call: the structs of `pointers` on its stack, and an external function.
+While a caller is compiled, the types of its arguments are checked. Its machine code then holds
+only the call: the structs of `pointers` on its stack, and the name of an external function.
 
-The loader is told where that function lies by whoever compiles such a call, and by whoever loads
-one from a cache: Numba unpickles the constants of every function in it, one of which `mark` has
-put there, before it loads the code. So no code can call a function that is not there yet, and
-nothing is looked up, compiled or locked while compiled code runs.
+`link` tells the loader where that function lies. It runs
+
+| when a caller is | because |
+| --- | --- |
+| compiled | `Passed.call` calls `link` |
+| loaded from a cache | Numba unpickles its constants first; `mark` put a call of `link` there |
+
+So a caller never runs before its function is there. Running it looks up, compiles and locks
+nothing.
 """
 
 from collections.abc import Callable
@@ -32,7 +37,7 @@ DTYPES = {
     "objectives": (from_dtype(LOSS_RECORD), "records, net.objectives"),
     "settings": (types.float64, "float64"),
 }
-"""The arrays that are not of the dtype of the parameters: of which, and what that is called."""
+"""The arrays that have another dtype than the parameters: that dtype, and its name in messages."""
 
 
 class CFunction(NamedTuple):
@@ -96,7 +101,7 @@ def _expect(array: Any, role: ArrayRole, dtype: Any, named: str) -> None:
 
 
 def _named(function: EmbeddedFunction, given: Any, parts: Callable[[Any], Any]) -> dict[str, Any]:
-    """Types or values by the names of the arguments; those of an optimizer besides."""
+    """Types or values by the names of the arguments, and of the fields of an optimizer."""
     named = dict(zip(function.arguments, given, strict=True))
     if "optimizer" in named:
         named |= zip(OptimizerState._fields, parts(named["optimizer"]), strict=True)

@@ -21,7 +21,7 @@ from numba.np.numpy_support import from_dtype
 
 SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
-"""What the lengths of arrays are called. `y_columns` is 1 for class indices, else the outputs;
+"""The names of the lengths of arrays. `y_columns` is 1 for class indices, else the outputs.
 `slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 
 
@@ -46,7 +46,7 @@ def written(*shape: str, absent: str = "") -> ArrayRole:
 
 
 ARRAYS = {
-    "layers": read("1"),  # what these two hold is checked in a way of its own
+    "layers": read("1"),  # `faults` checks the records of layers and loss by itself
     "objectives": read("1"),
     "params": read("params.size"),
     "v": read("params.size"),
@@ -59,13 +59,13 @@ ARRAYS = {
     "settings": written("settings"),  # these two are parts of `optimizer`
     "state": written("slots", "params.size"),
 }
-"""The usual roles of arrays. A function says which of its own are others."""
+"""The usual roles of arrays. `@embedded(...)` lists the arguments with other roles."""
 
 NUMBERS = {"rows": types.int64, "y_columns": types.int64, "learning_rate": types.float64}
 
 IN_C: dict[str, tuple[str, ...]] = dict.fromkeys(("layers", "objectives", "params"), ())
 IN_C |= {"x": ("rows", "x"), "y": ("y", "y_columns")}
-"""What C passes for an argument, where that is not one of the same name: the first three are in
+"""What C passes for an argument, where C's argument has another name. The first three are in
 `network`, the first argument of every function."""
 
 

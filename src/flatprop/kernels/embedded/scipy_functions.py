@@ -1,7 +1,7 @@
 """Networks as the C callbacks of SciPy, which pass one row of float64 numbers.
 
 `call` is the user data, a `CALLABLE`. Its type here is a pointer to numbers of the network's
-dtype, which tells the kernels what that is; the row is converted on its way in and out.
+dtype. From that type the kernels know the dtype. The row is converted on its way in and out.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Functions of one network, compiled with its sizes as constants.
 
-The functions that `functions` makes close over a string and nothing else. Numba finds such a
-function again in its cache on disk. One that closes over another function it does not find.
+The functions that `functions` makes close over a string only. Numba finds a function in its cache
+on disk only if it closes over no other function.
 """
 
 from collections.abc import Callable

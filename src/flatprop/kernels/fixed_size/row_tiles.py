@@ -54,7 +54,7 @@ def write_outputs(
 def write_gradient(
     builder: ir.IRBuilder, sizes: Sizes, params: ir.Value, samples: TileSamples, gradient: ir.Value
 ) -> ir.Value:
-    """Σ w ℓ in float64; gradient ← that of scale · Σ w ℓ."""
+    """Σ w ℓ in float64; gradient ← the gradient of scale · Σ w ℓ."""
     total, found = loss_and_gradient(builder, sizes, split(builder, sizes, params), samples)
     join(found, gradient)
     return total

@@ -9,6 +9,16 @@ and ∂L/∂x is ∂L/∂a of the layer before. Every size is a constant here, a
 of the processor: the loops run while a function is compiled, and the operations that they meet
 are its code. `kernels.network` does the same for networks of any size, in memory. The formulas
 of activations and losses are those of `flatprop.formulas` in both.
+
+| word | what it means here |
+| --- | --- |
+| `Lanes` | a vector of numbers; arithmetic on it is done on all of them at once |
+| `Matrix` | `Lanes` that are read row after row; `.T` reads them the other way |
+| `m.holding(lanes)` | a matrix of the shape of m with these numbers |
+| `m.across()` | the sum of each row, or its largest number, in all columns of that row |
+| `fold(lanes, n)` | the sum of the n equal parts of a vector; with n rows, the column sums |
+| `repeat(lanes, n)` | the whole vector n times: b for every row |
+| `spread(lanes, n)` | each lane n times in a row: a class index for every column |
 """
 
 from math import inf

@@ -20,7 +20,7 @@ def forward(layers, params, x, out, workspace, logits):
     """out ← the network's outputs for x, or the last z where `logits`.
 
     x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
-    `workspace_size` numbers: every other layer writes to the same place there.
+    `workspace_size` numbers. Layers write to two places there by turns.
     """
     rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
     a = matrix(x, 0, rows, layers[0].inputs)

@@ -137,7 +137,7 @@ def through_activation(layers, l, logits, a, dL_da, slope):
 
 @kernel
 def backward(layers, l, params, dL_dz, out, workspace, scratch):
-    """out ← ∂L/∂z of layer l - 1 from that of layer l; `out` may be the slope of layer l - 1."""
+    """out ← ∂L/∂z of layer l - 1 from layer l's; `out` may be the slope of layer l - 1."""
     rows, rectified = dL_dz.shape[0], layers[l - 1].activation == RELU
     a, slope = outputs_of(layers, l - 1, rows, workspace), slope_of(layers, l - 1, rows, workspace)
     factor = a if rectified else slope  # a relu's a tells its slope
@@ -173,8 +173,14 @@ def sample_gradients(layers, l, a, dL_dz, out, start, stride):
     outer_products(a, dL_dz, out, start + layers[l].W_start, stride)
 
 
-# ---- the same along a direction v of the parameters: see `curvature`. `tangents` has R{a} where
-# `workspace` has a, and f'' R{z}, later R{∂L/∂z}, where that has the slope.
+# ---- the same along a direction v of the parameters: see `curvature`. `tangents` has the layout
+# of `workspace`:
+#
+# | place | in `workspace` | in `tangents` |
+# | --- | --- | --- |
+# | outputs | a | R{a} |
+# | slope, on the way forward | da/dz | f'' R{z} |
+# | slope, on the way back | ∂L/∂z | R{∂L/∂z} |
 
 
 @kernel
@@ -200,7 +206,7 @@ def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents
 
 @kernel
 def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch):
-    """∂L/∂z and R{∂L/∂z} of layer l - 1, in place, from those of layer l.
+    """∂L/∂z and R{∂L/∂z} of layer l - 1, in place, from the same two of layer l.
 
     Overwrites dL_dx and `term`, which are (rows, inputs).
     """
@@ -223,18 +229,17 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
 def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace, tangents):
     """∂L/∂z and R{∂L/∂z} of layer l into their places, from ∂L/∂a and R{∂L/∂a} = `moving`.
 
-    Overwrites both.
+    Overwrites `dL_da` and `moving`. Cases are those of `through_activation`.
     """
     rows = dL_da.shape[0]
     slope, bend = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)
     if logits or layers[l].activation == SOFTMAX:
         if not logits:
-            a, tangent = (
+            a, change = (
                 outputs_of(layers, l, rows, workspace),
                 outputs_of(layers, l, rows, tangents),
             )
-            for i in range(rows):
-                _softmax_bend(a, tangent, dL_da, moving, i)
+            _softmax_bend(a, change, dL_da, moving)
         copy(dL_da, slope)
         copy(moving, bend)
     else:
@@ -245,18 +250,19 @@ def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace,
 
 
 @kernel
-def _softmax_bend(a, change, dL_da, moving, i):
-    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a, for row i.
+def _softmax_bend(a, change, dL_da, moving):
+    """R{∂L/∂z} in place of R{∂L/∂a}, ∂L/∂z in place of ∂L/∂a; R{a} is `change`.
 
-    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a.
+    ∂L/∂z = a (∂L/∂a - s) with s = Σ a ∂L/∂a over a row.
     """
-    s = moved = 0.0
-    for k in range(a.shape[1]):
-        s += a[i, k] * dL_da[i, k]
-        moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
-    for k in range(a.shape[1]):
-        moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
-        dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
+    for i in range(a.shape[0]):
+        s = moved = 0.0
+        for k in range(a.shape[1]):
+            s += a[i, k] * dL_da[i, k]
+            moved += change[i, k] * dL_da[i, k] + a[i, k] * moving[i, k]
+        for k in range(a.shape[1]):
+            moving[i, k] = change[i, k] * (dL_da[i, k] - s) + a[i, k] * (moving[i, k] - moved)
+            dL_da[i, k] = a[i, k] * (dL_da[i, k] - s)
 
 
 @kernel

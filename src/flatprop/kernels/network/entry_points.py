@@ -60,11 +60,10 @@ def predict(layers, params, x, out, block_rows, workspace):
 @entry_point
 def sum_of_losses(layers, loss_records, params, data, start, stop, total, block):
     """total + Σ w ℓ over rows start to stop."""
+    record = loss_records[0]
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
-        total += backprop.sum_of_losses(
-            layers, loss_records[0], params, x, y, weight, block.workspace
-        )
+        total += backprop.sum_of_losses(layers, record, params, x, y, weight, block.workspace)
     return total
 
 
@@ -72,45 +71,28 @@ def sum_of_losses(layers, loss_records, params, data, start, stop, total, block)
 def loss_and_gradient(
     layers, loss_records, params, data, start, stop, total, scale, gradient, block
 ):
-    """total + Σ w ℓ over rows start to stop; gradient ← that of scale · Σ w ℓ.
+    """total + Σ w ℓ over rows start to stop; gradient ← the gradient of scale · Σ w ℓ.
 
-    Where `start` is not 0 it is added to what `gradient` holds, of the rows before.
+    If `start` is not 0, the gradient is added to what `gradient` holds from the rows before.
     """
+    record, space = loss_records[0], block.workspace
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
         total += backprop.loss_and_gradient(
-            layers,
-            loss_records[0],
-            params,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            gradient,
-            block.workspace,
+            layers, record, params, x, y, weight, scale, row > 0, gradient, space
         )
     return total
 
 
 @entry_point
 def trace(layers, loss_records, params, data, start, stop, total, scale, gradient, block, kept):
-    """As `loss_and_gradient`; `kept`, of all rows, has the quantities of `traced` besides."""
+    """As `loss_and_gradient`; also writes `traced.Quantities` of these rows to `kept`."""
+    record, space = loss_records[0], block.workspace
     for row in range(start, stop, block.rows):
         x, y, weight = block_of(layers, data, row, stop, block)
+        window = data.rows, row
         total += traced.trace(
-            layers,
-            loss_records[0],
-            params,
-            x,
-            y,
-            weight,
-            scale,
-            row > 0,
-            gradient,
-            kept,
-            (data.rows, row),
-            block.workspace,
+            layers, record, params, x, y, weight, scale, row > 0, gradient, kept, window, space
         )
     return total
 

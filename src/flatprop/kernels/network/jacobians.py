@@ -1,8 +1,8 @@
 """Derivatives beside the gradient of the loss, for one block of rows.
 
-All begin with `backprop.forward_with_slopes` and walk back through the layers, the first three
-with a derivative of the outputs in place of the loss's. Nothing is allocated: the caller owns
-every array.
+All begin with `backprop.forward_with_slopes` and walk back through the layers.
+`per_sample_gradients` begins with the derivative of the loss, the others with one of the outputs.
+Nothing is allocated: the caller owns every array.
 """
 
 from flatprop.kernels.compile import kernel
@@ -70,8 +70,8 @@ def _sample_gradients(layers, l, params, x, workspace, context):
 def jacobian(layers, params, x, first, stop, out, workspace):
     """out (rows, outputs, inputs) ← ∂ŷ/∂x of every row, of outputs first to stop.
 
-    Overwrites `workspace`, of `jacobian_workspace_size` numbers. Where `first` is not 0 it
-    holds what the call for the outputs before left, with the same x.
+    Overwrites `workspace`, of `jacobian_workspace_size` numbers. If `first` is not 0,
+    `workspace` must be as the previous call left it, for the outputs before and the same x.
     """
     if first == 0:
         forward_with_slopes(layers, params, x, False, workspace)
@@ -146,7 +146,7 @@ def _begin_with_output(layers, k, rows, workspace):
 
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
-    """∂ŷ/∂z of layer l - 1 from that of layer l, beside the slopes: the next output needs them."""
+    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l. The slopes stay: the next output needs them."""
     dy_dz, _ = _alternately(layers, l, rows, layers[l].units, workspace)
     out, scratch = _alternately(layers, l - 1, rows, layers[l].inputs, workspace)
     backward(layers, l, params, dy_dz, out, workspace, scratch)

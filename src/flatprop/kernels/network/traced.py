@@ -1,4 +1,4 @@
-"""One backpropagation of which every quantity is kept, for a reader: see `evaluation.trace`."""
+"""One backpropagation that keeps every quantity, for a reader: see `evaluation.trace`."""
 
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ class Quantities(NamedTuple):
 def trace(
     layers, loss_record, params, x, y, weight, scale, accumulate, gradient, kept, window, workspace
 ):
-    """As `backprop.loss_and_gradient`; `kept` has the quantities of these rows besides.
+    """As `backprop.loss_and_gradient`; also writes the quantities of these rows to `kept`.
 
     `window` says how many rows `kept` is for, and which of them is the first here.
     """

@@ -87,8 +87,16 @@ class Progress(NamedTuple):
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
     sums: Any
-    """float64: the batch's scale and Σ w ℓ; the mean of the epoch's batch losses so far, and how
-    much these batches count together; the batch's Σ w, or 1 where the loss is a sum."""
+    """float64:
+
+    | place | what it holds |
+    | --- | --- |
+    | BATCH_SCALE | what Σ w ℓ is multiplied by to give the batch's loss |
+    | BATCH_LOSS | the batch's Σ w ℓ so far |
+    | EPOCH_LOSS | the mean of the epoch's batch losses so far |
+    | EPOCH_WEIGHT | how much these batches count together |
+    | BATCH_WEIGHT | the batch's Σ w; 1 if the loss is a sum |
+    """
     losses: Any
     """(epochs,) float64."""
 
@@ -235,7 +243,7 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                 if by_rows and loss_record.divisor > 0:
                     counts = float(last_row - first_row)
                 sums[EPOCH_WEIGHT] += counts
-                # A mean that goes on from batch to batch: that of one batch is its loss exactly.
+                # A running mean. With one batch it equals that batch's loss exactly.
                 share = counts / sums[EPOCH_WEIGHT]
                 sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1

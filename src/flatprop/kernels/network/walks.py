@@ -1,4 +1,7 @@
-"""The two walks over the layers, forward and back, through which all kernels go."""
+"""The walk back over the layers, through which all derivatives go.
+
+The way forward is a loop of one statement, which stands where it is needed.
+"""
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.network.layer_kinds import backward
@@ -19,6 +22,6 @@ def walk_back(layers, params, x, workspace, pass_on, at_layer, context):
 
 @kernel
 def in_place(layers, l, params, rows, workspace, context):
-    """∂L/∂z of layer l - 1 in the place of its slope, from that of layer l."""
+    """∂L/∂z of layer l - 1, in the place of its slope, from ∂L/∂z of layer l."""
     dL_dz, before = slope_of(layers, l, rows, workspace), slope_of(layers, l - 1, rows, workspace)
     backward(layers, l, params, dL_dz, before, workspace, rest_of(layers, rows, workspace))

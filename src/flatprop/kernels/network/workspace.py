@@ -120,6 +120,11 @@ def _view(position: Callable[..., Any], layers: Any, *given: Any) -> Any:
     return kind(layers, *[types.intp] * (len(given) - 1), array), codegen
 
 
+def _of_units(matrices: int) -> Callable[..., Any]:
+    """The position of a matrix (rows, units) of layer l, behind so many others."""
+    return lambda r, l, rows: (r.start_of(l, matrices, rows), rows, r[l, "units"])
+
+
 @intrinsic
 def weights(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """W of layer l, (inputs, units)."""
@@ -136,30 +141,18 @@ def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
 @intrinsic
 def outputs_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """a of layer l, (rows, units)."""
-    return _view(
-        lambda r, l, rows: (r.start_of(l, 0, rows), rows, r[l, "units"]),
-        layers,
-        l,
-        rows,
-        workspace,
-    )
+    return _view(_of_units(0), layers, l, rows, workspace)
 
 
 @intrinsic
 def slope_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any) -> Any:
     """da/dz of layer l, later its ∂L/∂z, (rows, units)."""
-    return _view(
-        lambda r, l, rows: (r.start_of(l, 1, rows), rows, r[l, "units"]),
-        layers,
-        l,
-        rows,
-        workspace,
-    )
+    return _view(_of_units(1), layers, l, rows, workspace)
 
 
 @intrinsic
 def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
-    """What is behind the last layer's slope: scratch, unless a derivative has more to keep."""
+    """What is behind the last layer's slope: scratch, unless a derivative keeps more there."""
     return _view(lambda r, rows: (r.start_of(r.last, 2, rows), ONE, ONE), layers, rows, workspace)
 
 
