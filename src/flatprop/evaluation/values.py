@@ -152,11 +152,7 @@ def loss_and_gradient(
 
 
 def sum_and_gradient(
-    network: Model,
-    data: Data,
-    scale: float,
-    gradient: Array,
-    block: entry_points.Block,
+    network: Model, data: Data, scale: float, gradient: Array, block: entry_points.Block
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0
