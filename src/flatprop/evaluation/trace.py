@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
@@ -15,9 +14,7 @@ from flatprop.kernels.network.traced import Quantities
 from flatprop.model.model import Model
 from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
-from flatprop.validation.arrays import aligned_copy, aligned_empty
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array, aligned_copy, aligned_empty
 
 
 @dataclass(frozen=True)

@@ -18,29 +18,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatprop.numbers.numbers import Elementary, Number
-
-Vector = NDArray[np.float64]
 
 FUNCTION = 8.0
 """An elementary function is within 4 units of the last place, here and in C: 8 halves."""
 
-
 _VALUES: dict[str, Callable[..., Any]] = {
-    "exp": np.exp,
-    "expm1": np.expm1,
-    "log": np.log,
-    "log1p": np.log1p,
-    "tanh": np.tanh,
+    **{"exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p},
+    **{"sin": np.sin, "cos": np.cos, "tan": np.tan, "atan": np.arctan},
+    **{"sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh},
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "atan": np.arctan,
-    "sinh": np.sinh,
-    "cosh": np.cosh,
 }
 
 

@@ -94,7 +94,8 @@ def load_checkpoint(
             _check_training(training)
             # Some bit generators cannot be written. The network then keeps its own generator.
             rng = checked_generator(said["rng"]) if said.get("rng") is not None else None
-            done = size("the number of losses", _length(file, "losses"))
+            shape = file.shape("losses")
+            done = size("the number of losses", shape[0] if len(shape) == 1 else -1)
         except ValueError as error:
             raise ValueError(f"the training in {path} is damaged: {error}") from None
         _check_settings(training["settings"], settings, done, epochs)
@@ -122,10 +123,6 @@ def load_checkpoint(
     except ValueError as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return state
-
-
-def _length(file: TensorFile, name: str) -> int:
-    return file.shape(name)[0] if len(file.shape(name)) == 1 else -1
 
 
 def _check_network(network: Model, path: PathOrName, said: dict[str, Any]) -> None:

@@ -162,7 +162,5 @@ class OptimizerRun(Run[S]):
             self.rates[:done] = state.rates[:done]
         if self.follow is not None:
             self.rates[: len(state.rates)] = state.rates[: self.epochs]
-            for epoch, loss in enumerate(monitored):
-                rate = self.follow(float(loss))
-                if epoch + 1 < self.epochs:
-                    self.rates[epoch + 1] = rate
+        for epoch, loss in enumerate(monitored):
+            self._follow_schedule(epoch, float(loss))
