@@ -49,7 +49,8 @@ class OptimizerRun(Run[S]):
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
         super().__init__(network, samples, **common)
         for callback in self.callbacks:
-            if isinstance(callback, Checkpoint):  # raises what its first call would raise
+            # Raise now what writing a checkpoint after the first epoch would raise.
+            if isinstance(callback, Checkpoint):
                 files.described(network)
                 checked_target(callback.path)
         source = network.rng if rng is None else checks.generator(rng)
