@@ -11,23 +11,20 @@ import numpy as np
 from numba.core import types
 
 from flatprop.kernels import forward
-from flatprop.kernels.compile import entry_point, intrinsic
+from flatprop.kernels.compile import entry_point
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.vector_loops import cases, compiled, registers
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import cases, registers
 from flatprop.kernels.products import matmul
 from flatprop.numbers import elementary
 
 
-@intrinsic
-def one_pass(typing_context, code, x, out):
+@routine(code=types.int64)
+def one_pass(builder, code, x, out):
     """out ← the elementary function `code` of x; they may be one array."""
-
-    def emit(builder, code, x, out):
-        for function in cases(builder, code, elementary.FUNCTIONS):
-            for register in registers(x, out, written_only=1):
-                register.store(function(register[0]), 1)
-
-    return compiled(emit, types.void, types.int64, x, out)
+    for function in cases(builder, code, elementary.FUNCTIONS):
+        for register in registers(x, out, written_only=1):
+            register.store(function(register[0]), 1)
 
 
 @entry_point

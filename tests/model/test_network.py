@@ -62,6 +62,12 @@ def test_initial_weights_have_the_variance_that_suits_the_activation(name):
     assert not net.biases[0].any()
 
 
+@pytest.mark.parametrize("units", [2**20, 2**46])  # together below 2**64 and above
+def test_networks_that_nobody_can_address_are_refused(units):
+    with pytest.raises(ValueError, match=r"layers\[1\] would take the network to .* parameters"):
+        fp.Network(3, [fp.Dense(2**40), fp.Dense(units)])
+
+
 def test_rng_reproduces():
     assert np.array_equal(make(rng=7).params, make(rng=7).params)
     assert not np.array_equal(make(rng=7).params, make(rng=8).params)

@@ -9,9 +9,10 @@ from numba.core import types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops import elementwise
-from flatprop.kernels.loops.vector_loops import cases, compiled, registers
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import cases, registers
 from flatprop.numbers import elementary
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.numbers import Elementary, copysign, fma, maximum, minimum, sqrt, where
@@ -295,16 +296,12 @@ OPERATIONS = {
 FORMULAS = tuple(formula for formula, _, _ in OPERATIONS.values())
 
 
-@intrinsic
-def differentiate(typing_context, code, x, tangent):
+@routine(code=types.int64)
+def differentiate(builder: ir.IRBuilder, code, x, tangent):
     """tangent ← that of a formula of x."""
-
-    def emit(builder: ir.IRBuilder, code, x, tangent):
-        for formula in cases(builder, code, FORMULAS):
-            for register in registers(x, tangent):
-                register.store(formula(Dual(register[0], register[1])).tangent, 1)
-
-    return compiled(emit, types.void, types.int64, x, tangent)
+    for formula in cases(builder, code, FORMULAS):
+        for register in registers(x, tangent):
+            register.store(formula(Dual(register[0], register[1])).tangent, 1)
 
 
 @kernel

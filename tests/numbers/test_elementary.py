@@ -7,8 +7,9 @@ from mpmath import mp
 from numba.core import types
 from scipy import special
 
-from flatprop.kernels.compile import intrinsic, kernel
-from flatprop.kernels.loops.vector_loops import cases, compiled, registers
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import cases, registers
 from flatprop.numbers import elementary
 from networks import DTYPES, both_dtypes
 
@@ -18,16 +19,12 @@ ULP = {np.float32: 2, np.float64: 4}
 every_function = pytest.mark.parametrize("name", NAMES)
 
 
-@intrinsic
-def one_pass(typing_context, code, x, out):
+@routine(code=types.int64)
+def one_pass(builder, code, x, out):
     """out ← the elementary function `code` of x; they may be one array."""
-
-    def emit(builder, code, x, out):
-        for function in cases(builder, code, elementary.FUNCTIONS):
-            for register in registers(x, out, written_only=1):
-                register.store(function(register[0]), 1)
-
-    return compiled(emit, types.void, types.int64, x, out)
+    for function in cases(builder, code, elementary.FUNCTIONS):
+        for register in registers(x, out, written_only=1):
+            register.store(function(register[0]), 1)
 
 
 @kernel
@@ -256,13 +253,10 @@ def test_nothing_is_written_beyond_the_end_and_x_may_be_out(name, dtype):
         np.testing.assert_array_equal(x, expected)
 
 
-@intrinsic
-def root_of_squares(typing_context, x, out):
-    def emit(builder, x, out):
-        for register in registers(x, out, written_only=1):
-            register.store(elementary.root_of_squares(register[0]), 1)
-
-    return compiled(emit, types.void, x, out)
+@routine()
+def root_of_squares(builder, x, out):
+    for register in registers(x, out, written_only=1):
+        register.store(elementary.root_of_squares(register[0]), 1)
 
 
 @kernel

@@ -9,22 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatprop.export.c_names import c_comment
 from flatprop.export.onnx_number import Graph, OnnxNumber, Tape
 from flatprop.export.tensor_file import shown, size
 from flatprop.formulas.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from flatprop.model.dense_layer import ONLY_LAST, Dense
+from flatprop.model.dense_layer import Dense
 from flatprop.model.model import Model
 from flatprop.numbers import elementary
 from flatprop.numbers.c_source import CNumber, c_type, constant_array, function_name, statements
 from flatprop.numbers.numbers import Number
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
 from flatprop.numbers.translated import CustomFormula, custom_formula
-from flatprop.validation import checks
-
-Matrix = NDArray[np.float64]
+from flatprop.validation.arrays import Array
 
 # ---- saved files: [units, name of the activation], {"own": name} for a function of the user's
 
@@ -34,29 +31,21 @@ def entry(layer: Dense) -> list[Any]:
     return [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
 
 
-def check_entry(l: int, given: Any, last: bool) -> None:
-    """Raise ValueError unless this is an `entry` for ``layers[l]``."""
+def of_entry(l: int, given: Any, function: Callable[[str], Any]) -> Dense:
+    """``layers[l]``, from what a file says; `function` finds the user's own by their names.
+
+    Raises ValueError if it is no `entry`.
+    """
     if not isinstance(given, list) or len(given) != 2:
         raise ValueError(f"layers[{l}] must be [units, activation]")
-    size(f"layers[{l}]", given[0])
-    activation = given[1]
+    units, activation = size(f"layers[{l}]", given[0]), given[1]
     if isinstance(activation, dict):
         if activation.keys() != {"own"} or not isinstance(activation["own"], str):
             raise ValueError(f"layers[{l}] has an activation without a name")
-        return
+        return Dense(units, function(activation["own"]))
     if not isinstance(activation, str):
         raise ValueError(f"layers[{l}]: activation must be a name, got {shown(activation)}")
-    checks.choice("activation", activation, ACTIVATIONS)
-    if activation == "softmax" and not last:
-        raise ValueError(ONLY_LAST.format(l))
-
-
-def of_entry(given: Any, function: Callable[[str], Any]) -> Dense:
-    """The layer of a checked `entry`; `function` finds the user's own by their names."""
-    units, activation = given
-    return Dense(
-        units, function(activation["own"]) if isinstance(activation, dict) else activation
-    )
+    return Dense(units, activation)
 
 
 # ---- the formula of the activation
@@ -193,19 +182,12 @@ static void {function}({kind} *z, size_t units)
 
 # ---- how far C may be off by rounding
 
-
 CHANCE = 8
 """A sum of errors of random signs stays within so many of its standard deviations."""
 
 
 class Rounding:
     """One layer as `c_self_test` walks it; arrays are (rows, units) unless said otherwise."""
-
-    added_to_z: Matrix
-    a: Matrix
-    added_to_a: Matrix
-    slope: Matrix
-    """da/dz; of a softmax unused."""
 
     def __init__(self, network: Model, l: int) -> None:
         layer, info = network.dense[l], np.finfo(network.dtype)
@@ -214,7 +196,7 @@ class Rounding:
         self.precision = Precision(float(info.eps) / 2, float(info.tiny))
         self.W, self.b = (v[l].astype(np.float64) for v in (network.weights, network.biases))
 
-    def forward(self, a: Matrix, error: Matrix) -> tuple[Matrix, Matrix]:
+    def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
         """The outputs for the inputs `a`, and how far they are off if `a` is by `error`.
 
         Only the reach of the next layer's slopes depends on how far they are off.
@@ -236,18 +218,18 @@ class Rounding:
             self.added_to_a = np.where(out > 0, out * unit * roundings, 0) + least
             return out, out * reach + self.added_to_a
         value, slope = self._values(z)
-        size = np.abs(slope.value)
+        steepest = np.abs(slope.value)
         for place in (z - reach, z + reach):
             there, slope_there = self._values(place)
             noise = 8 * np.finfo(np.float64).eps * np.abs(value.value)
             step = np.maximum(np.abs(there.value - value.value) - noise, 0)
             secant = np.where(reach > 0, step / reach, 0)
-            size = np.fmax(size, np.fmax(np.abs(slope_there.value), secant))
+            steepest = np.fmax(steepest, np.fmax(np.abs(slope_there.value), secant))
         self.a, self.added_to_a = value.value, value.error
-        self.slope = np.copysign(size, slope.value)
-        return self.a, size * reach + self.added_to_a
+        self.slope = np.copysign(steepest, slope.value)
+        return self.a, steepest * reach + self.added_to_a
 
-    def _values(self, z: Matrix) -> list[Any]:
+    def _values(self, z: Array) -> list[Any]:
         """The activation and its slope with their own errors, of the shape of z."""
         assert self.formula is not None
         nothing = np.zeros(z.shape)
@@ -256,7 +238,7 @@ class Rounding:
             for result in self.formula(Rounded(self.precision, z))
         ]
 
-    def backward(self, dy_da: Matrix, bound: Matrix) -> Matrix:
+    def backward(self, dy_da: Array, bound: Array) -> Array:
         """∂y/∂x, (rows, outputs, inputs), from ∂y/∂a; adds to `bound` what the layer adds to y."""
         if self.softmax:
             scaled = dy_da * self.a[:, None]
@@ -265,11 +247,11 @@ class Rounding:
             dy_dz = dy_da * self.slope[:, None]
         bound += np.einsum("nku,nu->nk", np.abs(dy_da), self.added_to_a)
         bound += np.einsum("nku,nu->nk", np.abs(dy_dz), self.added_to_z)
-        dy_dx: Matrix = dy_dz @ self.W.T
+        dy_dx: Array = dy_dz @ self.W.T
         return dy_dx
 
 
-def _sums(a: Matrix, W: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
+def _sums(a: Array, W: Array, b: Array) -> tuple[Array, Array]:
     """z = b + Σ a W term by term, and what is rounded on the way: |terms| and |partial sums|."""
     z = np.broadcast_to(b, (len(a), len(b))).copy()
     sizes = np.zeros_like(z)

@@ -1,7 +1,7 @@
 """Networks as files: safetensors, described by JSON in the header.
 
 No pickle: reading a file runs nothing. Parameters come back bit for bit. A file may come from
-anywhere, so whatever it says is checked before anything is made of it.
+anywhere, so whatever it says is checked before parameters are read.
 """
 
 import json
@@ -20,7 +20,7 @@ from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, s
 from flatprop.export.writing import write_in_one_step
 from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
 from flatprop.model.dense_layer import Dense
-from flatprop.model.layers import starts_in_params
+from flatprop.model.layers import checked_layers, starts_in_params
 from flatprop.model.model import Model
 from flatprop.validation import checks
 
@@ -65,10 +65,7 @@ def load(
     with TensorFile(path) as file:
         said = read_description(file, path)
         try:
-            inputs, entries, loss_fields, dtype = _checked(said)
-            function = partial(_function, functions=functions or {})
-            layers, loss = _layers(entries, function), _loss(loss_fields, function)
-            rng = checked_generator(said.get("rng"))
+            inputs, layers, loss, dtype, rng = _made(said, functions or {})
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not describe a network that can be built: {error}"
@@ -103,36 +100,17 @@ def described(network: Model) -> Json:
     }
 
 
-def _checked(said: Json) -> tuple[int, list[Any], Json, np.dtype[Any]]:
-    """Inputs, layers, loss and dtype in the JSON that `described` gave; nothing is made of it."""
-    inputs = size("inputs", required(said, "inputs"))
-    entries = required(said, "layers")
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"layers must be a list of layers, got {shown(entries)}")
-    for l, entry in enumerate(entries):
-        dense_formats.check_entry(l, entry, last=l == len(entries) - 1)
-    dtype = required(said, "dtype")
+def _made(said: Json, functions: Mapping[str, Any]) -> tuple[int, Any, Loss, Any, Any]:
+    """Inputs, layers, loss, dtype and generator of the JSON that `described` gave.
+
+    Raises TypeError or ValueError if it is something else.
+    """
+    inputs, dtype = size("inputs", required(said, "inputs")), required(said, "dtype")
     if dtype not in ("float32", "float64"):
         raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
-    loss = required(said, "loss")
-    _check_loss(loss)
-    return inputs, entries, loss, np.dtype(dtype)
-
-
-def _layers(entries: list[Any], function: Callable[[str], Any]) -> list[Dense]:
-    """The layers of checked entries."""
-    made: dict[str, Dense] = {}  # of a thousand layers most are the same
-    for entry in entries:
-        if str(entry) not in made:
-            made[str(entry)] = dense_formats.of_entry(entry, function)
-    return [made[str(entry)] for entry in entries]
-
-
-def _loss(fields: Json, function: Callable[[str], Any]) -> Loss:
-    """The loss of checked fields."""
-    if "own" in fields:
-        return Own(function(fields["own"]), reduction=fields["reduction"])
-    return LOSSES[fields["name"]](**{k: v for k, v in fields.items() if k != "name"})
+    layers = checked_layers(_layers(required(said, "layers"), functions))
+    loss = _loss(required(said, "loss"), functions)
+    return inputs, layers, loss, np.dtype(dtype), checked_generator(said.get("rng"))
 
 
 def required(said: Any, name: str) -> Any:
@@ -142,12 +120,22 @@ def required(said: Any, name: str) -> Any:
     return said[name]
 
 
-def _check_loss(loss: Any) -> None:
+def _layers(entries: Any, functions: Mapping[str, Any]) -> list[Dense]:
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"layers must be a list of layers, got {shown(entries)}")
+    made: dict[str, Dense] = {}  # of a thousand layers most are the same, and checks take time
+    for l, entry in enumerate(entries):
+        if str(entry) not in made:
+            made[str(entry)] = dense_formats.of_entry(l, entry, partial(_function, functions))
+    return [made[str(entry)] for entry in entries]
+
+
+def _loss(loss: Any, functions: Mapping[str, Any]) -> Loss:
     if isinstance(loss, dict) and "own" in loss:
         named = loss.keys() == {"own", "reduction"} and isinstance(loss["own"], str)
         if not named or loss["reduction"] not in REDUCTIONS:
             raise ValueError(f"the loss is no own function: {shown(loss)}")
-        return
+        return Own(_function(functions, loss["own"]), reduction=loss["reduction"])
     name = loss.get("name") if isinstance(loss, dict) else None
     if not isinstance(name, str):
         raise ValueError(f"the loss must have a name, got {shown(loss)}")
@@ -160,9 +148,11 @@ def _check_loss(loss: Any) -> None:
             raise ValueError(
                 f"{key} of the loss {name!r} must be a number, got {shown(loss[key])}"
             )
+    made: Loss = kind(**{key: loss[key] for key in expected})
+    return made
 
 
-def _function(name: str, functions: Mapping[str, Any]) -> Any:
+def _function(functions: Mapping[str, Any], name: str) -> Any:
     if name not in functions:
         yours = name if name.isidentifier() and len(name) < 60 else "..."
         raise ValueError(

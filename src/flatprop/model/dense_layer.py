@@ -13,8 +13,6 @@ from flatprop.kernels.loops.addresses import here
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
-ONLY_LAST = "layers[{}] is a softmax, which only the last layer can be"
-
 
 @other_names.suggesting(other_names.DENSE)
 @dataclass(frozen=True)
@@ -68,7 +66,10 @@ class Dense:
     def check_place(self, l: int, last: bool) -> None:
         """Raise if ``layers[l]`` cannot be such a layer; `last` says whether it is the last."""
         if self.activation == "softmax" and not last:
-            raise ValueError(f'{ONLY_LAST.format(l)}; hidden layers take "relu", "tanh", ...')
+            raise ValueError(
+                f"layers[{l}] is a softmax, which only the last layer can be; "
+                'hidden layers take "relu", "tanh", ...'
+            )
 
     def n_params(self, inputs: int) -> int:
         """How many parameters the layer has: W and b."""

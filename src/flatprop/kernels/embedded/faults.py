@@ -17,11 +17,12 @@ from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, loss_records_of
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
+from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
+from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
-PARAMS, X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(1, 9)
-LAYERS, ACTIVATION, LOSS, ADDRESS = range(9, 13)
+X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
+LOSS = 11  # `records` has the faults of layer records
 
 OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
 OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
@@ -46,7 +47,7 @@ ARGUMENT = np.dtype(
 SLOTS = tuple(rule.slots for rule in RULES)
 N_SETTINGS = tuple(len(SETTINGS) + len(rule.optimizer.settings) for rule in RULES)
 """For each update: how many rows its state has, and how many settings it takes."""
-N_ACTIVATIONS, N_LOSSES = len(ACTIVATIONS), len(LOSSES)
+N_LOSSES = len(LOSSES)
 NEEDED = tuple(
     -1 if loss.activation is None else ACTIVATIONS[loss.activation].code
     for loss in LOSSES.values()
@@ -133,21 +134,11 @@ def _of_layers(layers, n_params):
             return LAYERS
         if layer.W_start != start or layer.units_before != place:
             return LAYERS
-        # In float64, which does not overflow; below 2**53 it is exact.
-        if start + (float(inputs) + 1.0) * float(layer.units) > n_params:
-            return PARAMS
-        biases = start + inputs * layer.units
-        if layer.b_start != biases:
-            return LAYERS
-        code = layer.activation
-        if code < 0:
-            if not callable_here(code, layer.function):
-                return ADDRESS
-        elif code >= N_ACTIVATIONS or layer.function != 0:
-            return ACTIVATION
-        if code == SOFTMAX and l < layers.size - 1:
-            return ACTIVATION
-        inputs, start, place = layer.units, biases + layer.units, place + layer.units
+        fault = record_fault(layers, l, n_params)
+        if fault != 0:
+            return fault
+        start += parameter_rows(layers, l) * layer.units
+        inputs, place = layer.units, place + layer.units
     return 0 if start == n_params else PARAMS
 
 

@@ -16,13 +16,13 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import intrinsic
 from flatprop.kernels.loops.addresses import custom_cases
+from flatprop.kernels.loops.routines import compiled, routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
     Array,
     broadcast,
     cases,
-    compiled,
     registers,
     sum_of,
     wide,
@@ -35,119 +35,85 @@ ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
 
 
-@intrinsic
-def fill(typing_context: Any, out: Any, number: Any) -> Any:
+@routine(number=types.float64)
+def fill(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
     """out ← a number, everywhere."""
-
-    def emit(builder: ir.IRBuilder, out: Array, number: ir.Value) -> None:
-        lanes = broadcast(Lanes(builder, number), out.element)
-        for register in registers(out, written_only=1):
-            register.store(lanes, 0)
-
-    return compiled(emit, types.void, out, types.float64)
+    lanes = broadcast(Lanes(builder, number), out.element)
+    for register in registers(out, written_only=1):
+        register.store(lanes, 0)
 
 
-@intrinsic
-def multiply(typing_context: Any, factor: Any, out: Any) -> Any:
+@routine()
+def multiply(builder: ir.IRBuilder, factor: Array, out: Array) -> None:
     """out ← out · factor."""
-
-    def emit(builder: ir.IRBuilder, factor: Array, out: Array) -> None:
-        for register in registers(factor, out):
-            register.store(register[0] * register[1], 1)
-
-    return compiled(emit, types.void, factor, out)
+    for register in registers(factor, out):
+        register.store(register[0] * register[1], 1)
 
 
-@intrinsic
-def add(typing_context: Any, term: Any, out: Any) -> Any:
+@routine()
+def add(builder: ir.IRBuilder, term: Array, out: Array) -> None:
     """out ← out + term."""
-
-    def emit(builder: ir.IRBuilder, term: Array, out: Array) -> None:
-        for register in registers(term, out):
-            register.store(register[0] + register[1], 1)
-
-    return compiled(emit, types.void, term, out)
+    for register in registers(term, out):
+        register.store(register[0] + register[1], 1)
 
 
-@intrinsic
-def copy(typing_context: Any, source: Any, out: Any) -> Any:
+@routine()
+def copy(builder: ir.IRBuilder, source: Array, out: Array) -> None:
     """out ← source; nothing where both are the same array."""
-
-    def emit(builder: ir.IRBuilder, source: Array, out: Array) -> None:
-        with builder.if_then(builder.icmp_unsigned("!=", source.data, out.data)):
-            for register in registers(source, out, written_only=1):
-                register.store(register[0], 1)
-
-    return compiled(emit, types.void, source, out)
+    with builder.if_then(builder.icmp_unsigned("!=", source.data, out.data)):
+        for register in registers(source, out, written_only=1):
+            register.store(register[0], 1)
 
 
-@intrinsic
-def squared_norm(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
+@routine(types.float64, start=types.int64, stop=types.int64)
+def squared_norm(builder: ir.IRBuilder, x: Array, start: ir.Value, stop: ir.Value) -> ir.Value:
     """Σ x² over x[start:stop], in float64."""
-
-    def emit(builder: ir.IRBuilder, x: Array, start: ir.Value, stop: ir.Value) -> ir.Value:
-        total = sum_of(x)
-        for register in registers(x.part(start, builder.sub(stop, start))):
-            number = wide(register[0])
-            total.add(number * number)
-        return total.total().value
-
-    return compiled(emit, types.float64, x, types.int64, types.int64)
+    total = sum_of(x)
+    for register in registers(x.part(start, builder.sub(stop, start))):
+        number = wide(register[0])
+        total.add(number * number)
+    return total.total().value
 
 
-@intrinsic
-def activate(typing_context: Any, code: Any, function: Any, z: Any) -> Any:
+@routine(code=types.int64, function=types.int64)
+def activate(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
     """z ← its activation a."""
-
-    def emit(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
-        _custom_activation(code, function, z)
-        for formula in cases(builder, code, ACTIVATION_FORMULAS):
-            for register in registers(z):
-                register.store(formula(register[0])[0], 0)
-
-    return compiled(emit, types.void, types.int64, types.int64, z)
+    _custom_activation(code, function, z)
+    for formula in cases(builder, code, ACTIVATION_FORMULAS):
+        for register in registers(z):
+            register.store(formula(register[0])[0], 0)
 
 
-@intrinsic
-def activate_with_slope(typing_context: Any, code: Any, function: Any, z: Any, slope: Any) -> Any:
+@routine(code=types.int64, function=types.int64)
+def activate_with_slope(
+    builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
+) -> None:
     """z ← its activation a, slope ← da/dz."""
-
-    def emit(
-        builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
-    ) -> None:
-        _custom_activation(code, function, z, slope)
-        for formula in cases(builder, code, ACTIVATION_FORMULAS):
-            for register in registers(z, slope, written_only=1):
-                a, derivative = formula(register[0])
-                register.store(a, 0)
-                register.store(derivative, 1)
-
-    return compiled(emit, types.void, types.int64, types.int64, z, slope)
+    _custom_activation(code, function, z, slope)
+    for formula in cases(builder, code, ACTIVATION_FORMULAS):
+        for register in registers(z, slope, written_only=1):
+            a, derivative = formula(register[0])
+            register.store(a, 0)
+            register.store(derivative, 1)
 
 
-@intrinsic
+@routine(code=types.int64, function=types.int64)
 def activate_with_curvature(
-    typing_context: Any, code: Any, function: Any, z: Any, slope: Any, curvature: Any
-) -> Any:
+    builder: ir.IRBuilder,
+    code: ir.Value,
+    function: ir.Value,
+    z: Array,
+    slope: Array,
+    curvature: Array,
+) -> None:
     """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        code: ir.Value,
-        function: ir.Value,
-        z: Array,
-        slope: Array,
-        curvature: Array,
-    ) -> None:
-        _custom_activation(code, function, z, slope, curvature)
-        for formula in cases(builder, code, ACTIVATION_FORMULAS):
-            for register in registers(z, slope, curvature, written_only=2):
-                a, derivative = formula(Dual(register[0], register[0].like(1.0)))
-                register.store(a.value, 0)
-                register.store(derivative.value, 1)
-                register.store(derivative.tangent, 2)
-
-    return compiled(emit, types.void, types.int64, types.int64, z, slope, curvature)
+    _custom_activation(code, function, z, slope, curvature)
+    for formula in cases(builder, code, ACTIVATION_FORMULAS):
+        for register in registers(z, slope, curvature, written_only=2):
+            a, derivative = formula(Dual(register[0], register[0].like(1.0)))
+            register.store(a.value, 0)
+            register.store(derivative.value, 1)
+            register.store(derivative.tangent, 2)
 
 
 @intrinsic

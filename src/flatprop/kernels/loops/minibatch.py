@@ -5,13 +5,12 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
     Array,
     broadcast,
-    compiled,
     mask_of,
     masked_load,
     masked_store,
@@ -24,28 +23,24 @@ from flatprop.numbers.lanes import Lanes, lane_count
 ZERO, ONE = INT64(0), INT64(1)
 
 
-@intrinsic
-def shuffle(typing_context: Any, seed: Any, epoch: Any, order: Any) -> Any:
+@routine(seed=types.uint64, epoch=types.int64)
+def shuffle(builder: ir.IRBuilder, seed: ir.Value, epoch: ir.Value, order: Array) -> None:
     """Overwrite `order` with a permutation that seed and epoch decide.
 
     By Fisher and Yates, with draws of SplitMix64 (Steele et al. 2014) by their number.
     """
-
-    def emit(builder: ir.IRBuilder, seed: ir.Value, epoch: ir.Value, order: Array) -> None:
-        with cgutils.for_range(builder, order.count) as loop:
-            builder.store(loop.index, order.at(loop.index))
-        inner = _mixed(builder, builder.add(epoch, ONE))
-        stream = _mixed(builder, builder.xor(seed, inner))
-        with cgutils.for_range(builder, builder.sub(order.count, ONE)) as loop:
-            i = builder.sub(builder.sub(order.count, ONE), loop.index)
-            # the high half of a draw times (i + 1): uniform below i + 1 to 2^-32
-            draw = builder.lshr(_mixed(builder, builder.add(stream, i)), INT64(32))
-            j = builder.lshr(builder.mul(draw, builder.add(i, ONE)), INT64(32))
-            one, other = builder.load(order.at(i)), builder.load(order.at(j))
-            builder.store(other, order.at(i))
-            builder.store(one, order.at(j))
-
-    return compiled(emit, types.void, types.uint64, types.int64, order)
+    with cgutils.for_range(builder, order.count) as loop:
+        builder.store(loop.index, order.at(loop.index))
+    inner = _mixed(builder, builder.add(epoch, ONE))
+    stream = _mixed(builder, builder.xor(seed, inner))
+    with cgutils.for_range(builder, builder.sub(order.count, ONE)) as loop:
+        i = builder.sub(builder.sub(order.count, ONE), loop.index)
+        # the high half of a draw times (i + 1): uniform below i + 1 to 2^-32
+        draw = builder.lshr(_mixed(builder, builder.add(stream, i)), INT64(32))
+        j = builder.lshr(builder.mul(draw, builder.add(i, ONE)), INT64(32))
+        one, other = builder.load(order.at(i)), builder.load(order.at(j))
+        builder.store(other, order.at(i))
+        builder.store(one, order.at(j))
 
 
 def _mixed(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
@@ -56,67 +51,55 @@ def _mixed(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     return builder.xor(z, builder.lshr(z, INT64(31)))
 
 
-@intrinsic
-def gather(typing_context: Any, source: Any, order: Any, start: Any, out: Any) -> Any:
+@routine(start=types.int64)
+def gather(
+    builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
+) -> None:
     """out ← rows order[start], order[start + 1], ... of `source`, which is flat."""
-
-    def emit(
-        builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
-    ) -> None:
-        lanes = lane_count(out.element)
-        pointer = ir.VectorType(out.element, lanes).as_pointer()
-        columns = out.shape[1]
-        for i in rows_of(out):
-            row = builder.load(order.at(builder.add(start, i)))
-            here, there = source.at(builder.mul(row, columns)), out.at(builder.mul(i, columns))
-            with cgutils.for_range_slice(builder, ZERO, columns, INT64(lanes), INT64) as (j, _):
-                mask = mask_of(builder, builder.sub(columns, j), lanes)
-                one, other = (
-                    builder.bitcast(builder.gep(place, [j]), pointer) for place in (here, there)
-                )
-                masked_store(builder, masked_load(builder, one, mask), other, mask)
-
-    return compiled(emit, types.void, source, order, types.int64, out)
+    lanes = lane_count(out.element)
+    pointer = ir.VectorType(out.element, lanes).as_pointer()
+    columns = out.shape[1]
+    for i in rows_of(out):
+        row = builder.load(order.at(builder.add(start, i)))
+        here, there = source.at(builder.mul(row, columns)), out.at(builder.mul(i, columns))
+        with cgutils.for_range_slice(builder, ZERO, columns, INT64(lanes), INT64) as (j, _):
+            mask = mask_of(builder, builder.sub(columns, j), lanes)
+            one, other = (
+                builder.bitcast(builder.gep(place, [j]), pointer) for place in (here, there)
+            )
+            masked_store(builder, masked_load(builder, one, mask), other, mask)
 
 
-@intrinsic
-def weights_per_output(typing_context: Any, weight: Any, order: Any, start: Any, out: Any) -> Any:
+@routine(start=types.int64)
+def weights_per_output(
+    builder: ir.IRBuilder, weight: Array, order: Any, start: ir.Value, out: Array
+) -> None:
     """out[i] ← the weight of sample start + i, in the order of `order` unless it is empty.
 
     Where every sample counts alike `weight` is empty, and `out` is left alone. `order`
     may be None.
     """
-
-    def emit(
-        builder: ir.IRBuilder, weight: Array, order: Any, start: ir.Value, out: Array
-    ) -> None:
-        with builder.if_then(builder.icmp_signed(">", weight.count, ZERO)):
-            for i in rows_of(out):
-                w = broadcast(_weight(weight, order, builder.add(start, i)), out.element)
-                for register in registers(out.row(i), written_only=1):
-                    register.store(w, 0)
-
-    return compiled(emit, types.void, weight, order, types.int64, out)
+    with builder.if_then(builder.icmp_signed(">", weight.count, ZERO)):
+        for i in rows_of(out):
+            w = broadcast(_weight(weight, order, builder.add(start, i)), out.element)
+            for register in registers(out.row(i), written_only=1):
+                register.store(w, 0)
 
 
-@intrinsic
-def sum_of_weights(typing_context: Any, weight: Any, order: Any, start: Any, stop: Any) -> Any:
+@routine(types.float64, start=types.int64, stop=types.int64)
+def sum_of_weights(
+    builder: ir.IRBuilder, weight: Array, order: Array, start: ir.Value, stop: ir.Value
+) -> ir.Value:
     """The weights of samples start to stop added up in float64; 1 each if `weight` is empty."""
-
-    def emit(
-        builder: ir.IRBuilder, weight: Array, order: Array, start: ir.Value, stop: ir.Value
-    ) -> ir.Value:
-        count = builder.sitofp(builder.sub(stop, start), DOUBLE)
-        alike = builder.icmp_signed("==", weight.count, ZERO)
-        total = cgutils.alloca_once_value(builder, count)
-        with builder.if_then(builder.not_(alike)):
-            builder.store(ir.Constant(DOUBLE, 0.0), total)
-            with cgutils.for_range_slice(builder, start, stop, ONE, INT64) as (place, _):
-                w = wide(_weight(weight, order, place))
-                builder.store(builder.fadd(builder.load(total), w.value), total)
-        return builder.load(total)
-
-    return compiled(emit, types.float64, weight, order, types.int64, types.int64)
+    count = builder.sitofp(builder.sub(stop, start), DOUBLE)
+    alike = builder.icmp_signed("==", weight.count, ZERO)
+    total = cgutils.alloca_once_value(builder, count)
+    with builder.if_then(builder.not_(alike)):
+        builder.store(ir.Constant(DOUBLE, 0.0), total)
+        with cgutils.for_range_slice(builder, start, stop, ONE, INT64) as (place, _):
+            w = wide(_weight(weight, order, place))
+            builder.store(builder.fadd(builder.load(total), w.value), total)
+    return builder.load(total)
 
 
 def _weight(weight: Array, order: Any, place: ir.Value) -> Lanes:

@@ -7,12 +7,12 @@ overflows; cross-entropy is computed from the logits.
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -20,7 +20,6 @@ from flatprop.kernels.loops.vector_loops import (
     Fold,
     Register,
     broadcast,
-    compiled,
     largest_of,
     registers,
     rows_of,
@@ -33,86 +32,74 @@ from flatprop.numbers.lanes import Lanes, lane_count
 from flatprop.numbers.numbers import where
 
 
-@intrinsic
-def softmax(typing_context: Any, z: Any) -> Any:
+@routine()
+def softmax(builder: ir.IRBuilder, z: Array) -> None:
     """z ← e^z / Σ e^z over each row."""
-
-    def emit(builder: ir.IRBuilder, z: Array) -> None:
-        for i in rows_of(z):
-            row = z.row(i)
-            _, total = _exponentials(row, row)
-            scale = broadcast(1.0 / total, z.element)
-            for register in registers(row):
-                register.store(register[0] * scale, 0)
-
-    return compiled(emit, types.void, z)
+    for i in rows_of(z):
+        row = z.row(i)
+        _, total = _exponentials(row, row)
+        scale = broadcast(1.0 / total, z.element)
+        for register in registers(row):
+            register.store(register[0] * scale, 0)
 
 
-@intrinsic
-def softmax_backward(typing_context: Any, a: Any, delta: Any) -> Any:
+@routine()
+def softmax_backward(builder: ir.IRBuilder, a: Array, delta: Array) -> None:
     """delta ← a (delta - Σ a delta): from ∂L/∂a to ∂L/∂z."""
-
-    def emit(builder: ir.IRBuilder, a: Array, delta: Array) -> None:
-        for i in rows_of(a):
-            rows = a.row(i), delta.row(i)
-            product = sum_of(a)
-            for register in registers(*rows):
-                product.add(wide(register[0] * register[1]))
-            mean = broadcast(product.total(), a.element)
-            for register in registers(*rows):
-                register.store(register[0] * (register[1] - mean), 1)
-
-    return compiled(emit, types.void, a, delta)
+    for i in rows_of(a):
+        rows = a.row(i), delta.row(i)
+        product = sum_of(a)
+        for register in registers(*rows):
+            product.add(wide(register[0] * register[1]))
+        mean = broadcast(product.total(), a.element)
+        for register in registers(*rows):
+            register.store(register[0] * (register[1] - mean), 1)
 
 
-@intrinsic
-def cross_entropy(typing_context: Any, z: Any, y: Any, weight: Any, scale: Any, slope: Any) -> Any:
+@routine(types.float64, scale=types.float64)
+def cross_entropy(
+    builder: ir.IRBuilder, z: Array, y: Array, weight: Array, scale: ir.Value, slope: Array
+) -> ir.Value:
     """Σ w ℓ from the logits z; slope ← scale · w · ∂ℓ/∂z.
 
     ℓ = Σₖ yₖ (log Σ e^z - zₖ) and ∂ℓ/∂z = softmax(z) Σₖ yₖ - y. y has one column
     of class indices or one column per unit. `weight` is (rows, units), the same
     along a row. z and slope are two arrays.
     """
-
-    def emit(
-        builder: ir.IRBuilder, z: Array, y: Array, weight: Array, scale: ir.Value, slope: Array
-    ) -> ir.Value:
-        units = z.shape[1]
-        indices = builder.icmp_signed("!=", y.shape[1], units)
-        loss, logarithms = sum_of(z), _Logarithms(builder, z.shape[0])
-        for i in rows_of(z):
-            logits, p = z.row(i), slope.row(i)
-            shift, total = _exponentials(logits, p)
-            w = wide(weight.scalar(builder.mul(i, units)))
-            row = _Row(
-                logits=logits,
-                p=p,
-                shift=shift,
-                share=broadcast(1.0 / total, z.element),
-                weight=Lanes(builder, splat(builder, w.value, lane_count(z.element))),
-                factor=broadcast(w * Lanes(builder, scale), z.element),
-            )
-            mass = cgutils.alloca_once(builder, DOUBLE)
-            with builder.if_else(indices) as (one_index, one_per_unit):
-                with one_index:
-                    # What is no class counts as none; NaN makes the loss NaN.
-                    index = y.scalar(i)
-                    end = Lanes(builder, builder.sitofp(units, z.element))
-                    known = where(index >= 0.0, where(index < end, index, -1.0), -1.0)
-                    one_hot = partial(_one_hot, builder.fptosi(known.value, INT64))
-                    count = where(known < 0.0, index.like(0.0), 1.0)
-                    builder.store(wide(count + (index - index)).value, mass)
-                    row.finish(one_hot, loss, wide(count))
-                with one_per_unit:
-                    sum_of_y = sum_of(z)
-                    for register in registers(y.row(i)):
-                        sum_of_y.add(wide(register[0]))
-                    builder.store(sum_of_y.total().value, mass)
-                    row.finish(_third, loss, sum_of_y.total(), y.row(i))
-            logarithms.add(i, w * Lanes(builder, builder.load(mass)), total)
-        return (loss.total() + logarithms.sum.total()).value
-
-    return compiled(emit, types.float64, z, y, weight, types.float64, slope)
+    units = z.shape[1]
+    indices = builder.icmp_signed("!=", y.shape[1], units)
+    loss, logarithms = sum_of(z), _Logarithms(builder, z.shape[0])
+    for i in rows_of(z):
+        logits, p = z.row(i), slope.row(i)
+        shift, total = _exponentials(logits, p)
+        w = wide(weight.scalar(builder.mul(i, units)))
+        row = _Row(
+            logits=logits,
+            p=p,
+            shift=shift,
+            share=broadcast(1.0 / total, z.element),
+            weight=Lanes(builder, splat(builder, w.value, lane_count(z.element))),
+            factor=broadcast(w * Lanes(builder, scale), z.element),
+        )
+        mass = cgutils.alloca_once(builder, DOUBLE)
+        with builder.if_else(indices) as (one_index, one_per_unit):
+            with one_index:
+                # What is no class counts as none; NaN makes the loss NaN.
+                index = y.scalar(i)
+                end = Lanes(builder, builder.sitofp(units, z.element))
+                known = where(index >= 0.0, where(index < end, index, -1.0), -1.0)
+                one_hot = partial(_one_hot, builder.fptosi(known.value, INT64))
+                count = where(known < 0.0, index.like(0.0), 1.0)
+                builder.store(wide(count + (index - index)).value, mass)
+                row.finish(one_hot, loss, wide(count))
+            with one_per_unit:
+                sum_of_y = sum_of(z)
+                for register in registers(y.row(i)):
+                    sum_of_y.add(wide(register[0]))
+                builder.store(sum_of_y.total().value, mass)
+                row.finish(_third, loss, sum_of_y.total(), y.row(i))
+        logarithms.add(i, w * Lanes(builder, builder.load(mass)), total)
+    return (loss.total() + logarithms.sum.total()).value
 
 
 class _Row(NamedTuple):

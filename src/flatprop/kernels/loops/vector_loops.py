@@ -7,11 +7,10 @@ element is computed by the same instructions, wherever it stands.
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.errors import TypingError
+from numba.core import cgutils
 
 from flatprop.numbers.lanes import Lanes, Mask, lane_count
 from flatprop.numbers.numbers import where
@@ -268,81 +267,3 @@ def broadcast(number: Lanes, element: ir.Type) -> Lanes:
 
 def _alignment(element: ir.Type) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
-
-
-def compiled(emit: Callable[..., Any], result: types.Type, *arguments: types.Type) -> Any:
-    """The signature and code generator that an intrinsic returns.
-
-    `emit` gets a builder and the arguments, arrays as `Array`. What it returns, if anything, is
-    the result. It writes a function of its own, once for every module, however often the
-    intrinsic is called there.
-    """
-    for kind in arguments:
-        if isinstance(kind, types.Array) and kind.layout != "C":
-            raise TypingError(f"expected a C-contiguous array, got {kind}")
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        operands = [
-            _as_array(context, builder, kind, value) if isinstance(kind, types.Array) else value
-            for kind, value in zip(signature.args, values, strict=True)
-        ]
-        kinds = ".".join(
-            f"{kind.dtype}.{kind.ndim}" if isinstance(kind, types.Array) else str(kind)
-            for kind in signature.args
-        )
-        name = f"flatprop.{emit.__qualname__.split('.')[0]}.{kinds}"
-        returned = ir.VoidType() if result == types.void else context.get_value_type(result)
-        outcome = subroutine(builder, name, emit, returned, operands)
-        return context.get_dummy_value() if result == types.void else outcome
-
-    return result(*arguments), codegen
-
-
-def subroutine(
-    builder: ir.IRBuilder,
-    name: str,
-    emit: Callable[..., Any],
-    result: ir.Type,
-    operands: Sequence[Any],
-) -> ir.Value:
-    """Call the function that `emit` writes, unless the module has it already."""
-    passed = [value for operand in operands for value in _parts(operand)]
-    function = builder.module.globals.get(name)
-    if function is None:
-        kind = ir.FunctionType(result, [value.type for value in passed])
-        function = ir.Function(builder.module, kind, name)
-        function.linkage = "internal"
-        # Compiled once: LLVM would copy it into every caller and for every constant that
-        # it is called with, and unroll its loops, which is slower to compile, not to run.
-        for attribute in ("noduplicate", "noinline", "optsize"):
-            function.attributes.add(attribute)
-        inner = ir.IRBuilder(function.append_basic_block("entry"))
-        given = iter(function.args)
-        outcome = emit(inner, *(_rebuilt(operand, inner, given) for operand in operands))
-        if outcome is None:
-            inner.ret_void()
-        else:
-            inner.ret(outcome)
-    return builder.call(function, passed)
-
-
-def _parts(operand: Any) -> list[ir.Value]:
-    if isinstance(operand, Array):
-        return [operand.data, operand.count, *operand.shape]
-    return [operand]
-
-
-def _rebuilt(operand: Any, builder: ir.IRBuilder, given: Iterator[ir.Value]) -> Any:
-    if not isinstance(operand, Array):
-        return next(given)
-    data, count = next(given), next(given)
-    shape = tuple(next(given) for _ in operand.shape)
-    return operand._replace(builder=builder, data=data, count=count, shape=shape)
-
-
-def _as_array(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> Array:
-    array = context.make_array(kind)(context, builder, value)
-    shape = tuple(cgutils.unpack_tuple(builder, array.shape, kind.ndim))
-    element = context.get_data_type(kind.dtype)
-    _, _, features = context.codegen().magic_tuple()
-    return Array(builder, element, array.data, array.nitems, shape, "+avx512f" in features)

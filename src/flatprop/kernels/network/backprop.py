@@ -9,7 +9,7 @@ from flatprop.kernels.loops.elementwise import loss_with_slope
 from flatprop.kernels.loops.softmax import cross_entropy
 from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import forward as forward_layer
-from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient
+from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient, parameter_rows
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
@@ -113,7 +113,7 @@ def loss_and_gradient(
 def layer_gradient(layers, l, params, x, workspace, context):
     """All of the gradient of layer l, into its place; `context` is (alpha, accumulate, out)."""
     alpha, accumulate, out = context
-    start, whole = layers[l].W_start, layers[l].inputs + 1
+    start, whole = layers[l].W_start, parameter_rows(layers, l)
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
     gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, scratch)

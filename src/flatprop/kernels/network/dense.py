@@ -9,6 +9,7 @@ Nothing is allocated: the caller owns every array.
 """
 
 from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.loops.elementwise import (
     activate,
     activate_with_curvature,
@@ -18,7 +19,16 @@ from flatprop.kernels.loops.elementwise import (
     multiply,
 )
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
-from flatprop.kernels.network.records import RELU, SOFTMAX, matrix
+from flatprop.kernels.network.records import (
+    ACTIVATION,
+    ADDRESS,
+    LAYERS,
+    N_ACTIVATIONS,
+    PARAMS,
+    RELU,
+    SOFTMAX,
+    matrix,
+)
 from flatprop.kernels.network.workspace import (
     biases,
     inputs_of,
@@ -36,6 +46,28 @@ from flatprop.kernels.products.matmul import (
     product_transposed_right,
     times_transposed,
 )
+
+
+@kernel
+def record_fault(layers, l, n_params):
+    """A fault of what is particular to the record of a dense layer; 0 if there is none."""
+    layer = layers[l]
+    # In float64, which does not overflow; below 2**53 it is exact.
+    if layer.W_start + (float(layer.inputs) + 1.0) * float(layer.units) > n_params:
+        return PARAMS
+    if layer.b_start != layer.W_start + layer.inputs * layer.units:
+        return LAYERS
+    code = layer.activation
+    if code < 0:
+        return 0 if callable_here(code, layer.function) else ADDRESS
+    known = code < N_ACTIVATIONS and layer.function == 0
+    return 0 if known and (code != SOFTMAX or l == layers.size - 1) else ACTIVATION
+
+
+@kernel
+def parameter_rows(layers, l):
+    """How many rows of `units` parameters layer l has: those of W, and b as one more."""
+    return layers[l].inputs + 1
 
 
 @kernel

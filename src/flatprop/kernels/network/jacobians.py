@@ -9,7 +9,12 @@ from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
 from flatprop.kernels.network.backprop import forward_with_slopes, layer_gradient, loss_and_slopes
 from flatprop.kernels.network.dense import through_activation
-from flatprop.kernels.network.layer_kinds import backward, input_gradient, sample_gradients
+from flatprop.kernels.network.layer_kinds import (
+    backward,
+    input_gradient,
+    parameter_rows,
+    sample_gradients,
+)
 from flatprop.kernels.network.records import matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
@@ -116,7 +121,7 @@ def _output_by_params(layers, l, params, x, workspace, context):
 def _parameters(layers):
     """How many parameters the network has."""
     last = layers[layers.size - 1]
-    return last.b_start + last.units
+    return last.W_start + parameter_rows(layers, layers.size - 1) * last.units
 
 
 @kernel

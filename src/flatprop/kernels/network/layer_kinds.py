@@ -1,38 +1,14 @@
-"""The operations on one layer: the one place where kinds of layers are told apart.
+"""The operations on one layer: the one place where kernels tell kinds of layers apart.
 
-All walks and derivatives take them from here. Every layer is dense today, so they are those
-of `dense`. A further kind, such as dropout, comes in with
-
-1. a column `kind` in `records.LAYER`,
-2. a file beside `dense` that has these operations for the new kind,
-3. a function here for each operation, with one branch: ``if layers[l].kind == DENSE: ...``.
-
-An operation that a kind needs nothing for, such as the gradient of a layer without parameters,
-has no branch.
+All walks and derivatives take them from here. Every layer is dense today, so they are those of
+`dense`. CONTRIBUTING, "To add a kind of layer", says what a further kind brings.
 """
 
-from flatprop.kernels.network.dense import (
-    backward,
-    backward_with_tangent,
-    forward,
-    forward_with_slope,
-    forward_with_tangent,
-    gradient,
-    gradient_tangent,
-    input_gradient,
-    laid_open,
-    sample_gradients,
-)
+from flatprop.kernels.network import dense
 
-__all__ = [
-    "backward",
-    "backward_with_tangent",
-    "forward",
-    "forward_with_slope",
-    "forward_with_tangent",
-    "gradient",
-    "gradient_tangent",
-    "input_gradient",
-    "laid_open",
-    "sample_gradients",
-]
+record_fault, parameter_rows = dense.record_fault, dense.parameter_rows
+forward, forward_with_slope, laid_open = dense.forward, dense.forward_with_slope, dense.laid_open
+backward, input_gradient = dense.backward, dense.input_gradient
+gradient, sample_gradients = dense.gradient, dense.sample_gradients
+forward_with_tangent, gradient_tangent = dense.forward_with_tangent, dense.gradient_tangent
+backward_with_tangent = dense.backward_with_tangent

@@ -20,7 +20,7 @@ from flatprop.kernels.loops.minibatch import (
     weights_per_output,
 )
 from flatprop.kernels.network.backprop import loss_and_slopes, scale_of
-from flatprop.kernels.network.layer_kinds import gradient
+from flatprop.kernels.network.layer_kinds import gradient, parameter_rows
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
@@ -177,7 +177,7 @@ def _learn(layers, l, params, x, workspace, context):
     units, first = layers[l].units, layers[l].W_start
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
-    whole = layers[l].inputs + 1  # b comes as one more row of W
+    whole = parameter_rows(layers, l)
     some = target.size // units if update_timing == PER_PANEL else whole
     for row in range(0, whole, some):
         rows = min(some, whole - row)

@@ -7,22 +7,20 @@ Every product takes `scratch`, of `scratch_size` numbers, and overwrites it.
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.kernels.compile import intrinsic, jittable
+from flatprop.kernels.compile import jittable
+from flatprop.kernels.loops.routines import routine, subroutine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
     Array,
     broadcast,
-    compiled,
     registers,
     rows_of,
     splat,
-    subroutine,
 )
 from flatprop.kernels.products.panels import (
     A_FAR_BYTES,
@@ -49,161 +47,113 @@ def scratch_size(rows: int, widest: int) -> int:
     return panel + (PACKED_ROWS * BLOCK if may_pack_a else 0)
 
 
-@intrinsic
-def affine(typing_context: Any, x: Any, W: Any, b: Any, rectify: Any, z: Any, scratch: Any) -> Any:
+@routine(rectify=types.boolean)
+def affine(
+    builder: ir.IRBuilder,
+    x: Array,
+    W: Array,
+    b: Array,
+    rectify: ir.Value,
+    z: Array,
+    scratch: Array,
+) -> None:
     """z ← x W + b, (m, k) times (k, n) plus (1, n); max(x W + b, 0) where `rectify`."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        x: Array,
-        W: Array,
-        b: Array,
-        rectify: ir.Value,
-        z: Array,
-        scratch: Array,
-    ) -> None:
-        matrices = _strided(x), _strided(W), _repeated(b), _strided(z)
-        _multiply(AFFINE, (*z.shape, x.shape[1]), *matrices, scratch, rectify=rectify)
-
-    return compiled(emit, types.void, x, W, b, types.boolean, z, scratch)
+    matrices = _strided(x), _strided(W), _repeated(b), _strided(z)
+    _multiply(AFFINE, (*z.shape, x.shape[1]), *matrices, scratch, rectify=rectify)
 
 
-@intrinsic
+@routine(start=types.int64, alpha=types.float64, accumulate=types.boolean)
 def product_transposed_left(
-    typing_context: Any,
-    a: Any,
-    b: Any,
-    start: Any,
-    alpha: Any,
-    accumulate: Any,
-    out: Any,
-    scratch: Any,
-) -> Any:
+    builder: ir.IRBuilder,
+    a: Array,
+    b: Array,
+    start: ir.Value,
+    alpha: ir.Value,
+    accumulate: ir.Value,
+    out: Array,
+    scratch: Array,
+) -> None:
     """out ← alpha Aᵀ B, added to what `out` held where `accumulate`; (m, k) and (m, n).
 
     Where `out` has fewer than k rows, it gets the rows of the product from `start` on.
     """
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        b: Array,
-        start: ir.Value,
-        alpha: ir.Value,
-        accumulate: ir.Value,
-        out: Array,
-        scratch: Array,
-    ) -> None:
-        transposed = _strided(a).transposed().at(start, ZERO)
-        matrices = transposed, _strided(b), _kept(accumulate, out), _strided(out)
-        _multiply(TRANSPOSED_LEFT, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
-
-    return compiled(
-        emit, types.void, a, b, types.int64, types.float64, types.boolean, out, scratch
-    )
+    transposed = _strided(a).transposed().at(start, ZERO)
+    matrices = transposed, _strided(b), _kept(accumulate, out), _strided(out)
+    _multiply(TRANSPOSED_LEFT, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
 
 
-@intrinsic
+@routine(alpha=types.float64, accumulate=types.boolean)
 def column_sums(
-    typing_context: Any, a: Any, alpha: Any, accumulate: Any, out: Any, scratch: Any
-) -> Any:
+    builder: ir.IRBuilder,
+    a: Array,
+    alpha: ir.Value,
+    accumulate: ir.Value,
+    out: Array,
+    scratch: Array,
+) -> None:
     """out ← alpha times the sum over A's rows; (m, n) and (1, n).
 
     It is added to what `out` held where `accumulate`.
     """
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        alpha: ir.Value,
-        accumulate: ir.Value,
-        out: Array,
-        scratch: Array,
-    ) -> None:
-        ones = _constant(builder, a.element, 1.0)
-        matrices = ones, _strided(a), _kept(accumulate, out), _strided(out)
-        _multiply(PLAIN, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
-
-    return compiled(emit, types.void, a, types.float64, types.boolean, out, scratch)
+    ones = _constant(builder, a.element, 1.0)
+    matrices = ones, _strided(a), _kept(accumulate, out), _strided(out)
+    _multiply(PLAIN, (*out.shape, a.shape[0]), *matrices, scratch, alpha)
 
 
-@intrinsic
+@routine(rectified=types.boolean)
 def product_transposed_right(
-    typing_context: Any, a: Any, b: Any, factor: Any, rectified: Any, out: Any, scratch: Any
-) -> Any:
+    builder: ir.IRBuilder,
+    a: Array,
+    b: Array,
+    factor: Array,
+    rectified: ir.Value,
+    out: Array,
+    scratch: Array,
+) -> None:
     """out ← factor ⊙ A Bᵀ, (m, n) and (k, n); `factor` may be `out`.
 
     Where `rectified`, a positive `factor` counts as 1: `factor` is a of a relu, and a tells the
     slope of the relu.
     """
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        b: Array,
-        factor: Array,
-        rectified: ir.Value,
-        out: Array,
-        scratch: Array,
-    ) -> None:
-        matrices = _strided(a), _strided(b), _strided(factor), _strided(out)
-        shape = (*out.shape, a.shape[1])
-        _multiply(TRANSPOSED_RIGHT, shape, *matrices, scratch, rectify=rectified)
-
-    return compiled(emit, types.void, a, b, factor, types.boolean, out, scratch)
+    matrices = _strided(a), _strided(b), _strided(factor), _strided(out)
+    shape = (*out.shape, a.shape[1])
+    _multiply(TRANSPOSED_RIGHT, shape, *matrices, scratch, rectify=rectified)
 
 
-@intrinsic
-def add_product(typing_context: Any, x: Any, W: Any, z: Any, scratch: Any) -> Any:
+@routine()
+def add_product(builder: ir.IRBuilder, x: Array, W: Array, z: Array, scratch: Array) -> None:
     """z ← z + x W."""
-
-    def emit(builder: ir.IRBuilder, x: Array, W: Array, z: Array, scratch: Array) -> None:
-        matrices = _strided(x), _strided(W), _strided(z), _strided(z)
-        _multiply(PLAIN, (*z.shape, x.shape[1]), *matrices, scratch)
-
-    return compiled(emit, types.void, x, W, z, scratch)
+    matrices = _strided(x), _strided(W), _strided(z), _strided(z)
+    _multiply(PLAIN, (*z.shape, x.shape[1]), *matrices, scratch)
 
 
-@intrinsic
-def times_transposed(typing_context: Any, a: Any, b: Any, out: Any, scratch: Any) -> Any:
+@routine()
+def times_transposed(
+    builder: ir.IRBuilder, a: Array, b: Array, out: Array, scratch: Array
+) -> None:
     """out ← A Bᵀ, (m, n) and (k, n)."""
-
-    def emit(builder: ir.IRBuilder, a: Array, b: Array, out: Array, scratch: Array) -> None:
-        ones = _constant(builder, a.element, 1.0)
-        matrices = _strided(a), _strided(b), ones, _strided(out)
-        _multiply(TRANSPOSED_RIGHT, (*out.shape, a.shape[1]), *matrices, scratch)
-
-    return compiled(emit, types.void, a, b, out, scratch)
+    ones = _constant(builder, a.element, 1.0)
+    matrices = _strided(a), _strided(b), ones, _strided(out)
+    _multiply(TRANSPOSED_RIGHT, (*out.shape, a.shape[1]), *matrices, scratch)
 
 
-@intrinsic
+@routine(start=types.int64, stride=types.int64)
 def outer_products(
-    typing_context: Any, a: Any, delta: Any, out: Any, start: Any, stride: Any
-) -> Any:
+    builder: ir.IRBuilder, a: Array, delta: Array, out: Array, start: ir.Value, stride: ir.Value
+) -> None:
     """out[start + i · stride:] ← aᵢ ⊗ deltaᵢ and then deltaᵢ: the gradient of W and b, row i."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        a: Array,
-        delta: Array,
-        out: Array,
-        start: ir.Value,
-        stride: ir.Value,
-    ) -> None:
-        units = delta.shape[1]
-        for i in rows_of(a):
-            x, slopes = a.row(i), delta.row(i)
-            place = builder.add(start, builder.mul(i, stride))
-            with cgutils.for_range(builder, x.count) as loop:
-                factor = broadcast(x.scalar(loop.index), a.element)
-                row = out.part(builder.add(place, builder.mul(loop.index, units)), units)
-                for register in registers(slopes, row, written_only=1):
-                    register.store(factor * register[0], 1)
-            biases = out.part(builder.add(place, builder.mul(x.count, units)), units)
-            for register in registers(slopes, biases, written_only=1):
-                register.store(register[0], 1)
-
-    return compiled(emit, types.void, a, delta, out, types.int64, types.int64)
+    units = delta.shape[1]
+    for i in rows_of(a):
+        x, slopes = a.row(i), delta.row(i)
+        place = builder.add(start, builder.mul(i, stride))
+        with cgutils.for_range(builder, x.count) as loop:
+            factor = broadcast(x.scalar(loop.index), a.element)
+            row = out.part(builder.add(place, builder.mul(loop.index, units)), units)
+            for register in registers(slopes, row, written_only=1):
+                register.store(factor * register[0], 1)
+        biases = out.part(builder.add(place, builder.mul(x.count, units)), units)
+        for register in registers(slopes, biases, written_only=1):
+            register.store(register[0], 1)
 
 
 def _aligned(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:

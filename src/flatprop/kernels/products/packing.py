@@ -3,7 +3,8 @@
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.vector_loops import INT32, INT64, subroutine
+from flatprop.kernels.loops.routines import subroutine
+from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
