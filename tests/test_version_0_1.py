@@ -69,3 +69,13 @@ def test_pickled_estimators(expected):
     close(classifier.predict_proba(X), expected["classifier"])
     classifier.partial_fit(X, np.where(X[:, 0] > 0, "up", "down"))
     close(classifier.predict_proba(X), expected["classifier_on"])
+
+
+def test_a_pickled_summary():
+    summary = fp.Network(2, [fp.Dense(1)], rng=0).summary()
+    place = type(summary).__module__.encode()
+    old = pickle.dumps(summary, 0).replace(place, b"flatprop.description")
+    assert place not in old
+    restored = pickle.loads(old)
+    assert restored == summary
+    assert type(restored) is type(summary)

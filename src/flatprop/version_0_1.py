@@ -9,14 +9,14 @@ from types import ModuleType
 
 from flatprop.evaluation.trace import LayerTrace, Trace
 from flatprop.kernels.network.training_loop import Progress, Rule
-from flatprop.model.layers import Dense
+from flatprop.model.layers import Dense, Summary
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
 from flatprop.training.stepper import Stepper
 
 _LEFT: dict[str, dict[str, object]] = {
     "callbacks": {"Checkpoint": Checkpoint, "Epoch": Epoch},
-    "description": {"Dense": Dense},
+    "description": {"Dense": Dense, "Summary": Summary},
     "explain": {"LayerTrace": LayerTrace, "Trace": Trace},
     "history": {"History": History},
     "kernels.epochs": {"Progress": Progress, "Rule": Rule},
