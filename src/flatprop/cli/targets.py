@@ -179,17 +179,10 @@ def learn_quantity(
 
 def as_numbers(texts: Any, style: commas.Style = "") -> NDArray[np.float64] | None:
     """Texts as numbers; None if one is not a number. Without a style, it is found out."""
-    import pandas as pd
-
-    try:
-        return np.asarray(pd.to_numeric(texts), np.float64)
-    except (TypeError, ValueError):
-        pass
-    try:  # 3,5 for 3.5, or 1,234 for 1234
-        plain = commas.converted(texts, style or commas.style(texts))
-        return np.asarray(pd.to_numeric(plain), np.float64)
-    except (TypeError, ValueError):
-        return None
+    value = commas.plain_numbers(texts)
+    if value is None:  # 3,5 for 3.5, or 1,234 for 1234
+        value = commas.plain_numbers(commas.converted(texts, style or commas.style(texts)))
+    return None if value is None else np.asarray(value, np.float64)
 
 
 def _labels(texts: set[str]) -> list[Label]:

@@ -131,15 +131,8 @@ def _mark_best(ax: Axes, history: History, label: bool) -> list[Line2D]:
             return []
         best, text = int(np.nanargmin(monitored)), "lowest"
     text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
-    lines = ax.plot(
-        best,
-        monitored[best],
-        "o",
-        color=colours().ink,
-        markerfacecolor="none",
-        markersize=8,
-        label=text if label else None,
-    )
+    ring: dict[str, Any] = {"color": colours().ink, "markerfacecolor": "none", "markersize": 8}
+    lines = ax.plot(best, monitored[best], "o", label=text if label else None, **ring)
     return lines if label else []
 
 

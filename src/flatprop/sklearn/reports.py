@@ -93,8 +93,4 @@ class Reports:
     def _as_it_is(self) -> dict[str, Any]:
         """The attributes of an estimator that was fitted so far."""
         copy = self.network.copy()
-        return {
-            "_network": copy,
-            "coefs_": list(copy.weights),
-            "intercepts_": list(copy.biases),
-        }
+        return {"_network": copy, "coefs_": list(copy.weights), "intercepts_": list(copy.biases)}
