@@ -99,15 +99,14 @@ def target_from_json(target: Any) -> Target:
     if task == Classes.task:
         rest = saved.checked(rest, "the target", name=saved.is_text, labels=saved.are_labels)
         return Classes(rest["name"], tuple(rest["labels"]))
-    return Quantity(
-        **saved.checked(
-            rest,
-            "the target",
-            name=saved.is_text,
-            mean=lambda mean: saved.is_number(mean) and abs(mean) <= LARGEST,
-            scale=lambda scale: saved.is_positive(scale) and scale <= LARGEST,
-        )
+    rest = saved.checked(
+        rest,
+        "the target",
+        name=saved.is_text,
+        mean=lambda mean: saved.is_number(mean) and abs(mean) <= LARGEST,
+        scale=lambda scale: saved.is_positive(scale) and scale <= LARGEST,
     )
+    return Quantity(**rest)
 
 
 def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
