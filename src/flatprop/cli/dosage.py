@@ -79,7 +79,7 @@ def lines() -> list[str]:
         "",
         "1. One backpropagation, every quantity: print(net.trace(dosage, y))",
         "",
-        *_indented(str(trace).split("\n")),
+        *(f"    {line}".rstrip() for line in str(trace).split("\n")),
         "",
         "",
         "2. The chain rule for b3",
@@ -137,7 +137,3 @@ def _iterations(course: list[tuple[float, float, float]]) -> Iterable[str]:
         # Adding 0 to the rounded number turns -0.000000 into 0.000000.
         slope = round(gradient, 6) + 0.0
         yield f"    {number:>9}{b3:12.6f}{ssr:14.6f}{slope:14.6f}{step:>22}"
-
-
-def _indented(text: Iterable[str]) -> Iterable[str]:
-    return (f"    {line}".rstrip() for line in text)

@@ -179,16 +179,14 @@ def _read_commas(
     notices = []
     commas: dict[str, Style] = {}
     for name, kind in found.items():
-        column = frame[name]
-        if name in as_text:
+        if not kind or name in as_text:
             continue
-        if kind and name not in known:
+        column = frame[name]
+        if name not in known:
             if delimiter != ",":
                 kind = style(column, decimals)
             elif kind == "decimal":  # "1,5" in quotes: words, as far as a comma delimits
                 continue
-        if not kind:
-            continue
         commas[name] = kind
         frame[name] = converted(column, kind)
         if kind == "thousands" and name not in known:

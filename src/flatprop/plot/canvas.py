@@ -74,5 +74,5 @@ def legend_of(ax: Axes, drawn: Sequence[Any]) -> None:
 
 def spans_decades(*series: Any) -> bool:
     """Whether positive values differ so much that a linear axis would hide the smaller."""
-    values = [value for one in series for value in (one.min(), one.max()) if one.size]
+    values = [value for one in series if one.size for value in (one.min(), one.max())]
     return bool(values) and min(values) > 0 and max(values) > 30 * min(values)
