@@ -64,10 +64,10 @@ def _classification(
 def _per_class(labels: list[str], y: NDArray[np.int64], guess: NDArray[np.int64]) -> list[str]:
     rows = [("class", "rows", "found", "right where said")]
     for index, label in enumerate(labels):
-        is_it, said = int((y == index).sum()), int((guess == index).sum())
+        there, said = int((y == index).sum()), int((guess == index).sum())
         both = int(((y == index) & (guess == index)).sum())
         short = label if len(label) <= 40 else label[:37] + "..."
-        rows.append((short, str(is_it), _percent(both, is_it), _percent(both, said)))
+        rows.append((short, str(there), _percent(both, there), _percent(both, said)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
