@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
@@ -15,9 +14,7 @@ from flatprop.kernels.network.traced import Quantities
 from flatprop.model.model import Model
 from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
-from flatprop.validation.arrays import aligned_copy, aligned_empty
-
-Array = NDArray[Any]
+from flatprop.validation.arrays import Array, aligned_copy, aligned_empty
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,12 @@ class Trace:
         ]
         for number, layer in enumerate(self.layers, start=1):
             inputs, units = layer.W.shape
+            source = "the inputs" if number == 1 else f"a of layer {number - 1}"
             lines += [
                 "",
                 f"layer {number}: {_many(inputs, 'input')} -> "
                 f"{_many(units, 'unit')}, {layer.activation}",
-                *_quantity(
-                    "x", "the inputs" if number == 1 else f"a of layer {number - 1}", layer.x
-                ),
+                *_quantity("x", source, layer.x),
                 *_quantity("W", "weights", layer.W),
                 *_quantity("b", "biases", layer.b),
                 *_quantity("z", "x W + b", layer.z),
@@ -110,12 +106,10 @@ class Trace:
             layer = self.layers[number - 1]
             last = number == len(self.layers)
             source = "slope of the loss" if last else f"∂L/∂z Wᵀ of layer {number + 1}"
-            slope = (
-                []
-                if layer.da_dz is None
-                else _quantity("∂a/∂z", f"slope of {layer.activation} at z", layer.da_dz)
-            )
-            chain = "∂L/∂a · ∂a/∂z" if layer.da_dz is not None else "a (∂L/∂a - Σ a ∂L/∂a)"
+            slope, chain = [], "a (∂L/∂a - Σ a ∂L/∂a)"
+            if layer.da_dz is not None:
+                slope = _quantity("∂a/∂z", f"slope of {layer.activation} at z", layer.da_dz)
+                chain = "∂L/∂a · ∂a/∂z"
             lines += [
                 "",
                 f"layer {number}",
@@ -201,10 +195,7 @@ def _slope_of_loss(network: Model, prediction: Array, y: Array) -> Array:
 
 
 def check_gradients(
-    network: Model,
-    X: ArrayLike,
-    y: ArrayLike,
-    sample_weight: ArrayLike | None = None,
+    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
     """Compare `loss_and_gradient` with central finite differences.
 

@@ -41,9 +41,8 @@ def predict(network: Model, X: ArrayLike) -> Array:
     TypeError, ValueError
         If X does not fit the network, is empty, or holds NaN or infinity.
     """
-    if (type(X) is not np.ndarray or X.size > SURELY_SMALL) and in_parts.is_large(
-        X, network.dtype
-    ):
+    surely_small = type(X) is np.ndarray and X.size <= SURELY_SMALL
+    if not surely_small and in_parts.is_large(X, network.dtype):
         return _predict_in_parts(network, X)
     # The kernel looks for NaN and infinity itself, while the rows are in the cache.
     x = checks.inputs(X, network.inputs, network.dtype, look_for_nan=False)
@@ -152,11 +151,7 @@ def loss_and_gradient(
 
 
 def sum_and_gradient(
-    network: Model,
-    data: Data,
-    scale: float,
-    gradient: Array,
-    block: entry_points.Block,
+    network: Model, data: Data, scale: float, gradient: Array, block: entry_points.Block
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0

@@ -16,7 +16,7 @@ doubled, and `predict`'s own distance from the outputs in float64 is added.
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from flatprop.evaluation.values import predict
 from flatprop.export.dense_formats import Rounding
@@ -24,8 +24,6 @@ from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
-
-Matrix = NDArray[np.float64]
 
 NUMBERS = 2**22
 """How many derivatives there are at once, 32 MB."""

@@ -35,9 +35,8 @@ def of_network(net: Model) -> str:
     """A table of the layers."""
     rows, inputs = [], net.inputs
     for number, layer in enumerate(net.dense, start=1):
-        parameters = (inputs + 1) * layer.units
         shape = f"{inputs:,} → {layer.units:,}"
-        rows.append([str(number), shape, layer.name, f"{parameters:,}"])
+        rows.append([str(number), shape, layer.name, f"{layer.n_params(inputs):,}"])
         inputs = layer.units
     size = net.params.size
     total = (

@@ -12,7 +12,6 @@ import os
 import re
 import stat
 from os import PathLike
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -67,12 +66,7 @@ class TensorFile:
     def __enter__(self) -> "TensorFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def __contains__(self, name: str) -> bool:
@@ -225,9 +219,8 @@ def _regular(path: str | PathLike[str]) -> str | PathLike[str]:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path}: no such file") from None
     if not stat.S_ISREG(mode):
-        raise FileNotFoundError(
-            f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}"
-        )
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise FileNotFoundError(f"{path}: {kind}")
     return path
 
 

@@ -101,10 +101,8 @@ def selu(z: N) -> tuple[N, N]:
     """λ z where z > 0, λ α (e^z - 1) elsewhere (Klambauer et al. 2017)"""
     e = SELU_SCALE * SELU_ALPHA * elementary.expm1_of_negative(minimum(z, 0.0))
     positive = z > 0.0
-    return (
-        where(positive, SELU_SCALE * z, e),
-        where(positive, z.like(SELU_SCALE), e + SELU_SCALE * SELU_ALPHA),
-    )
+    a = where(positive, SELU_SCALE * z, e)
+    return a, where(positive, z.like(SELU_SCALE), e + SELU_SCALE * SELU_ALPHA)
 
 
 @activation("he")

@@ -110,11 +110,7 @@ class SSR(Loss):
 
     reduction = SUM
     squares = 1.0
-
-    @staticmethod
-    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
-        d = prediction - y
-        return d * d, d + d
+    formula = staticmethod(MSE.formula)
 
 
 @named("mae")
@@ -167,11 +163,8 @@ class LogCosh(Loss):
         slope = elementary.tanh(d)
         # Near 0 the form `far` would cancel; log cosh d = -½ log(1 - tanh² d) keeps its digits.
         near = -0.5 * elementary.log1p(-slope * slope)
-        far = (
-            size
-            - math.log(2.0)
-            + elementary.log1p_of_fraction(elementary.exp_of_negative(-2.0 * size))
-        )
+        e = elementary.exp_of_negative(-2.0 * size)
+        far = size - math.log(2.0) + elementary.log1p_of_fraction(e)
         return where(size < 1.0, near, far), slope
 
 

@@ -120,9 +120,12 @@ class Optimizer(ABC):
         self._check(weight_decay=(0, math.inf))
 
     def _check(self, **bounds: tuple[float, float]) -> None:
-        """Each named setting must be a number in [low, high)."""
+        """Each named setting must be a number in [low, high), or two of them."""
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
+            pair = isinstance(getattr(type(self), name, None), tuple)  # as the default is
+            if pair and not (isinstance(value, tuple | list) and len(value) == 2):
+                raise ValueError(f"{name} must be two numbers, got {value!r}")
             for number in value if isinstance(value, tuple | list) else (value,):
                 if not checks.is_number(number):
                     raise TypeError(f"{name} must be a number, got {number!r}")

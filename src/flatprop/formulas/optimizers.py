@@ -115,8 +115,6 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.betas, tuple | list) and len(self.betas) == 2):
-            raise ValueError(f"betas must be two numbers, got {self.betas!r}")
         self._check(betas=(0, 1), eps=(0, math.inf))
 
     beta1 = property(lambda self: self.betas[0])
@@ -310,10 +308,6 @@ class Rprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("etas", "step_sizes"):
-            value = getattr(self, name)
-            if not (isinstance(value, tuple | list) and len(value) == 2):
-                raise ValueError(f"{name} must be two numbers, got {value!r}")
         self._check(etas=(0, math.inf), step_sizes=(0, math.inf))
         if not self.etas[0] < 1 < self.etas[1]:
             raise ValueError(f"etas must be one below and one above 1, got {self.etas!r}")

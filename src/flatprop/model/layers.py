@@ -88,13 +88,7 @@ def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
     else:
         code = list(LOSSES).index(loss.name)
     record = np.zeros(1, LOSS_RECORD)
-    record[0] = (
-        code,
-        loss.divisor(outputs),
-        loss.activation is not None,
-        loss.parameter,
-        function,
-    )
+    record[0] = code, loss.divisor(outputs), loss.activation is not None, loss.parameter, function
     return frozen(record)
 
 
@@ -118,16 +112,9 @@ def summary(dense: Sequence[Dense], records: Array, loss: Loss, dtype: np.dtype[
     starts = starts_in_params(int(records[0]["inputs"]), dense)
     for number, (layer, record) in enumerate(zip(dense, records, strict=True), start=1):
         start, stop = starts[number - 1 : number + 1]
-        rows.append(
-            (
-                str(number),
-                f"{record['inputs']:,}",
-                f"{layer.units:,}",
-                layer.name,
-                f"{stop - start:,}",
-                f"[{start}:{stop}]",
-            )
-        )
+        shape = f"{record['inputs']:,}", f"{layer.units:,}"
+        place = f"{stop - start:,}", f"[{start}:{stop}]"
+        rows.append((str(number), *shape, layer.name, *place))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))

@@ -67,16 +67,9 @@ class Model:
                 f"{params.shape} of {params.dtype}"
             )
         self._shown: Array = params.view()
-        self._weights = Views(
-            "weights",
-            [
-                params[r["W_start"] : r["b_start"]].reshape(r["inputs"], r["units"])
-                for r in records
-            ],
-        )
-        self._biases = Views(
-            "biases", [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
-        )
+        W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in records]
+        b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
+        self._weights, self._biases = Views("weights", W), Views("biases", b)
         self._arrays = NetworkArrays(records, objective, params)
 
     @classmethod

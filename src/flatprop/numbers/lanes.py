@@ -11,7 +11,7 @@ numbers, in float32 or float64. This has four consequences:
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -35,24 +35,18 @@ def lane_count(element: ir.Type) -> int:
     return REGISTER_BYTES * 8 // _BITS[type(element)]
 
 
-class Mask:
+class Mask(NamedTuple):
     """The outcome of a comparison, one truth value per lane."""
 
-    __slots__ = ("builder", "value")
-
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
-        self.builder = builder
-        self.value = value
+    builder: ir.IRBuilder
+    value: ir.Value
 
 
-class Integers:
+class Integers(NamedTuple):
     """The bits of float lanes, read as signed integers of the same width."""
 
-    __slots__ = ("builder", "value")
-
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
-        self.builder = builder
-        self.value = value
+    builder: ir.IRBuilder
+    value: ir.Value
 
     def _constant(self, number: int) -> ir.Constant:
         return _splat_constant(self.value.type, number)

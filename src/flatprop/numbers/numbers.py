@@ -148,10 +148,7 @@ class Elementary:
     """
 
     def __init__(
-        self,
-        body: Callable[[Any], Any],
-        derivative: Callable[[Any, Any], Any],
-        c_name: str | None,
+        self, body: Callable[[Any], Any], derivative: Callable[[Any, Any], Any], c_name: str | None
     ) -> None:
         self.__name__ = body.__name__
         self.__doc__ = body.__doc__

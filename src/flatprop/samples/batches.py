@@ -38,7 +38,8 @@ class Batches:
     def __init__(self, network: Model, given: Any, epochs: int) -> None:
         self._network = network
         self._given: Iterable[Any] | Callable[[], Any] = given
-        if isinstance(given, (str, bytes, Mapping)) or _is_data(given) or not _can_give(given):
+        can_give = _is_iterable(given) or callable(given)
+        if isinstance(given, (str, bytes, Mapping)) or _is_data(given) or not can_give:
             raise TypeError(
                 f"y is missing, and X is a {type(given).__name__}; pass fit(X, y), or in place of "
                 "both an iterable of (X, y) batches, or a function that returns one"
@@ -61,10 +62,11 @@ class Batches:
         """
         number, weighed = -1, False
         for number, batch in enumerate(self._iterator()):
-            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            size = len(batch) if isinstance(batch, (tuple, list)) else None
+            if size not in (2, 3):
                 raise TypeError(
                     f"batch {number}, counted from 0, must be (X, y) or (X, y, sample_weight), "
-                    f"but it is {_described(batch)}"
+                    f"but it is a {type(batch).__name__}" + ("" if size is None else f" of {size}")
                 )
             try:
                 data = in_memory(self._network, *batch)
@@ -116,13 +118,3 @@ def _may_be_batch(item: object) -> bool:
 
 def _is_iterable(given: object) -> bool:
     return hasattr(given, "__iter__") or hasattr(given, "__getitem__")
-
-
-def _can_give(given: object) -> bool:
-    return _is_iterable(given) or callable(given)
-
-
-def _described(batch: object) -> str:
-    if isinstance(batch, (tuple, list)):
-        return f"a {type(batch).__name__} of {len(batch)}"
-    return f"a {type(batch).__name__}"

@@ -285,7 +285,8 @@ class NormalEquations:
         # By LU: Cholesky would be faster only with a triangular solver, which NumPy has not.
         damped, right = self._JtJ.copy(), -self._Jtr
         if self._relative:
-            root = self._scale()
+            # Where D is 0, the gradient is 0, too.
+            root = np.where(self._root_of_D > 0, self._root_of_D, 1.0)
             damped /= root
             damped /= root[:, None]
             right /= root
@@ -295,10 +296,6 @@ class NormalEquations:
         except np.linalg.LinAlgError:
             return np.full_like(self._Jtr, np.nan)
         return step / root if self._relative else step
-
-    def _scale(self) -> Vector:
-        """√D with 1 in place of 0: where D is 0, the gradient is 0, too."""
-        return np.where(self._root_of_D > 0, self._root_of_D, 1.0)
 
     def _norms_of_columns(self) -> Vector:
         return np.sqrt(np.diag(self._JtJ))

@@ -18,6 +18,10 @@ from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
 from flatprop.validation.checks import is_finite
 
+_ARRAYS = "cursor", "losses", "val_losses", "rates", "optimizer_state"
+_ENTRIES = "settings", "epochs", "seed", "best_epoch", "stopped_by"
+"""What a file has of every `TrainingState`: tensors, and entries of the header."""
+
 
 @dataclass
 class TrainingState:
@@ -42,23 +46,10 @@ class TrainingState:
 
 def save_checkpoint(network: Model, state: TrainingState, path: PathOrName) -> None:
     """Write a network and the state of its training to one file."""
-    tensors = {
-        "params": network.params,
-        "cursor": state.cursor,
-        "losses": state.losses,
-        "val_losses": state.val_losses,
-        "rates": state.rates,
-        "optimizer_state": state.optimizer_state,
-    }
+    tensors = {"params": network.params} | {name: getattr(state, name) for name in _ARRAYS}
     if state.best_params is not None:
         tensors["best_params"] = state.best_params
-    training = {
-        "settings": state.settings,
-        "epochs": state.epochs,
-        "seed": state.seed,
-        "best_epoch": state.best_epoch,
-        "stopped_by": state.stopped_by,
-    }
+    training = {name: getattr(state, name) for name in _ENTRIES}
     files.write(path, tensors, files.described(network) | {"training": training})
 
 
@@ -103,7 +94,8 @@ def load_checkpoint(
             _check_training(training)
             # Some bit generators cannot be written. The network then keeps its own generator.
             rng = checked_generator(said["rng"]) if said.get("rng") is not None else None
-            done = size("the number of losses", _length(file, "losses"))
+            shape = file.shape("losses")
+            done = size("the number of losses", shape[0] if len(shape) == 1 else -1)
         except ValueError as error:
             raise ValueError(f"the training in {path} is damaged: {error}") from None
         _check_settings(training["settings"], settings, done, epochs)
@@ -131,10 +123,6 @@ def load_checkpoint(
     except ValueError as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return state
-
-
-def _length(file: TensorFile, name: str) -> int:
-    return file.shape(name)[0] if len(file.shape(name)) == 1 else -1
 
 
 def _check_network(network: Model, path: PathOrName, said: dict[str, Any]) -> None:

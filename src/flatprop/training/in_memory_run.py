@@ -12,7 +12,6 @@ from flatprop.kernels.network import training_loop as loop
 from flatprop.samples.in_memory import Data
 from flatprop.training.optimizer_run import OptimizerRun
 from flatprop.training.stepper import Stepper
-from flatprop.validation.checks import is_finite
 
 
 class InMemoryRun(OptimizerRun[Data]):
@@ -24,12 +23,8 @@ class InMemoryRun(OptimizerRun[Data]):
             network, self.optimizer, float(self.rates[0]), self.trainable, self.clip_norm
         )
         self.stepper.take(self.samples, self.batch_size, self.shuffle)
-        self.each_epoch = bool(
-            self.callbacks
-            or self.validation is not None
-            or self.patience is not None
-            or self.follow is not None
-        )
+        watching = self.validation, self.patience, self.follow
+        self.each_epoch = bool(self.callbacks) or any(one is not None for one in watching)
         self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
@@ -48,14 +43,10 @@ class InMemoryRun(OptimizerRun[Data]):
             if self.patience is not None and self.validation is None and full_batch:
                 # The only update of the epoch comes after the loss was measured.
                 measured_at = params.copy()
-            status = self.stepper.advance(plan, self.kernel_progress)
-            finite = True
-            if status in (loop.RUNNING, loop.EPOCH_ENDED):
-                finite = self.safe.keep_in_time(params)
-            if status in (loop.FINISHED, loop.CONVERGED) or (self.callbacks and finite):
-                finite = is_finite(params)
-            if status == loop.DIVERGED or not finite:
-                self._keep_finite()
+            status = self.stepper.advance(plan, self.kernel_progress, self.safe)
+            # Callbacks see finite parameters only, and so does a user after the training.
+            seen = self.callbacks or status in (loop.FINISHED, loop.CONVERGED, loop.DIVERGED)
+            if (seen and self.safe.fall_back(params)) or status == loop.DIVERGED:
                 return "diverged"
             self._show()
             if status == loop.RUNNING:

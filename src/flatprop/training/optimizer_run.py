@@ -48,7 +48,10 @@ class OptimizerRun(Run[S]):
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
         super().__init__(network, samples, **common)
-        self._check_checkpoints()
+        for callback in self.callbacks:
+            if isinstance(callback, Checkpoint):  # raises what its first call would raise
+                files.described(network)
+                checked_target(callback.path)
         source = network.rng if rng is None else checks.generator(rng)
 
         schedule = as_schedule(optimizer.learning_rate)
@@ -61,13 +64,6 @@ class OptimizerRun(Run[S]):
         else:  # Everything is checked by now, so that an error leaves the generator unchanged.
             self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
         self.safe = Snapshot(self.params)
-
-    def _check_checkpoints(self) -> None:
-        """Raise now what writing a checkpoint after the first epoch would raise."""
-        for callback in self.callbacks:
-            if isinstance(callback, Checkpoint):
-                files.described(self.network)
-                checked_target(callback.path)
 
     # ---- what depends on where the samples are
 
@@ -166,7 +162,5 @@ class OptimizerRun(Run[S]):
             self.rates[:done] = state.rates[:done]
         if self.follow is not None:
             self.rates[: len(state.rates)] = state.rates[: self.epochs]
-            for epoch, loss in enumerate(monitored):
-                rate = self.follow(float(loss))
-                if epoch + 1 < self.epochs:
-                    self.rates[epoch + 1] = rate
+        for epoch, loss in enumerate(monitored):
+            self._follow_schedule(epoch, float(loss))

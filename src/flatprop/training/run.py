@@ -134,8 +134,7 @@ class Run(ABC, Generic[S]):
         finally:
             if self._bar is not None:
                 self._bar.close()
-        diverged = stopped_by == "diverged"
-        alarm = self._divergence_message() if diverged else self._frozen()
+        alarm = self._divergence_message() if stopped_by == "diverged" else self._frozen()
         self.message = alarm or self.message
         if self.best_params is not None:
             self.params[:] = self.best_params

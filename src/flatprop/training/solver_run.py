@@ -51,7 +51,13 @@ class SolverRun(Run[Data]):
         if rng is not None:
             checks.generator(rng)
         super().__init__(network, samples, **common)
-        self._check_batch_size(batch_size)
+        left_out = batch_size is None or isinstance(batch_size, checks.LeftOut)
+        if not left_out and checks.count("batch_size", batch_size) < samples.rows:
+            raise ValueError(
+                f"{name} takes all {samples.rows} samples at once, but batch_size is "
+                f"{batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
+                'such as "adam"'
+            )
         if any(isinstance(callback, Checkpoint) for callback in self.callbacks):
             raise ValueError(f"fp.Checkpoint: {self._cannot_be_resumed()}")
         solver.check(network, int(np.diff(self.trainable).sum()))
@@ -61,17 +67,6 @@ class SolverRun(Run[Data]):
         self.objective = Objective(network, self.samples, self.trainable)
         self.kept = self.params.copy()
         self.stopped_by = ""
-
-    def _check_batch_size(self, batch_size: int | None) -> None:
-        if batch_size is None or isinstance(batch_size, checks.LeftOut):
-            return
-        rows = self.samples.rows
-        if checks.count("batch_size", batch_size) < rows:
-            raise ValueError(
-                f"{type(self.solver).__name__} takes all {rows} samples at once, but batch_size "
-                f"is {batch_size}; leave it out, or choose an optimizer that takes mini-batches, "
-                'such as "adam"'
-            )
 
     def _cannot_be_resumed(self) -> str:
         return (

@@ -17,6 +17,7 @@ from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
+from flatprop.training.snapshot import Snapshot
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
@@ -54,15 +55,7 @@ class Stepper:
         self._linear = optimizer.linear
         self._whole = trainable.tolist() == [[0, network.params.size]]
         start = optimizer.start(network.params, learning_rate)
-        self.rule = loop.Rule(
-            start.code,
-            start.settings,
-            start.state,
-            trainable,
-            clip_norm or 0.0,
-            penalty,
-            loop.AFTER_GRADIENT,
-        )
+        self.rule = loop.Rule(*start, trainable, clip_norm or 0.0, penalty, loop.AFTER_GRADIENT)
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
         self._make_lock()
@@ -115,8 +108,12 @@ class Stepper:
         self._turn = object()
         return self._turn
 
-    def advance(self, plan: loop.Plan, progress: loop.Progress) -> int:
-        """One call of the loop, of about `calls.SECONDS` at most; returns why the call ended."""
+    def advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
+        """One call of the loop, of about `calls.SECONDS` at most; returns why the call ended.
+
+        `safe` is renewed if it is time. DIVERGED also says that the parameters were then seen not
+        to be finite.
+        """
         began = time.perf_counter()
         status: int = loop.train(
             self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
@@ -124,7 +121,7 @@ class Stepper:
         if status == loop.RUNNING:
             ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
-        return status
+        return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
@@ -138,16 +135,12 @@ class Stepper:
             loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
             loop.FUSED: 0,
         }[timing]
-        columns = data.y.size // data.rows
+        order = np.empty(data.rows if self.shuffle else 0, np.int64)
         gathered = block.rows if self.shuffle else 0
+        sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
+        x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         self.buffers = loop.Buffers(
-            np.empty(data.rows if self.shuffle else 0, np.int64),
-            aligned_empty(gathered * network.inputs, dtype),
-            aligned_empty(gathered * columns, dtype),
-            block.weight,
-            block.workspace,
-            aligned_empty(panel, dtype),
-            block.rows,
+            order, x, y, block.weight, block.workspace, gradient, block.rows
         )
 
     def _update_timing(self, block_rows: int) -> int:

@@ -24,10 +24,7 @@ class StreamedRun(OptimizerRun[Samples]):
                 )
             self.batch_size = None
         self.trainer = Trainer(
-            self.network,
-            self.optimizer,
-            trainable=self.trainable_mask,
-            clip_norm=self.clip_norm,
+            self.network, self.optimizer, trainable=self.trainable_mask, clip_norm=self.clip_norm
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)

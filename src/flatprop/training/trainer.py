@@ -298,7 +298,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         while status == loop.RUNNING:
             with stepper.alone(turn):
                 try:
-                    status = self._advance(plan, progress, safe)
+                    status = stepper.advance(plan, progress, safe)
                 finally:
                     fell_back = safe.fall_back(params)
             finished = int(progress.cursor[loop.EPOCH])
@@ -317,7 +317,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
-            status = self._advance(plan, self._progress, safe)
+            status = self._stepper.advance(plan, self._progress, safe)
         return status != loop.DIVERGED
 
     def _plan(
@@ -332,8 +332,3 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)
-
-    def _advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
-        """One call of the loop; DIVERGED also if only the parameters are not finite."""
-        status = self._stepper.advance(plan, progress)
-        return status if safe.keep_in_time(self.network._arrays.params) else loop.DIVERGED

@@ -96,7 +96,7 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
     `first` is the number of the first row, if `value` is a part of something larger.
     """
     plain = type(value) is np.ndarray and value.dtype == dtype
-    if plain and value.size and value.ndim and _is_plain(value):
+    if plain and value.size and value.ndim and value.flags.c_contiguous and value.flags.aligned:
         array: Array = value
         finite(what, array, first=first)
         return array
@@ -114,12 +114,6 @@ def numbers(what: str, value: Any, dtype: np.dtype[Any], first: int = 0) -> Arra
         converted = converted.reshape(())  # ascontiguousarray makes a scalar one-dimensional
     finite(what, converted, array, first, names)
     return converted
-
-
-def _is_plain(array: Array) -> bool:
-    """Whether the array is C-contiguous and aligned."""
-    flags = array.flags
-    return bool(flags.c_contiguous and flags.aligned)
 
 
 SMALL = 10_000
@@ -184,16 +178,12 @@ def _where(what: str, place: tuple[int, ...], first: int) -> str:
 
 
 def inputs(
-    value: object,
-    columns: int,
-    dtype: np.dtype[Any],
-    look_for_nan: bool = True,
-    first: int = 0,
+    value: object, columns: int, dtype: np.dtype[Any], look_for_nan: bool = True, first: int = 0
 ) -> Array:
     """X as (rows, columns); with look_for_nan=False the caller looks for NaN and infinity."""
     if type(value) is np.ndarray and value.dtype == dtype:
         shape = value.shape
-        flags = value.flags  # `_is_plain`, without the call
+        flags = value.flags
         plain = flags.c_contiguous and flags.aligned
         if plain and len(shape) == 2 and shape[1] == columns and shape[0]:
             if look_for_nan:
