@@ -101,3 +101,13 @@ def test_classes_are_found_where_pickles_look(place):
     found = pickle.loads(f"c{module}\n{name}\n.".encode())
     assert isinstance(found, type)
     assert found is getattr(fp, name, found)
+
+
+def test_a_pickled_summary():
+    summary = fp.Network(2, [fp.Dense(1)], rng=0).summary()
+    place = type(summary).__module__.encode()
+    old = pickle.dumps(summary, 0).replace(place, b"flatprop.description")
+    assert place not in old
+    restored = pickle.loads(old)
+    assert restored == summary
+    assert type(restored) is type(summary)

@@ -11,6 +11,7 @@ from flatprop.embedding.specialized import Specialized
 from flatprop.evaluation.trace import LayerTrace, Trace
 from flatprop.kernels.network.training_loop import Progress, Rule
 from flatprop.model.dense_layer import Dense
+from flatprop.model.layers import Summary
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
 from flatprop.training.stepper import Stepper
@@ -19,7 +20,7 @@ from flatprop.validation.alerts import DivergenceWarning, ResolutionWarning
 _LEFT: dict[str, dict[str, object]] = {
     "alerts": {"DivergenceWarning": DivergenceWarning, "ResolutionWarning": ResolutionWarning},
     "callbacks": {"Checkpoint": Checkpoint, "Epoch": Epoch},
-    "description": {"Dense": Dense},
+    "description": {"Dense": Dense, "Summary": Summary},
     "explain": {"LayerTrace": LayerTrace, "Trace": Trace},
     "history": {"History": History},
     "specialized": {"Specialized": Specialized},

@@ -50,6 +50,33 @@ The digits:
 {citation}
 """
 
+TRAIN_HELP = {
+    "--target": "the column to predict",
+    "--save": "the file to save the network to",
+    "--task": "classification or regression; guessed from the target if left out",
+    "--drop": "do without",
+    "--delimiter": "found out if left out",
+    "--test-size": "the share of the rows that is held back to measure on (default 0.2)",
+    "--hidden": 'units of the hidden layers, such as 64,64; "" for none (default 64,64; digits '
+    "128,64)",
+    "--activation": "of the hidden layers (default gelu)",
+    "--loss": "default cross_entropy for classification, mse for regression",
+    "--dtype": None,
+    "--optimizer": "default adamw",
+    "--learning-rate": "at the start; it falls to 0 along half a cosine (default 0.005 for adam "
+    "and adamw)",
+    "--epochs": "default 100, for small tables up to 1000; digits 60",
+    "--batch-size": 'rows per update (default 32); "all" for one update per epoch',
+    "--patience": "stop after N epochs without progress on a part of the training rows that is "
+    "kept for this, and take the best epoch; 0 for never (default 20 for tables that have the "
+    "rows for it; digits 0)",
+    "--weight-decay": "default with adamw 1 for up to 450 training rows and less for more, else 0",
+    "--label-smoothing": "share of each label that is spread over all classes, against "
+    "overconfidence (default 0; digits 0.1)",
+    "--seed": "of the split, the first weights and the order of the rows (default 0)",
+}
+"""What the help says of the options of `train`, in the order in which it lists them."""
+
 PREDICT = """\
 Writes the predictions of a saved network to standard output, as CSV: one row for
 each row of FILE, the prediction first and, where there are classes, the probability
@@ -77,6 +104,10 @@ Works an example of backpropagation, step by step:
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and are raised."""
+
+    def __init__(self, **settings: Any) -> None:
+        shape = argparse.RawDescriptionHelpFormatter
+        super().__init__(**settings, formatter_class=shape, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -113,40 +144,24 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     import flatprop
     from flatprop.data import CITATION
 
-    shape = argparse.RawDescriptionHelpFormatter
     name = program()
-    parser = Parser(
-        name,
-        description=ABOUT,
-        epilog=FIRST_STEPS.format(program=name),
-        formatter_class=shape,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=name, description=ABOUT, epilog=FIRST_STEPS.format(program=name))
     parser.add_argument("--version", action="version", version=f"flatprop {flatprop.__version__}")
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=Parser
-    )
-
-    def command(name: str, help: str, about: str, notes: str = "") -> Parser:
-        return commands.add_parser(
-            name,
-            help=help,
-            description=about,
-            epilog=notes,
-            formatter_class=shape,
-            allow_abbrev=False,
-        )
-
-    citation = wrapped(CITATION)
-    train = command(
-        "train", "train on a table, or on the digits", TRAIN, TRAIN_NOTES.format(citation=citation)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    notes = TRAIN_NOTES.format(citation=wrapped(CITATION))
+    train = commands.add_parser(
+        "train", help="train on a table, or on the digits", description=TRAIN, epilog=notes
     )
     _add_train(train)
-    predict = command("predict", "predictions of a saved network", PREDICT, PREDICT_NOTES)
+    predict = commands.add_parser(
+        "predict", help="predictions of a saved network", description=PREDICT, epilog=PREDICT_NOTES
+    )
     predict.add_argument("network", metavar="NET", help="the file of a saved network")
     predict.add_argument("data", metavar="FILE", help='a CSV file; "-" reads standard input')
     predict.add_argument("--delimiter", type=_delimiter, help="found out if left out")
-    explain = command("explain", "backpropagation, step by step", EXPLAIN)
+    explain = commands.add_parser(
+        "explain", help="backpropagation, step by step", description=EXPLAIN
+    )
     explain.add_argument(
         "example", metavar="EXAMPLE", type=_one_of("example", EXAMPLES), help="neuron or dosage"
     )
@@ -154,89 +169,32 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_train(train: Parser) -> None:
+    def option(group: Any, name: str, metavar: str | None, read: Any, default: Any = None) -> None:
+        help = TRAIN_HELP[name]
+        group.add_argument(name, metavar=metavar, type=read, default=default, help=help)
+
     train.add_argument("data", metavar="DATA", help="digits, or a CSV file")
-    train.add_argument("--target", metavar="COLUMN", help="the column to predict")
-    train.add_argument("--save", metavar="NET", help="the file to save the network to")
+    option(train, "--target", "COLUMN", str)
+    option(train, "--save", "NET", str)
     table = train.add_argument_group("the table")
-    table.add_argument(
-        "--task",
-        type=_one_of("task", ("classification", "regression")),
-        help="classification or regression; guessed from the target if left out",
-    )
-    table.add_argument("--drop", metavar="COL,COL", type=_names, default=(), help="do without")
-    table.add_argument("--delimiter", type=_delimiter, help="found out if left out")
-    table.add_argument(
-        "--test-size",
-        metavar="SHARE",
-        type=_share,
-        default=0.2,
-        help="the share of the rows that is held back to measure on (default 0.2)",
-    )
+    option(table, "--task", None, _one_of("task", ("classification", "regression")))
+    option(table, "--drop", "COL,COL", _names, ())
+    option(table, "--delimiter", None, _delimiter)
+    option(table, "--test-size", "SHARE", _share, 0.2)
     network = train.add_argument_group("the network")
-    network.add_argument(
-        "--hidden",
-        metavar="N,N",
-        type=_hidden,
-        help='units of the hidden layers, such as 64,64; "" for none (default 64,64; '
-        "digits 128,64)",
-    )
-    network.add_argument(
-        "--activation", default="gelu", help="of the hidden layers (default gelu)"
-    )
-    network.add_argument(
-        "--loss", help="default cross_entropy for classification, mse for regression"
-    )
-    network.add_argument(
-        "--dtype", type=_one_of("dtype", ("float32", "float64")), default="float32"
-    )
+    option(network, "--hidden", "N,N", _hidden)
+    option(network, "--activation", None, str, "gelu")
+    option(network, "--loss", None, str)
+    option(network, "--dtype", None, _one_of("dtype", ("float32", "float64")), "float32")
     training = train.add_argument_group("the training")
-    training.add_argument("--optimizer", default="adamw", help="default adamw")
-    training.add_argument(
-        "--learning-rate",
-        metavar="RATE",
-        type=_number("above 0", lambda value: value > 0),
-        help="at the start; it falls to 0 along half a cosine (default 0.005 for adam and adamw)",
-    )
-    training.add_argument(
-        "--epochs",
-        metavar="N",
-        type=_whole(1),
-        help="default 100, for small tables up to 1000; digits 60",
-    )
-    training.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=_batch_size,
-        help='rows per update (default 32); "all" for one update per epoch',
-    )
-    training.add_argument(
-        "--patience",
-        metavar="N",
-        type=_whole(0),
-        help="stop after N epochs without progress on a part of the training rows that is kept "
-        "for this, and take the best epoch; 0 for never (default 20 for tables that have the "
-        "rows for it; digits 0)",
-    )
-    training.add_argument(
-        "--weight-decay",
-        metavar="RATE",
-        type=_number("0 or above", lambda value: value >= 0),
-        help="default with adamw 1 for up to 450 training rows and less for more, else 0",
-    )
-    training.add_argument(
-        "--label-smoothing",
-        metavar="SHARE",
-        type=_share,
-        help="share of each label that is spread over all classes, against overconfidence "
-        "(default 0; digits 0.1)",
-    )
-    training.add_argument(
-        "--seed",
-        metavar="N",
-        type=_whole(0),
-        default=0,
-        help="of the split, the first weights and the order of the rows (default 0)",
-    )
+    option(training, "--optimizer", None, str, "adamw")
+    option(training, "--learning-rate", "RATE", _number("above 0", lambda value: value > 0))
+    option(training, "--epochs", "N", _whole(1))
+    option(training, "--batch-size", "N", _batch_size)
+    option(training, "--patience", "N", _whole(0))
+    option(training, "--weight-decay", "RATE", _number("0 or above", lambda value: value >= 0))
+    option(training, "--label-smoothing", "SHARE", _share)
+    option(training, "--seed", "N", _whole(0), 0)
     train.add_argument("--quiet", action="store_true", help="print the result and nothing else")
 
 
@@ -308,8 +266,3 @@ def _delimiter(text: str) -> str:
     if len(text) != 1:
         raise _refused(f"one character is needed, or tab, not {text!r}")
     return text
-
-
-def given(options: Any, *names: str) -> list[str]:
-    """Which of these options have been given, as they are written."""
-    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]

@@ -117,18 +117,17 @@ def column_from_json(column: Any) -> Column:
         values = saved.are_different_texts
         rest = saved.checked(rest, "a column of words", name=saved.is_text, values=values)
         return Categorical(rest["name"], tuple(rest["values"]))
-    return Numeric(
-        **saved.checked(
-            rest,
-            "a column of numbers",
-            name=saved.is_text,
-            mean=saved.is_number,
-            scale=saved.is_positive,
-            median=saved.is_number,
-            indicator=saved.is_flag,
-            comma=lambda style: style in ("", "decimal", "thousands"),
-        )
+    rest = saved.checked(
+        rest,
+        "a column of numbers",
+        name=saved.is_text,
+        mean=saved.is_number,
+        scale=saved.is_positive,
+        median=saved.is_number,
+        indicator=saved.is_flag,
+        comma=lambda style: style in ("", "decimal", "thousands"),
     )
+    return Numeric(**rest)
 
 
 def learn_column(name: str, column: Any, training: Mask) -> Column | str:

@@ -29,7 +29,7 @@ def style(column: Any, decimals: bool = False) -> Style:
     present = present.astype(str)
     comma = present.str.contains(",", regex=False)
     with_comma, without = present[comma], present[~comma]
-    if with_comma.empty or not _are_numbers(without):
+    if with_comma.empty or plain_numbers(without) is None:
         return ""
     point = without.str.contains(".", regex=False).any()
     if with_comma.str.fullmatch(GROUPED).all():
@@ -40,8 +40,6 @@ def style(column: Any, decimals: bool = False) -> Style:
 
 def converted(column: Any, style: Style) -> Any:
     """The column as numbers; as text, with what can be read so rewritten, if some cannot."""
-    import pandas as pd
-
     if not style:
         return column
     pattern, replacement = (DECIMAL, ".") if style == "decimal" else (GROUPED, "")
@@ -51,10 +49,18 @@ def converted(column: Any, style: Style) -> Any:
         return value.replace(",", replacement) if number else value
 
     text = column.astype(object).map(rewritten)
+    numbers = plain_numbers(text)
+    return text if numbers is None else numbers
+
+
+def plain_numbers(texts: Any) -> Any:
+    """Texts as the numbers they are without commas; None if one is not a number."""
+    import pandas as pd
+
     try:
-        return pd.to_numeric(text)
+        return pd.to_numeric(texts)
     except (TypeError, ValueError):
-        return text
+        return None
 
 
 def notice(what: str, column: Any, style: Style) -> str:
@@ -63,13 +69,3 @@ def notice(what: str, column: Any, style: Style) -> str:
     kind = "a decimal comma" if style == "decimal" else "a thousands separator"
     plain = example.replace(",", "." if style == "decimal" else "")
     return f"the comma in {what} was read as {kind}: {example} is {plain}"
-
-
-def _are_numbers(texts: Any) -> bool:
-    import pandas as pd
-
-    try:
-        pd.to_numeric(texts)
-    except (TypeError, ValueError):
-        return False
-    return True

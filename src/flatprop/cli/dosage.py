@@ -75,30 +75,18 @@ def lines() -> list[str]:
         + "".join(f"{value:6.1f}" for value in y[:, 0]),
         "",
         "    loss: the sum of squared residuals, SSR = Σ (y - ŷ)²",
-        "",
-        "",
-        "1. One backpropagation, every quantity: print(net.trace(dosage, y))",
-        "",
-        *_indented(str(trace).split("\n")),
-        "",
-        "",
-        "2. The chain rule for b3",
-        "",
+        *_heading("1. One backpropagation, every quantity: print(net.trace(dosage, y))"),
+        *(f"    {line}".rstrip() for line in str(trace).split("\n")),
+        *_heading("2. The chain rule for b3"),
         "    ∂SSR/∂b3 = Σ ∂SSR/∂ŷ · ∂ŷ/∂b3 = Σ -2 (y - ŷ) · 1",
         "",
         *_observations(dosage, y, predicted, slopes),
         f"    {'sum':>8}{'':>32}{gradient:16.6f}   about {gradient:.1f}",
-        "",
-        "",
-        "3. Gradient descent: one step against the gradient",
-        "",
+        *_heading("3. Gradient descent: one step against the gradient"),
         f"    b3 ← b3 - α · ∂SSR/∂b3, with the learning rate α = {rate:g}",
         f"    b3 ← {course[0][0]:g} - {rate:g} · ({gradient:.6f}) = {first:.6f}   "
         f"about {first:.2f}",
-        "",
-        "",
-        "4. Iterative optimization: repeat until the loss no longer changes",
-        "",
+        *_heading("4. Iterative optimization: repeat until the loss no longer changes"),
         *_iterations(course),
         "",
         f"    {history.stopped_by} after {history.epochs} iterations: b3 = {b3.item():.6f}, "
@@ -106,10 +94,7 @@ def lines() -> list[str]:
         "    and the sum of squared residuals is as small as b3 alone can make it: "
         f"{course[-1][1]:.6f}.",
         "    All other parameters are as they were: only b3 was trainable.",
-        "",
-        "",
-        "The same in Python:",
-        "",
+        *_heading("The same in Python:"),
         "    import flatprop as fp",
         "    import numpy as np",
         '    net = fp.Network(1, [fp.Dense(2, "softplus"), fp.Dense(1)], "ssr", "float64")',
@@ -120,6 +105,10 @@ def lines() -> list[str]:
         "            trainable=np.arange(7) == 6)",
         "    print(net.biases[1])",
     ]
+
+
+def _heading(text: str) -> list[str]:
+    return ["", "", text, ""]
 
 
 def _observations(*columns: np.ndarray) -> Iterable[str]:
@@ -137,7 +126,3 @@ def _iterations(course: list[tuple[float, float, float]]) -> Iterable[str]:
         # Adding 0 to the rounded number turns -0.000000 into 0.000000.
         slope = round(gradient, 6) + 0.0
         yield f"    {number:>9}{b3:12.6f}{ssr:14.6f}{slope:14.6f}{step:>22}"
-
-
-def _indented(text: Iterable[str]) -> Iterable[str]:
-    return (f"    {line}".rstrip() for line in text)

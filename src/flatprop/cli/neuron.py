@@ -9,10 +9,10 @@ def lines() -> list[str]:
     """The example as text; the inputs are given here, all else is computed."""
     import flatprop as fp
 
-    x, y = [[0.5]], [[1.0]]
+    x, y = 0.5, 1.0
     net = fp.Network(1, [fp.Dense(1, "sigmoid")], loss="half_mse", dtype="float64")
     net.params = [0.3, 0.2]
-    trace = net.trace(x, y)
+    trace = net.trace([[x]], [[y]])
     layer = trace.layers[0]
     assert layer.da_dz is not None
     W, b = net.params.copy()
@@ -20,9 +20,9 @@ def lines() -> list[str]:
     dL_da, da_dz, dL_dz = layer.dL_da.item(), layer.da_dz.item(), layer.dL_dz.item()
     dL_dW, dL_db = layer.dL_dW.item(), layer.dL_db.item()
 
-    net.fit(x, y, optimizer=fp.SGD(LEARNING_RATE), epochs=1, batch_size=None)
+    net.fit([[x]], [[y]], optimizer=fp.SGD(LEARNING_RATE), epochs=1, batch_size=None)
     new_W, new_b = net.params
-    after = net.loss(x, y)
+    after = net.loss([[x]], [[y]])
     rate = LEARNING_RATE
     return [
         "Backpropagation and optimization: one neuron, one step",
@@ -31,28 +31,27 @@ def lines() -> list[str]:
         "        W, b",
         "    x ────────▶ z = W · x + b ────────▶ a = σ(z) ────────▶ L = ½ (y - a)²",
         "",
-        f"    input x = {x[0][0]:g}, weight W = {W:g}, bias b = {b:g}, "
-        f"target label y = {y[0][0]:g}",
+        f"    input x = {x:g}, weight W = {W:g}, bias b = {b:g}, target label y = {y:g}",
         "",
         "",
         *_step(
             "1. Forward propagation: the predicted output",
             [
-                ("neuron input", "z", "W · x + b", f"{W:g} · {x[0][0]:g} + {b:g}", z),
+                ("neuron input", "z", "W · x + b", f"{W:g} · {x:g} + {b:g}", z),
                 ("activation (sigmoid)", "a", "1 / (1 + exp(-z))", f"1 / (1 + exp(-{z:g}))", a),
             ],
         ),
         *_step(
             "2. Loss: the error between prediction and target",
-            [("mean squared error", "L", "½ (y - a)²", f"½ ({y[0][0]:g} - {a:.6f})²", trace.loss)],
+            [("mean squared error", "L", "½ (y - a)²", f"½ ({y:g} - {a:.6f})²", trace.loss)],
         ),
         *_step(
             "3. Backpropagation: the chain rule, from the loss back to the parameters",
             [
-                ("neuron's output", "∂L/∂a", "a - y", f"{a:.6f} - {y[0][0]:g}", dL_da),
+                ("neuron's output", "∂L/∂a", "a - y", f"{a:.6f} - {y:g}", dL_da),
                 ("slope of the sigmoid", "∂a/∂z", "a (1 - a)", f"{a:.6f} · {1 - a:.6f}", da_dz),
                 ("neuron's input", "∂L/∂z", "∂L/∂a · ∂a/∂z", f"{dL_da:.6f} · {da_dz:.6f}", dL_dz),
-                ("weight", "∂L/∂W", "x · ∂L/∂z", f"{x[0][0]:g} · ({dL_dz:.6f})", dL_dW),
+                ("weight", "∂L/∂W", "x · ∂L/∂z", f"{x:g} · ({dL_dz:.6f})", dL_dW),
                 ("bias", "∂L/∂b", "∂L/∂z", "", dL_db),
             ],
         ),
@@ -75,8 +74,8 @@ def lines() -> list[str]:
         "    import flatprop as fp",
         '    net = fp.Network(1, [fp.Dense(1, "sigmoid")], loss="half_mse", dtype="float64")',
         f"    net.params = [{W:g}, {b:g}]",
-        f"    print(net.trace([[{x[0][0]:g}]], [[{y[0][0]:g}]]))",
-        f"    net.fit([[{x[0][0]:g}]], [[{y[0][0]:g}]], optimizer=fp.SGD({rate:g}), epochs=1, "
+        f"    print(net.trace([[{x:g}]], [[{y:g}]]))",
+        f"    net.fit([[{x:g}]], [[{y:g}]], optimizer=fp.SGD({rate:g}), epochs=1, "
         "batch_size=None)",
     ]
 

@@ -147,13 +147,12 @@ def _decoded(target: targets.Target, network: "Network", outputs: Any) -> Any:
 def _plain(network: "Network", outputs: Any) -> Any:
     import pandas as pd
 
+    if network.dense[-1].activation == "softmax":
+        frame = pd.DataFrame(outputs, columns=[f"p({k})" for k in range(network.outputs)])
+        frame.insert(0, "class", outputs.argmax(axis=1))
+        return frame
     names = ["output"] if network.outputs == 1 else [f"output{k}" for k in range(network.outputs)]
-    if network.dense[-1].activation != "softmax":
-        return pd.DataFrame(outputs, columns=names)
-    p = [f"p({k})" for k in range(network.outputs)]
-    frame = pd.DataFrame(outputs, columns=p)
-    frame.insert(0, "class", outputs.argmax(axis=1))
-    return frame
+    return pd.DataFrame(outputs, columns=names)
 
 
 def _rounded(value: Any, digits: int) -> Any:

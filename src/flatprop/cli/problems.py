@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.cli import commas, targets
-from flatprop.cli.arguments import given
 from flatprop.cli.columns import Numeric
 from flatprop.cli.errors import UserError, listed
 from flatprop.cli.reading import column_named, read_table
@@ -56,10 +55,10 @@ def problem(options: Namespace, rng: np.random.Generator) -> Problem:
 def _digits(options: Namespace, rng: np.random.Generator) -> Problem:
     from flatprop.data import CITATION, PIXELS, load_digits
 
-    useless = given(options, "target", "task", "drop", "delimiter")
+    useless = [name for name in ("target", "task", "drop", "delimiter") if getattr(options, name)]
     if useless:
         raise UserError(
-            f"{useless[0]} is for a table of your own; the digits need none "
+            f"--{useless[0]} is for a table of your own; the digits need none "
             "(a file of that name is ./digits)"
         )
     X, y = load_digits()
@@ -111,6 +110,7 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
     if task == "classification":
         target = targets.learn_classes(options.target, texts)
         y: NDArray[Any] = target.encode(texts)
+        labels = [f"classes: {listed(map(str, target.labels))}"]
         held = hold_back(y, options.test_size, rng)
     else:
         value = _quantities(options.target, texts, style)
@@ -124,13 +124,14 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
         held = hold_back(np.zeros(value.size), options.test_size, rng)
         target = targets.learn_quantity(options.target, value, ~held, options.loss != "poisson")
         y = target.encode(value)
+        labels = []
     frame = frame.drop(columns=[options.target, *options.drop])
     columns, more = learn_columns(frame, ~held, kinds)
     recipe = Recipe(columns, target)
     lines = [
         f"data: {path}, {len(frame):,} rows, {_parts(held)}",
         f"target: {options.target}, {task}{guess}",
-        *_labels(target),
+        *labels,
         *describe(columns),
         *(f"note: {notice}" for notice in notices + more),
     ]
@@ -139,12 +140,6 @@ def _table(options: Namespace, rng: np.random.Generator) -> Problem:
     epochs = min(max(100, UPDATES * BATCH // rows), 1000)
     patience = 20 if rows >= VALIDATION_ROWS else 0
     return Problem(Path(path).stem, recipe, X, y, held, (64, 64), epochs, patience, lines=lines)
-
-
-def _labels(target: targets.Target) -> list[str]:
-    if isinstance(target, targets.Quantity):
-        return []
-    return [f"classes: {listed(map(str, target.labels))}"]
 
 
 def _parts(held: NDArray[np.bool_]) -> str:

@@ -50,10 +50,9 @@ def read_table(
     """
     content = _content(path)
     notices: list[str] = []
+    utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        text = content.decode(
-            "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        )
+        text = content.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
         notices.append(f"{path} is not UTF-8; it was read as Windows-1252 (Western European)")
@@ -152,12 +151,8 @@ def _parse(path: str, text: str, delimiter: str, as_text: Collection[str]) -> An
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             names = _names(pd.read_csv(io.StringIO(text), nrows=0, **options).columns)
-            options |= {
-                "header": 0,
-                "names": names,
-                "dtype": {name: str for name in names if name in as_text},
-            }
-            frame = pd.read_csv(io.StringIO(text), **options)
+            dtype = {name: str for name in names if name in as_text}
+            frame = pd.read_csv(io.StringIO(text), header=0, names=names, dtype=dtype, **options)
     except pd.errors.ParserWarning:
         raise UserError(
             f"{path} has rows with more fields than its first line has column names"
@@ -184,16 +179,14 @@ def _read_commas(
     notices = []
     commas: dict[str, Style] = {}
     for name, kind in found.items():
-        column = frame[name]
-        if name in as_text:
+        if not kind or name in as_text:
             continue
-        if kind and name not in known:
+        column = frame[name]
+        if name not in known:
             if delimiter != ",":
                 kind = style(column, decimals)
             elif kind == "decimal":  # "1,5" in quotes: words, as far as a comma delimits
                 continue
-        if not kind:
-            continue
         commas[name] = kind
         frame[name] = converted(column, kind)
         if kind == "thousands" and name not in known:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.cli import targets
+from flatprop.cli.columns import Floats
 from flatprop.cli.terminal import program
 
 if TYPE_CHECKING:
@@ -39,11 +40,7 @@ def result(
 
 
 def _classification(
-    target: targets.Classes,
-    y: NDArray[np.int64],
-    guess: NDArray[np.int64],
-    most: int,
-    where: str,
+    target: targets.Classes, y: NDArray[np.int64], guess: NDArray[np.int64], most: int, where: str
 ) -> list[str]:
     labels = [str(label) for label in target.labels]
     right = int((y == guess).sum())
@@ -67,16 +64,10 @@ def _classification(
 def _per_class(labels: list[str], y: NDArray[np.int64], guess: NDArray[np.int64]) -> list[str]:
     rows = [("class", "rows", "found", "right where said")]
     for index, label in enumerate(labels):
-        is_it, said = y == index, guess == index
-        both = int((is_it & said).sum())
-        rows.append(
-            (
-                label if len(label) <= 40 else label[:37] + "...",
-                str(is_it.sum()),
-                _percent(both, int(is_it.sum())),
-                _percent(both, int(said.sum())),
-            )
-        )
+        there, said = int((y == index).sum()), int((guess == index).sum())
+        both = int(((y == index) & (guess == index)).sum())
+        short = label if len(label) <= 40 else label[:37] + "..."
+        rows.append((short, str(there), _percent(both, there), _percent(both, said)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
@@ -85,11 +76,7 @@ def _per_class(labels: list[str], y: NDArray[np.int64], guess: NDArray[np.int64]
 
 
 def _regression(
-    target: targets.Quantity,
-    y: NDArray[np.float64],
-    value: NDArray[np.float64],
-    mean: float,
-    where: str,
+    target: targets.Quantity, y: Floats, value: Floats, mean: float, where: str
 ) -> list[str]:
     def errors(value: Any) -> tuple[float, float]:
         return float(np.sqrt(np.mean((value - y) ** 2))), float(np.mean(abs(value - y)))
@@ -111,8 +98,7 @@ def _percent(part: int, whole: int) -> str:
 
 def go_on(options: Namespace, problem: "Problem", network: "Network") -> list[str]:
     """The next commands, and lines of Python."""
-    digits = options.data == "digits"
-    data = options.data
+    data, digits = options.data, options.data == "digits"
     lines = ["to go on:"]
     file = options.save or f"{problem.name}.net"
     if options.save:

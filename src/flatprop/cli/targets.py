@@ -99,15 +99,14 @@ def target_from_json(target: Any) -> Target:
     if task == Classes.task:
         rest = saved.checked(rest, "the target", name=saved.is_text, labels=saved.are_labels)
         return Classes(rest["name"], tuple(rest["labels"]))
-    return Quantity(
-        **saved.checked(
-            rest,
-            "the target",
-            name=saved.is_text,
-            mean=lambda mean: saved.is_number(mean) and abs(mean) <= LARGEST,
-            scale=lambda scale: saved.is_positive(scale) and scale <= LARGEST,
-        )
+    rest = saved.checked(
+        rest,
+        "the target",
+        name=saved.is_text,
+        mean=lambda mean: saved.is_number(mean) and abs(mean) <= LARGEST,
+        scale=lambda scale: saved.is_positive(scale) and scale <= LARGEST,
     )
+    return Quantity(**rest)
 
 
 def guess_task(texts: Any, style: commas.Style = "") -> tuple[str, str]:
@@ -179,17 +178,10 @@ def learn_quantity(
 
 def as_numbers(texts: Any, style: commas.Style = "") -> NDArray[np.float64] | None:
     """Texts as numbers; None if one is not a number. Without a style, it is found out."""
-    import pandas as pd
-
-    try:
-        return np.asarray(pd.to_numeric(texts), np.float64)
-    except (TypeError, ValueError):
-        pass
-    try:  # 3,5 for 3.5, or 1,234 for 1234
-        plain = commas.converted(texts, style or commas.style(texts))
-        return np.asarray(pd.to_numeric(plain), np.float64)
-    except (TypeError, ValueError):
-        return None
+    value = commas.plain_numbers(texts)
+    if value is None:  # 3,5 for 3.5, or 1,234 for 1234
+        value = commas.plain_numbers(commas.converted(texts, style or commas.style(texts)))
+    return None if value is None else np.asarray(value, np.float64)
 
 
 def _labels(texts: set[str]) -> list[Label]:

@@ -23,10 +23,8 @@ def prepare() -> None:
     """Let no closed stream, and no character that the encoding lacks, stop the output."""
     codecs.register_error("flatprop.plain", _plain)
     # A stream that was closed from the start is None; what is written to it is lost.
-    if sys.stdout is None:
-        sys.stdout = _nowhere()
-    if sys.stderr is None:
-        sys.stderr = _nowhere()
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="flatprop.plain")

@@ -121,7 +121,6 @@ def from_torch(
         raise TypeError(f"from_torch takes a torch.nn.Sequential, got {type(module).__name__}")
     linears: list[Any] = []
     names: list[str] = []
-    activated = True  # a layer has its activation; there is none for what comes first
     for place, part in _parts(module, ""):
         if type(part) is torch.nn.Linear:
             if linears and part.in_features != linears[-1].out_features:
@@ -130,19 +129,17 @@ def from_torch(
                     f"{linears[-1].out_features}"
                 )
             linears.append(part)
-            names.append("identity")
-            activated = False
+            names.append("identity")  # until its activation is found
             continue
         name = _activation(place, part)
         if name == "identity":
             continue
-        if activated:
+        if not names or names[-1] != "identity":
             raise ValueError(
                 f"{place} is a {type(part).__name__} that does not follow a Linear; a layer is a "
                 "Linear and one activation"
             )
         names[-1] = name
-        activated = True
     if not linears:
         raise ValueError("the module has no Linear, of which a network is made")
     needed = getattr(LOSSES.get(loss) if isinstance(loss, str) else loss, "activation", None)

@@ -12,6 +12,7 @@ that is right in this process only.
 import contextlib
 import functools
 import hashlib
+import inspect
 import os
 import pickle
 import sys
@@ -193,11 +194,28 @@ def same_edition(text: str, call: bytes = b"") -> _Mark:
     of their edition, and so is pickled by itself in `call`.
     """
     if not text or text != edition():
+        _forget_wrapper()
         raise FileNotFoundError("compiled with another edition of flatprop")
     if call:
         function, arguments = pickle.loads(call)
         function(*arguments)
     return _Mark(call)
+
+
+def _forget_wrapper() -> None:
+    """Have Numba compile the wrapper of a gufunc anew, too, if it is loading a gufunc.
+
+    It keeps the wrapper, with the old code, in a file of its own, and does not see that it is
+    stale. It would run the old code, or call NULL where the functions are numbered differently.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        file = frame.f_locals.get("self")
+        if isinstance(file, caching.IndexDataCacheFile):
+            index = Path(file._index_path)
+            index.with_name(f"guf-{index.name}").unlink(missing_ok=True)
+            return
+        frame = frame.f_back
 
 
 def mark(environment: Any, function: Callable[..., Any] | None = None, *arguments: Any) -> None:

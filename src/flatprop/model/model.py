@@ -108,7 +108,7 @@ class Model:
     @property
     def objectives(self) -> Array:
         """The loss as the kernels see it, one record; read-only."""
-        view: Array = self._arrays.objectives.view()
+        view: Array = self._arrays.loss_records.view()
         return view
 
     @property

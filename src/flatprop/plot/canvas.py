@@ -14,17 +14,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
 CLASSES = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#999999",
-    "#8C564B",
-    "#6A5ACD",
-)
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
+    "#D55E00", "#F0E442", "#999999", "#8C564B", "#6A5ACD",
+)  # fmt: skip
 MARKERS = "osD^vPX<>*"
 """Beside the colour, for those who cannot see it."""
 
@@ -57,9 +49,7 @@ def checked_axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Ax
     return ax
 
 
-def checked_figure(
-    figure: Figure | SubFigure | None, size: tuple[float, float] | None = None
-) -> Any:
+def checked_figure(figure: Figure | SubFigure | None, size: tuple[float, float]) -> Any:
     """`figure`, or a new one of this size in inches."""
     if figure is None:
         return plt.figure(figsize=size, layout="constrained")
@@ -84,5 +74,5 @@ def legend_of(ax: Axes, drawn: Sequence[Any]) -> None:
 
 def spans_decades(*series: Any) -> bool:
     """Whether positive values differ so much that a linear axis would hide the smaller."""
-    values = [value for one in series for value in (one.min(), one.max()) if one.size]
+    values = [value for one in series if one.size for value in (one.min(), one.max())]
     return bool(values) and min(values) > 0 and max(values) > 30 * min(values)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from flatprop.plot.canvas import CLASSES, checked_axes, colours, legend_of, spans_decades
-from flatprop.training.history import FloatArray, History
+from flatprop.training.history import History
 
 ENDS = {
     "epochs": "all {} done",
@@ -68,8 +68,8 @@ def history(
         drawn += _curves(ax, one, None if single else f"{name}: {_end(one)}", colour)
         if one.best_epoch is not None or (single and one.val_loss.size):
             drawn += _mark_best(ax, one, label=single)
-    losses = [_finite(part) for one in histories.values() for part in (one.loss, one.val_loss)]
-    if spans_decades(*[part for part in losses if part.size]) if log is None else log:
+    losses = [part for one in histories.values() for part in (one.loss, one.val_loss)]
+    if spans_decades(*(loss[np.isfinite(loss)] for loss in losses)) if log is None else log:
         ax.set_yscale("log")
     ax.set_ylabel("loss")
     if single:
@@ -96,10 +96,6 @@ def _checked(history: object) -> dict[Any, History]:
                 f"got {one!r}"
             )
     return histories
-
-
-def _finite(values: FloatArray) -> FloatArray:
-    return values[np.isfinite(values)]
 
 
 def _end(history: History) -> str:
@@ -131,15 +127,8 @@ def _mark_best(ax: Axes, history: History, label: bool) -> list[Line2D]:
             return []
         best, text = int(np.nanargmin(monitored)), "lowest"
     text = f"{text}: {monitored[best]:.4g} in epoch {best:,}"
-    lines = ax.plot(
-        best,
-        monitored[best],
-        "o",
-        color=colours().ink,
-        markerfacecolor="none",
-        markersize=8,
-        label=text if label else None,
-    )
+    ring: dict[str, Any] = {"color": colours().ink, "markerfacecolor": "none", "markersize": 8}
+    lines = ax.plot(best, monitored[best], "o", label=text if label else None, **ring)
     return lines if label else []
 
 
@@ -155,7 +144,7 @@ def _learning_rates(ax: Axes, histories: Mapping[Any, History]) -> None:
     panel = ax.inset_axes((0, -PANEL - 0.12, 1, PANEL), transform=place, sharex=ax)
     for number, rate in enumerate(rates):
         panel.plot(np.arange(rate.size), rate, color=CLASSES[number % len(CLASSES)])
-    if spans_decades(*[rate for rate in rates if rate.size]):
+    if spans_decades(*rates):
         panel.set_yscale("log")
     panel.set_ylabel("learning\nrate")
     panel.set_xlabel("epoch")

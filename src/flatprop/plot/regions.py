@@ -99,18 +99,9 @@ def decision_regions(
     drawn = []
     for k, label in enumerate(labels):
         mine = samples[members == k]
-        drawn.append(
-            ax.scatter(
-                mine[:, first],
-                mine[:, second],
-                s=22,
-                color=palette[k],
-                marker=MARKERS[k % len(MARKERS)],
-                edgecolors="white",
-                linewidths=0.5,
-                label=label,
-            )
-        )
+        style: dict[str, Any] = {"color": palette[k], "marker": MARKERS[k % len(MARKERS)]}
+        style |= {"s": 22, "edgecolors": "white", "linewidths": 0.5, "label": label}
+        drawn.append(ax.scatter(mine[:, first], mine[:, second], **style))
     ax.set_xlim(x_range)
     ax.set_ylim(y_range)
     ax.set_xlabel(names[first], parse_math=False)

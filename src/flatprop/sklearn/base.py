@@ -31,13 +31,13 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """X and y as arrays; with `reset` the number and the names of X's columns are kept."""
 
-    @abstractmethod
     def _encode(self, y: Any) -> Array:
         """Checked targets as numbers, in a form that can be split and scored."""
+        return np.asarray(y)
 
-    @abstractmethod
     def _targets(self, encoded: Array) -> Array:
         """Encoded targets as the network takes them."""
+        return encoded
 
     @abstractmethod
     def _units(self, encoded: Array) -> int:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
@@ -107,12 +106,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not reset and plain.inputs(self, X) and plain.numbers(y, len(X)):
             return X, y
         return self._arrays(X, y, reset, y_numeric=True)
-
-    def _encode(self, y: Any) -> Array:
-        return np.asarray(y)
-
-    def _targets(self, encoded: Array) -> Array:
-        return encoded
 
     def _units(self, encoded: Array) -> int:
         return 1 if encoded.ndim == 1 else encoded.shape[1]

@@ -32,17 +32,14 @@ class NoCheckpoint:
 class Reports:
     """One `fit`, as its callbacks see it."""
 
-    def __init__(
-        self, estimator: Any, network: Network, X: Any, y: Any, sample_weight: Any
-    ) -> None:
-        self.estimator = estimator
-        self.network = network
+    def __init__(self, estimator: Any, network: Network, X: Any, y: Any, weight: Any) -> None:
+        self.estimator, self.network = estimator, network
         self.ruined = False
         """Whether a callback left parameters that are not finite."""
         self._own = checked_callbacks(estimator.callbacks)
         self._context = None
         if getattr(estimator, "_skl_callbacks", None):
-            self._data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+            self._data = {"X": X, "y": y, "metadata": {"sample_weight": weight}}
             self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
@@ -93,8 +90,4 @@ class Reports:
     def _as_it_is(self) -> dict[str, Any]:
         """The attributes of an estimator that was fitted so far."""
         copy = self.network.copy()
-        return {
-            "_network": copy,
-            "coefs_": list(copy.weights),
-            "intercepts_": list(copy.biases),
-        }
+        return {"_network": copy, "coefs_": list(copy.weights), "intercepts_": list(copy.biases)}

@@ -30,11 +30,9 @@ def hidden_layers(estimator: Any) -> list[Dense]:
     if any(isinstance(size, (int, float, np.number)) and size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     sizes = [checks.count("hidden_layer_sizes", size) for size in sizes]
-    activations = estimator.activation
-    if isinstance(activations, (list, tuple, np.ndarray)):
-        activations = list(activations)
-    else:
-        activations = [activations] * len(sizes)
+    given = estimator.activation
+    several = isinstance(given, (list, tuple, np.ndarray))
+    activations = list(given) if several else [given] * len(sizes)
     if len(activations) != len(sizes):
         raise ValueError(
             f"activation names {len(activations)} activations for {len(sizes)} hidden layers; "
@@ -132,11 +130,10 @@ def check_the_rest(estimator: Any) -> None:
             raise TypeError(f"{name} must be True or False, got {getattr(estimator, name)!r}")
     if not isinstance(estimator.verbose, (bool, np.bool_)):
         checks.count("verbose", estimator.verbose, least=0)
-    checks.positive("alpha", estimator.alpha, or_zero=True)
-    checks.positive("power_t", estimator.power_t, or_zero=True)
-    checks.positive("tol", estimator.tol, or_zero=True)
-    checks.count("max_iter", estimator.max_iter)
-    checks.count("max_fun", estimator.max_fun)
+    for name in ("alpha", "power_t", "tol"):
+        checks.positive(name, getattr(estimator, name), or_zero=True)
+    for name in ("max_iter", "max_fun"):
+        checks.count(name, getattr(estimator, name))
     if estimator.n_iter_no_change != math.inf:
         checks.count("n_iter_no_change", estimator.n_iter_no_change)
     if not (isinstance(estimator.batch_size, str) and estimator.batch_size == "auto"):

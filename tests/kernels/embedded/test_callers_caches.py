@@ -231,6 +231,44 @@ def test_every_cached_caller_finds_the_functions_of_its_process(caller, where, e
     assert hits == "0"
 
 
+GUFUNC = """
+import sys
+import numba, numpy as np
+import flatprop as fp
+from flatprop import kernels
+
+if sys.argv[1:]:
+    numba.njit(lambda: 1)()  # the functions that follow get other numbers
+
+net = fp.Network(2, [fp.Dense(3, "leaky_relu"), fp.Dense(2)], dtype="float64", rng=0)
+net.params = np.linspace(-1, 1, net.params.size)
+LAYER = net.layers.dtype
+
+@numba.guvectorize("(f8[:], f8[:], u1[:], f8[:], f8[:])", "(n),(p),(b),(m)->(m)", cache=True)
+def outputs(x, params, layers, like, out):
+    x, params, layers = x.copy(), params.copy(), layers.copy().view(LAYER)
+    y = np.empty((1, out.size))
+    kernels.forward(layers, params, x.reshape(1, x.size), y, np.empty(1000))
+    out[:] = y[0]
+
+x = np.linspace(-2, 2, 10).reshape(5, 2)
+found = outputs(x, net.params, np.frombuffer(net.layers.tobytes(), np.uint8), np.zeros(2))
+assert np.allclose(found, net.predict(x), rtol=1e-12)
+print(found.tobytes().hex())
+"""
+
+
+def test_a_cached_gufunc_s_wrapper_is_compiled_anew_after_an_upgrade(editions, tmp_path):
+    script = tmp_path / "gufunc.py"
+    script.write_text(GUFUNC)
+    old, new = editions
+    first = user(script, old)
+    assert user(script, old) == first
+    other = user(script, new, "numbered differently")
+    assert other != first
+    assert user(script, new, "numbered differently") == other
+
+
 FIRST_CALL = """
 import numba, numpy as np
 from numba.core import event

@@ -18,15 +18,15 @@ from networks import samples
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": np.ones((4, 3), "float32")}, "array of float64"),
-        ({"x": np.ones(3)}, "two-dimensional"),
+        ({"x": np.ones((4, 3), "float32")}, "expected x to be an array of float64"),
+        ({"x": np.ones(3)}, "expected x to be an array that is two-dimensional"),
         ({"x": np.ones((3, 4)).T}, "C-contiguous"),
-        ({"out": np.ones((8, 2))[::2]}, "C-contiguous"),
+        ({"out": np.ones((8, 2))[::2]}, "expected out to be a C-contiguous"),
         ({"workspace": np.ones((9, 999))}, "flat"),
         ({"workspace": np.ones(9_999, "float32")}, "array of float64"),
         ({"out": np.broadcast_to(np.zeros((4, 2)), (4, 2)).copy(order="F")}, "C-contiguous"),
         ({"out": read_only(np.ones((4, 2)))}, "read-only"),
-        ({"workspace": read_only(np.ones(9_999))}, "read-only"),
+        ({"workspace": read_only(np.ones(9_999))}, "into workspace, which is read-only"),
     ],
 )
 @pytest.mark.parametrize("forward", [kernels.forward, checked.forward])
@@ -74,6 +74,20 @@ def test_wrong_structures_do_not_compile(number, wrong, message):
     given[number] = wrong
     with pytest.raises(TypingError, match=message):
         kernels.training_step(*given)
+
+
+@pytest.mark.parametrize("rate", [1, True, np.float32(1)])
+def test_a_learning_rate_may_be_any_real_number(rate):
+    net, other = make([3, 2]), make([3, 2])
+    x, y, _ = samples(net, 4)
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 4))
+    for network, value in ((net, 1.0), (other, rate)):
+        kernels.sgd_step(
+            network.layers, network.objectives, network.params, x, y, None, value, workspace
+        )
+    np.testing.assert_array_equal(other.params, net.params)
+    with pytest.raises(TypingError, match="expected learning_rate to be a real number"):
+        kernels.sgd_step(net.layers, net.objectives, net.params, x, y, None, 1j, workspace)
 
 
 def test_one_column_is_no_class_index_for_another_loss():

@@ -39,6 +39,9 @@ DTYPES = {
 }
 """The arrays that have another dtype than the parameters: that dtype, and its name in messages."""
 
+REAL = types.Integer, types.Float, types.Boolean
+"""The types of what may be passed as a number."""
+
 
 class CFunction(NamedTuple):
     """A function that is compiled once for each dtype, to be called as C does."""
@@ -81,23 +84,24 @@ def expected_dtype(function: EmbeddedFunction, given: Any) -> np.dtype[Any]:
         raise TypingError(f"flatprop expected params of float32 or float64, got {params}")
     for name, role in function.arrays.items():
         if not (role.absent == "None" and isinstance(kinds[name], types.NoneType)):
-            _expect(kinds[name], role, *DTYPES.get(name, (dtype, f"{dtype}, as params are")))
+            _expect(name, kinds[name], role, *DTYPES.get(name, (dtype, f"{dtype}, as params are")))
     for name, number in NUMBERS.items():
-        if not isinstance(kinds.get(name, number), types.Number):
-            raise TypingError(f"flatprop expected a number as {name}, got {kinds[name]}")
+        if not isinstance(kinds.get(name, number), REAL):
+            raise TypingError(f"flatprop expected {name} to be a real number, got {kinds[name]}")
     return as_dtype(dtype)
 
 
-def _expect(array: Any, role: ArrayRole, dtype: Any, named: str) -> None:
+def _expect(name: str, array: Any, role: ArrayRole, dtype: Any, named: str) -> None:
     shape = {1: "flat", 2: "two-dimensional, (rows, columns)"}[len(role.shape)]
+    expected = f"flatprop expected {name} to be"
     if not isinstance(array, types.Array) or array.ndim != len(role.shape):
-        raise TypingError(f"flatprop expected an array that is {shape}, got {array}")
+        raise TypingError(f"{expected} an array that is {shape}, got {array}")
     if array.layout != "C":
-        raise TypingError(f"flatprop expected a C-contiguous array, got {array}")
+        raise TypingError(f"{expected} a C-contiguous array, got {array}")
     if array.dtype != dtype:
-        raise TypingError(f"flatprop expected an array of {named}, got {array}")
+        raise TypingError(f"{expected} an array of {named}, got {array}")
     if role.written and not array.mutable:
-        raise TypingError(f"flatprop would write into an array that is read-only, {array}")
+        raise TypingError(f"flatprop would write into {name}, which is read-only: {array}")
 
 
 def _named(function: EmbeddedFunction, given: Any, parts: Callable[[Any], Any]) -> dict[str, Any]:

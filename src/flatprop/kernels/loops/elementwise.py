@@ -5,8 +5,7 @@ one loop for each entry. Arrays are C-contiguous, of one dtype and equally long.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -14,9 +13,8 @@ from numba.core import cgutils, types
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
-from flatprop.kernels.compile import intrinsic
 from flatprop.kernels.loops.addresses import custom_cases
-from flatprop.kernels.loops.routines import compiled, routine
+from flatprop.kernels.loops.routines import Record, routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -33,6 +31,8 @@ from flatprop.numbers.numbers import where
 
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
+LOSS_FIELDS = "loss", "function", "parameter"
+"""The fields of the record of a loss that are needed here."""
 
 
 @routine(number=types.float64)
@@ -116,142 +116,96 @@ def activate_with_curvature(
             register.store(derivative.tangent, 2)
 
 
-@intrinsic
+@routine(types.float64, scale=types.float64)
 def loss_with_slope(
-    typing_context: Any,
-    loss_record: Any,
-    scale: Any,
-    prediction: Any,
-    y: Any,
-    weight: Any,
-    slope: Any,
-) -> Any:
+    builder: ir.IRBuilder,
+    loss_record: Record,
+    scale: ir.Value,
+    prediction: Array,
+    y: Array,
+    weight: Array,
+    slope: Array,
+) -> ir.Value:
     """Σ w ℓ(ŷ, y) in float64; slope ← scale · w · ∂ℓ/∂ŷ.
 
     `slope` may be the same array as `prediction`.
     """
-
-    def emit(
-        builder: ir.IRBuilder,
-        record: ir.Value,
-        scale: ir.Value,
-        prediction: Array,
-        y: Array,
-        weight: Array,
-        slope: Array,
-    ) -> ir.Value:
-        code, function, parameter = _loss(builder, loss_record, record)
-        result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
-        custom = _custom_loss(code, function, scale, (prediction, y, weight), slope=slope)
-        builder.store(custom, result)
-        shape = broadcast(Lanes(builder, parameter), prediction.element)
-        factor = broadcast(Lanes(builder, scale), prediction.element)
-        for formula in cases(builder, code, LOSS_FORMULAS):
-            total = sum_of(prediction)
-            for register in registers(prediction, y, weight, slope, written_only=1):
-                value, derivative = formula(register[0], register[1], shape)
-                total.add(wide(register.inside(register[2] * value)))
-                register.store(derivative * (register[2] * factor), 3)
-            builder.store(total.total().value, result)
-        return builder.load(result)
-
-    return compiled(emit, types.float64, loss_record, types.float64, prediction, y, weight, slope)
+    code, function, parameter = (loss_record.field(name) for name in LOSS_FIELDS)
+    result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
+    custom = _custom_loss(code, function, scale, (prediction, y, weight), slope=slope)
+    builder.store(custom, result)
+    shape = broadcast(Lanes(builder, parameter), prediction.element)
+    factor = broadcast(Lanes(builder, scale), prediction.element)
+    for formula in cases(builder, code, LOSS_FORMULAS):
+        total = sum_of(prediction)
+        for register in registers(prediction, y, weight, slope, written_only=1):
+            value, derivative = formula(register[0], register[1], shape)
+            total.add(wide(register.inside(register[2] * value)))
+            register.store(derivative * (register[2] * factor), 3)
+        builder.store(total.total().value, result)
+    return builder.load(result)
 
 
-@intrinsic
+@routine(scale=types.float64)
 def loss_curvature(
-    typing_context: Any,
-    loss_record: Any,
-    scale: Any,
-    prediction: Any,
-    y: Any,
-    weight: Any,
-    tangent: Any,
-) -> Any:
+    builder: ir.IRBuilder,
+    loss_record: Record,
+    scale: ir.Value,
+    prediction: Array,
+    y: Array,
+    weight: Array,
+    tangent: Array,
+) -> None:
     """tangent ← scale · w · ∂²ℓ/∂ŷ² · tangent: how fast the slope changes along it."""
-
-    def emit(
-        builder: ir.IRBuilder,
-        record: ir.Value,
-        scale: ir.Value,
-        prediction: Array,
-        y: Array,
-        weight: Array,
-        tangent: Array,
-    ) -> None:
-        code, function, parameter = _loss(builder, loss_record, record)
-        _custom_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
-        shape = broadcast(Lanes(builder, parameter), prediction.element)
-        factor = broadcast(Lanes(builder, scale), prediction.element)
-        for formula in cases(builder, code, LOSS_FORMULAS):
-            for register in registers(prediction, y, weight, tangent):
-                moving = Dual(register[0], register[3])
-                _, slope = formula(moving, Dual(register[1]), Dual(shape))
-                register.store(slope.tangent * (register[2] * factor), 3)
-
-    return compiled(emit, types.void, loss_record, types.float64, prediction, y, weight, tangent)
+    code, function, parameter = (loss_record.field(name) for name in LOSS_FIELDS)
+    _custom_loss(code, function, scale, (prediction, y, weight), tangent=tangent)
+    shape = broadcast(Lanes(builder, parameter), prediction.element)
+    factor = broadcast(Lanes(builder, scale), prediction.element)
+    for formula in cases(builder, code, LOSS_FORMULAS):
+        for register in registers(prediction, y, weight, tangent):
+            moving = Dual(register[0], register[3])
+            _, slope = formula(moving, Dual(register[1]), Dual(shape))
+            register.store(slope.tangent * (register[2] * factor), 3)
 
 
-def _loss(builder: ir.IRBuilder, kind: Any, record: ir.Value) -> Iterator[ir.Value]:
-    """The code of a loss, the address of the user's own and its parameter: fields of 64 bits."""
-    for name, element in (("loss", INT64), ("function", INT64), ("parameter", DOUBLE)):
-        fields = builder.bitcast(record, element.as_pointer())
-        yield builder.load(builder.gep(fields, [INT64(kind.offset(name) // 8)]))
-
-
-@intrinsic
+@routine(code=types.int64, start=types.int64, stop=types.int64, first=types.int64)
 def update(
-    typing_context: Any,
-    code: Any,
-    settings: Any,
-    params: Any,
-    gradient: Any,
-    state: Any,
-    start: Any,
-    stop: Any,
-    first: Any,
-) -> Any:
+    builder: ir.IRBuilder,
+    code: ir.Value,
+    settings: Array,
+    params: Array,
+    gradient: Array,
+    state: Array,
+    start: ir.Value,
+    stop: ir.Value,
+    first: ir.Value,
+) -> None:
     """One update of params[start:stop] and of the optimizer's state, in place.
 
     gradient[0] is that of params[first]. `state` is (slots, parameters); `settings`
     are float64, `SETTINGS` first, then the optimizer's own in their order.
     """
-
-    def emit(
-        builder: ir.IRBuilder,
-        code: ir.Value,
-        settings: Array,
-        params: Array,
-        gradient: Array,
-        state: Array,
-        start: ir.Value,
-        stop: ir.Value,
-        first: ir.Value,
-    ) -> None:
-        count = builder.sub(stop, start)
-        for rule in cases(builder, code, RULES):
-            names = (*SETTINGS, *rule.optimizer.settings)
-            numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
-            scalars = {
-                name: broadcast(number, params.element)
-                for name, number in rule.optimizer.scalars(numbers).items()
-            }
-            clip = broadcast(numbers["gradient_scale"], params.element)
-            slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
-            theta = params.part(start, count)
-            g = gradient.part(builder.sub(start, first), count)
-            for register in registers(theta, g, *slots):
-                before = [register[2 + slot] for slot in range(rule.slots)]
-                after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
-                register.store(after[0], 0)
-                for place, lanes in enumerate(after[1:], start=2):
-                    # A gradient that stays 0, as of a dead relu, lets the state decay
-                    # into denormal numbers, which processors handle many times slower.
-                    tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
-                    register.store(where(tiny, 0.0, lanes), place)
-
-    arrays = settings, params, gradient, state
-    return compiled(emit, types.void, types.int64, *arrays, *[types.int64] * 3)
+    count = builder.sub(stop, start)
+    for rule in cases(builder, code, RULES):
+        names = (*SETTINGS, *rule.optimizer.settings)
+        numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
+        scalars = {
+            name: broadcast(number, params.element)
+            for name, number in rule.optimizer.scalars(numbers).items()
+        }
+        clip = broadcast(numbers["gradient_scale"], params.element)
+        slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
+        theta = params.part(start, count)
+        g = gradient.part(builder.sub(start, first), count)
+        for register in registers(theta, g, *slots):
+            before = [register[2 + slot] for slot in range(rule.slots)]
+            after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
+            register.store(after[0], 0)
+            for place, lanes in enumerate(after[1:], start=2):
+                # A gradient that stays 0, as of a dead relu, lets the state decay
+                # into denormal numbers, which processors handle many times slower.
+                tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
+                register.store(where(tiny, 0.0, lanes), place)
 
 
 # ---- the user's own functions, by their address

@@ -3,14 +3,29 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from inspect import signature as parameters_of
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
 from flatprop.kernels.compile import intrinsic
-from flatprop.kernels.loops.vector_loops import Array
+from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array
+
+
+class Record(NamedTuple):
+    """A record as LLVM sees it, whose fields have 64 bits."""
+
+    builder: ir.IRBuilder
+    kind: types.Record
+    data: ir.Value
+
+    def field(self, name: str) -> ir.Value:
+        """The number in a field."""
+        number = DOUBLE if self.kind.typeof(name) == types.float64 else INT64
+        fields = self.builder.bitcast(self.data, number.as_pointer())
+        place = INT64(self.kind.offset(name) // 8)
+        return self.builder.load(self.builder.gep(fields, [place]))
 
 
 def routine(
@@ -18,8 +33,8 @@ def routine(
 ) -> Callable[[Callable[..., Any]], Any]:
     """A decorator: let compiled code call the function that a Python function writes.
 
-    The Python function gets a builder and the arguments, arrays as `Array`, numbers of the types
-    in `numbers`. `result` is the type of what it returns.
+    The Python function gets a builder and the arguments: arrays as `Array`, records as `Record`,
+    numbers of the types in `numbers`. `result` is the type of what it returns.
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
@@ -47,10 +62,8 @@ def compiled(emit: Callable[..., Any], result: types.Type, *arguments: types.Typ
             raise TypingError(f"expected a C-contiguous array, got {kind}")
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        operands = [
-            _as_array(context, builder, kind, value) if isinstance(kind, types.Array) else value
-            for kind, value in zip(signature.args, values, strict=True)
-        ]
+        kinds_and_values = zip(signature.args, values, strict=True)
+        operands = [_operand(context, builder, *pair) for pair in kinds_and_values]
         kinds = ".".join(
             f"{kind.dtype}.{kind.ndim}" if isinstance(kind, types.Array) else str(kind)
             for kind in signature.args
@@ -94,10 +107,12 @@ def subroutine(
 def _parts(operand: Any) -> list[ir.Value]:
     if isinstance(operand, Array):
         return [operand.data, operand.count, *operand.shape]
-    return [operand]
+    return [operand.data if isinstance(operand, Record) else operand]
 
 
 def _rebuilt(operand: Any, builder: ir.IRBuilder, given: Iterator[ir.Value]) -> Any:
+    if isinstance(operand, Record):
+        return operand._replace(builder=builder, data=next(given))
     if not isinstance(operand, Array):
         return next(given)
     data, count = next(given), next(given)
@@ -105,7 +120,12 @@ def _rebuilt(operand: Any, builder: ir.IRBuilder, given: Iterator[ir.Value]) -> 
     return operand._replace(builder=builder, data=data, count=count, shape=shape)
 
 
-def _as_array(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> Array:
+def _operand(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> Any:
+    """An argument as a routine gets it."""
+    if isinstance(kind, types.Record):
+        return Record(builder, kind, value)
+    if not isinstance(kind, types.Array):
+        return value
     array = context.make_array(kind)(context, builder, value)
     shape = tuple(cgutils.unpack_tuple(builder, array.shape, kind.ndim))
     element = context.get_data_type(kind.dtype)

@@ -7,9 +7,13 @@ on one screen. Nothing is allocated: the caller owns every array.
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import loss_with_slope
 from flatprop.kernels.loops.softmax import cross_entropy
-from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import forward as forward_layer
-from flatprop.kernels.network.layer_kinds import forward_with_slope, gradient, parameter_rows
+from flatprop.kernels.network.layer_kinds import (
+    forward_with_slope,
+    gradient,
+    parameter_rows,
+    through_activation,
+)
 from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of

@@ -18,11 +18,12 @@ from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, loss_curvature
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
 from flatprop.kernels.network.backprop import layer_gradient, output_loss
-from flatprop.kernels.network.dense import through_activation, through_activation_with_tangent
 from flatprop.kernels.network.layer_kinds import (
     backward_with_tangent,
     forward_with_tangent,
     gradient_tangent,
+    through_activation,
+    through_activation_with_tangent,
 )
 from flatprop.kernels.network.records import CROSS_ENTROPY, most_units
 from flatprop.kernels.network.walks import in_place, walk_back

@@ -8,12 +8,12 @@ Nothing is allocated: the caller owns every array.
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
 from flatprop.kernels.network.backprop import forward_with_slopes, layer_gradient, loss_and_slopes
-from flatprop.kernels.network.dense import through_activation
 from flatprop.kernels.network.layer_kinds import (
     backward,
     input_gradient,
     parameter_rows,
     sample_gradients,
+    through_activation,
 )
 from flatprop.kernels.network.records import matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back

@@ -60,7 +60,7 @@ class NetworkArrays(NamedTuple):
 
     layers: Any
     """One `LAYER` per layer."""
-    objectives: Any
+    loss_records: Any
     """One `LOSS_RECORD`."""
     params: Any
 

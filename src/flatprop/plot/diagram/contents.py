@@ -49,9 +49,7 @@ class Contents:
     ) -> None:
         self.net, self.trace, self.digits = net, trace, digits
         # of the trace: the network may have been trained on since
-        self.weights = (
-            [layer.W for layer in trace.layers] if trace is not None else list(net.weights)
-        )
+        self.weights = [layer.W for layer in trace.layers] if trace else list(net.weights)
         self.feature_names, self.output_names = feature_names, output_names
         self.units = [net.inputs, *(layer.units for layer in net.dense)]
         self.shown = [shown_units(count, most) for count in self.units]

@@ -93,15 +93,11 @@ class Drawing:
     def _edge(self, start: Point, stop: Point, share: float, negative: bool) -> None:
         edges = self.contents.edges
         thickest = 3.2 if edges <= 12 else 2.4 if edges <= MOST_EDGES else 1.6
-        self.ax.plot(
-            (start[0], stop[0]),
-            (start[1], stop[1]),
-            color=self.colours.negative if negative else self.colours.positive,
-            linewidth=(0.4 + (thickest - 0.4) * share) * self.scale,
-            alpha=0.3 + 0.6 * share,
-            solid_capstyle="butt",
-            zorder=1,
-        )
+        width = (0.4 + (thickest - 0.4) * share) * self.scale
+        colour = self.colours.negative if negative else self.colours.positive
+        style: dict[str, Any] = {"color": colour, "alpha": 0.3 + 0.6 * share, "linewidth": width}
+        x, y = zip(start, stop, strict=True)
+        self.ax.plot(x, y, solid_capstyle="butt", zorder=1, **style)
 
     def _along(
         self,
@@ -118,13 +114,8 @@ class Drawing:
         off = (1.0 + 1.6 * share) * (-1 if below else 1)
         x = start[0] + place * (stop[0] - start[0]) - off * math.sin(angle)
         y = start[1] + place * (stop[1] - start[1]) + off * math.cos(angle)
-        options |= {
-            "size": 0.88,
-            "rotation": math.degrees(angle),
-            "rotation_mode": "anchor",
-            "zorder": 3,
-        }
-        self._write(x, y, text, va="top" if below else "bottom", **options)
+        options |= {"rotation": math.degrees(angle), "rotation_mode": "anchor", "zorder": 3}
+        self._write(x, y, text, va="top" if below else "bottom", size=0.88, **options)
 
     # ---- nodes
 
@@ -170,14 +161,9 @@ class Drawing:
         }
 
     def _box(self, x: float, y: float, width: float, height: float) -> None:
-        patch = FancyBboxPatch(
-            (x, y - height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=5",
-            **self._outline(),
-        )
-        self.ax.add_patch(patch)
+        corner, rounded = (x, y - height / 2), "round,pad=0,rounding_size=5"
+        box = FancyBboxPatch(corner, width, height, boxstyle=rounded, **self._outline())
+        self.ax.add_patch(box)
 
     def _loss(self) -> None:
         last, cell = self.placement.columns[-1], self.contents.loss

@@ -157,9 +157,5 @@ def _gap(label: Label | None, m: int, n: int, height: float) -> float:
         return max(LEAST_GAP, 0.4 * steepest)
     first, last = label_places(m, n, label.both_ends)
     reach = min(first, 1 - first, last, 1 - last)
-    return max(LEAST_GAP, _room(label) / reach - 2 * label.inset, 0.9 * steepest)
-
-
-def _room(label: Label) -> float:
-    """The room from the beginning of an edge to the middle of its numbers."""
-    return label.inset + SPACE + label.length / 2
+    room = label.inset + SPACE + label.length / 2  # up to the middle of the numbers
+    return max(LEAST_GAP, room / reach - 2 * label.inset, 0.9 * steepest)
