@@ -1,20 +1,15 @@
 """A network as one file of C99, for firmware and simulation codes.
 
-What stands around the layers is written here; their own C comes from `dense_formats`.
+The text comes from `c_text`, the layers' part of it from `dense_formats`.
 """
 
-from collections.abc import Iterable
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from flatprop.export import dense_formats
-from flatprop.export.c_names import c_comment, checked_name
 from flatprop.export.writing import write_together
 from flatprop.model.model import Model
-from flatprop.numbers.c_source import c_type
 from flatprop.validation import checks
 
 
@@ -62,96 +57,21 @@ def to_c(
     OSError
         If a file cannot be written.
     """
+    from flatprop.export import c_text  # import flatprop stays light
+    from flatprop.export.c_names import checked_name
+
     name = checked_name(name, path)
     beside = _header_beside(path) if header else None
     checks.finite("params", network.params)
-    parts = [
-        _head(network, name),
-        _declarations(network, name),
-        *(dense_formats.c_constants(network, l, name) for l in range(len(network.dense))),
-        *_functions(network, name),
-        _network(network, name),
-    ]
+    source = c_text.source(network, name)
     if test is not None:
         from flatprop.export.c_self_test import program
 
-        parts.append(program(network, name, test))
-    source = "\n".join(parts).encode("ascii")
-    contents = {path: source}
+        source = f"{source}\n{program(network, name, test)}"
+    contents = {path: source.encode("ascii")}
     if beside is not None:
-        contents[beside] = _header(network, name).encode("ascii")
+        contents[beside] = c_text.header(network, name).encode("ascii")
     write_together(contents)
-
-
-# ---- the parts of the file
-
-
-def _head(network: Model, name: str) -> str:
-    buffers = _buffers(network)
-    stack = sum(buffers) * network.dtype.itemsize
-    taken = " + ".join(map(str, buffers)) or "no"
-    return f"""\
-/* A neural network, written by flatprop {version("flatprop")}.
- *
- *     {_layers(network)}
- *     {network.params.size} parameters, {network.dtype.name}
- *
- * {name}(x, out) computes one row: x holds {name.upper()}_INPUTS numbers, out gets
- * {name.upper()}_OUTPUTS. {name}_batch computes rows that lie one after the other.
- * x and out must not overlap. Inputs are taken as the network was trained on them;
- * one that is NaN gives outputs that are NaN.
- *
- * Compile with    cc -std=c99 -O2 -c, or as C++17; link with -lm.
- * Needs           <math.h>; nothing is allocated.
- * Threads         any number at once: there are no variables but on the stack.
- * Stack           {stack} bytes for {taken} numbers between the layers, and the calls.
- * Constants       {network.params.nbytes} bytes, exact in hexadecimal.
- */
-#include <math.h>
-"""
-
-
-def _declarations(network: Model, name: str) -> str:
-    """The declarations. Header and file both have them, so that each works by itself."""
-    kind, upper = c_type(network.dtype), name.upper()
-    return f"""\
-#ifndef FLATPROP_{upper}_H
-#define FLATPROP_{upper}_H
-
-#include <stddef.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-/* How many numbers one row has: of x, and of out. */
-enum {{ {upper}_INPUTS = {network.inputs}, {upper}_OUTPUTS = {network.outputs} }};
-
-/* One row: out gets the outputs for x. They must not overlap. */
-void {name}(const {kind} *x, {kind} *out);
-
-/* So many rows, one after the other, in x and in out. */
-void {name}_batch(size_t rows, const {kind} *x, {kind} *out);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
-
-
-def _header(network: Model, name: str) -> str:
-    return f"""\
-/* Declarations of a neural network, written by flatprop {version("flatprop")}.
- *
- *     {_layers(network)}
- *     {network.params.size} parameters, {network.dtype.name}
- *
- * Inputs are taken as the network was trained on them; one that is NaN gives outputs that
- * are NaN. Nothing is allocated, and any number of threads may call at once.
- */
-{_declarations(network, name)}"""
 
 
 def _header_beside(path: str | PathLike[str]) -> Path:
@@ -166,47 +86,3 @@ def _header_beside(path: str | PathLike[str]) -> Path:
     if beside.is_dir():
         raise IsADirectoryError(f"{beside}: there is a folder where the header is to be")
     return beside
-
-
-def _layers(network: Model) -> str:
-    layers = (f"{layer.units} {c_comment(layer.name)}" for layer in network.dense)
-    return f"{network.inputs} inputs -> {' -> '.join(layers)}"
-
-
-def _functions(network: Model, name: str) -> Iterable[str]:
-    """The functions that the layers call, each once."""
-    functions: dict[str, str] = {}
-    for l in range(len(network.dense)):
-        dense_formats.add_c_functions(network, l, name, functions)
-    return functions.values()
-
-
-def _buffers(network: Model) -> list[int]:
-    """The sizes of the two buffers that the hidden layers write to in turn."""
-    hidden = [layer.units for layer in network.dense[:-1]]
-    return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
-
-
-def _network(network: Model, name: str) -> str:
-    kind = c_type(network.dtype)
-    buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
-    lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
-    source, last = "x", len(network.dense) - 1
-    for l in range(last + 1):
-        target = "out" if l == last else "uv"[l % 2]
-        lines += dense_formats.c_statements(network, l, name, source, target)
-        source = target
-    body = "\n".join(lines)
-    upper = name.upper()
-    return f"""\
-void {name}(const {kind} *x, {kind} *out)
-{{
-{body}
-}}
-
-void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
-{{
-    for (size_t i = 0; i < rows; i++)
-        {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
-}}
-"""

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.export import dense_formats
 from flatprop.export.random_states import checked_generator, plain_state
 from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown, size
 from flatprop.export.writing import write_in_one_step
@@ -85,12 +84,14 @@ def load(
 
 def described(network: Model) -> Json:
     """What the header says of a network."""
+    from flatprop.export.dense_formats import entry  # import flatprop stays light
+
     loss = network.loss_function
     own_functions(network)  # raises where two of them have the same name
     return {
         "format": FORMAT,
         "inputs": network.inputs,
-        "layers": [dense_formats.entry(layer) for layer in network.dense],
+        "layers": [entry(layer) for layer in network.dense],
         "loss": {"own": loss.name, "reduction": loss.reduction}
         if isinstance(loss, Own)
         else {"name": loss.name, **asdict(loss)},
@@ -123,10 +124,12 @@ def required(said: Any, name: str) -> Any:
 def _layers(entries: Any, functions: Mapping[str, Any]) -> list[Dense]:
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"layers must be a list of layers, got {shown(entries)}")
+    from flatprop.export.dense_formats import of_entry
+
     made: dict[str, Dense] = {}  # of a thousand layers most are the same, and checks take time
     for l, entry in enumerate(entries):
         if str(entry) not in made:
-            made[str(entry)] = dense_formats.of_entry(l, entry, partial(_function, functions))
+            made[str(entry)] = of_entry(l, entry, partial(_function, functions))
     return [made[str(entry)] for entry in entries]
 
 

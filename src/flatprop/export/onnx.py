@@ -4,8 +4,6 @@ from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from flatprop.export import dense_formats
-from flatprop.export.onnx_number import Graph
 from flatprop.export.writing import write_in_one_step
 from flatprop.model.model import Model, checked_model
 from flatprop.validation import checks
@@ -66,6 +64,9 @@ def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelPr
             f"the parameters take {network.params.nbytes:,} bytes, but one ONNX file holds less "
             "than 2 GiB"
         )
+    from flatprop.export import dense_formats  # import flatprop stays light
+    from flatprop.export.onnx_number import Graph
+
     graph, a, last = Graph(network.dtype), "X", len(network.dense) - 1
     for l in range(last + 1):
         dense_formats.add_to_graph(graph, network, l, a, a := "y" if l == last else f"a{l + 1}")

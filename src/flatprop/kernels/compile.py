@@ -155,6 +155,12 @@ def jittable(function: F) -> F:
     return function
 
 
+def arguments_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of the positional arguments; `inspect.signature` takes long to say them."""
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount]
+
+
 def intrinsic(function: Callable[..., Any]) -> Any:
     """A function that writes its own LLVM instructions, called from compiled code."""
     return numba.extending.intrinsic(function)

@@ -11,14 +11,14 @@ So the body is compiled once for each dtype, and compiled code that calls it hol
 """
 
 from collections.abc import Callable
-from inspect import signature as parameters_of
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from flatprop.kernels.compile import entry_point, intrinsic, kernel
+from flatprop.kernels.compile import arguments_of, entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import faults, pointers
 from flatprop.kernels.embedded.linking import C_FUNCTIONS, CFunction, Passed, expected_dtype
 from flatprop.kernels.embedded.roles import ARRAYS, FUNCTIONS, ArrayRole, EmbeddedFunction
@@ -28,12 +28,12 @@ def embedded(result: Any, **arrays: ArrayRole) -> Callable[[Callable[..., Any]],
     """Let compiled code and C call a function; `arrays` are roles that are not the usual ones."""
 
     def decorate(body: Callable[..., Any]) -> Any:
-        names, known = [*parameters_of(body).parameters], ARRAYS | arrays
+        names, known = arguments_of(body), ARRAYS | arrays
         if "optimizer" in names:
-            names += ["settings", "state"]
+            names += ("settings", "state")
         roles = {name: known[name] for name in names if name in known}
         FUNCTIONS[body.__name__] = function = EmbeddedFunction(body, result, roles)
-        C_FUNCTIONS[function.name] = CFunction(_for_c(function), function.c_signature)
+        C_FUNCTIONS[function.name] = CFunction(partial(_for_c, function), function.c_signature)
         return _for_numba(function, ["return call({})"], body.__module__, body.__doc__)
 
     return decorate
@@ -52,6 +52,7 @@ def checked(name: str, module: str) -> Any:
     return _for_numba(FUNCTIONS[name], lines, module, f"`kernels.{name}`, checked.")
 
 
+@cache
 def _for_c(function: EmbeddedFunction) -> Any:
     """The function that C calls. That of `forward`::
 
@@ -130,4 +131,4 @@ def _made(function: Any, arguments: Any, lines: list[str], module: str, known: A
     return namespace[function.name]
 
 
-C_FUNCTIONS["find"] = CFunction(faults.find, lambda dtype: faults.FIND_TYPES)
+C_FUNCTIONS["find"] = CFunction(lambda: faults.find, lambda dtype: faults.FIND_TYPES)

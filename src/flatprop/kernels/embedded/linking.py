@@ -46,13 +46,14 @@ REAL = types.Integer, types.Float, types.Boolean
 class CFunction(NamedTuple):
     """A function that is compiled once for each dtype, to be called as C does."""
 
-    function: Callable[..., Any]
+    make: Callable[[], Callable[..., Any]]
+    """Gives the function, always the same."""
     signature: Callable[[np.dtype[Any]], tuple[Any, tuple[Any, ...]]]
     """The types of its result and of its arguments, for numbers of a dtype."""
 
     def address(self, dtype: np.dtype[Any]) -> int:
         """Where C finds it."""
-        return c_address(self.function, *self.signature(dtype))
+        return c_address(self.make(), *self.signature(dtype))
 
 
 C_FUNCTIONS: dict[str, CFunction] = {}

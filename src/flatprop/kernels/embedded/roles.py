@@ -12,12 +12,13 @@ An argument has the role that its name says. From the roles of a function's argu
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature as parameters_of
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import types
 from numba.np.numpy_support import from_dtype
+
+from flatprop.kernels.compile import arguments_of
 
 SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
@@ -85,7 +86,7 @@ class EmbeddedFunction:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What compiled code passes."""
-        return tuple(parameters_of(self.body).parameters)
+        return arguments_of(self.body)
 
     @property
     def c_arguments(self) -> tuple[str, ...]:

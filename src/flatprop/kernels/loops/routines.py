@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from inspect import signature as parameters_of
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
-from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.compile import arguments_of, intrinsic
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array
 
 
@@ -38,7 +37,7 @@ def routine(
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
-        names = [*parameters_of(emit).parameters][1:]
+        names = arguments_of(emit)[1:]
 
         @wraps(emit)
         def written(typing_context: Any, *given: Any) -> Any:
