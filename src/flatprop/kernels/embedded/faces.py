@@ -19,7 +19,6 @@ from numba.core import types
 from numba.extending import overload
 
 from flatprop.kernels.compile import arguments_of, entry_point, intrinsic, kernel
-from flatprop.kernels.embedded import faults, pointers
 from flatprop.kernels.embedded.linking import C_FUNCTIONS, CFunction, Passed, expected_dtype
 from flatprop.kernels.embedded.roles import ARRAYS, FUNCTIONS, ArrayRole, EmbeddedFunction
 
@@ -49,7 +48,14 @@ def size(body: Callable[..., Any]) -> Any:
 def checked(name: str, module: str) -> Any:
     """An embedded function with a check of its arguments before it."""
     lines = ["refuse(find({}))", "return call({})"]
-    return _for_numba(FUNCTIONS[name], lines, module, f"`kernels.{name}`, checked.")
+    refuse = _faults().refuse
+    return _for_numba(FUNCTIONS[name], lines, module, f"`kernels.{name}`, checked.", refuse=refuse)
+
+
+def _faults() -> Any:
+    from flatprop.kernels.embedded import faults  # most programs need none of it
+
+    return faults
 
 
 @cache
@@ -65,6 +71,8 @@ def _for_c(function: EmbeddedFunction) -> Any:
 
     Lengths have the names of `roles.SIZES` here.
     """
+    from flatprop.kernels.embedded import pointers
+
     lines = []
     like = next(name for name in (*function.c_arguments, "") if name in (*ARRAYS, ""))
     if "layers" in function.arguments:
@@ -91,7 +99,9 @@ def _for_c(function: EmbeddedFunction) -> Any:
     return made
 
 
-def _for_numba(function: EmbeddedFunction, lines: list[str], module: str, doc: str | None) -> Any:
+def _for_numba(
+    function: EmbeddedFunction, lines: list[str], module: str, doc: str | None, **known: Any
+) -> Any:
     """A function of these lines, where {} stands for the tuple of its arguments."""
 
     @intrinsic
@@ -117,7 +127,7 @@ def _for_numba(function: EmbeddedFunction, lines: list[str], module: str, doc: s
 
     passed = f"({', '.join(function.arguments)},)"
     lines = [line.format(passed) for line in lines]
-    known = {"call": call, "find": find, "refuse": faults.refuse}
+    known |= {"call": call, "find": find}
     made = _made(function, function.arguments, lines, module, known)
     made.__doc__ = doc
     return entry_point(made)
@@ -131,4 +141,4 @@ def _made(function: Any, arguments: Any, lines: list[str], module: str, known: A
     return namespace[function.name]
 
 
-C_FUNCTIONS["find"] = CFunction(lambda: faults.find, lambda dtype: faults.FIND_TYPES)
+C_FUNCTIONS["find"] = CFunction(lambda: _faults().find, lambda dtype: _faults().FIND_TYPES)

@@ -27,7 +27,6 @@ from numba.np.numpy_support import as_dtype, from_dtype
 from flatprop.formulas.optimizer import OptimizerState
 from flatprop.kernels.cache import mark
 from flatprop.kernels.compile import c_address
-from flatprop.kernels.embedded.faults import ARGUMENT, OF_ARRAYS, OUT
 from flatprop.kernels.embedded.roles import NUMBERS, SIZES, ArrayRole, EmbeddedFunction
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 
@@ -192,6 +191,8 @@ class Passed:
 
     def described(self) -> tuple[Any, Any]:
         """An array of `faults.ARGUMENT`, and how many there are."""
+        from flatprop.kernels.embedded.faults import ARGUMENT, OF_ARRAYS, OUT
+
         found = []
         for name, role in self.function.arrays.items():
             if name in self.arrays and name not in ("layers", "objectives"):
