@@ -53,9 +53,9 @@ def test_bad_requests():
         fp.c_functions("float32", only="forward")
     with pytest.raises(AttributeError, match="no C function 'backward'; workspace_size"):
         _ = fp.c_functions("float32").backward
-    with pytest.raises(TypeError, match=r"takes a flatprop\.Network"):
+    with pytest.raises(TypeError, match=r"takes an fp\.Network"):
         fp.c_network(net.layers)
-    with pytest.raises(TypeError, match=r"takes a flatprop\.Network"):
+    with pytest.raises(TypeError, match=r"takes an fp\.Network"):
         fp.c_optimizer("adam", net.params)
     with pytest.raises(ValueError, match="Did you mean 'adam'"):
         fp.c_optimizer("adan", net)
