@@ -11,6 +11,7 @@ from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
 from flatprop.formulas.losses import Own
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.traced import Quantities
+from flatprop.model.layers import starts_in_params
 from flatprop.model.model import Model
 from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
@@ -157,13 +158,13 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
         target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
     layers: list[LayerTrace] = []
     x, end = data.x.reshape(rows, -1), 0
-    for dense, W, b in zip(network.dense, network.weights, network.biases, strict=True):
+    gradients = np.split(gradient, starts_in_params(network.inputs, network.dense)[1:-1])
+    views = zip(network.dense, network.weights, network.biases, gradients, strict=True)
+    for dense, W, b, slopes in views:
         here = slice(end, end := end + rows * dense.units)
         z, a, da_dz, dL_da, dL_dz = (q[here].reshape(rows, -1) for q in kept)
         slope = None if dense.activation == "softmax" else da_dz
-        size, place = W.size + b.size, sum(layer.W.size + layer.b.size for layer in layers)
-        dL_dW, dL_db = np.split(gradient[place : place + size], [W.size])
-        of_parameters = dL_dW.reshape(W.shape), dL_db
+        of_parameters = slopes[: W.size].reshape(W.shape), slopes[W.size :]
         layers.append(
             LayerTrace(
                 dense.name, x, W.copy(), b.copy(), z, a, slope, dL_da, dL_dz, *of_parameters

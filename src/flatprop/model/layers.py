@@ -78,7 +78,7 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
     return frozen(records), starts[-1]
 
 
-def objective_record(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
+def loss_records(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
     """The record of the loss for the kernels."""
     code, function = here(), 0
     if isinstance(loss, Own):

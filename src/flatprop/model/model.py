@@ -20,7 +20,7 @@ from flatprop.model.layers import (
     checked_layers,
     checked_loss,
     layer_records,
-    objective_record,
+    loss_records,
     summary,
 )
 from flatprop.validation import checks
@@ -56,7 +56,7 @@ class Model:
         self.dtype = checked_dtype(dtype)
         self.rng = rng
         records, size = layer_records(self.inputs, self.dense, self.dtype)
-        objective = objective_record(self.loss_function, self.outputs, self.dtype)
+        losses = loss_records(self.loss_function, self.outputs, self.dtype)
         # Kept, for `predict` of one row would spend a seventh of its time on computing it.
         self._row_workspace = workspace_size(records, 1)
         if params is None:
@@ -70,7 +70,7 @@ class Model:
         W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in records]
         b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
         self._weights, self._biases = Views("weights", W), Views("biases", b)
-        self._arrays = NetworkArrays(records, objective, params)
+        self._arrays = NetworkArrays(records, losses, params)
 
     @classmethod
     def with_params(
