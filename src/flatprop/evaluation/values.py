@@ -1,11 +1,12 @@
 """What a network computes: its outputs, its loss, and the gradient of the loss."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.model import Model
@@ -151,14 +152,25 @@ def loss_and_gradient(
 
 
 def sum_and_gradient(
-    network: Model, data: Data, scale: float, gradient: Array, block: entry_points.Block
+    network: Model,
+    data: Data,
+    scale: float,
+    gradient: Array,
+    block: entry_points.Block,
+    threads: int | None = None,
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0
+    most = calls.threads_worth(network, block.rows, calls.GRADIENT, data.rows / block.rows)
+
     for part in calls.in_time(network, data.rows, block.rows, calls.GRADIENT):
-        rows = data, part.start, part.stop
-        total = entry_points.loss_and_gradient(
-            *network._arrays, *rows, total, scale, gradient, block
+        given = *network._arrays, data, part.start, part.stop, total, scale, gradient
+
+        def of_helper(given: tuple[Any, ...] = given) -> tuple[Any, ...]:
+            return *given, block._replace(scratch=calls.scratch_for(network, block.rows))
+
+        total = crew.together(
+            threads, most, entry_points.loss_and_gradient, (*given, block), of_helper
         )
     return total
 

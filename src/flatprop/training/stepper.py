@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
+from flatprop.kernels.network.records import most_units
+from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.training.snapshot import Snapshot
 from flatprop.validation import checks
 from flatprop.validation.arrays import aligned_copy, aligned_empty
 
+DEFAULT = None
 PANEL_PARAMETERS = 2**17
 """How many entries of the gradient exist at once with PER_PANEL: as many as the second cache
 holds."""
@@ -50,8 +53,10 @@ class Stepper:
         trainable: NDArray[np.int64],
         clip_norm: float | None = None,
         penalty: float = 0.0,
+        threads: int | None = None,
     ) -> None:
         self.network = network
+        self.threads = DEFAULT if threads is None else threads
         self._linear = optimizer.linear
         self._whole = trainable.tolist() == [[0, network.params.size]]
         start = optimizer.start(network.params, learning_rate)
@@ -115,13 +120,37 @@ class Stepper:
         to be finite.
         """
         began = time.perf_counter()
-        status: int = loop.train(
-            self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+        most = calls.threads_worth(
+            self.network, self.buffers.block_rows, calls.GRADIENT, self._blocks_left(plan, progress)
         )
+        given = self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+
+        def of_helper() -> tuple[Any, ...]:
+            rule, buffers = self.rule, self.buffers
+            scratch = calls.scratch_for(self.network, buffers.block_rows)
+            gradient = buffers.gradient
+            if rule.update_timing == loop.PER_PANEL:
+                gradient = aligned_empty(gradient.size, gradient.dtype)
+            return (
+                *given[:2],
+                rule._replace(settings=rule.settings.copy()),
+                plan,
+                progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy()),
+                buffers._replace(scratch=scratch, gradient=gradient),
+                self._blocks,
+            )
+
+        status: int = crew.together(self.threads, most, loop.train, given, of_helper)
         if status == loop.RUNNING:
             ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
         return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
+
+    def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """How many blocks the next call of the loop goes through at most."""
+        rows, size = self.data.rows, self.buffers.block_rows
+        epochs = progress.losses.size - int(progress.cursor[loop.EPOCH])
+        return min(self._blocks, epochs * -(-rows // min(size, plan.batch_size)))
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
@@ -132,7 +161,9 @@ class Stepper:
         self.rule = self.rule._replace(update_timing=timing)
         panel = {
             loop.AFTER_GRADIENT: size,
-            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
+            loop.PER_PANEL: max(
+                PANEL_PARAMETERS, SHARED_ROWS * most_units(network._arrays.layers)
+            ),
             loop.FUSED: 0,
         }[timing]
         order = np.empty(data.rows if self.shuffle else 0, np.int64)
@@ -140,7 +171,7 @@ class Stepper:
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         self.buffers = loop.Buffers(
-            order, x, y, block.weight, block.workspace, gradient, block.rows
+            order, x, y, block.weight, block.workspace, block.scratch, gradient, block.rows
         )
 
     def _update_timing(self, block_rows: int) -> int:
