@@ -69,6 +69,14 @@ def even_block(network: Model, rows: int) -> int:
     return rows if blocks == 1 else whole_units(-(-rows // blocks))
 
 
+def predicted_rows(network: Model, rows: int) -> int:
+    """The rows of a block for `predict`, which also cuts a single block in two for two threads."""
+    block = block_rows(network)
+    if MOST_ALONE <= rows <= block:
+        return whole_units(-(-rows // 2))
+    return min(rows, block)
+
+
 def block_for(network: Model, rows: int) -> entry_points.Block:
     """Scratch for going through so many rows block by block: all samples, or those of a batch.
 
@@ -88,6 +96,17 @@ def scratch_for(network: Model, rows: int) -> Array:
     return aligned_empty(size, network.dtype)
 
 
+def copy_of(block: entry_points.Block) -> entry_points.Block:
+    """Scratch like that of `block`, for another thread."""
+    workspace = aligned_empty(block.workspace.size, block.workspace.dtype)
+    scratch = workspace[block.workspace.size - block.scratch.size :]
+    return entry_points.Block(block.rows, np.ones_like(block.weight), workspace, scratch)
+
+
+MOST_ALONE = 256
+"""So many rows in a single block are divided among two threads."""
+PARTS_PER_THREAD = 4
+"""Calls for each thread at least, for one may be slower than another."""
 WORTH_A_THREAD = 2e-5
 """Seconds of a step that pay for one more thread, which several waits cost some microseconds."""
 WORTH_HELP = 1e-3
@@ -133,6 +152,16 @@ def in_time(
         return [slice(first, stop)]
     step = block_rows * blocks_in_time(network, block_rows, passes)
     return [slice(start, min(start + step, stop)) for start in range(first, stop, step)]
+
+
+def shared_out(
+    network: Model, rows: int, block_rows: int, passes: int, threads: int
+) -> list[slice]:
+    """The rows of each call, as `in_time`, but several for each of the threads."""
+    count = -(-rows // block_rows)
+    most = blocks_in_time(network, block_rows, passes)
+    step = block_rows * max(1, min(most, count // (PARTS_PER_THREAD * threads)))
+    return blocks(rows, step if threads > 1 else block_rows * most)
 
 
 def blocks(rows: int, size: int) -> list[slice]:

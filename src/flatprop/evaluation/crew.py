@@ -2,16 +2,19 @@
 
 | the work | how | by |
 | --- | --- | --- |
-| blocks that have nothing to do with each other | threads take the next one, until all are taken | `each` |
-| a training, or the gradient of many rows | a team runs one compiled function: `threads.team` | `together` |
+| parts that do not need each other | each thread takes the next part | `each` |
+| a training, a gradient | a `team` runs one compiled function | `together` |
 
 The threads are Python's, kept for the next call. Compiled functions run without Python's lock.
 """
 
+import contextlib
 import itertools
+import math
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,9 +33,36 @@ MOST_THREADS = 256
 T = TypeVar("T")
 
 
-def wanted_threads(threads: object) -> int | None:
-    """The argument `threads`, checked."""
+class _Asked(threading.local):
+    threads: int | None = None
+
+
+_asked = _Asked()
+
+
+def check_threads(threads: object) -> int | None:
+    """The argument `threads`; raises a TypeError or a ValueError where it is no such number."""
     return None if threads is None else checks.count("threads", threads, most=MOST_THREADS)
+
+
+@contextlib.contextmanager
+def using(threads: object) -> Iterator[None]:
+    """Let the calls of this thread have so many threads; None leaves it as it is."""
+    before = _asked.threads
+    _asked.threads = before if threads is None else check_threads(threads)
+    try:
+        yield
+    finally:
+        _asked.threads = before
+
+
+def size_for(most: int) -> int:
+    """How many threads a call has for which up to `most` pay: as many as were asked for, or else
+    as this process has processors.
+    """
+    if _asked.threads is not None:
+        return _asked.threads
+    return most if most == 1 else min(most, allowed())
 
 
 class _Pool:
@@ -72,43 +102,41 @@ ALONE = new_team(1)
 
 
 def together(
-    threads: int | None,
-    most: int,
+    size: int,
     call: Callable[..., T],
     arguments: Sequence[Any],
     of_helper: Callable[[], Sequence[Any]],
-) -> T:
+) -> tuple[T, int]:
     """`call(*arguments, team, leads)` in this thread, and at once in others with `of_helper()`.
 
-    There are up to `threads` threads, or, where that is None, up to `most` as far as this process
-    has as many processors that are not in use. Results must not depend on how many come.
+    Up to `size` threads make a team, fewer if other calls of this process have the processors.
+    Returns what the call in this thread returned, and how many threads there were. Results must
+    not depend on that.
     """
-    size = min(most, allowed()) if threads is None else threads
     if size == 1:
-        return call(*arguments, ALONE, True)
+        return call(*arguments, ALONE, True), 1
     with budget.some(size, allowed()) as size:
         if size == 1:
-            return call(*arguments, ALONE, True)
-        shared = new_team(size, PATIENCE if threads is None else LONG_PATIENCE)
+            return call(*arguments, ALONE, True), 1
+        shared = new_team(size, PATIENCE if _asked.threads is None else LONG_PATIENCE)
+        cells = shared.cells
         try:
             for _ in range(size - 1):
                 _pool.submit(call, *of_helper(), shared, False)
-            return call(*arguments, shared, True)
+            return call(*arguments, shared, True), int(cells[team.SIZE])
         finally:
-            # If Ctrl-C came before `call`, nobody leads: who has come must leave again.
-            if shared.cells[team.SIZE] == 0:
-                shared.cells[team.JOINED] = team.CLOSED
-                shared.cells[team.SIZE] = team.GIVEN_UP
+            # If Ctrl-C came before the call, nobody leads: who has come must leave again.
+            if cells[team.SIZE] == 0:
+                cells[team.JOINED] = team.CLOSED
+                cells[team.SIZE] = team.GIVEN_UP
 
 
-def each(
-    threads: int | None, most: int, call: Callable[[int, Any], T], parts: Sequence[Any]
-) -> list[T]:
+def each(size: int, call: Callable[[int, Any], T], parts: Sequence[Any]) -> list[T]:
     """[call(worker, part) for part in parts], where threads take one part after the other.
 
-    `worker` says which of the threads it is, from 0 on; `threads` and `most` are as for `together`.
+    `worker`, from 0 on and below `size`, says which of the threads it is.
     """
-    size = min(len(parts), min(most, allowed()) if threads is None else threads)
+    size = min(size, len(parts))
     if size <= 1:
         return [call(0, part) for part in parts]
     results: list[Any] = [None] * len(parts)
@@ -120,12 +148,46 @@ def each(
 
     with budget.some(size, allowed()) as size:
         helpers = [_pool.submit(work, worker) for worker in range(1, size)]
+        at_work: list[Any] = []
         try:
             work(0)
         finally:
-            next_to_last = [helper for helper in helpers if helper and not helper.cancel()]
-            for helper in next_to_last:
-                helper.exception()
-    for helper in next_to_last:
+            next(itertools.islice(numbers, len(parts), None))  # nobody takes a part any more
+            at_work = [helper for helper in helpers if helper and not helper.cancel()]
+            wait(at_work)
+    for helper in at_work:
         helper.result()
     return results
+
+
+class Pace:
+    """Whether several threads are faster than one, seen from how long blocks of a training take.
+
+    A neighbour may have taken the processors, or the work may be too small for them.
+    """
+
+    FIRST, LATER = 2, 40
+    """At which call, and then how many calls later, the way that seems slower is tried again."""
+    SOON = 10
+    """The same while one thread seems faster."""
+    TRIAL = 0.2
+    """How long a trial is, as a part of an ordinary call."""
+
+    def __init__(self) -> None:
+        self._calls, self._next_trial = 0, self.FIRST
+        self._seconds = {"several": 0.0, "one": math.inf}
+
+    def next_size(self, size: int) -> tuple[int, float]:
+        """How many of `size` threads the next call has, and the part of its usual length."""
+        if size == 1 or _asked.threads is not None:
+            return size, 1.0
+        self._calls += 1
+        several = self._seconds["several"] <= self._seconds["one"]
+        if self._calls < self._next_trial:
+            return size if several else 1, 1.0
+        self._next_trial += self.LATER if several else self.SOON
+        return 1 if several else size, self.TRIAL
+
+    def note(self, size: int, seconds: float) -> None:
+        """Take note of how long a row took with so many threads."""
+        self._seconds["one" if size == 1 else "several"] = seconds

@@ -27,7 +27,7 @@ def allowed() -> int:
     now = time.monotonic()
     if now > _remembered["until"]:
         _remembered.update(until=now + LOOK_AGAIN, processors=_of_system())
-    return max(1, min(_remembered["processors"], _of_libraries()))
+    return max(1, min(int(_remembered["processors"]), _of_libraries()))
 
 
 _remembered: dict[str, Any] = {"until": -math.inf, "processors": 1}

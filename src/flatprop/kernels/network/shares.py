@@ -2,9 +2,9 @@
 
 | step | a thread takes | then all wait, because |
 | --- | --- | --- |
-| forward pass, loss, the last ∂L/∂z | a share of the rows | the loss adds up all rows |
-| ∂L/∂z of the layer before, for each layer | the same rows | ∂L/∂W adds up all rows, and may change W |
-| ∂L/∂W and ∂L/∂b of the layer | a share of their rows | the block is done (once, at the end) |
+| forward pass, loss, the last ∂L/∂z | some rows | the loss adds up all rows |
+| for each layer, ∂L/∂z of the layer before | the same rows | ∂L/∂W needs all, and may change W |
+| ∂L/∂W and ∂L/∂b of the layer | some of their rows | (once, at the end) the block is done |
 
 A row needs no other row, so that a thread goes through all layers on its own. With one thread the
 shares are the whole block. `threads.team` says why the results are the same.
@@ -32,7 +32,7 @@ class Seat(NamedTuple):
 
 @kernel
 def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, share, sums):
-    """As `backprop.loss_and_slopes` for the rows of a share; sums[i] ← Σ w ℓ of the block's unit i."""
+    """As `backprop.loss_and_slopes`, for a share; sums[i] ← Σ w ℓ of unit i of the block."""
     rows, unit = x.shape[0], unit_of(share.block_rows)
     logits = loss_record.from_logits == 1
     forward_with_slopes(layers, params, x, logits, share)
@@ -66,7 +66,7 @@ def pass_on(layers, l, params, rows, share, context):
 
 @kernel
 def share_of_gradient(layers, l, seat):
-    """Which rows of the gradient of layer l this thread takes, once all rows of ∂L/∂z are there."""
+    """The rows that a thread takes of the gradient of layer l, once all rows of ∂L/∂z are there."""
     wait(seat.cells, seat.size)
     return share_of(parameter_rows(layers, l), SHARED_ROWS, seat.rank, seat.size)
 

@@ -162,7 +162,7 @@ def clipping(gradient, ranges, clip_norm):
 
 @kernel
 def apply_update(code, settings, state, ranges, clip_norm, params, gradient, first, last):
-    """One update of the trained parameters from `first` to `last`, and of the optimizer's state."""
+    """One update of the trained parameters among first:last, and of the optimizer's state."""
     if clip_norm > 0:
         norm = 0.0
         for r in range(ranges.shape[0]):

@@ -63,7 +63,7 @@ def join(cells, leads):
 
 @routine(types.int64)
 def size_of_team(builder: ir.IRBuilder, cells: Array) -> ir.Value:
-    """Wait for the helpers, for some time; how many threads the leader has now, itself included."""
+    """Wait for the helpers, for some time; how many threads there are, the leader included."""
     wanted, patience = load(builder, cells, WANTED), load(builder, cells, PATIENCE)
     helpers = builder.sub(wanted, INT64(1))
     wait_while(builder, cells, JOINED, "<", helpers, longest=patience)
