@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 LOOK_AGAIN = 1.0
 """Seconds for which what the system says is remembered."""
 
@@ -56,10 +57,9 @@ def _quota() -> int:
         ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
     ):
         with contextlib.suppress(OSError, ValueError):
-            folder = Path("/sys/fs/cgroup")
-            numbers = (folder / quota).read_text().split()
+            numbers = (CONTROL_GROUP / quota).read_text().split()
             if period:
-                numbers += (folder / period).read_text().split()
+                numbers += (CONTROL_GROUP / period).read_text().split()
             granted, per = (float(number) for number in numbers)  # "max" is no number
             if granted > 0:
                 return max(1, math.ceil(granted / per))

@@ -66,7 +66,7 @@ def pass_on(layers, l, params, rows, share, context):
 
 @kernel
 def share_of_gradient(layers, l, seat):
-    """The rows that a thread takes of the gradient of layer l, once all rows of ∂L/∂z are there."""
+    """Which rows of the gradient of layer l a thread takes, once all of ∂L/∂z is there."""
     wait(seat.cells, seat.size)
     return share_of(parameter_rows(layers, l), SHARED_ROWS, seat.rank, seat.size)
 
