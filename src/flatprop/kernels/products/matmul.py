@@ -12,8 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import jittable
-from flatprop.kernels.loops.masks import splat
-from flatprop.kernels.loops.routines import routine, subroutine
+from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -22,19 +21,22 @@ from flatprop.kernels.loops.vector_loops import (
     registers,
     rows_of,
 )
-from flatprop.kernels.products.panels import (
-    A_FAR_BYTES,
+from flatprop.kernels.products.multiplication import (
     AFFINE,
-    BLOCK,
-    FEW_COLUMNS,
-    PACKED_ROWS,
-    PANEL,
     PLAIN,
     TRANSPOSED_LEFT,
     TRANSPOSED_RIGHT,
+    Multiplication,
+)
+from flatprop.kernels.products.panels import (
+    A_FAR_BYTES,
+    BLOCK,
+    PACKED_ROWS,
+    PANEL,
     write_product,
 )
-from flatprop.kernels.products.tiles import POINTER, ZERO, Finish, Strided, Tiles
+from flatprop.kernels.products.special_cases import FEW_COLUMNS
+from flatprop.kernels.products.tiles import POINTER, ZERO, Strided
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 
 
@@ -216,14 +218,5 @@ def _multiply(
     work = _aligned(builder, scratch.data)
     matrices = [value for matrix in (a, b, d, out) for value in matrix[1:]]
 
-    def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
-        kind, m, n, k, *numbers, alpha, bound, work = given
-        a, b, d, out = (Strided(builder, *numbers[3 * i : 3 * i + 3]) for i in range(4))
-        tiles = Tiles(builder, element, scratch.masks)
-        multiplies = builder.icmp_signed("==", kind, INT64(TRANSPOSED_RIGHT))
-        alpha, bound = (splat(builder, number, tiles.lanes) for number in (alpha, bound))
-        finish = Finish(out, d, alpha, multiplies, bound)
-        write_product(tiles, kind, (m, n, k), a, b, finish, work)
-
     operands = [INT64(kind), *shape, *matrices, alpha, bound, work]
-    subroutine(builder, f"flatprop.product.{element}", emit, ir.VoidType(), operands)
+    Multiplication(builder, element, scratch.masks, operands).call("product", write_product)
