@@ -33,7 +33,7 @@ from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.embedded.faces import embedded, size
 from flatprop.kernels.embedded.roles import read, written
-from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops import elementwise, updates
 from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians
 from flatprop.kernels.network import workspace as workspaces
@@ -147,7 +147,7 @@ def update(optimizer, params, gradient):
 def _update(optimizer, params, gradient):
     settings, state = optimizer.settings, optimizer.state
     settings[STEP] += 1.0
-    elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
+    updates.update(optimizer.code, settings, params, gradient, state)
 
 
 @embedded(types.float64, params=written("params.size"))
