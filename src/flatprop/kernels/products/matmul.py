@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import jittable
+from flatprop.kernels.loops.masks import splat
 from flatprop.kernels.loops.routines import routine, subroutine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
@@ -20,7 +21,6 @@ from flatprop.kernels.loops.vector_loops import (
     broadcast,
     registers,
     rows_of,
-    splat,
 )
 from flatprop.kernels.products.panels import (
     A_FAR_BYTES,

@@ -3,6 +3,7 @@
 from llvmlite import ir
 from numba.core import cgutils
 
+from flatprop.kernels.loops.masks import LaneMask
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
@@ -85,7 +86,7 @@ def _pack_transposed(
 
 
 def _square(
-    tiles: Tiles, source: Strided, rows: ir.Value, inside: ir.Value, columns: ir.Value
+    tiles: Tiles, source: Strided, rows: ir.Value, inside: LaneMask, columns: ir.Value
 ) -> Values:
     """`lanes` vectors below each other; what lies outside of the matrix is 0."""
     builder, lanes = tiles.builder, tiles.lanes
@@ -93,7 +94,6 @@ def _square(
     for _ in range(1, lanes):
         pointers.append(builder.gep(pointers[-1], [source.row]))
     enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
-    none = ir.Constant(inside.type, None)
     with builder.if_else(builder.and_(*enough)) as (whole, part):
         with whole:
             complete = [tiles.load(pointer) for pointer in pointers]
@@ -102,7 +102,7 @@ def _square(
             partial = []
             for i, pointer in enumerate(pointers):
                 exists = builder.icmp_signed("<", INT64(i), rows)
-                partial.append(tiles.load(pointer, builder.select(exists, inside, none)))
+                partial.append(tiles.load(pointer, inside.only_if(exists)))
             from_part = builder.block
     return tiles.merged((from_whole, complete), (from_part, partial))
 

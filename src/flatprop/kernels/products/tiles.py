@@ -11,15 +11,8 @@ from typing import NamedTuple, TypeAlias
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.vector_loops import (
-    INT32,
-    INT64,
-    cases,
-    mask_of,
-    masked_load,
-    masked_store,
-    splat,
-)
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, mask_of, merged, splat
+from flatprop.kernels.loops.vector_loops import INT32, INT64, cases
 from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
 from flatprop.numbers.numbers import fma, maximum, where
 
@@ -95,7 +88,7 @@ Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
 class Tiles:
     """Writes tiles for one dtype into one function."""
 
-    def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: bool) -> None:
+    def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: MaskedMoves) -> None:
         self.builder = builder
         self.element = element
         self.masks = masks
@@ -109,29 +102,29 @@ class Tiles:
 
     # ---- vectors in memory
 
-    def mask(self, count: ir.Value) -> ir.Value:
+    def mask(self, count: ir.Value) -> LaneMask:
         """The first `count` lanes: none below 1, all from `lanes` on."""
-        return mask_of(self.builder, count, self.lanes)
+        return mask_of(self.builder, count, self.element, self.masks)
 
     def broadcast(self, at: ir.Value) -> ir.Value:
         """One number from memory, in every lane."""
         pointer = self.builder.bitcast(at, self.element.as_pointer())
         return splat(self.builder, self.builder.load(pointer), self.lanes)
 
-    def load(self, at: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+    def load(self, at: ir.Value, mask: LaneMask | None = None) -> ir.Value:
         """A vector from memory; lanes outside of the mask are not read, but 0."""
         pointer = self.builder.bitcast(at, self.vector.as_pointer())
         if mask is None:
             return self.builder.load(pointer, align=self.itemsize)
-        return masked_load(self.builder, pointer, mask)
+        return mask.load([pointer])[0]
 
-    def store(self, value: ir.Value, at: ir.Value, mask: ir.Value | None = None) -> None:
+    def store(self, value: ir.Value, at: ir.Value, mask: LaneMask | None = None) -> None:
         """A vector to memory; lanes outside of the mask are left alone."""
         pointer = self.builder.bitcast(at, self.vector.as_pointer())
         if mask is None:
             self.builder.store(value, pointer, align=self.itemsize)
         else:
-            masked_store(self.builder, value, pointer, mask)
+            mask.store([value], [pointer])
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a b + c, rounded once."""
@@ -205,7 +198,7 @@ class Tiles:
         k: ir.Value,
         a: Strided,
         b: Strided,
-        masks: Sequence[ir.Value] | None = None,
+        masks: Sequence[LaneMask] | None = None,
         result: Strided | None = None,
     ) -> Values:
         """A B for one tile, row by row.
@@ -226,7 +219,8 @@ class Tiles:
         def step(walk: Values, sums: Values) -> tuple[Values, Values]:
             *here, at_b = walk
             vector = [
-                self.load(self.vector_at(at_b, j), masks and masks[j]) for j in range(vectors)
+                self.load(self.vector_at(at_b, j), masks[j] if masks else None)
+                for j in range(vectors)
             ]
             after = []
             for i in range(rows):
@@ -300,21 +294,14 @@ class Tiles:
 
     def merged(self, *incoming: tuple[ir.Block, Values]) -> Values:
         """What the values are where several blocks meet, each with its own."""
-        blocks, lists = zip(*incoming, strict=True)
-        result = []
-        for values in zip(*lists, strict=True):
-            phi = self.builder.phi(values[0].type)
-            for block, value in zip(blocks, values, strict=True):
-                phi.add_incoming(value, block)
-            result.append(phi)
-        return result
+        return merged(self.builder, *incoming)
 
     def _finish(
-        self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
+        self, rows: int, vectors: int, sums: Values, mask: LaneMask, finish: Finish
     ) -> None:
         builder = self.builder
 
-        def write(mask: ir.Value | None, multiplies: bool) -> None:
+        def write(mask: LaneMask | None, multiplies: bool) -> None:
             out, d = finish.out.data, finish.d.data
             for i in range(rows):
                 for j in range(vectors):
@@ -331,9 +318,7 @@ class Tiles:
             if self.masks:
                 write(mask, multiplies)
                 continue
-            bits = builder.bitcast(mask, ir.IntType(self.lanes))
-            whole = builder.icmp_signed("==", bits, ir.Constant(bits.type, -1))
-            with builder.if_else(whole) as (yes, no):
+            with builder.if_else(mask.whole) as (yes, no):
                 with yes:
                     write(None, multiplies)
                 with no:
