@@ -153,8 +153,7 @@ def _ratios(found, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--avx2", action="store_true", help="hold the kernel to AVX2")
-    if parser.parse_args().avx2:
-        machine.restart_with_avx2("benchmarks.exported_c")
+    machine.restart("benchmarks.exported_c", avx2=parser.parse_args().avx2)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print(machine.kind())

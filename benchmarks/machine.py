@@ -1,4 +1,4 @@
-"""Which kind of machine figures are from, and how every library is held to AVX2."""
+"""Which kind of machine figures are from; processes held to AVX2, or with all their threads."""
 
 import os
 import platform
@@ -52,9 +52,20 @@ def avx2_environment():
     }
 
 
-def restart_with_avx2(module):
-    """Run `python -m module` anew under `avx2_environment`, unless this process does."""
-    wanted = avx2_environment()
+def restart(module, *, avx2=False, default_threads=False):
+    """Run `python -m module` anew where the environment is not yet as it is to be.
+
+    `default_threads` leaves each library the threads that it takes by itself, as `benchmarks`
+    otherwise does not.
+    """
+    wanted = {}
+    if avx2:
+        wanted |= avx2_environment()
+    if default_threads:
+        wanted["BENCHMARK_THREADS"] = "default"
     if any(os.environ.get(name) != value for name, value in wanted.items()):
-        arguments = [sys.executable, "-m", module, *sys.argv[1:]]
-        os.execve(sys.executable, arguments, os.environ | wanted)
+        environment = os.environ | wanted
+        if default_threads:
+            for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+                environment.pop(name, None)  # which the first start has set
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], environment)

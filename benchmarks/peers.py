@@ -28,8 +28,11 @@ import time
 from . import machine
 
 if __name__ == "__main__":  # before any of them starts
-    if "--avx2" in sys.argv:
-        machine.restart_with_avx2("benchmarks.peers")
+    machine.restart(
+        "benchmarks.peers",
+        avx2="--avx2" in sys.argv,
+        default_threads="--default-threads" in sys.argv,
+    )
     if "--default-threads" not in sys.argv:  # one processor, and one thread in each pool
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
