@@ -22,7 +22,7 @@ from flatprop.numbers.c_source import (
 from flatprop.numbers.numbers import Elementary
 
 
-class CFunctions:
+class FileFunctions:
     """The functions of one file, each once, in an order in which they can be defined.
 
     Parameters

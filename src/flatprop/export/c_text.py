@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from flatprop.export import dense_formats
-from flatprop.export.c_functions import CFunctions
+from flatprop.export.c_functions import FileFunctions
 from flatprop.export.c_names import c_comment
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type
@@ -11,7 +11,7 @@ from flatprop.numbers.c_source import c_type
 
 def source(network: Model, name: str) -> str:
     """All of the file but its self-test."""
-    functions, layers = CFunctions(name, network.dtype), range(len(network.dense))
+    functions, layers = FileFunctions(name, network.dtype), range(len(network.dense))
     for l in layers:
         dense_formats.add_c_functions(network, l, functions)
     parts = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.export.c_functions import CFunctions
+from flatprop.export.c_functions import FileFunctions
 from flatprop.export.c_names import c_comment
 from flatprop.export.onnx_number import Graph, OnnxNumber, Tape
 from flatprop.export.tensor_file import shown, size
@@ -104,7 +104,7 @@ def c_constants(network: Model, l: int, name: str) -> str:
     )
 
 
-def add_c_functions(network: Model, l: int, functions: CFunctions) -> None:
+def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
     """Put the functions that the layer calls into `functions`."""
     layer, activation = network.dense[l], _c_activation(network, l)
     functions.add_dense()
