@@ -22,6 +22,7 @@ from flatprop.numbers.lanes import (
     Lanes,
     exponent,
     horner,
+    horner_in_pairs,
     nearest_integer,
     power_of_two,
     scale_by_power_of_two,
@@ -168,10 +169,11 @@ def _refined(value: Lanes, root: Lanes, inverse: Lanes) -> Lanes:
 
 def _reduced_exponential(x: B) -> tuple[B, Bits]:
     """e^r - 1 and k, where x = k ln 2 + r and |r| <= ln 2 / 2."""
-    k, integer = nearest_integer(x * LOG2_E)
+    k, integer = nearest_integer(x, LOG2_E)
     r = fma(k, -x.choose(*LN2_HIGH), x)
     r = fma(k, -x.choose(*LN2_LOW), r)
-    return fma(r * r, horner(r, x.choose(*EXP)), r), integer
+    square = r * r
+    return fma(square, horner_in_pairs(r, square, x.choose(*EXP)), r), integer
 
 
 @elementary(lambda x, y: y)
@@ -226,7 +228,8 @@ def tanh(x: B) -> B:
     e = _expm1_in_range(minimum(size * 2.0, x.choose(18.1, 38.2)))
     t = e / (e + 2.0)
     # ½ (E - E t) is the same and keeps the digits that E + 2 rounds away
-    return copysign(where(e < 1.0, 0.5 * fma(-e, t, e), t), x)
+    half = 0.5 * e
+    return copysign(where(e < 1.0, fma(-half, t, half), t), x)
 
 
 def sigmoid(x: N) -> N:
