@@ -1,0 +1,200 @@
+"""Damped steps of least squares: their settings, what they keep, and the rules that end them.
+
+`least_squares` makes the iterations. Here is what each of them decides over the P trained
+parameters: how θ is scaled, whether a rule ends the training, and what becomes of a trial step.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from flatprop.kernels.compile import kernel, outlined
+from flatprop.kernels.network.cholesky import EDGE, panel
+
+# What an iteration does, in this order; see `least_squares`
+MEASURE, RESIDUALS, PRODUCTS, RULES, FACTOR, STEP, TRIAL = range(7)
+
+# The rules that end a training
+NO_RULE, GOAL, MIN_GRAD, MU_MAX_REACHED, FTOL, XTOL = range(6)
+
+# What θ is measured by: the identity, the diagonal of JᵀJ, the largest that it has been
+LEVENBERG, MARQUARDT, MORE = range(3)
+
+# The places of State.settings ...
+MU, MU_DEC, MU_INC, MU_MAX, MIN_GRADIENT, GOAL_LOSS, F_TOL, X_TOL, SCALING, RELATIVE = range(10)
+N_SETTINGS = 10
+# ... of State.cursor ...
+PHASE, ROW, COLUMN_PANEL, ROW_PANEL, RULE, RULE_OF_STEP = range(6)
+N_CURSOR = 6
+# ... and of State.numbers
+LOSS, AFTER, TOTAL, SUBTOTAL, RULE_VALUE, STEP_VALUE = range(6)
+N_NUMBERS = 6
+
+MU_LEAST = 1e-20
+"""μ does not fall below this: from 0 it could not grow again, from here a few trials suffice."""
+
+
+class State(NamedTuple):
+    """Settings, and what an iteration needs; overwritten. P parameters are trained, n = P + 1."""
+
+    settings: Any
+    """(N_SETTINGS,) float64; MU is the current μ, GOAL_LOSS is absolute."""
+    cursor: Any
+    """(N_CURSOR,) int64."""
+    numbers: Any
+    """(N_NUMBERS,) float64."""
+    trained: Any
+    """(P,) int64, the places of the trained parameters; empty where all are."""
+    base: Any
+    """θ at which the iteration began, all of the parameters."""
+    jacobian: Any
+    """(block rows · outputs · all parameters,), of the network's dtype."""
+    workspace: Any
+    """`workspace.jacobian_workspace_size` numbers for so many rows."""
+    root: Any
+    """(n,) float64, the square roots of D, zero where D is; √D measures lengths."""
+    scale: Any
+    """(n,) float64, 1/√D, or 1 where D is zero; 1 for r."""
+    step: Any
+    """(n,) float64, δ and a 1."""
+    augmented: Any
+    """(block rows · outputs · n,) float64: [J r] as panels, see `cholesky.columns_of`."""
+    normal: Any
+    """(`cholesky.panels_size` of n,) float64: [J r]ᵀ[J r]."""
+    factor: Any
+    """The same for U."""
+    scratch: Any
+    """float64, for the products."""
+    block_rows: int
+
+
+class Course(NamedTuple):
+    """What a training has reached; overwritten."""
+
+    losses: Any
+    """(epochs,) float64."""
+    done: Any
+    """(1,) int64: how many epochs are finished."""
+    kept: Any
+    """The parameters after the last of them."""
+
+
+class Measure(NamedTuple):
+    """How the loss is made of squares, and how long it takes."""
+
+    scale: float
+    """The loss is `scale` · Σ w ℓ."""
+    squares: float
+    """ℓ is `squares` · (ŷ - y)², summed over the outputs."""
+    pass_cost: float
+    """How many operations a row takes on its way through the network."""
+    attended: bool
+    """Whether to return after each iteration."""
+
+
+@kernel
+def _entry(state, row, column):
+    """An entry of [J r]ᵀ[J r], above its diagonal."""
+    n, j = state.root.size, column // EDGE
+    return panel(state.normal, n, j, row, 1)[0, column - j * EDGE]
+
+
+@outlined
+def look_at_rules(state, measure):
+    """Renew √D, and note whether a rule ends the training; whether all numbers are finite."""
+    cursor, numbers, settings = state.cursor, state.numbers, state.settings
+    last = state.root.size - 1
+    loss, length = numbers[LOSS], math.sqrt(numbers[LOSS] / (measure.squares * measure.scale))
+    trace = largest = cosine = 0.0
+    for k in range(last):
+        squares, slope = _entry(state, k, k), abs(_entry(state, k, last))
+        trace += squares
+        norm = math.sqrt(squares)
+        if slope > largest or math.isnan(slope):
+            largest = slope
+        if norm * length > 0.0:
+            cosine = max(cosine, slope / (norm * length))
+        if settings[SCALING] == LEVENBERG:
+            state.root[k] = 1.0
+        elif settings[SCALING] == MARQUARDT:
+            state.root[k] = norm
+        else:
+            state.root[k] = max(state.root[k], norm)
+        state.scale[k] = 1.0 / state.root[k] if state.root[k] > 0.0 else 1.0
+    state.root[last] = 0.0
+    state.scale[last] = 1.0
+    total = 0.0  # of squares that do not overflow
+    if 0.0 < largest < math.inf:
+        for k in range(last):
+            part = _entry(state, k, last) / largest
+            total += part * part
+    gradient = 2.0 * measure.squares * measure.scale * (largest * math.sqrt(total))
+    if not math.isfinite(loss + gradient + trace):
+        return False
+    slope = cosine if settings[RELATIVE] != 0.0 else gradient
+    rule, value = cursor[RULE_OF_STEP], numbers[STEP_VALUE]
+    if loss <= settings[GOAL_LOSS]:
+        rule, value = GOAL, loss
+    elif slope <= settings[MIN_GRADIENT]:
+        rule, value = MIN_GRAD, slope
+    cursor[RULE] = rule
+    numbers[RULE_VALUE] = value
+    return True
+
+
+@outlined
+def try_step(params, state):
+    """params ← θ + δ, rounded to their dtype; whether all are finite."""
+    finite = True
+    for k in range(state.root.size - 1):
+        state.step[k] *= state.scale[k]
+        place = state.trained[k] if state.trained.size > 0 else k
+        params[place] = state.base[place] + state.step[k]
+        finite = finite and math.isfinite(params[place])
+    return finite
+
+
+@outlined
+def damp_more(params, state):
+    """Back to θ and to FACTOR with a larger μ; whether there is none, which is the end."""
+    cursor, numbers, settings = state.cursor, state.numbers, state.settings
+    cursor[ROW_PANEL] = cursor[COLUMN_PANEL] = 0
+    cursor[PHASE] = FACTOR
+    settings[MU] *= settings[MU_INC]
+    if settings[MU] <= settings[MU_MAX]:
+        return False
+    for k in range(params.size):
+        params[k] = state.base[k]
+    cursor[RULE] = MU_MAX_REACHED
+    numbers[AFTER] = numbers[LOSS]
+    return True
+
+
+@outlined
+def note_rule_of_step(state, measure):
+    """The rules that look at the step that was just taken, for the end of the next iteration."""
+    cursor, numbers, settings = state.cursor, state.numbers, state.settings
+    before, last = numbers[LOSS], state.root.size - 1
+    cursor[RULE_OF_STEP] = NO_RULE
+    if settings[F_TOL] > 0.0:
+        # What the loss would fall by if r were linear in θ: -gᵀδ + μ δᵀD δ, as part of Σ r²
+        fall = 0.0
+        for k in range(last):
+            scaled = state.step[k] / state.scale[k]
+            fall += settings[MU] * scaled * scaled - _entry(state, k, last) * state.step[k]
+        fell = (before - numbers[AFTER]) / before
+        predicted = fall / (before / (measure.squares * measure.scale))
+        if max(fell, predicted) <= settings[F_TOL]:
+            cursor[RULE_OF_STEP] = FTOL
+            numbers[STEP_VALUE] = fell
+            return
+    if settings[X_TOL] > 0.0:
+        moved = size = 0.0
+        for k in range(last):
+            place = state.trained[k] if state.trained.size > 0 else k
+            root = state.root[k]
+            moved += (root * state.step[k]) ** 2
+            size += (root * state.base[place]) ** 2
+        moved = math.sqrt(moved) / max(math.sqrt(size), 2.2250738585072014e-308)
+        if moved <= settings[X_TOL]:
+            cursor[RULE_OF_STEP] = XTOL
+            numbers[STEP_VALUE] = moved
