@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from flatprop.kernels.network.damping import Course
+from flatprop.kernels.network.damping import Iterations
 from flatprop.network import Network
 from flatprop.samples.in_memory import Data
 from flatprop.samples.samples import total_weight
@@ -22,7 +22,7 @@ class Penalised(Objective):
 
     def __init__(self, network: Network, data: Data, alpha: float) -> None:
         # Each iteration is looked at, so that what the solver notes of it has no reader.
-        course = Course(np.empty(0), np.zeros(1, np.int64), np.empty(0, network.dtype))
+        course = Iterations(np.empty(0), np.zeros(1, np.int64), np.empty(0, network.dtype))
         trained = np.array([[0, network.params.size]])
         super().__init__(network, data, trained, course, attended=True)
         self.evaluations = 0

@@ -168,12 +168,13 @@ class LevenbergMarquardt(Solver):
         slope = (
             "the cosine between r and a column of J" if self.relative else "the gradient's norm"
         )
+        least = "no more than"
         return {
-            damping.GOAL: f"goal: the loss is {value:.3g}, no more than {goal:g}",
-            damping.MIN_GRAD: f"min_grad: {slope} is {value:.3g}, no more than {self.min_grad:g}",
+            damping.GOAL: f"goal: the loss is {value:.3g}, {least} {goal:g}",
+            damping.MIN_GRAD: f"min_grad: {slope} is {value:.3g}, {least} {self.min_grad:g}",
             damping.MU_MAX_REACHED: f"mu_max: no step lowers the loss, up to mu = {self.mu_max:g}",
-            damping.FTOL: f"ftol: the loss fell by {value:.3g} of itself, no more than {self.ftol:g}",
-            damping.XTOL: f"xtol: θ changed by {value:.3g} of itself, no more than {self.xtol:g}",
+            damping.FTOL: f"ftol: the loss fell by {value:.3g} of itself, {least} {self.ftol:g}",
+            damping.XTOL: f"xtol: θ changed by {value:.3g} of itself, {least} {self.xtol:g}",
         }[int(rule)]
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over, predict, scale_of, sum_and_gradient
-from flatprop.kernels.network.damping import Course
+from flatprop.kernels.network.damping import Iterations
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.validation.arrays import aligned_empty
@@ -33,7 +33,7 @@ class Objective:
         The factor that makes Σ w ℓ the loss.
     block : Block
         Scratch for the loss.
-    course : Course
+    course : Iterations
         What the training has reached. A compiled solver may add iterations to it by itself ...
     attended : bool
         ... unless this says that each iteration is looked at.
@@ -44,7 +44,7 @@ class Objective:
         network: Model,
         data: Data,
         trainable: NDArray[np.int64],
-        course: Course,
+        course: Iterations,
         attended: bool,
     ) -> None:
         self.network = network

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.kernels.network.damping import Course
+from flatprop.kernels.network.damping import Iterations
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers import LevenbergMarquardt
@@ -70,7 +70,7 @@ class SolverRun(Run[Data]):
         self.done = aligned_copy(np.zeros(1, np.int64))
         watching = self.validation, self.patience, self.tol
         attended = bool(self.callbacks) or self.progress or any(w is not None for w in watching)
-        course = Course(self.losses, self.done, self.kept)
+        course = Iterations(self.losses, self.done, self.kept)
         self.objective = Objective(network, self.samples, self.trainable, course, attended)
         self.stopped_by = ""
 

@@ -67,7 +67,7 @@ class State(NamedTuple):
     block_rows: int
 
 
-class Course(NamedTuple):
+class Iterations(NamedTuple):
     """What a training has reached; overwritten."""
 
     losses: Any
