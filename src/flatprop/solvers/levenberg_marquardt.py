@@ -186,13 +186,14 @@ def _state(objective: Objective, settings: Vector) -> damping.State:
     n = trained.size + 1
     entries = max(JACOBIAN_NUMBERS // size, LEAST_ROWS)
     rows = min(max(entries // outputs, 1), calls.block_rows(net), objective.data.rows)
+    most = max(rows, objective.block.rows)
     samples, symmetric = rows * outputs, cholesky.panels_size(n)
     scratch_size = cholesky.products_scratch_size(samples, n)
     of_vectors = damping.N_SETTINGS, damping.N_CURSOR, damping.N_NUMBERS, n, n, n
     few, cursor, numbers, root, scale, step, augmented, normal, factor, scratch = _apart(
         *of_vectors, samples * n, symmetric, symmetric, scratch_size
     )
-    few[:], cursor[:], numbers[:], root[:] = settings, 0.0, 0.0, 0.0
+    few[:], cursor[:], numbers[:], root[:] = settings, 0.0, np.inf, 0.0
     return damping.State(
         few,
         cursor.view(np.int64),
@@ -200,7 +201,7 @@ def _state(objective: Objective, settings: Vector) -> damping.State:
         np.arange(0) if trained.size == size else trained,
         aligned_empty(size, dtype),
         aligned_empty(samples * size, dtype),
-        aligned_empty(jacobian_workspace_size(net._arrays.layers, rows), dtype),
+        aligned_empty(jacobian_workspace_size(net._arrays.layers, most), dtype),
         root,
         scale,
         step,

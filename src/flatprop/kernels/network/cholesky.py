@@ -19,7 +19,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from flatprop.kernels.compile import intrinsic, jittable, kernel, outlined
+from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import matrix_type, view
 from flatprop.kernels.products.matmul import product_transposed_left, scratch_size
@@ -140,7 +140,7 @@ def factor_tile(symmetric, scale, mu, n, i, j, factor, scratch):
     return True
 
 
-@outlined
+@kernel
 def _scale_tile(given, scale, mu, above, left, out):
     """A tile of D S D + μ I."""
     for a in range(out.shape[0]):
@@ -151,7 +151,7 @@ def _scale_tile(given, scale, mu, above, left, out):
             out[a, a] += mu
 
 
-@outlined
+@kernel
 def _solve_strip(triangle, out, first, count, pivots):
     """Some rows of a tile of U, where what the rows above give is off already.
 
@@ -190,7 +190,7 @@ def solve_upwards(factor, n, solution):
         _solve_panel(panel(factor, n, j, 0, min((j + 1) * EDGE, n)), j * EDGE, solution)
 
 
-@outlined
+@kernel
 def _solve_panel(columns, left, solution):
     """The part of the solution in the rows of a panel's triangle, and what it gives above."""
     width, end = columns.shape[1], solution.size - 1

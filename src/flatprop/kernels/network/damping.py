@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import kernel, outlined
+from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.network.cholesky import EDGE, panel
 
 # What an iteration does, in this order; see `least_squares`
@@ -23,12 +24,14 @@ LEVENBERG, MARQUARDT, MORE = range(3)
 MU, MU_DEC, MU_INC, MU_MAX, MIN_GRADIENT, GOAL_LOSS, F_TOL, X_TOL, SCALING, RELATIVE = range(10)
 N_SETTINGS = 10
 # ... of State.cursor ...
-PHASE, ROW, COLUMN_PANEL, ROW_PANEL, RULE, RULE_OF_STEP = range(6)
-N_CURSOR = 6
-# ... and of State.numbers
-LOSS, AFTER, TOTAL, SUBTOTAL, RULE_VALUE, STEP_VALUE = range(6)
-N_NUMBERS = 6
+PHASE, ROW, COLUMN_PANEL, ROW_PANEL, RULE = range(5)
+N_CURSOR = 5
+# ... and of State.numbers: the loss at θ and after the step, sums of losses, Σ r²; of the last
+# step how long it was, by what part of itself the loss fell, and what was predicted of that
+LOSS, AFTER, TOTAL, SUBTOTAL, SQUARES, MOVED, FELL, PREDICTED, RULE_VALUE = range(9)
+N_NUMBERS = 9
 
+TINY = 2.2250738585072014e-308
 MU_LEAST = 1e-20
 """μ does not fall below this: from 0 it could not grow again, from here a few trials suffice."""
 
@@ -103,7 +106,8 @@ def look_at_rules(state, measure):
     """Renew √D, and note whether a rule ends the training; whether all numbers are finite."""
     cursor, numbers, settings = state.cursor, state.numbers, state.settings
     last = state.root.size - 1
-    loss, length = numbers[LOSS], math.sqrt(numbers[LOSS] / (measure.squares * measure.scale))
+    loss, numbers[SQUARES] = numbers[LOSS], numbers[LOSS] / (measure.squares * measure.scale)
+    length = math.sqrt(numbers[SQUARES])
     trace = largest = cosine = 0.0
     for k in range(last):
         squares, slope = _entry(state, k, k), abs(_entry(state, k, last))
@@ -131,11 +135,15 @@ def look_at_rules(state, measure):
     if not math.isfinite(loss + gradient + trace):
         return False
     slope = cosine if settings[RELATIVE] != 0.0 else gradient
-    rule, value = cursor[RULE_OF_STEP], numbers[STEP_VALUE]
+    rule, value = NO_RULE, 0.0
     if loss <= settings[GOAL_LOSS]:
         rule, value = GOAL, loss
     elif slope <= settings[MIN_GRADIENT]:
         rule, value = MIN_GRAD, slope
+    elif max(numbers[FELL], numbers[PREDICTED]) <= settings[F_TOL]:
+        rule, value = FTOL, numbers[FELL]
+    elif numbers[MOVED] <= settings[X_TOL]:
+        rule, value = XTOL, numbers[MOVED]
     cursor[RULE] = rule
     numbers[RULE_VALUE] = value
     return True
@@ -143,17 +151,30 @@ def look_at_rules(state, measure):
 
 @outlined
 def try_step(params, state):
-    """params ← θ + δ, rounded to their dtype; whether all are finite."""
+    """params ← θ + δ, rounded to their dtype; whether all are finite.
+
+    Also takes note of how long δ is and of what the loss would fall by if r were linear in θ,
+    which in terms of Σ r² is -δᵀJᵀr + μ δᵀD δ.
+    """
+    numbers, last, mu = state.numbers, state.root.size - 1, state.settings[MU]
     finite = True
-    for k in range(state.root.size - 1):
-        state.step[k] *= state.scale[k]
+    fall = moved = size = 0.0
+    for k in range(last):
         place = state.trained[k] if state.trained.size > 0 else k
-        params[place] = state.base[place] + state.step[k]
+        root, scaled, before = state.root[k], state.step[k], float(state.base[place])
+        step = scaled * state.scale[k]
+        params[place] = before + step
         finite = finite and math.isfinite(params[place])
+        state.step[k] = step
+        fall += mu * scaled * scaled - step * _entry(state, k, last)
+        moved += (root * step) ** 2
+        size += (root * before) ** 2
+    numbers[PREDICTED] = fall / numbers[SQUARES]
+    numbers[MOVED] = math.sqrt(moved) / max(math.sqrt(size), TINY)
     return finite
 
 
-@outlined
+@kernel
 def damp_more(params, state):
     """Back to θ and to FACTOR with a larger μ; whether there is none, which is the end."""
     cursor, numbers, settings = state.cursor, state.numbers, state.settings
@@ -162,39 +183,7 @@ def damp_more(params, state):
     settings[MU] *= settings[MU_INC]
     if settings[MU] <= settings[MU_MAX]:
         return False
-    for k in range(params.size):
-        params[k] = state.base[k]
+    copy(state.base, params)
     cursor[RULE] = MU_MAX_REACHED
     numbers[AFTER] = numbers[LOSS]
     return True
-
-
-@outlined
-def note_rule_of_step(state, measure):
-    """The rules that look at the step that was just taken, for the end of the next iteration."""
-    cursor, numbers, settings = state.cursor, state.numbers, state.settings
-    before, last = numbers[LOSS], state.root.size - 1
-    cursor[RULE_OF_STEP] = NO_RULE
-    if settings[F_TOL] > 0.0:
-        # What the loss would fall by if r were linear in θ: -gᵀδ + μ δᵀD δ, as part of Σ r²
-        fall = 0.0
-        for k in range(last):
-            scaled = state.step[k] / state.scale[k]
-            fall += settings[MU] * scaled * scaled - _entry(state, k, last) * state.step[k]
-        fell = (before - numbers[AFTER]) / before
-        predicted = fall / (before / (measure.squares * measure.scale))
-        if max(fell, predicted) <= settings[F_TOL]:
-            cursor[RULE_OF_STEP] = FTOL
-            numbers[STEP_VALUE] = fell
-            return
-    if settings[X_TOL] > 0.0:
-        moved = size = 0.0
-        for k in range(last):
-            place = state.trained[k] if state.trained.size > 0 else k
-            root = state.root[k]
-            moved += (root * state.step[k]) ** 2
-            size += (root * state.base[place]) ** 2
-        moved = math.sqrt(moved) / max(math.sqrt(size), 2.2250738585072014e-308)
-        if moved <= settings[X_TOL]:
-            cursor[RULE_OF_STEP] = XTOL
-            numbers[STEP_VALUE] = moved

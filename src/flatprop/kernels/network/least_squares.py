@@ -21,6 +21,8 @@ of the last trial.
 import math
 
 from flatprop.kernels.compile import entry_point, kernel, outlined
+from flatprop.kernels.loops.elementwise import copy, loss_with_slope
+from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, jacobians
 from flatprop.kernels.network.cholesky import (
     EDGE,
@@ -34,6 +36,7 @@ from flatprop.kernels.network.damping import (
     AFTER,
     COLUMN_PANEL,
     FACTOR,
+    FELL,
     LOSS,
     MEASURE,
     MU,
@@ -53,12 +56,10 @@ from flatprop.kernels.network.damping import (
     TRIAL,
     damp_more,
     look_at_rules,
-    note_rule_of_step,
     try_step,
 )
-from flatprop.kernels.network.entry_points import block_of
 from flatprop.kernels.network.records import matrix
-from flatprop.kernels.network.workspace import outputs_of
+from flatprop.kernels.network.workspace import outputs_of, slope_of
 
 # Why `advance` returned.
 RUNNING, ITERATION, NOT_FINITE = range(3)
@@ -67,8 +68,8 @@ LOSS_BLOCKS = 16
 """Sums of so many blocks of rows are added up, as in `evaluation.values.loss_over`."""
 
 
-@entry_point
-def advance(network, data, block, state, course, measure, budget):
+@kernel
+def iterate(network, data, block, state, course, measure, budget):
     """Go on for about `budget` operations; returns why it ends.
 
     | what is returned | what the caller does |
@@ -77,55 +78,45 @@ def advance(network, data, block, state, course, measure, budget):
     | NOT_FINITE | gives up: the loss or its Jacobian is not finite at θ |
     | ITERATION | takes note of an iteration, and calls again unless it was the last |
     """
-    return iterate(network, data, block, state, course, measure, budget)
-
-
-@kernel
-def iterate(network, data, block, state, course, measure, budget):
-    """The same as `advance`."""
     layers, loss_records, params = network
     cursor, numbers, settings = state.cursor, state.numbers, state.settings
-    n = state.root.size
+    n, outputs = state.root.size, layers[layers.size - 1].units
     operations = budget
     while operations > 0.0:
-        phase = cursor[PHASE]
-        if phase in (MEASURE, TRIAL):
-            operations -= block.rows * measure.pass_cost + 2e4
-            if _add_losses(layers, loss_records, params, data, block, cursor, numbers):
-                loss = numbers[TOTAL] * measure.scale
-                if phase == MEASURE:
-                    for k in range(params.size):
-                        state.base[k] = params[k]
-                    numbers[LOSS] = loss
-                    cursor[PHASE] = RESIDUALS
-                elif loss < numbers[LOSS]:
-                    numbers[AFTER] = loss
-                    note_rule_of_step(state, measure)
-                    settings[MU] = max(settings[MU] * settings[MU_DEC], MU_LEAST)
-                    cursor[PHASE] = MEASURE
-                    done = course.done[0]
-                    if measure.attended or done + 1 == course.losses.size:
-                        return ITERATION
-                    course.losses[done] = numbers[LOSS]
-                    for k in range(params.size):
-                        state.base[k] = params[k]
-                        course.kept[k] = params[k]
-                    course.done[0] = done + 1
-                    numbers[LOSS] = loss
-                    cursor[PHASE] = RESIDUALS
-                elif damp_more(params, state):
-                    return ITERATION
-        elif phase == RESIDUALS:
-            rows = min(state.block_rows, data.rows - cursor[ROW])
-            outputs = layers[layers.size - 1].units
-            operations -= rows * (outputs + 1) * (3 * measure.pass_cost)
-            _residuals_and_jacobian(layers, params, data, cursor[ROW], rows, state)
+        phase, first, failed = cursor[PHASE], cursor[ROW], False
+        measures = phase in (MEASURE, TRIAL)
+        rows = min(block.rows if measures else state.block_rows, data.rows - first)
+        if measures or phase == RESIDUALS:
+            x = matrix(data.x, first * layers[0].inputs, rows, layers[0].inputs)
+            operations -= rows * measure.pass_cost + 2e4
+            backprop.forward_with_slopes(layers, params, x, False, state.workspace)
+        if phase == RESIDUALS:
+            operations -= rows * outputs * (3 * measure.pass_cost)
+            if first == 0:
+                copy(params, state.base)
+            _residuals_and_jacobian(layers, params, x, data, first, state)
             cursor[PHASE] = PRODUCTS
+        elif measures:
+            if _add_losses(layers, loss_records, data, x, block, state):
+                loss = numbers[TOTAL] * measure.scale
+                failed = phase == TRIAL and not loss < numbers[LOSS]
+                if not failed:
+                    cursor[PHASE] = RESIDUALS
+                    if phase == TRIAL:
+                        numbers[FELL] = (numbers[LOSS] - loss) / numbers[LOSS]
+                        settings[MU] = max(settings[MU] * settings[MU_DEC], MU_LEAST)
+                        done = course.done[0]
+                        if measure.attended or done + 1 == course.losses.size:
+                            numbers[AFTER] = loss
+                            cursor[PHASE] = MEASURE
+                            return ITERATION
+                        copy(params, course.kept)
+                        course.losses[done] = numbers[LOSS]
+                        course.done[0] = done + 1
+                    numbers[LOSS] = loss
         elif phase == PRODUCTS:
-            first, j = cursor[ROW], cursor[COLUMN_PANEL]
-            rows = min(state.block_rows, data.rows - first)
-            samples = rows * layers[layers.size - 1].units
-            operations -= 2.0 * EDGE * samples * min((j + 1) * EDGE, n)
+            j, samples = cursor[COLUMN_PANEL], rows * outputs
+            operations -= 2.0 * min(EDGE, n) * samples * min((j + 1) * EDGE, n)
             gram_panel(state.augmented, samples, n, j, first > 0, state.normal, state.scratch)
             cursor[COLUMN_PANEL] = j + 1
             if j + 1 == tiles_of(n):
@@ -145,56 +136,62 @@ def iterate(network, data, block, state, course, measure, budget):
             cursor[PHASE] = FACTOR
         elif phase == FACTOR:
             i, j = cursor[ROW_PANEL], cursor[COLUMN_PANEL]
-            operations -= 2.0 * EDGE * EDGE * EDGE * (i + 1)
+            operations -= 2.0 * min(EDGE, n) ** 3 * (i + 1)
             cursor[ROW_PANEL], cursor[COLUMN_PANEL] = i + 1, j
             if i == j:
                 cursor[ROW_PANEL], cursor[COLUMN_PANEL] = 0, j + 1
             regular = factor_tile(
                 state.normal, state.scale, settings[MU], n, i, j, state.factor, state.scratch
             )
-            if not regular:
-                if damp_more(params, state):
-                    return ITERATION
-            elif i == j and j + 1 == tiles_of(n):
+            failed = not regular
+            if regular and i == j and j + 1 == tiles_of(n):
                 cursor[ROW_PANEL] = cursor[COLUMN_PANEL] = 0
                 cursor[PHASE] = STEP
         else:
             operations -= 1.0 * n * n
             solve_upwards(state.factor, n, state.step)
-            if try_step(params, state):
-                cursor[PHASE] = TRIAL
-            elif damp_more(params, state):
-                return ITERATION
+            cursor[PHASE] = TRIAL
+            failed = not try_step(params, state)
+        if failed and damp_more(params, state):
+            return ITERATION
     return RUNNING
 
 
+advance = entry_point(iterate.py_func)
+
+
 @kernel
-def _add_losses(layers, loss_records, params, data, block, cursor, numbers):
-    """Add Σ w ℓ of the next rows to TOTAL; whether these were the last."""
-    first = cursor[ROW]
+def _add_losses(layers, loss_records, data, x, block, state):
+    """Add Σ w ℓ of these rows to TOTAL; whether they were the last."""
+    cursor, numbers, last = state.cursor, state.numbers, layers.size - 1
+    first, rows, outputs = cursor[ROW], x.shape[0], layers[last].units
     if first == 0:
         numbers[TOTAL] = 0.0
     if first % (LOSS_BLOCKS * block.rows) == 0:
         numbers[SUBTOTAL] = 0.0
-    x, y, weight = block_of(layers, data, first, data.rows, block)
-    numbers[SUBTOTAL] += backprop.sum_of_losses(
-        layers, loss_records[0], params, x, y, weight, block.workspace
+    weight = matrix(block.weight, 0, rows, outputs)
+    weights_per_output(data.weight, None, first, weight)
+    a, slope = (
+        outputs_of(layers, last, rows, state.workspace),
+        slope_of(layers, last, rows, state.workspace),
     )
-    stop = min(first + block.rows, data.rows)
-    ended = stop == data.rows
-    if ended or stop % (LOSS_BLOCKS * block.rows) == 0:
+    y = matrix(data.y, first * outputs, rows, outputs)
+    numbers[SUBTOTAL] += loss_with_slope(loss_records[0], 0.0, a, y, weight, slope)
+    ended = first + rows == data.rows
+    if ended or (first + rows) % (LOSS_BLOCKS * block.rows) == 0:
         numbers[TOTAL] += numbers[SUBTOTAL]
-    cursor[ROW] = 0 if ended else stop
+    cursor[ROW] = 0 if ended else first + rows
     return ended
 
 
 @kernel
-def _residuals_and_jacobian(layers, params, data, first, rows, state):
-    """√w (ŷ - y) and its derivatives for some rows, as panels of [J r]."""
-    last = layers.size - 1
-    inputs, outputs = layers[0].inputs, layers[last].units
-    x = matrix(data.x, first * inputs, rows, inputs)
-    jacobians.parameter_jacobian(layers, params, x, state.jacobian, state.workspace)
+def _residuals_and_jacobian(layers, params, x, data, first, state):
+    """√w (ŷ - y) and its derivatives for some rows, as panels of [J r].
+
+    `forward_with_slopes` has been through the workspace.
+    """
+    last, rows, outputs = layers.size - 1, x.shape[0], layers[layers.size - 1].units
+    jacobians.parameter_jacobian_behind(layers, params, x, state.jacobian, state.workspace)
     samples, n = rows * outputs, state.root.size
     J = matrix(state.jacobian, 0, samples, params.size)
     prediction = matrix(outputs_of(layers, last, rows, state.workspace), 0, samples, 1)
