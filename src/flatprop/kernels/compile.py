@@ -49,16 +49,6 @@ def kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(inline="always", **_OPTIONS)(function)
 
 
-def outlined(function: Callable[..., Any]) -> Any:
-    """Compile a function by itself, for the compiled functions that call it.
-
-    Numba's time to inline grows with what is there already, so that large entry points are
-    compiled faster from such parts. It is for parts that call no `routine`: each of these would
-    be compiled once more.
-    """
-    return numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
-
-
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
     dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)

@@ -7,7 +7,7 @@ parameters: how θ is scaled, whether a rule ends the training, and what becomes
 import math
 from typing import Any, NamedTuple
 
-from flatprop.kernels.compile import kernel, outlined
+from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.network.cholesky import EDGE, panel
 
@@ -17,11 +17,8 @@ MEASURE, RESIDUALS, PRODUCTS, RULES, FACTOR, STEP, TRIAL = range(7)
 # The rules that end a training
 NO_RULE, GOAL, MIN_GRAD, MU_MAX_REACHED, FTOL, XTOL = range(6)
 
-# What θ is measured by: the identity, the diagonal of JᵀJ, the largest that it has been
-LEVENBERG, MARQUARDT, MORE = range(3)
-
 # The places of State.settings ...
-MU, MU_DEC, MU_INC, MU_MAX, MIN_GRADIENT, GOAL_LOSS, F_TOL, X_TOL, SCALING, RELATIVE = range(10)
+MU, MU_DEC, MU_INC, MU_MAX, MIN_GRADIENT, GOAL_LOSS, F_TOL, X_TOL, SCALED, RELATIVE = range(10)
 N_SETTINGS = 10
 # ... of State.cursor ...
 PHASE, ROW, COLUMN_PANEL, ROW_PANEL, RULE = range(5)
@@ -101,7 +98,7 @@ def _entry(state, row, column):
     return panel(state.normal, n, j, row, 1)[0, column - j * EDGE]
 
 
-@outlined
+@kernel
 def look_at_rules(state, measure):
     """Renew √D, and note whether a rule ends the training; whether all numbers are finite."""
     cursor, numbers, settings = state.cursor, state.numbers, state.settings
@@ -117,12 +114,7 @@ def look_at_rules(state, measure):
             largest = slope
         if norm * length > 0.0:
             cosine = max(cosine, slope / (norm * length))
-        if settings[SCALING] == LEVENBERG:
-            state.root[k] = 1.0
-        elif settings[SCALING] == MARQUARDT:
-            state.root[k] = norm
-        else:
-            state.root[k] = max(state.root[k], norm)
+        state.root[k] = max(state.root[k], norm) if settings[SCALED] != 0.0 else 1.0
         state.scale[k] = 1.0 / state.root[k] if state.root[k] > 0.0 else 1.0
     state.root[last] = 0.0
     state.scale[last] = 1.0
@@ -149,7 +141,7 @@ def look_at_rules(state, measure):
     return True
 
 
-@outlined
+@kernel
 def try_step(params, state):
     """params ← θ + δ, rounded to their dtype; whether all are finite.
 

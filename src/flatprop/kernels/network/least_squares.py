@@ -20,7 +20,7 @@ of the last trial.
 
 import math
 
-from flatprop.kernels.compile import entry_point, kernel, outlined
+from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import copy, loss_with_slope
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, jacobians
@@ -201,7 +201,7 @@ def _residuals_and_jacobian(layers, params, x, data, first, state):
         _fill_panel(J, prediction, y, data.weight, first, outputs, state.trained, j * EDGE, n, out)
 
 
-@outlined
+@kernel
 def _fill_panel(J, prediction, y, weight, first, outputs, trained, left, n, out):
     """A panel of [J r], of the columns from `left` on; the weights are those from `first` on."""
     columns = min(out.shape[1], n - 1 - left)
