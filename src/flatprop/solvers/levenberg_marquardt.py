@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.formulas.losses import LOSSES
@@ -15,7 +16,7 @@ from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
 from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
-from flatprop.validation.arrays import aligned_empty
+from flatprop.validation.arrays import Array, aligned_empty
 
 JACOBIAN_NUMBERS = 2**17
 """How many entries of the Jacobian exist at once: 1 MB in float64."""
@@ -130,6 +131,32 @@ class LevenbergMarquardt(Solver):
             )
         if self.mu > self.mu_max:
             raise ValueError(f"mu is {self.mu!r}, above mu_max, {self.mu_max!r}")
+
+    def start(self, params: ArrayLike) -> Array:
+        """What `flatprop.kernels.levenberg_marquardt` takes as `solver`.
+
+        Parameters
+        ----------
+        params
+            The parameters of the network, whose dtype counts.
+
+        Returns
+        -------
+        ndarray
+            The settings, from mu on, and a last number for the rule that ends the iterations.
+
+        Raises
+        ------
+        ValueError
+            If `relative`, which first has to look at the targets.
+        """
+        if self.relative:
+            raise ValueError(
+                "relative=True looks at the targets first, which only fit does; take "
+                'scaling="more", ftol and xtol'
+            )
+        settings = np.asarray([*self._settings(self.goal), 0.0])
+        return settings.astype(np.asarray(params).dtype)
 
     def check(self, network: Model, trained: int) -> None:
         if not network.loss_function.squares:
