@@ -274,7 +274,7 @@ def _call(objective: Objective, state: damping.State) -> Callable[[], int]:
         )
         if status == least_squares.RUNNING:
             ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
-            budget *= min(ratio, 16.0)
+            budget = max(budget * min(ratio, 16.0), 1.0)  # more than none, to get on
         return status
 
     return call
