@@ -78,13 +78,14 @@ class LevenbergMarquardt(Solver):
     With ``scaling="more"`` a trial step solves (JᵀJ + μ D) δ = -Jᵀ r, where Dⱼⱼ is the largest
     that (JᵀJ)ⱼⱼ has been so far. The diagonal is Marquardt's (1963). That D never falls is Moré's
     rule (1978), as in MINPACK; the names are GSL's. Steps are then short in parameters that move
-    the residuals much, whatever the units of inputs and parameters. It is for parameters of very
-    different sizes: of NIST's regressions, Eckerle4 takes 26 iterations from its far start where
-    the identity takes 224. Where all are alike, as in most networks, neither is better.
+    the residuals much and long in others, whatever the units of inputs and parameters. This can
+    leave plateaus on which the identity spends hundreds of iterations: of NIST's regressions,
+    Eckerle4 takes 26 from its far start where the identity takes 224. From good starts neither is
+    faster in general.
 
-    With ``relative=True`` `min_grad` bounds the cosine of the angle between r
-    and the columns of J, which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting
-    the weighted mean of the targets. `mu_max` bounds μ itself. The first outputs may be out of all
+    With ``relative=True`` `min_grad` bounds the cosine of the angle between r and the columns of J,
+    which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting the weighted mean of
+    the targets. `mu_max` bounds μ itself. The first outputs may be out of all
     proportion to the targets: a hundred of the targets' standard deviations away, or spread by
     less than a hundredth of one. If the last layer is linear, the first iteration then changes
     only that layer: the outputs get the mean and the standard deviation of the targets, which may
