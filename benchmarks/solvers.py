@@ -12,8 +12,8 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-PROCESSORS = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
-if PROCESSORS and __name__ == "__main__":
+if hasattr(os, "sched_setaffinity") and __name__ == "__main__":
+    PROCESSORS = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(PROCESSORS)})
 
 import numpy as np
@@ -229,7 +229,7 @@ def main():
                     f"{theirs} / {ours}: median {np.median(ratios):.2f}, "
                     f"{ratios.min():.2f} to {ratios.max():.2f}, of {ratios.size}"
                 )
-    if PROCESSORS:
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, PROCESSORS)
     many, rounds = ManySmallNetworks(), []
     many.setup(1)

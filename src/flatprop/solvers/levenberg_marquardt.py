@@ -83,13 +83,13 @@ class LevenbergMarquardt(Solver):
     Eckerle4 takes 26 from its far start where the identity takes 224. From good starts neither is
     faster in general.
 
-    With ``relative=True`` `min_grad` bounds the cosine of the angle between r and the columns of J,
-    which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting the weighted mean of
-    the targets. `mu_max` bounds μ itself. The first outputs may be out of all
-    proportion to the targets: a hundred of the targets' standard deviations away, or spread by
-    less than a hundredth of one. If the last layer is linear, the first iteration then changes
-    only that layer: the outputs get the mean and the standard deviation of the targets, which may
-    raise the loss. Inputs should be of the order of 1 all the same, because of the activations.
+    With ``relative=True`` `min_grad` bounds the cosine of the angle between r and the columns of
+    J, which is MINPACK's ``gtol``. `goal` is a part of the loss of predicting the weighted mean of
+    the targets. `mu_max` bounds μ itself. The first outputs may be out of all proportion to the
+    targets: a hundred of the targets' standard deviations away, or spread by less than a hundredth
+    of one. If the last layer is linear, the first iteration then changes only that layer: the
+    outputs get the mean and the standard deviation of the targets, which may raise the loss.
+    Inputs should be of the order of 1 all the same, because of the activations.
 
     Without ``relative=True`` a rule may be met far from a fit: with targets of 1e-8 every gradient
     is small. If more than a tenth of the targets' variance is left at the end, `History.message`
