@@ -163,6 +163,12 @@ def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:
     return max(1, int(SECONDS / (per_row * block_rows / PER_SECOND + PER_BLOCK)))
 
 
+def pass_cost(network: Model) -> float:
+    """About how many operations one pass of a row takes, with the activations."""
+    units = sum(layer.units for layer in network.dense)
+    return float(2 * network.params.size + PER_UNIT * units)
+
+
 def rows_of_a_block(network: Model, passes: int) -> int:
     """`block_rows`, or fewer rows if each takes many passes."""
     return min(block_rows(network), max(LONGEST_BLOCK // (2 * passes * network.params.size), 1))
