@@ -31,9 +31,8 @@ from flatprop.kernels.network.damping import (
     Measure,
     State,
 )
-from flatprop.kernels.network.entry_points import Block
 from flatprop.kernels.network.least_squares import NOT_FINITE, iterate
-from flatprop.kernels.network.workspace import jacobian_workspace_size
+from flatprop.kernels.network.workspace import Block, jacobian_workspace_size
 
 N_SOLVER = N_SETTINGS + 1
 """The settings, and behind them which rule has ended the iterations."""
@@ -176,7 +175,8 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
     done, rule = 0, NO_RULE
     numbers[AFTER] = math.nan
     network, data = (layers, objectives, params), GivenRows(x, y, weight, rows)
-    block, course = Block(at_once, ones, rest), Iterations(numbers, cursor, base)
+    # One thread needs no scratch apart from the workspace, and no losses of units.
+    block, course = Block(at_once, ones, rest, rest, numbers), Iterations(numbers, cursor, base)
     while done < iterations and squares > 0.0 and rule == NO_RULE:
         status = iterate(network, data, block, state, course, measure, math.inf)
         done += 1
