@@ -208,7 +208,9 @@ class Tiles:
         """
         builder = self.builder
         size = rows * vectors
-        chains = CHAINS // size if rows == 1 else 1
+        # without AVX-512 a vector is two registers or four, of which there are 16 or 32
+        most = CHAINS if self.masks else CHAINS // 2
+        chains = most // size if rows == 1 else 1
         # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
         row_twice = builder.shl(a.row, INT64(1))
         next_pointer = builder.add(a.row, row_twice)
