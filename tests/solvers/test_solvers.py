@@ -309,7 +309,7 @@ def test_an_interruption_leaves_the_last_iterate(name, where, monkeypatch):
     if where == "a trial":
         monkeypatch.setattr(Objective, "loss_and_gradient", interrupted)
         monkeypatch.setattr(least_squares, "advance", interrupted_trial)
-        monkeypatch.setattr(calls, "PER_SECOND", 1e-300)  # so that each call does one thing
+        monkeypatch.setattr(calls, "SECONDS", 1e-300)  # so that each call does one thing
     history = net.fit(X, y, optimizer=name, callbacks=callback)
     assert history.stopped_by == "interrupted"
     assert history.epochs == len(kept) - 1 > 0
