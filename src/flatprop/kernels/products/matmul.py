@@ -23,13 +23,13 @@ from flatprop.kernels.loops.vector_loops import (
     splat,
 )
 from flatprop.kernels.products.panels import (
-    A_FAR_BYTES,
     AFFINE,
-    BLOCK,
+    COLUMNS,
+    DEPTH,
     FEW_COLUMNS,
-    PACKED_ROWS,
     PANEL,
     PLAIN,
+    ROWS,
     TRANSPOSED_LEFT,
     TRANSPOSED_RIGHT,
     write_product,
@@ -41,10 +41,9 @@ from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 @jittable
 def scratch_size(rows: int, widest: int) -> int:
     """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
-    longest = max(min(rows, BLOCK), widest)
-    panel = (longest + 15) // 16 * 16 * PANEL + REGISTER_BYTES // 4  # for its alignment
-    may_pack_a = 8 * widest >= A_FAR_BYTES  # in float64, in float32 from twice as many on
-    return panel + (PACKED_ROWS * BLOCK if may_pack_a else 0)
+    longest = max(rows, widest)
+    panel = PANEL + max(4 * longest + 64, DEPTH * PANEL) + REGISTER_BYTES // 4
+    return panel + 64 + ROWS * DEPTH + (ROWS + 20) * COLUMNS
 
 
 @routine(rectify=types.boolean)

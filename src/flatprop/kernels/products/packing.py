@@ -10,12 +10,49 @@ from flatprop.numbers.lanes import REGISTER_BYTES
 
 
 def pack_rows(tiles: Tiles, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
-    """out ← for each tile of A's m rows, k times its numbers of a column."""
+    """out ← A, (m, k), without gaps: row by row where rows are contiguous.
+
+    Elsewhere for each tile of rows, k times its numbers of a column.
+    """
     builder, itemsize = tiles.builder, tiles.itemsize
-    for height, i in tiles.rows_of_tiles(m):
-        source = a.at(i, ZERO).transposed()
-        there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
-        _copy(tiles, height, INT64(height), k, source, there, height * itemsize)
+    by_rows = builder.icmp_signed("==", a.column, INT64(itemsize))
+    with builder.if_else(by_rows) as (yes, no):
+        with yes:
+            lanes = tiles.lanes
+            whole = builder.and_(k, INT64(-lanes))
+            mask = tiles.mask(builder.sub(k, whole))
+            with cgutils.for_range(builder, m) as loop:
+                here = builder.gep(a.data, [builder.mul(loop.index, a.row)])
+                start = builder.mul(builder.mul(loop.index, k), INT64(itemsize))
+                there = builder.gep(out, [start])
+                with cgutils.for_range_slice(builder, ZERO, whole, INT64(lanes), INT64) as (p, _):
+                    at = builder.mul(p, INT64(itemsize))
+                    tiles.store(tiles.load(builder.gep(here, [at])), builder.gep(there, [at]))
+                at = builder.mul(whole, INT64(itemsize))
+                rest = tiles.load(builder.gep(here, [at]), mask)
+                tiles.store(rest, builder.gep(there, [at]), mask)
+        with no:
+            for height, i, _ in tiles.rows_of_tiles(m):
+                there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
+                _copy_columns(tiles, height, builder.sub(m, i), k, a.at(i, ZERO), there)
+
+
+def _copy_columns(
+    tiles: Tiles, height: int, left: ir.Value, k: ir.Value, a: Strided, out: ir.Value
+) -> None:
+    """out ← the first `height` numbers of each of A's k columns, of which `left` exist.
+
+    More than these is written, and overwritten by what comes next.
+    """
+    builder, row_bytes = tiles.builder, height * tiles.itemsize
+    whole = builder.icmp_signed(">=", left, INT64(tiles.lanes))
+    mask = tiles.mask(left)
+    with builder.if_else(whole) as branches:
+        for branch, inside in zip(branches, (None, mask), strict=True):
+            with branch, cgutils.for_range(builder, k) as loop:
+                here = builder.gep(a.data, [builder.mul(loop.index, a.column)])
+                there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
+                tiles.store(tiles.load(here, inside), there)
 
 
 def pack(

@@ -30,7 +30,7 @@ from flatprop.kernels.products.narrow import (
     transposed_times_few_columns,
 )
 from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed
-from flatprop.kernels.products.tiles import ZERO, Finish, Strided, Tiles
+from flatprop.kernels.products.tiles import ZERO, Finish, Strided, Sums, Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 # Kinds of products
@@ -42,15 +42,15 @@ WIDE = 4
 """Vectors of a panel for a single row of A."""
 PANEL = 32
 """Columns of a panel for more rows, at most."""
-BLOCK = 320
-"""How many products are added up before the result is written, where B is not transposed."""
+import os
+DEPTH, ROWS, COLUMNS = eval(os.environ.get("FP_BLOCKS", "(256, 240, 1024)"))
 
 # When packing pays: where numbers that are read one after the other lie far apart, and the copy
 # is read often. Rows of B that are far apart fall on few places of the cache, and each on a page
 # of its own. So do columns of A.
-B_FAR_BYTES, B_READERS = 512, 36
+B_FAR_BYTES, B_READERS = eval(os.environ.get("FP_B", "(512, 36)"))
 """B is packed from so many bytes between its rows on, if so many rows of A read the copy."""
-A_FAR_BYTES, A_READERS = 4096, 256
+A_READERS = eval(os.environ.get("FP_AREADERS", "128"))
 """A is packed from so many bytes between its columns on, if so many columns of B read the copy."""
 PACKED_ROWS = 480
 """How many rows of A are packed at once: they stay in the second cache. Whole tiles fill them."""
@@ -165,42 +165,47 @@ class Product(NamedTuple):
     """Room for a panel of B, and behind it for some rows of A."""
 
     def write(self, m: ir.Value, n: ir.Value, k: ir.Value) -> None:
-        """Cut along k, so that a panel stays in the cache, and where A is packed along m."""
+        """Cut along m and k, so that what is read again is still in a cache."""
         tiles, builder = self.tiles, self.tiles.builder
-        transposed = self.finish.multiplies  # a product once begun could not be added to
-        length = builder.select(transposed, k, INT64(BLOCK))
-        packs_a = builder.and_(
-            builder.icmp_signed(">=", self.a.column, INT64(A_FAR_BYTES)),
-            builder.icmp_signed(">=", n, INT64(A_READERS)),
-        )
-        height = builder.select(packs_a, INT64(PACKED_ROWS), m)
-        copy = builder.gep(self.work, [INT64(BLOCK * PANEL * tiles.itemsize)])
-        with _slices(builder, k, length) as (p, some), _slices(builder, m, height) as (i, rows):
+        itemsize = tiles.itemsize
+        packs_a = builder.icmp_signed(">=", n, INT64(A_READERS))
+        nowhere = self.work
+        panel = builder.gep(nowhere, [INT64(PANEL * itemsize)])
+        copy = builder.gep(panel, [INT64(DEPTH * PANEL * itemsize)])
+        kept = builder.gep(copy, [INT64(DEPTH * ROWS * itemsize + REGISTER_BYTES)])
+        with (
+            _slices(builder, m, ROWS, 48) as (i, rows),
+            _slices(builder, n, COLUMNS, 64) as (j, columns),
+            _slices(builder, k, DEPTH, 16) as (p, some),
+        ):
             a = self.a.at(i, p)
             with builder.if_then(packs_a):
                 pack_rows(tiles, rows, some, a, copy)
             a = a._replace(data=builder.select(packs_a, copy, a.data))
-            first = builder.icmp_signed("==", p, ZERO)
-            last = builder.icmp_signed("==", builder.add(p, some), k)
-            below = ir.Constant(tiles.vector, [-inf] * tiles.lanes)
-            finish = self.finish._replace(
-                d=self.finish.d.or_else(first, self.finish.out),
-                bound=builder.select(last, self.finish.bound, below),
-            )
-            # p is 0 where B is transposed
-            part = self._replace(a=a, b=self.b.at(p, ZERO), finish=finish.at(i, ZERO))
-            part.by_panels(rows, n, some, packs_a)
+            begun = builder.icmp_signed(">", p, ZERO)
+            go_on = builder.icmp_signed("<", builder.add(p, some), k)
+            row, column = self.b.at(p, j), self.b.at(j, p)
+            b = column.or_else(self.finish.multiplies, row)
+            part = self._replace(a=a, b=b, finish=self.finish.at(i, j), work=panel)
+            part.by_panels(rows, columns, some, packs_a, Sums(kept, begun, go_on, nowhere))
 
-    def by_panels(self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value) -> None:
+    def by_panels(
+        self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value, sums: Sums
+    ) -> None:
         """All of it, panel by panel."""
         tiles, builder = self.tiles, self.tiles.builder
         width = INT64(tiles.vectors * tiles.lanes)
         with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
             left = builder.sub(n, j)
+            room = builder.and_(builder.add(m, INT64(18)), INT64(-16))
+            place = builder.mul(builder.mul(j, room), INT64(tiles.itemsize))
+            here = sums._replace(data=builder.gep(sums.data, [place]))
             for vectors in _vectors_for(tiles, left, range(1, tiles.vectors + 1)):
                 panel = self.panel(vectors, m, left, k, j)
                 finish = self.finish.at(ZERO, j)
-                tiles.column_of_tiles(vectors, m, left, k, self.a, a_is_packed, panel, finish)
+                tiles.column_of_tiles(
+                    vectors, m, left, k, self.a, a_is_packed, panel, finish, here, self.b.at(ZERO, builder.add(j, INT64(vectors * tiles.lanes)))
+                )
 
     def panel(
         self, vectors: int, m: ir.Value, columns: ir.Value, k: ir.Value, j: ir.Value
@@ -238,9 +243,17 @@ def _vectors_for(tiles: Tiles, columns: ir.Value, choices: Sequence[int]) -> Ite
 
 @contextmanager
 def _slices(
-    builder: ir.IRBuilder, stop: ir.Value, step: ir.Value
+    builder: ir.IRBuilder, stop: ir.Value, most: int, unit: int
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """A loop over slices of `step` numbers, the last one shorter: its start and its length."""
+    """A loop over equal slices of at most `most` numbers: where one starts, and its length.
+
+    All but the last are multiples of `unit`.
+    """
+    count = builder.udiv(builder.add(stop, INT64(most - 1)), INT64(most))
+    count = builder.select(builder.icmp_signed(">", count, ZERO), count, INT64(1))
+    units = builder.udiv(builder.add(stop, INT64(unit - 1)), INT64(unit))
+    step = builder.udiv(builder.sub(builder.add(units, count), INT64(1)), count)
+    step = builder.mul(step, INT64(unit))
     with cgutils.for_range_slice(builder, ZERO, stop, step, INT64) as (start, _):
         left = builder.sub(stop, start)
         yield start, builder.select(builder.icmp_signed("<", left, step), left, step)

@@ -6,6 +6,7 @@ A, and every vector that is read of B, serves many multiplications.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import os
 from typing import NamedTuple, TypeAlias
 
 from llvmlite import ir
@@ -88,6 +89,19 @@ class Finish(NamedTuple):
         return where(d > bound, 1.0, d).value
 
 
+class Sums(NamedTuple):
+    """Where the sums of products stay that are added up in several blocks."""
+
+    data: ir.Value
+    """Vectors, tile by tile."""
+    begun: ir.Value
+    """Whether they hold the sums of the blocks before."""
+    go_on: ir.Value
+    """Whether they take the sums, because there are further blocks; `out` gets them if not."""
+    nowhere: ir.Value
+    """Room for a row of a tile that does not exist."""
+
+
 Values: TypeAlias = list[ir.Value]
 Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
 
@@ -104,7 +118,7 @@ class Tiles:
         self.vector = ir.VectorType(element, self.lanes)
         # AVX-512 has 32 registers for the sums, of 64 bytes; others have 16 of 32 or 32
         # of 16, of which two or four make a vector here.
-        self.heights = (12, 4, 1) if masks else (6, 2, 1)
+        self.heights = (12, 4) if masks else (6, 4)
         self.vectors = 2 if masks else 1
 
     # ---- vectors in memory
@@ -162,6 +176,8 @@ class Tiles:
         packed: ir.Value,
         b: Strided,
         finish: Finish,
+        sums: Sums,
+        ahead_b: Strided,
     ) -> None:
         """All m rows of one panel, `columns` of whose `vectors` vectors are written.
 
@@ -169,18 +185,39 @@ class Tiles:
         """
         builder = self.builder
         mask = self.mask(builder.sub(columns, INT64((vectors - 1) * self.lanes)))
-        itemsize = INT64(self.itemsize)
-        for height, i in self.rows_of_tiles(m):
-            start = builder.mul(builder.mul(i, k), itemsize)
-            copied = builder.gep(a.data, [start]), itemsize, INT64(height * self.itemsize)
-            rows = Strided(builder, *copied).or_else(packed, a.at(i, ZERO))
+        itemsize, row_bytes = INT64(self.itemsize), INT64(vectors * REGISTER_BYTES)
+        by_rows = builder.icmp_signed("==", a.column, itemsize)
+        following = cgutils.alloca_once_value(builder, ahead_b.data)
+        builder.store(ahead_b.data, following)
+        lines = builder.udiv(builder.mul(k, INT64(self.heights[0])), m)
+        lines = builder.add(lines, INT64(1))
+        if os.environ.get("FP_NOAHEAD"): lines = ZERO
+        for height, i, count in self.rows_of_tiles(m):
+            if height == self.heights[0]:
+                with cgutils.for_range(builder, lines) as loop:
+                    line = builder.load(following)
+                    for v in range(vectors):
+                        self.prefetch(self.vector_at(line, v))
+                    if os.environ.get("FP_AHEADLAST"):
+                        self.prefetch(builder.gep(line, [INT64(vectors * REGISTER_BYTES - 1)]))
+                    builder.store(builder.gep(line, [ahead_b.row]), following)
+            start = builder.gep(a.data, [builder.mul(builder.mul(i, k), itemsize)])
+            packed_row = builder.select(by_rows, builder.mul(k, itemsize), itemsize)
+            packed_column = builder.select(by_rows, itemsize, INT64(height * self.itemsize))
+            copy = Strided(builder, start, packed_row, packed_column)
+            rows = copy.or_else(packed, a.at(i, ZERO))
+            place = builder.gep(sums.data, [builder.mul(i, row_bytes)])
             part = finish.at(i, ZERO)
-            sums = self.sums(height, vectors, k, rows, b, result=part.out)
-            self._finish(height, vectors, sums, mask, part)
+            ahead = Strided(builder, place, row_bytes, ZERO).or_else(sums.go_on, part.out)
+            total = self.sums(height, vectors, k, rows, b, None, count, ahead)
+            total = self._begun(total, place, sums.begun)
+            self._finish(height, vectors, total, mask, part, count, place, sums)
 
-    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value]]:
+    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value, ir.Value | None]]:
         """A loop over m rows: what is written while a height and the first row are yielded
         runs for every tile of that height.
+
+        The third is how many rows are left, where they may be fewer than the tile is high.
         """
         builder = self.builder
         done = cgutils.alloca_once_value(builder, ZERO)
@@ -190,13 +227,36 @@ class Tiles:
             builder.branch(head)
             builder.position_at_end(head)
             i = builder.load(done)
-            further = builder.add(i, INT64(height))
-            builder.cbranch(builder.icmp_signed("<=", further, m), body, after)
+            left = builder.sub(m, i)
+            partial = height == self.heights[-1]
+            enough = builder.icmp_signed(">=", left, INT64(1 if partial else height))
+            builder.cbranch(enough, body, after)
             builder.position_at_end(body)
-            yield height, i
-            builder.store(further, done)
+            yield height, i, left if partial else None
+            builder.store(builder.add(i, INT64(height)), done)
             builder.branch(head)
             builder.position_at_end(after)
+
+    def row_pointers(self, rows: int, first: Strided, left: ir.Value | None) -> Values:
+        """Where `rows` rows begin; the last one stands for those that are not left."""
+        builder = self.builder
+        pointers = [first.data]
+        for i in range(1, rows):
+            step = first.row
+            if left is not None:
+                step = builder.select(builder.icmp_signed("<", INT64(i), left), step, ZERO)
+            pointers.append(builder.gep(pointers[-1], [step]))
+        return pointers
+
+    def _begun(self, totals: Values, place: ir.Value, begun: ir.Value) -> Values:
+        """The totals, with what was left at `place` added to them where something was."""
+        builder = self.builder
+        before = builder.block
+        with builder.if_then(begun):
+            left = [self.load(self.vector_at(place, j)) for j in range(len(totals))]
+            added = [builder.fadd(*pair) for pair in zip(totals, left, strict=True)]
+            after = builder.block
+        return self.merged((before, totals), (after, added))
 
     def sums(
         self,
@@ -206,22 +266,26 @@ class Tiles:
         a: Strided,
         b: Strided,
         masks: Sequence[ir.Value] | None = None,
+        left: ir.Value | None = None,
         result: Strided | None = None,
     ) -> Values:
         """A B for one tile, row by row.
 
-        B's vectors are read under `masks`, if given. Where the sums take long, the lines
-        of the `result`, if given, are asked for meanwhile.
+        B's vectors are read under `masks`, if given. Where only so many rows are `left`, the
+        last one is read again and again. Where the sums take long, the lines of the `result`, if
+        given, are asked for meanwhile.
         """
         builder = self.builder
         size = rows * vectors
         chains = CHAINS // size if rows == 1 else 1
         # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
         row_twice = builder.shl(a.row, INT64(1))
-        next_pointer = builder.add(a.row, row_twice)
-        pointers = [a.data]
-        for _ in range(3, rows, 3):
-            pointers.append(builder.gep(pointers[-1], [next_pointer]))
+        if left is None:
+            pointers, group = [a.data], 3
+            for _ in range(3, rows, 3):
+                pointers.append(builder.gep(pointers[-1], [builder.add(a.row, row_twice)]))
+        else:
+            pointers, group = self.row_pointers(rows, a, left), 1
 
         def step(walk: Values, sums: Values) -> tuple[Values, Values]:
             *here, at_b = walk
@@ -230,7 +294,7 @@ class Tiles:
             ]
             after = []
             for i in range(rows):
-                place, offset = here[i // 3], (None, a.row, row_twice)[i % 3]
+                place, offset = here[i // group], (None, a.row, row_twice)[i % group]
                 number = self.broadcast(place if offset is None else builder.gep(place, [offset]))
                 for j in range(vectors):
                     after.append(self.fma(number, vector[j], sums[i * vectors + j]))
@@ -244,7 +308,7 @@ class Tiles:
                 together += after
             return walk, together
 
-        zeros = [ir.Constant(self.vector, None)] * (size * chains)
+        sums = [ir.Constant(self.vector, None)] * (size * chains)
         walk = [*pointers, b.data]
         if result is not None and rows == self.heights[0]:
             # now and then one: many at once would make the tile wait
@@ -256,15 +320,17 @@ class Tiles:
                 *here, line = walk
                 for j in range(vectors):
                     self.prefetch(self.vector_at(line, j))
+                if True:
+                    self.prefetch(builder.gep(line, [INT64(vectors * REGISTER_BYTES - 1)]))
                 here, sums = self.repeat(steps, step, here, sums)
                 return [*here, builder.gep(line, [result.row])], sums
 
-            walk, zeros = self.repeat(places, stretch, [*walk, result.data], zeros)
+            walk, sums = self.repeat(places, stretch, [*walk, result.data], sums)
             *walk, _ = walk
             k = builder.sub(k, builder.mul(places, steps))
         if chains == 1:
-            return self.repeat(k, step, walk, zeros)[1]
-        walk, sums = self.repeat(builder.sdiv(k, INT64(chains)), chained, walk, zeros)
+            return self.repeat(k, step, walk, sums)[1]
+        walk, sums = self.repeat(builder.sdiv(k, INT64(chains)), chained, walk, sums)
         while len(sums) > size:
             half = len(sums) // 2
             sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
@@ -310,16 +376,27 @@ class Tiles:
         return result
 
     def _finish(
-        self, rows: int, vectors: int, sums: Values, mask: ir.Value, finish: Finish
+        self,
+        rows: int,
+        vectors: int,
+        totals: Values,
+        mask: ir.Value,
+        finish: Finish,
+        left: ir.Value | None,
+        place: ir.Value,
+        sums: Sums,
     ) -> None:
         builder = self.builder
 
         def write(mask: ir.Value | None, multiplies: bool) -> None:
             out, d = finish.out.data, finish.d.data
             for i in range(rows):
+                if left is not None:
+                    exists = builder.icmp_signed("<", INT64(i), left)
+                    out, d = (builder.select(exists, here, sums.nowhere) for here in (out, d))
                 for j in range(vectors):
                     lanes = mask if j == vectors - 1 else None
-                    kept, total = self.load(self.vector_at(d, j), lanes), sums[i * vectors + j]
+                    kept, total = self.load(self.vector_at(d, j), lanes), totals[i * vectors + j]
                     if multiplies:
                         total = builder.fmul(total, finish.factor(kept))
                     else:
@@ -327,7 +404,12 @@ class Tiles:
                     self.store(total, self.vector_at(out, j), lanes)
                 out, d = builder.gep(out, [finish.out.row]), builder.gep(d, [finish.d.row])
 
-        for multiplies in cases(builder, builder.zext(finish.multiplies, INT64), (False, True)):
+        code = builder.select(sums.go_on, INT64(2), builder.zext(finish.multiplies, INT64))
+        for multiplies in cases(builder, code, (False, True, None)):
+            if multiplies is None:
+                for j, total in enumerate(totals):
+                    self.store(total, self.vector_at(place, j))
+                continue
             if self.masks:
                 write(mask, multiplies)
                 continue
