@@ -74,7 +74,10 @@ class Products:
         else:
             self.compiled, self.operands = loops.product_transposed_right, (dL_dz, W, slope)
             self.factors = dL_dz, W.T
-            self.out, fortran = np.zeros((rows, inputs), dtype), ((W.T, dL_dz.T), {"trans_a": True})
+            self.out, fortran = (
+                np.zeros((rows, inputs), dtype),
+                ((W.T, dL_dz.T), {"trans_a": True}),
+            )
             self.finish = lambda out: np.multiply(out, slope, out=out)
         self.scratch = np.empty(matmul.scratch_size(rows, max(inputs, units)), dtype)
         self.flop = 2 * rows * inputs * units
@@ -170,7 +173,9 @@ def rates(case, budget):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.products", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.products", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--products", default=",".join(PRODUCTS))
     parser.add_argument("--dtypes", default="float32,float64")
@@ -188,7 +193,9 @@ def main():
                 low, high = np.quantile(found[:, 0], [0.25, 0.75])
                 ratios = [np.median(found[:, 0] / other) for other in found.T[1:]]
                 print(
-                    f"{dtype:8} {product:8} {shape:14}{ours:5.1f} ({low:.1f}-{high:.1f})".ljust(51),
+                    f"{dtype:8} {product:8} {shape:14}{ours:5.1f} ({low:.1f}-{high:.1f})".ljust(
+                        51
+                    ),
                     *(f"{rate:6.1f}" for rate in others),
                     "  ",
                     *(f"{ratio:6.2f}" for ratio in ratios),

@@ -14,7 +14,8 @@ from flatprop.kernels.fixed_size import unrolled_backprop
 from flatprop.kernels.fixed_size.register_matrix import Matrix, fold, spread
 from flatprop.kernels.fixed_size.sizes import Sizes
 from flatprop.kernels.fixed_size.unrolled_backprop import Target
-from flatprop.kernels.loops.vector_loops import DOUBLE, INT32, INT64, splat, wide
+from flatprop.kernels.loops.masks import splat
+from flatprop.kernels.loops.vector_loops import DOUBLE, INT32, INT64, wide
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import fma
 

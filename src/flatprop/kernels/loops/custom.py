@@ -22,6 +22,7 @@ from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
+from flatprop.kernels.loops.masks import MaskedMoves
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -155,7 +156,7 @@ def _cases(builder: ir.IRBuilder, *pointers: ir.Value) -> Iterator[int]:
 
 
 def _array(builder: ir.IRBuilder, count: ir.Value, data: ir.Value) -> Array:
-    masks = "+avx512f" in _codegen().magic_tuple()[2]
+    masks = MaskedMoves.of(_codegen().magic_tuple()[2])
     return Array(builder, data.type.pointee, data, count, (count,), masks)
 
 

@@ -11,14 +11,11 @@ from flatprop.kernels.loops.vector_loops import (
     INT64,
     Array,
     broadcast,
-    mask_of,
-    masked_load,
-    masked_store,
     registers,
     rows_of,
     wide,
 )
-from flatprop.numbers.lanes import Lanes, lane_count
+from flatprop.numbers.lanes import Lanes
 
 ZERO, ONE = INT64(0), INT64(1)
 
@@ -56,18 +53,12 @@ def gather(
     builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
 ) -> None:
     """out ← rows order[start], order[start + 1], ... of `source`, which is flat."""
-    lanes = lane_count(out.element)
-    pointer = ir.VectorType(out.element, lanes).as_pointer()
     columns = out.shape[1]
     for i in rows_of(out):
         row = builder.load(order.at(builder.add(start, i)))
-        here, there = source.at(builder.mul(row, columns)), out.at(builder.mul(i, columns))
-        with cgutils.for_range_slice(builder, ZERO, columns, INT64(lanes), INT64) as (j, _):
-            mask = mask_of(builder, builder.sub(columns, j), lanes)
-            one, other = (
-                builder.bitcast(builder.gep(place, [j]), pointer) for place in (here, there)
-            )
-            masked_store(builder, masked_load(builder, one, mask), other, mask)
+        chosen = source.part(builder.mul(row, columns), columns)
+        for register in registers(chosen, out.row(i), written_only=1):
+            register.store(register[0], 1)
 
 
 @routine(start=types.int64)

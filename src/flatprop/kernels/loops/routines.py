@@ -9,6 +9,7 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
 from flatprop.kernels.compile import arguments_of, intrinsic
+from flatprop.kernels.loops.masks import MaskedMoves
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array
 
 
@@ -129,4 +130,5 @@ def _operand(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) ->
     shape = tuple(cgutils.unpack_tuple(builder, array.shape, kind.ndim))
     element = context.get_data_type(kind.dtype)
     _, _, features = context.codegen().magic_tuple()
-    return Array(builder, element, array.data, array.nitems, shape, "+avx512f" in features)
+    masks = MaskedMoves.of(features)
+    return Array(builder, element, array.data, array.nitems, shape, masks)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from flatprop.kernels.loops.masks import splat
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
@@ -23,7 +24,6 @@ from flatprop.kernels.loops.vector_loops import (
     largest_of,
     registers,
     rows_of,
-    splat,
     sum_of,
     wide,
 )

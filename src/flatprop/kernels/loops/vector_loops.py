@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from llvmlite import ir
 from numba.core import cgutils
 
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, mask_of, splat
 from flatprop.numbers.lanes import Lanes, Mask, lane_count
 from flatprop.numbers.numbers import where
 
@@ -29,8 +30,8 @@ class Array(NamedTuple):
     count: ir.Value
     """How many elements there are."""
     shape: tuple[ir.Value, ...]
-    masks: bool
-    """Whether this processor loads and stores under a mask at no cost (AVX-512)."""
+    masks: MaskedMoves
+    """What this processor moves under a mask at little cost."""
 
     def at(self, index: ir.Value) -> ir.Value:
         """A pointer to one element, counted over the whole array."""
@@ -53,20 +54,16 @@ class Array(NamedTuple):
 class Register:
     """One step of a loop: a register full of elements of each array."""
 
-    def __init__(self, arrays: Sequence[Array], start: ir.Value, pointers: list[ir.Value]) -> None:
-        self.builder = arrays[0].builder
+    def __init__(
+        self, builder: ir.IRBuilder, start: ir.Value, mask: LaneMask, values: list[ir.Value]
+    ) -> None:
+        self.builder = builder
         self.start = start
-        self.pointers = pointers
-        self.lanes = lane_count(arrays[0].element)
-        self.left = self.builder.sub(arrays[0].count, start)
-        self.alignment = _alignment(arrays[0].element)
-        self.values: dict[int, ir.Value] = {}
+        self.mask = mask
+        self.values = values
         self.stores: dict[int, Lanes] = {}
 
     def __getitem__(self, place: int) -> Lanes:
-        if place not in self.values:
-            pointer = self.pointers[place]
-            self.values[place] = self.builder.load(pointer, align=self.alignment)
         return Lanes(self.builder, self.values[place])
 
     def store(self, lanes: Lanes, place: int) -> None:
@@ -75,100 +72,36 @@ class Register:
 
     def inside(self, lanes: Lanes, otherwise: float = 0.0) -> Lanes:
         """`lanes`, with another number where the array has already ended."""
-        return where(
-            Mask(self.builder, mask_of(self.builder, self.left, self.lanes)), lanes, otherwise
-        )
+        return where(Mask(self.builder, self.mask.bits), lanes, otherwise)
 
     def is_place(self, index: ir.Value) -> Mask:
         """True in the lane that holds element `index`, if this register does."""
         here = self.builder.trunc(self.builder.sub(index, self.start), INT32)
-        places = ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
-        return Mask(
-            self.builder,
-            self.builder.icmp_signed("==", places, splat(self.builder, here, self.lanes)),
-        )
-
-    def end(self) -> None:
-        """Carry out the stores."""
-        for place, lanes in self.stores.items():
-            self.builder.store(lanes.value, self.pointers[place], align=self.alignment)
+        lanes = self.mask.lanes
+        places = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
+        same = self.builder.icmp_signed("==", places, splat(self.builder, here, lanes))
+        return Mask(self.builder, same)
 
 
 def registers(*arrays: Array, written_only: int = 0) -> Iterator[Register]:
     """A loop over equally long arrays; the last `written_only` are not read.
 
-    Where the last register is not full, a buffer stands for it during the loop. So the loop
-    meets whole registers only, and needs no mask.
+    What is computed stands in the code once, for whole registers and for the last one, which may
+    not be full.
     """
     first = arrays[0]
-    builder, lanes = first.builder, lane_count(first.element)
-    vector = ir.VectorType(first.element, lanes)
-    whole = builder.and_(first.count, INT64(-lanes))
-    rest = builder.sub(first.count, whole)
-    mask = mask_of(builder, rest, lanes)
-    partial = builder.icmp_signed(">", rest, INT64(0))
-    buffers = [cgutils.alloca_once(builder, vector) for _ in arrays]
-    ends = []
-    for array, buffer in zip(arrays, buffers, strict=True):
-        # where nothing is left over, the buffer stands for itself
-        end = builder.bitcast(array.at(whole), vector.as_pointer())
-        ends.append(builder.select(partial, end, buffer))
-    for end, buffer in list(zip(ends, buffers, strict=True))[: len(arrays) - written_only]:
-        builder.store(masked_load(builder, end, mask), buffer)
-
-    step = INT64(lanes)
+    builder, step = first.builder, INT64(lane_count(first.element))
+    vector = ir.VectorType(first.element, lane_count(first.element)).as_pointer()
     with cgutils.for_range_slice(builder, INT64(0), first.count, step, INT64) as (start, _):
-        full = builder.icmp_signed("<", start, whole)
-        pointers = []
-        for array, buffer in zip(arrays, buffers, strict=True):
-            here = builder.bitcast(array.at(start), vector.as_pointer())
-            pointers.append(builder.select(full, here, buffer))
-        register = Register(arrays, start, pointers)
+        left = builder.sub(first.count, start)
+        mask = mask_of(builder, left, first.element, first.masks)
+        pointers = [builder.bitcast(array.at(start), vector) for array in arrays]
+        values = mask.load_often_whole(pointers[: len(arrays) - written_only])
+        register = Register(builder, start, mask, values)
         yield register
-        register.end()
-
-    for place in register.stores:
-        masked_store(builder, builder.load(buffers[place]), ends[place], mask)
-
-
-def mask_of(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
-    """A mask of the first `count` lanes: none below 1, all from `lanes` on."""
-    for bound, sign in ((INT64(lanes), ">"), (INT64(0), "<")):
-        count = builder.select(builder.icmp_signed(sign, count, bound), bound, count)
-    # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
-    power = builder.shl(INT32(1), builder.trunc(count, INT32))
-    bits = builder.trunc(builder.sub(power, INT32(1)), ir.IntType(lanes))
-    return builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
-
-
-def masked_load(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir.Value:
-    """A vector from memory; lanes outside of the mask are not read, but 0."""
-    vector = pointer.type.pointee
-    nothing = ir.Constant(vector, None)
-    return _masked(builder, "load", vector, vector, [pointer], [mask, nothing])
-
-
-def masked_store(
-    builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value
-) -> None:
-    """A vector to memory; lanes outside of the mask are left alone."""
-    _masked(builder, "store", value.type, ir.VoidType(), [value, pointer], [mask])
-
-
-def _masked(
-    builder: ir.IRBuilder,
-    name: str,
-    vector: ir.VectorType,
-    result: ir.Type,
-    first: list[ir.Value],
-    last: list[ir.Value],
-) -> ir.Value:
-    arguments = [*first, INT32(_alignment(vector.element)), *last]
-    bits = 8 * _alignment(vector.element)
-    symbol = f"llvm.masked.{name}.v{vector.count}f{bits}.p0"
-    signature = ir.FunctionType(result, [value.type for value in arguments])
-    function = cgutils.get_or_insert_function(builder.module, signature, symbol)
-    return builder.call(function, arguments)
+        if register.stores:
+            results = [lanes.value for lanes in register.stores.values()]
+            mask.store(results, [pointers[place] for place in register.stores])
 
 
 def rows_of(matrix: Array) -> Iterator[ir.Value]:
@@ -199,13 +132,7 @@ class Fold:
         """All lanes combined into one number."""
         lanes = self.builder.load(self.place)
         while lanes.type.count > 1:
-            half = lanes.type.count // 2
-            low, high = (
-                self.builder.shuffle_vector(
-                    lanes, lanes, ir.Constant(ir.VectorType(INT32, half), list(places))
-                )
-                for places in (range(half), range(half, 2 * half))
-            )
+            low, high = halves(self.builder, lanes)
             lanes = self.combine(Lanes(self.builder, low), Lanes(self.builder, high)).value
         return Lanes(self.builder, self.builder.extract_element(lanes, INT32(0)))
 
@@ -249,21 +176,9 @@ def cases(builder: ir.IRBuilder, code: ir.Value, table: Sequence[Case]) -> Itera
     builder.position_at_end(done)
 
 
-def splat(builder: ir.IRBuilder, scalar: ir.Value, count: int) -> ir.Value:
-    """A vector with `scalar` in every lane."""
-    vector = ir.VectorType(scalar.type, count)
-    first = builder.insert_element(ir.Constant(vector, None), scalar, INT32(0))
-    nowhere = ir.Constant(ir.VectorType(INT32, count), None)
-    return builder.shuffle_vector(first, first, nowhere)
-
-
 def broadcast(number: Lanes, element: ir.Type) -> Lanes:
     """A number, rounded to `element`, in every lane of a register."""
     builder, value = number.builder, number.value
     if number.element != element:
         value = builder.fptrunc(value, element)
     return Lanes(builder, splat(builder, value, lane_count(element)))
-
-
-def _alignment(element: ir.Type) -> int:
-    return 4 if isinstance(element, ir.FloatType) else 8

@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import jittable
+from flatprop.kernels.loops.masks import splat
 from flatprop.kernels.loops.routines import routine, subroutine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
@@ -20,30 +21,35 @@ from flatprop.kernels.loops.vector_loops import (
     broadcast,
     registers,
     rows_of,
-    splat,
 )
+from flatprop.kernels.products.blocks import A_READERS, BLOCKS, FEW_COLUMNS, PANEL
+from flatprop.kernels.products.operands import POINTER, ZERO, Finish, Strided
 from flatprop.kernels.products.panels import (
     AFFINE,
-    COLUMNS,
-    DEPTH,
-    FEW_COLUMNS,
-    PANEL,
     PLAIN,
-    ROWS,
     TRANSPOSED_LEFT,
     TRANSPOSED_RIGHT,
     write_product,
 )
-from flatprop.kernels.products.tiles import POINTER, ZERO, Finish, Strided, Tiles
+from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 
 
 @jittable
 def scratch_size(rows: int, widest: int) -> int:
-    """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
-    longest = max(rows, widest)
-    panel = PANEL + max(4 * longest + 64, DEPTH * PANEL) + REGISTER_BYTES // 4
-    return panel + 64 + ROWS * DEPTH + (ROWS + 20) * COLUMNS
+    """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units.
+
+    See `panels.Product`, which shares them out.
+    """
+    longest = (max(rows, widest) + 15) // 16 * 16
+    size = REGISTER_BYTES // 4  # for its alignment
+    size += PANEL + max(min(longest, BLOCKS.depth) * PANEL, longest * FEW_COLUMNS)
+    if widest >= A_READERS:
+        size += min(longest, BLOCKS.rows) * min(longest, BLOCKS.depth) + 4 * BLOCKS.depth
+    if longest > BLOCKS.depth:
+        height = longest if widest > BLOCKS.depth else widest
+        size += (min(height, BLOCKS.rows) + 18) * (min(widest, BLOCKS.columns) + PANEL)
+    return size
 
 
 @routine(rectify=types.boolean)

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from llvmlite import ir
 from numba.core import cgutils
 
+from flatprop.kernels.loops.masks import LaneMask
 from flatprop.kernels.loops.vector_loops import INT32, INT64
-from flatprop.kernels.products.tiles import ZERO, Finish, Strided, Tiles, Values
+from flatprop.kernels.products.operands import ZERO, Finish, Strided
+from flatprop.kernels.products.tiles import Tiles, Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 
@@ -50,7 +52,7 @@ def row_times_transposed(
 
 def _few_columns(
     tiles: Tiles, n: int, m: ir.Value, k: ir.Value, x: Strided, W: Strided, work: ir.Value
-) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+) -> Iterator[tuple[ir.Value, ir.Value, LaneMask]]:
     """A loop over vectors of x W, row by row: the first row, the vector, its mask."""
     builder, lanes = tiles.builder, tiles.lanes
     _pack_columns(tiles, n, k, W, work)

@@ -3,38 +3,38 @@
 from llvmlite import ir
 from numba.core import cgutils
 
+from flatprop.kernels.loops.masks import LaneMask
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT32, INT64
-from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
+from flatprop.kernels.products.operands import ZERO, Strided
+from flatprop.kernels.products.tiles import Tiles, Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 
 def pack_rows(tiles: Tiles, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
     """out ← A, (m, k), without gaps: row by row where rows are contiguous.
 
-    Elsewhere for each tile of rows, k times its numbers of a column.
+    Where columns are, tile by tile: k times a tile's numbers of a column. A vector more may be
+    written behind the last one.
     """
     builder, itemsize = tiles.builder, tiles.itemsize
-    by_rows = builder.icmp_signed("==", a.column, INT64(itemsize))
-    with builder.if_else(by_rows) as (yes, no):
-        with yes:
-            lanes = tiles.lanes
-            whole = builder.and_(k, INT64(-lanes))
-            mask = tiles.mask(builder.sub(k, whole))
-            with cgutils.for_range(builder, m) as loop:
-                here = builder.gep(a.data, [builder.mul(loop.index, a.row)])
-                start = builder.mul(builder.mul(loop.index, k), INT64(itemsize))
-                there = builder.gep(out, [start])
-                with cgutils.for_range_slice(builder, ZERO, whole, INT64(lanes), INT64) as (p, _):
-                    at = builder.mul(p, INT64(itemsize))
-                    tiles.store(tiles.load(builder.gep(here, [at])), builder.gep(there, [at]))
-                at = builder.mul(whole, INT64(itemsize))
-                rest = tiles.load(builder.gep(here, [at]), mask)
-                tiles.store(rest, builder.gep(there, [at]), mask)
-        with no:
+    with builder.if_else(a.contiguous_rows(itemsize)) as (by_rows, by_columns):
+        with by_rows, cgutils.for_range(builder, m) as loop:
+            row = builder.gep(out, [builder.mul(builder.mul(loop.index, k), INT64(itemsize))])
+            _copy_row(tiles, k, a.at(loop.index, ZERO).data, row)
+        with by_columns:
             for height, i, _ in tiles.rows_of_tiles(m):
                 there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
                 _copy_columns(tiles, height, builder.sub(m, i), k, a.at(i, ZERO), there)
+
+
+def _copy_row(tiles: Tiles, count: ir.Value, source: ir.Value, out: ir.Value) -> None:
+    builder, step = tiles.builder, INT64(tiles.lanes)
+    with cgutils.for_range_slice(builder, ZERO, count, step, INT64) as (p, _):
+        place = builder.mul(p, INT64(tiles.itemsize))
+        here, there = (builder.gep(pointer, [place]) for pointer in (source, out))
+        mask = tiles.mask(builder.sub(count, p))
+        tiles.store(tiles.load(here, mask), there, mask)
 
 
 def _copy_columns(
@@ -42,17 +42,19 @@ def _copy_columns(
 ) -> None:
     """out ← the first `height` numbers of each of A's k columns, of which `left` exist.
 
-    More than these is written, and overwritten by what comes next.
+    Whole vectors are written: what is too much of one is overwritten by the next.
     """
-    builder, row_bytes = tiles.builder, height * tiles.itemsize
-    whole = builder.icmp_signed(">=", left, INT64(tiles.lanes))
-    mask = tiles.mask(left)
-    with builder.if_else(whole) as branches:
-        for branch, inside in zip(branches, (None, mask), strict=True):
+    builder, lanes, row_bytes = tiles.builder, tiles.lanes, height * tiles.itemsize
+    starts = range(0, height, lanes)
+    masks = [tiles.mask(builder.sub(left, INT64(start))) for start in starts]
+    with builder.if_else(masks[-1].whole) as (whole, part):
+        for branch, partial in ((whole, False), (part, True)):
             with branch, cgutils.for_range(builder, k) as loop:
                 here = builder.gep(a.data, [builder.mul(loop.index, a.column)])
                 there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
-                tiles.store(tiles.load(here, inside), there)
+                for j, mask in enumerate(masks):
+                    numbers = tiles.load(tiles.vector_at(here, j), mask if partial else None)
+                    tiles.store(numbers, tiles.vector_at(there, j))
 
 
 def pack(
@@ -122,7 +124,7 @@ def _pack_transposed(
 
 
 def _square(
-    tiles: Tiles, source: Strided, rows: ir.Value, inside: ir.Value, columns: ir.Value
+    tiles: Tiles, source: Strided, rows: ir.Value, inside: LaneMask, columns: ir.Value
 ) -> Values:
     """`lanes` vectors below each other; what lies outside of the matrix is 0."""
     builder, lanes = tiles.builder, tiles.lanes
@@ -130,7 +132,6 @@ def _square(
     for _ in range(1, lanes):
         pointers.append(builder.gep(pointers[-1], [source.row]))
     enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
-    none = ir.Constant(inside.type, None)
     with builder.if_else(builder.and_(*enough)) as (whole, part):
         with whole:
             complete = [tiles.load(pointer) for pointer in pointers]
@@ -139,7 +140,7 @@ def _square(
             partial = []
             for i, pointer in enumerate(pointers):
                 exists = builder.icmp_signed("<", INT64(i), rows)
-                partial.append(tiles.load(pointer, builder.select(exists, inside, none)))
+                partial.append(tiles.load(pointer, inside.only_if(exists)))
             from_part = builder.block
     return tiles.merged((from_whole, complete), (from_part, partial))
 

@@ -16,44 +16,38 @@ products have functions of their own, here and in `narrow`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 from typing import NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils
 
 from flatprop.kernels.loops.vector_loops import INT64, cases
+from flatprop.kernels.products.blocks import A_READERS, FEW_COLUMNS, PANEL
 from flatprop.kernels.products.narrow import (
     row_times_few_columns,
     row_times_transposed,
     times_few_columns,
     transposed_times_few_columns,
 )
+from flatprop.kernels.products.operands import ZERO, Finish, Panel, Rows, Strided, Sums
 from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed
-from flatprop.kernels.products.tiles import ZERO, Finish, Strided, Sums, Tiles
+from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 # Kinds of products
 PLAIN, AFFINE, TRANSPOSED_LEFT, TRANSPOSED_RIGHT = range(4)
 
-FEW_COLUMNS = 4
-"""Up to so many columns `narrow` has its own way."""
 WIDE = 4
 """Vectors of a panel for a single row of A."""
-PANEL = 32
-"""Columns of a panel for more rows, at most."""
-import os
-DEPTH, ROWS, COLUMNS = eval(os.environ.get("FP_BLOCKS", "(256, 240, 1024)"))
+TILE_ROWS = 12
+"""Blocks of rows are made of so many: whole tiles, however high."""
+LANES = 16
+"""Numbers of a vector, at most."""
 
-# When packing pays: where numbers that are read one after the other lie far apart, and the copy
-# is read often. Rows of B that are far apart fall on few places of the cache, and each on a page
-# of its own. So do columns of A.
-B_FAR_BYTES, B_READERS = eval(os.environ.get("FP_B", "(512, 36)"))
+# When packing B pays: where rows that are read one after the other lie far apart, and the copy is
+# read often. Rows that are far apart fall on few places of the cache, and each on a page of its own.
+B_FAR_BYTES, B_READERS = 512, 36
 """B is packed from so many bytes between its rows on, if so many rows of A read the copy."""
-A_READERS = eval(os.environ.get("FP_AREADERS", "128"))
-"""A is packed from so many bytes between its columns on, if so many columns of B read the copy."""
-PACKED_ROWS = 480
-"""How many rows of A are packed at once: they stay in the second cache. Whole tiles fill them."""
 
 
 def write_product(
@@ -155,61 +149,66 @@ def _outer_product(
 
 
 class Product(NamedTuple):
-    """Writes a product by panels and tiles."""
+    """Writes a product by blocks, panels and tiles."""
 
     tiles: Tiles
     a: Strided
     b: Strided
     finish: Finish
     work: ir.Value
-    """Room for a panel of B, and behind it for some rows of A."""
 
     def write(self, m: ir.Value, n: ir.Value, k: ir.Value) -> None:
-        """Cut along m and k, so that what is read again is still in a cache."""
-        tiles, builder = self.tiles, self.tiles.builder
-        itemsize = tiles.itemsize
-        packs_a = builder.icmp_signed(">=", n, INT64(A_READERS))
-        nowhere = self.work
-        panel = builder.gep(nowhere, [INT64(PANEL * itemsize)])
-        copy = builder.gep(panel, [INT64(DEPTH * PANEL * itemsize)])
-        kept = builder.gep(copy, [INT64(DEPTH * ROWS * itemsize + REGISTER_BYTES)])
+        """Cut into blocks, so that what is read again is still in a cache.
+
+        `work` has room for a row of a tile, a panel of B, some rows of A and the sums of a block.
+        """
+        tiles, builder, blocks = self.tiles, self.tiles.builder, self.tiles.blocks
+
+        def behind(pointer: ir.Value, count: ir.Value) -> ir.Value:
+            return builder.gep(pointer, [builder.mul(count, INT64(tiles.itemsize))])
+
+        length = _least(builder, k, blocks.depth)
+        whole_vectors = builder.and_(builder.add(length, INT64(15)), INT64(-16))
+        panel = behind(self.work, INT64(PANEL))
+        copy = behind(panel, builder.mul(whole_vectors, INT64(PANEL)))
+        packs = builder.icmp_signed(">=", n, INT64(A_READERS))
+        height = builder.add(_least(builder, m, blocks.rows), INT64(4))
+        packed = builder.add(builder.mul(height, length), INT64(tiles.lanes))
+        kept = behind(copy, builder.select(packs, packed, ZERO))
+        by_rows = self.a.contiguous_rows(tiles.itemsize)
         with (
-            _slices(builder, m, ROWS, 48) as (i, rows),
-            _slices(builder, n, COLUMNS, 64) as (j, columns),
-            _slices(builder, k, DEPTH, 16) as (p, some),
+            _slices(builder, m, blocks.rows, TILE_ROWS) as (i, rows),
+            _slices(builder, n, blocks.columns, PANEL) as (j, columns),
+            _slices(builder, k, blocks.depth, LANES) as (p, some),
         ):
             a = self.a.at(i, p)
-            with builder.if_then(packs_a):
+            with builder.if_then(packs):
                 pack_rows(tiles, rows, some, a, copy)
-            a = a._replace(data=builder.select(packs_a, copy, a.data))
+            a = a._replace(data=builder.select(packs, copy, a.data))
             begun = builder.icmp_signed(">", p, ZERO)
             go_on = builder.icmp_signed("<", builder.add(p, some), k)
-            row, column = self.b.at(p, j), self.b.at(j, p)
-            b = column.or_else(self.finish.multiplies, row)
-            part = self._replace(a=a, b=b, finish=self.finish.at(i, j), work=panel)
-            part.by_panels(rows, columns, some, packs_a, Sums(kept, begun, go_on, nowhere))
+            b = self.b.at(j, p).or_else(self.finish.multiplies, self.b.at(p, j))
+            part = self._replace(b=b, finish=self.finish.at(i, j), work=panel)
+            sums = Sums(kept, begun, go_on, self.work)
+            part.by_panels(columns, some, Rows(a, packs, by_rows, rows), sums)
 
-    def by_panels(
-        self, m: ir.Value, n: ir.Value, k: ir.Value, a_is_packed: ir.Value, sums: Sums
-    ) -> None:
-        """All of it, panel by panel."""
+    def by_panels(self, n: ir.Value, k: ir.Value, rows: Rows, sums: Sums) -> None:
+        """All panels of a block."""
         tiles, builder = self.tiles, self.tiles.builder
         width = INT64(tiles.vectors * tiles.lanes)
+        # every panel has room for the rows of whole tiles
+        room = builder.and_(builder.add(rows.count, INT64(18)), INT64(-16))
+        room = builder.mul(room, INT64(tiles.itemsize))
         with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
             left = builder.sub(n, j)
-            room = builder.and_(builder.add(m, INT64(18)), INT64(-16))
-            place = builder.mul(builder.mul(j, room), INT64(tiles.itemsize))
-            here = sums._replace(data=builder.gep(sums.data, [place]))
+            here = sums._replace(data=builder.gep(sums.data, [builder.mul(j, room)]))
             for vectors in _vectors_for(tiles, left, range(1, tiles.vectors + 1)):
-                panel = self.panel(vectors, m, left, k, j)
-                finish = self.finish.at(ZERO, j)
-                tiles.column_of_tiles(
-                    vectors, m, left, k, self.a, a_is_packed, panel, finish, here, self.b.at(ZERO, builder.add(j, INT64(vectors * tiles.lanes)))
-                )
+                panel = self.panel(vectors, rows.count, left, k, j)
+                tiles.column_of_tiles(k, rows, panel, self.finish.at(ZERO, j), here)
 
     def panel(
         self, vectors: int, m: ir.Value, columns: ir.Value, k: ir.Value, j: ir.Value
-    ) -> Strided:
+    ) -> Panel:
         """B's columns from j on, packed if need be."""
         tiles, builder, b = self.tiles, self.tiles.builder, self.b
         in_place = b.at(ZERO, j)
@@ -224,7 +223,16 @@ class Product(NamedTuple):
             with no:
                 pack(tiles, vectors, columns, k, in_place, self.work)
         copy = Strided(builder, self.work, INT64(vectors * REGISTER_BYTES), b.column)
-        return copy.or_else(packs, in_place)
+        mask = tiles.mask(builder.sub(columns, INT64((vectors - 1) * tiles.lanes)))
+        following = b.at(ZERO, builder.add(j, INT64(vectors * tiles.lanes)))
+        size = builder.mul(b.row, k)
+        large = builder.icmp_signed(">", size, INT64(tiles.blocks.far))
+        fetches = builder.and_(large, builder.and_(packs, builder.not_(transposed)))
+        return Panel(copy.or_else(packs, in_place), vectors, mask, following, fetches)
+
+
+def _least(builder: ir.IRBuilder, value: ir.Value, most: int) -> ir.Value:
+    return builder.select(builder.icmp_signed("<", value, INT64(most)), value, INT64(most))
 
 
 def _vectors_for(tiles: Tiles, columns: ir.Value, choices: Sequence[int]) -> Iterator[int]:
