@@ -16,7 +16,8 @@ from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import INT64, cases, registers
 from flatprop.kernels.products import matmul
-from flatprop.kernels.products.tiles import POINTER, Tiles
+from flatprop.kernels.products.operands import POINTER
+from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers import elementary
 
 CHAINS = 12

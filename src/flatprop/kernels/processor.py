@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 _LINUX = "/sys/devices/system/cpu/cpu0/cache"
-_MACOS = (
-    ("hw.perflevel0.l1dcachesize", "hw.l1dcachesize"),
-    (
-        "hw.perflevel0.l2cachesize",
-        "hw.l2cachesize",
-    ),
-    ("hw.perflevel0.l3cachesize", "hw.l3cachesize"),
-)
+_MACOS = {
+    1: ("hw.perflevel0.l1dcachesize", "hw.l1dcachesize"),
+    2: ("hw.perflevel0.l2cachesize", "hw.l2cachesize"),
+    3: ("hw.perflevel0.l3cachesize", "hw.l3cachesize"),
+}
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -51,12 +48,12 @@ def _on_linux(folder: Path) -> dict[int, int]:
 
 
 def _on_macos() -> dict[int, int]:
-    """The size of every level, as `sysctl` tells it, for the fast cores where there are two kinds."""
+    """The size of every level, as `sysctl` tells it: for the fast cores, if some are slow."""
     import ctypes
 
     ask = ctypes.CDLL(None).sysctlbyname
     found = {}
-    for level, names in enumerate(_MACOS, start=1):
+    for level, names in _MACOS.items():
         for name in names:
             value, size = ctypes.c_int64(0), ctypes.c_size_t(8)
             known = ask(name.encode(), ctypes.byref(value), ctypes.byref(size), None, 0) == 0

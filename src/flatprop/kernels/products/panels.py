@@ -30,7 +30,7 @@ from flatprop.kernels.products.narrow import (
     transposed_times_few_columns,
 )
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, Rows, Strided, Sums
-from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed
+from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed, write_transposed
 from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES
 
@@ -41,11 +41,13 @@ WIDE = 4
 """Vectors of a panel for a single row of A."""
 TILE_ROWS = 12
 """Blocks of rows are made of so many: whole tiles, however high."""
+EXCHANGED_ROWS = 8
+"""Fewer rows would fill no vector, so that A Bᵀ is not exchanged."""
 LANES = 16
 """Numbers of a vector, at most."""
 
 # When packing B pays: where rows that are read one after the other lie far apart, and the copy is
-# read often. Rows that are far apart fall on few places of the cache, and each on a page of its own.
+# read often. Rows far apart fall on few places of the cache, and each on a page of its own.
 B_FAR_BYTES, B_READERS = 512, 36
 """B is packed from so many bytes between its rows on, if so many rows of A read the copy."""
 
@@ -61,7 +63,15 @@ def write_product(
 ) -> None:
     """A B as `finish` takes it, (m, k) times (k, n), for the shape (m, n, k)."""
     _special_cases(tiles, kind, shape, a, b, finish, work)
-    Product(tiles, a, b, finish, work).write(*shape)
+    builder = tiles.builder
+    m, n, k = shape
+    # A Bᵀ, or B Aᵀ where the transposed A and result are smaller than the transposed B.
+    small = builder.icmp_signed("<=", builder.mul(m, builder.add(n, k)), builder.mul(n, k))
+    some = builder.icmp_signed(">=", m, INT64(EXCHANGED_ROWS))
+    exchanged = builder.and_(builder.and_(some, small), finish.multiplies)
+    m, n = builder.select(exchanged, n, m), builder.select(exchanged, m, n)
+    a, b = b.or_else(exchanged, a), a.or_else(exchanged, b)
+    Product(tiles, a, b, finish, work, exchanged).write(m, n, k)
 
 
 def _special_cases(
@@ -156,6 +166,8 @@ class Product(NamedTuple):
     b: Strided
     finish: Finish
     work: ir.Value
+    exchanged: ir.Value
+    """Whether this is B Aᵀ, for a result that is transposed at the end."""
 
     def write(self, m: ir.Value, n: ir.Value, k: ir.Value) -> None:
         """Cut into blocks, so that what is read again is still in a cache.
@@ -175,29 +187,34 @@ class Product(NamedTuple):
         height = builder.add(_least(builder, m, blocks.rows), INT64(4))
         packed = builder.add(builder.mul(height, length), INT64(tiles.lanes))
         kept = behind(copy, builder.select(packs, packed, ZERO))
-        by_rows = self.a.contiguous_rows(tiles.itemsize)
         with (
             _slices(builder, m, blocks.rows, TILE_ROWS) as (i, rows),
             _slices(builder, n, blocks.columns, PANEL) as (j, columns),
-            _slices(builder, k, blocks.depth, LANES) as (p, some),
         ):
-            a = self.a.at(i, p)
-            with builder.if_then(packs):
-                pack_rows(tiles, rows, some, a, copy)
-            a = a._replace(data=builder.select(packs, copy, a.data))
-            begun = builder.icmp_signed(">", p, ZERO)
-            go_on = builder.icmp_signed("<", builder.add(p, some), k)
-            b = self.b.at(j, p).or_else(self.finish.multiplies, self.b.at(p, j))
-            part = self._replace(b=b, finish=self.finish.at(i, j), work=panel)
-            sums = Sums(kept, begun, go_on, self.work)
-            part.by_panels(columns, some, Rows(a, packs, by_rows, rows), sums)
+            finish = self.finish.at(i, j)
+            # every panel has room for the rows of whole tiles
+            room = builder.and_(builder.add(rows, INT64(18)), INT64(-16))
+            with _slices(builder, k, blocks.depth, LANES) as (p, some):
+                a = self.a.at(i, p)
+                with builder.if_then(packs):
+                    pack_rows(tiles, rows, some, a, copy)
+                a = a._replace(data=builder.select(packs, copy, a.data))
+                begun = builder.icmp_signed(">", p, ZERO)
+                go_on = builder.icmp_signed("<", builder.add(p, some), k)
+                go_on = builder.or_(go_on, self.exchanged)
+                b = self.b.at(j, p).or_else(self.finish.multiplies, self.b.at(p, j))
+                part = self._replace(b=b, finish=finish, work=panel)
+                by_rows = self.a.contiguous_rows(tiles.itemsize)
+                sums = Sums(kept, begun, go_on, self.work)
+                part.by_panels(columns, some, Rows(a, packs, by_rows, rows), room, sums)
+            with builder.if_then(self.exchanged):
+                place = self.finish.at(j, i)
+                write_transposed(tiles, rows, columns, room, sums, place)
 
-    def by_panels(self, n: ir.Value, k: ir.Value, rows: Rows, sums: Sums) -> None:
+    def by_panels(self, n: ir.Value, k: ir.Value, rows: Rows, room: ir.Value, sums: Sums) -> None:
         """All panels of a block."""
         tiles, builder = self.tiles, self.tiles.builder
         width = INT64(tiles.vectors * tiles.lanes)
-        # every panel has room for the rows of whole tiles
-        room = builder.and_(builder.add(rows.count, INT64(18)), INT64(-16))
         room = builder.mul(room, INT64(tiles.itemsize))
         with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
             left = builder.sub(n, j)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, mask_of, merged, splat
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, mask_of, merged, splat
 from flatprop.kernels.loops.vector_loops import INT32, INT64, cases
 from flatprop.kernels.products.blocks import blocks_of
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, Rows, Strided, Sums
@@ -44,6 +44,8 @@ class Tiles:
         # have under way at once, so that fewer would not be faster.
         self.heights = (12, 4) if masks else (6, 4)
         self.vectors = 2 if masks else 1
+        self.square = self.lanes if masks else self.lanes // 2
+        """Rows and columns of the squares that are transposed in registers."""
         self.blocks = blocks_of(self.itemsize)
 
     # ---- vectors in memory
@@ -80,6 +82,14 @@ class Tiles:
             return
         for value, pointer in zip(values, pointers, strict=True):
             self.builder.store(value, pointer, align=self.itemsize)
+
+    def load_part(self, at: ir.Value, mask: LaneMask | None = None) -> ir.Value:
+        """As many numbers from memory as a square has rows."""
+        if mask is None:
+            kind = ir.VectorType(self.element, self.square).as_pointer()
+            return self.builder.load(self.builder.bitcast(at, kind), align=self.itemsize)
+        vector = self.load(at, mask)
+        return vector if self.square == self.lanes else halves(self.builder, vector)[0]
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a b + c, rounded once."""
@@ -159,6 +169,30 @@ class Tiles:
             builder.branch(head)
             builder.position_at_end(after)
 
+    def rows_from(
+        self,
+        first: Strided,
+        count: int,
+        left: ir.Value | None = None,
+        nowhere: ir.Value | None = None,
+    ) -> Values:
+        """Where so many rows begin; those that are not `left`, if that is given, are `nowhere`."""
+        builder, pointers = self.builder, [first.data]
+        for _ in range(1, count):
+            pointers.append(builder.gep(pointers[-1], [first.row]))
+        if left is None:
+            return pointers
+        exist = [builder.icmp_signed("<", INT64(i), left) for i in range(count)]
+        return [builder.select(*pair, nowhere) for pair in zip(exist, pointers, strict=True)]
+
+    def rows_until(self, first: Strided, count: int, left: ir.Value) -> Values:
+        """Where so many rows begin; the last one stands for those that are not `left`."""
+        builder, pointers = self.builder, [first.data]
+        for i in range(1, count):
+            step = builder.select(builder.icmp_signed("<", INT64(i), left), first.row, ZERO)
+            pointers.append(builder.gep(pointers[-1], [step]))
+        return pointers
+
     def sums(
         self,
         rows: int,
@@ -181,12 +215,11 @@ class Tiles:
         chains = CHAINS // size if rows == 1 else 1
         # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
         row_twice = builder.shl(a.row, INT64(1))
-        pointers, group = [a.data], 3 if left is None else 1
-        for i in range(group, rows, group):
-            further = builder.add(a.row, row_twice) if left is None else a.row
-            if left is not None:
-                further = builder.select(builder.icmp_signed("<", INT64(i), left), further, ZERO)
-            pointers.append(builder.gep(pointers[-1], [further]))
+        group = 3
+        if left is None:
+            pointers = self.rows_from(a._replace(row=builder.add(a.row, row_twice)), -(-rows // 3))
+        else:
+            pointers, group = self.rows_until(a, rows, left), 1
 
         def step(walk: Values, sums: Values) -> tuple[Values, Values]:
             *here, at_b = walk
@@ -284,26 +317,42 @@ class Tiles:
                 for j, total in enumerate(totals):
                     self.store(total, self.vector_at(sums.data, j))
                 continue
-            outs, ds = [finish.out.data], [finish.d.data]
-            for i in range(1, len(totals) // vectors):
-                outs.append(builder.gep(outs[-1], [finish.out.row]))
-                ds.append(builder.gep(ds[-1], [finish.d.row]))
-            if left is not None:
-                exist = [builder.icmp_signed("<", INT64(i), left) for i in range(len(outs))]
-                outs, ds = (
-                    [
-                        builder.select(*pair, sums.nowhere)
-                        for pair in zip(exist, places, strict=True)
-                    ]
-                    for places in (outs, ds)
-                )
             for j in range(vectors):
                 mask = panel.mask if j == vectors - 1 else None
-                out, d = ([self.vector_at(row, j) for row in rows] for rows in (outs, ds))
-                results = [
-                    builder.fmul(total, finish.factor(kept))
-                    if multiplies
-                    else finish.rectified(self.fma(total, finish.alpha, kept))
-                    for total, kept in zip(totals[j::vectors], self.loads(d, mask), strict=True)
-                ]
-                self.stores(results, out, mask)
+                part = finish.at(ZERO, INT64(j * self.lanes))
+                if multiplies:
+                    self.multiply(totals[j::vectors], mask, part, left, sums.nowhere)
+                else:
+                    self._add(totals[j::vectors], mask, part, left, sums.nowhere)
+
+    def _add(
+        self,
+        totals: Values,
+        mask: LaneMask | None,
+        finish: Finish,
+        left: ir.Value | None,
+        nowhere: ir.Value,
+    ) -> None:
+        """out ← D + alpha times the totals, a vector of each row; see `rows_from` for the rest."""
+        outs, ds = (
+            self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
+        )
+        pairs = zip(totals, self.loads(ds, mask), strict=True)
+        results = [finish.rectified(self.fma(total, finish.alpha, d)) for total, d in pairs]
+        self.stores(results, outs, mask)
+
+    def multiply(
+        self,
+        totals: Values,
+        mask: LaneMask | None,
+        finish: Finish,
+        left: ir.Value | None,
+        nowhere: ir.Value,
+    ) -> None:
+        """out ← D ⊙ the totals, a vector of each row; see `rows_from` for the rest."""
+        outs, ds = (
+            self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
+        )
+        pairs = zip(totals, self.loads(ds, mask), strict=True)
+        results = [self.builder.fmul(total, finish.factor(d)) for total, d in pairs]
+        self.stores(results, outs, mask)
