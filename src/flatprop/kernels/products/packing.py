@@ -10,51 +10,45 @@ from flatprop.kernels.products.operands import ZERO, Finish, Strided, Sums
 from flatprop.kernels.products.tiles import Tiles, Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
+ROWS_AHEAD = 2
+"""How many rows ahead of the copy memory is asked for them."""
+
 
 def pack_rows(tiles: Tiles, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
     """out ← A, (m, k), without gaps: row by row where rows are contiguous.
 
-    Where columns are, tile by tile: k times a tile's numbers of a column. A vector more may be
-    written behind the last one.
+    Where columns are, tile by tile: k times a tile's numbers of a column.
     """
     builder, itemsize = tiles.builder, tiles.itemsize
     with builder.if_else(a.contiguous_rows(itemsize)) as (by_rows, by_columns):
         with by_rows, cgutils.for_range(builder, m) as loop:
             row = builder.gep(out, [builder.mul(builder.mul(loop.index, k), INT64(itemsize))])
-            _copy_row(tiles, k, a.at(loop.index, ZERO).data, row)
-        with by_columns:
-            for height, i, _ in tiles.rows_of_tiles(m):
-                there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
-                _copy_columns(tiles, height, builder.sub(m, i), k, a.at(i, ZERO), there)
+            _copy_row(tiles, k, a.at(loop.index, ZERO), row)
+        with by_columns, cgutils.for_range(builder, k) as loop:
+            for height, i, left in tiles.rows_of_tiles(m):
+                kind = ir.VectorType(tiles.element, height)
+                here, p = a.at(i, loop.index).data, builder.mul(loop.index, INT64(height))
+                place = builder.mul(builder.add(builder.mul(i, k), p), INT64(itemsize))
+                there = builder.bitcast(builder.gep(out, [place]), kind.as_pointer())
+                if left is None:
+                    here = builder.bitcast(here, kind.as_pointer())
+                    numbers = builder.load(here, align=itemsize)
+                else:
+                    some = tiles.load(here, tiles.mask(left))
+                    first = ir.Constant(ir.VectorType(INT32, height), list(range(height)))
+                    numbers = builder.shuffle_vector(some, some, first)
+                builder.store(numbers, there, align=itemsize)
 
 
-def _copy_row(tiles: Tiles, count: ir.Value, source: ir.Value, out: ir.Value) -> None:
+def _copy_row(tiles: Tiles, count: ir.Value, source: Strided, out: ir.Value) -> None:
     builder, step = tiles.builder, INT64(tiles.lanes)
+    ahead = builder.mul(source.row, INT64(ROWS_AHEAD))
     with cgutils.for_range_slice(builder, ZERO, count, step, INT64) as (p, _):
         place = builder.mul(p, INT64(tiles.itemsize))
-        here, there = (builder.gep(pointer, [place]) for pointer in (source, out))
+        here, there = (builder.gep(pointer, [place]) for pointer in (source.data, out))
+        tiles.prefetch(builder.gep(here, [ahead]))
         mask = tiles.mask(builder.sub(count, p))
         tiles.store(tiles.load(here, mask), there, mask)
-
-
-def _copy_columns(
-    tiles: Tiles, height: int, left: ir.Value, k: ir.Value, a: Strided, out: ir.Value
-) -> None:
-    """out ← the first `height` numbers of each of A's k columns, of which `left` exist.
-
-    Whole vectors are written: what is too much of one is overwritten by the next.
-    """
-    builder, lanes, row_bytes = tiles.builder, tiles.lanes, height * tiles.itemsize
-    starts = range(0, height, lanes)
-    masks = [tiles.mask(builder.sub(left, INT64(start))) for start in starts]
-    with builder.if_else(masks[-1].whole) as (whole, part):
-        for branch, partial in ((whole, False), (part, True)):
-            with branch, cgutils.for_range(builder, k) as loop:
-                here = builder.gep(a.data, [builder.mul(loop.index, a.column)])
-                there = builder.gep(out, [builder.mul(loop.index, INT64(row_bytes))])
-                for j, mask in enumerate(masks):
-                    numbers = tiles.load(tiles.vector_at(here, j), mask if partial else None)
-                    tiles.store(numbers, tiles.vector_at(there, j))
 
 
 def pack(
@@ -113,7 +107,8 @@ def _pack_transposed(
     builder, size, lanes = tiles.builder, tiles.square, INT64(tiles.lanes)
     b = Strided(builder, data, row, INT64(tiles.itemsize))
     to = b._replace(data=out, row=builder.mul(vectors, INT64(REGISTER_BYTES)))
-    last = builder.sub(k, INT64(size))
+    step = INT64(size)
+    last = builder.sub(k, step)
     enough = builder.icmp_signed(">=", last, ZERO)
     end = builder.mul(vectors, lanes)
     with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
@@ -174,7 +169,7 @@ def transposed(tiles: Tiles, parts: Values) -> Values:
 
 
 def _square(tiles: Tiles, rows: Values) -> Values:
-    """A square of as many vectors as each has lanes, transposed: ever smaller blocks change places."""
+    """A square of vectors, transposed: ever smaller blocks of it change places."""
     builder, lanes = tiles.builder, len(rows)
     kind = ir.VectorType(INT32, lanes)
     distance = lanes // 2
