@@ -22,6 +22,7 @@ FLOORS = (
     "kernels.compile",
     "kernels.loops",
     "kernels.products",
+    "kernels.threads",
     "kernels.network",
     "kernels.embedded",
     "kernels.checked",

@@ -15,12 +15,17 @@ one call for all rows.
 | the rows of each call that takes several blocks | `in_time` |
 """
 
+import math
+
 import numpy as np
 
 from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.records import all_units, widest
 from flatprop.kernels.network.workspace import backward_workspace_size
+from flatprop.kernels.products.matmul import scratch_size
+from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
-from flatprop.validation.arrays import aligned_empty
+from flatprop.validation.arrays import Array, aligned_empty
 
 SECONDS = 0.05
 """How long one call should take."""
@@ -50,12 +55,26 @@ def block_rows(network: Model) -> int:
     row_bytes = 2 * sum(layer.units for layer in network.dense) * network.dtype.itemsize
     in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
     in_time = max(2**31 // int(network.params.size), 32)
-    return min(in_cache, in_time)
+    return whole_units(min(in_cache, in_time))
+
+
+def whole_units(rows: int) -> int:
+    """The next number of rows that cutting a product into blocks does not change: see `team`."""
+    return -(-rows // SHARED_ROWS) * SHARED_ROWS
 
 
 def even_block(network: Model, rows: int) -> int:
     """`block_rows`, or as many fewer as make all blocks about equally long."""
-    return -(-rows // -(-rows // block_rows(network)))
+    blocks = -(-rows // block_rows(network))
+    return rows if blocks == 1 else whole_units(-(-rows // blocks))
+
+
+def predicted_rows(network: Model, rows: int) -> int:
+    """The rows of a block for `predict`, which also cuts a single block in two for two threads."""
+    block = block_rows(network)
+    if MOST_ALONE <= rows <= block:
+        return whole_units(-(-rows // 2))
+    return min(rows, block)
 
 
 def block_for(network: Model, rows: int) -> entry_points.Block:
@@ -65,10 +84,46 @@ def block_for(network: Model, rows: int) -> entry_points.Block:
     does not grow with the rows.
     """
     rows = even_block(network, rows)
-    predictions = 2 * rows * network.outputs
-    size = backward_workspace_size(network._arrays.layers, rows) + predictions
-    weight = np.ones(rows * network.outputs, network.dtype)
-    return entry_points.Block(rows, weight, aligned_empty(size, network.dtype))
+    layers, dtype = network._arrays.layers, network.dtype
+    size = backward_workspace_size(layers, rows) + 2 * rows * network.outputs
+    weight, workspace = np.ones(rows * network.outputs, dtype), aligned_empty(size, dtype)
+    return entry_points.Block(rows, weight, workspace, workspace[2 * rows * all_units(layers) :])
+
+
+def scratch_for(network: Model, rows: int) -> Array:
+    """What a thread that helps with a block of so many rows needs of its own."""
+    size = scratch_size(rows, widest(network._arrays.layers))
+    return aligned_empty(size, network.dtype)
+
+
+def copy_of(block: entry_points.Block) -> entry_points.Block:
+    """Scratch like that of `block`, for another thread."""
+    workspace = aligned_empty(block.workspace.size, block.workspace.dtype)
+    scratch = workspace[block.workspace.size - block.scratch.size :]
+    return entry_points.Block(block.rows, np.ones_like(block.weight), workspace, scratch)
+
+
+MOST_ALONE = 256
+"""So many rows in a single block are divided among two threads."""
+PARTS_PER_THREAD = 4
+"""Calls for each thread at least, for one may be slower than another."""
+WORTH_A_THREAD = 2e-5
+"""Seconds of a step that pay for one more thread, which several waits cost some microseconds."""
+WORTH_HELP = 1e-3
+"""Seconds of a call that pay for waking threads up."""
+FAST = 1e11
+"""Operations that a fast machine does in a second."""
+FAST_UNIT = 1e-9
+"""Seconds that it takes for the activation of a unit."""
+
+
+def threads_worth(network: Model, rows: int, passes: int, calls: float = math.inf) -> int:
+    """How many threads pay for `calls` blocks of so many rows, one after the other."""
+    units = sum(layer.units for layer in network.dense)
+    seconds = rows * (2 * passes * network.params.size / FAST + units * FAST_UNIT)
+    if seconds * calls < WORTH_HELP:
+        return 1
+    return max(1, min(int(seconds / WORTH_A_THREAD), rows // SHARED_ROWS))
 
 
 def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:
@@ -97,6 +152,16 @@ def in_time(
         return [slice(first, stop)]
     step = block_rows * blocks_in_time(network, block_rows, passes)
     return [slice(start, min(start + step, stop)) for start in range(first, stop, step)]
+
+
+def shared_out(
+    network: Model, rows: int, block_rows: int, passes: int, threads: int
+) -> list[slice]:
+    """The rows of each call, as `in_time`, but several for each of the threads."""
+    count = -(-rows // block_rows)
+    most = blocks_in_time(network, block_rows, passes)
+    step = block_rows * max(1, min(most, count // (PARTS_PER_THREAD * threads)))
+    return blocks(rows, step if threads > 1 else block_rows * most)
 
 
 def blocks(rows: int, size: int) -> list[slice]:

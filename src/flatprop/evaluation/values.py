@@ -1,11 +1,12 @@
 """What a network computes: its outputs, its loss, and the gradient of the loss."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.model import Model
@@ -17,9 +18,11 @@ from flatprop.validation.arrays import Array, aligned_empty, read_only
 
 SURELY_SMALL = 2**16
 """An array of no more numbers is no large file, so that `predict` need not ask."""
+FEW_ROWS = 32
+"""So many rows are one block and one call, whatever the network."""
 
 
-def predict(network: Model, X: ArrayLike) -> Array:
+def predict(network: Model, X: ArrayLike, *, threads: int | None = None) -> Array:
     """The outputs after the last activation.
 
     Parameters
@@ -30,6 +33,10 @@ def predict(network: Model, X: ArrayLike) -> Array:
         position and not by name; or a sparse matrix of SciPy's. A memory-mapped file of
         more than 32 MB is read a part at a time and may be larger than memory; so is a
         sparse matrix that would take more than 32 MB as an array.
+    threads
+        How many threads compute. None takes as many processors as the work pays for, among those
+        that this process may use and that no other call of flatprop uses just now. The result is
+        the same bit for bit whatever it is.
 
     Returns
     -------
@@ -41,6 +48,9 @@ def predict(network: Model, X: ArrayLike) -> Array:
     TypeError, ValueError
         If X does not fit the network, is empty, or holds NaN or infinity.
     """
+    if threads is not None:
+        with crew.using(threads):
+            return predict(network, X)
     surely_small = type(X) is np.ndarray and X.size <= SURELY_SMALL
     if not surely_small and in_parts.is_large(X, network.dtype):
         return _predict_in_parts(network, X)
@@ -49,21 +59,26 @@ def predict(network: Model, X: ArrayLike) -> Array:
     rows = x.shape[0]
     out = np.empty((rows, network.outputs), network.dtype)
     layers, _, params = network._arrays
-    if rows == 1:
-        block, size = 1, network._row_workspace
-    else:
-        block = min(rows, calls.block_rows(network))
-        size = workspace_size(layers, block)
-    workspace = np.empty(size, network.dtype)
     given = read_only(x)
-    if rows == block:
-        finite = entry_points.predict(layers, params, given, out, block, workspace)
+    if rows <= FEW_ROWS:
+        size = network._row_workspace if rows == 1 else workspace_size(layers, rows)
+        workspace = np.empty(size, network.dtype)
+        finite = entry_points.predict(layers, params, given, out, rows, workspace)
     else:
-        finite = True
-        for part in calls.in_time(network, rows, block, calls.PREDICT):
-            finite &= entry_points.predict(
-                layers, params, given[part], out[part], block, workspace
+        block = calls.predicted_rows(network, rows)
+        size = workspace_size(layers, block)
+
+        def predict_some(_: int, some: slice) -> bool:
+            workspace = np.empty(size, network.dtype)
+            finite: bool = entry_points.predict(
+                layers, params, given[some], out[some], block, workspace
             )
+            return finite
+
+        worth = calls.threads_worth(network, block, calls.PREDICT, rows / block)
+        threads = crew.size_for(worth)
+        parts = calls.shared_out(network, rows, block, calls.PREDICT, threads)
+        finite = all(crew.each(threads, predict_some, parts))
     if not finite:
         checks.finite("X", x)
     return out
@@ -90,7 +105,12 @@ def _predict_into(network: Model, out: Array, rows: Array) -> None:
 
 @other_names.suggests(other_names.MEASURE)
 def loss(
-    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    network: Model,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    threads: int | None = None,
 ) -> float:
     """The loss.
 
@@ -104,6 +124,8 @@ def loss(
         may be.
     sample_weight
         (n,): a mean becomes Σ wᵢ ℓᵢ / Σ wᵢ, a sum Σ wᵢ ℓᵢ.
+    threads
+        As for `predict`.
 
     Returns
     -------
@@ -115,19 +137,25 @@ def loss(
     TypeError, ValueError
         If the data do not fit the network or each other.
     """
-    samples = samples_of(network, X, y, sample_weight)
-    return loss_over(network, samples, calls.block_for(network, samples.rows))
+    with crew.using(threads):
+        samples = samples_of(network, X, y, sample_weight)
+        return loss_over(network, samples, calls.block_for(network, samples.rows))
 
 
 @other_names.suggests(other_names.MEASURE)
 def loss_and_gradient(
-    network: Model, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    network: Model,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    threads: int | None = None,
 ) -> tuple[float, Array]:
     """The loss and its gradient with respect to the parameters.
 
     Parameters
     ----------
-    X, y, sample_weight
+    X, y, sample_weight, threads
         As for `loss`.
 
     Returns
@@ -146,35 +174,55 @@ def loss_and_gradient(
     gradient = aligned_empty(network.params.size, network.dtype)
     scale = scale_of(network, data)
     block = calls.block_for(network, data.rows)
-    total = sum_and_gradient(network, data, scale, gradient, block)
+    with crew.using(threads):
+        total = sum_and_gradient(network, data, scale, gradient, block)
     return total * scale, gradient
 
 
 def sum_and_gradient(
-    network: Model, data: Data, scale: float, gradient: Array, block: entry_points.Block
+    network: Model,
+    data: Data,
+    scale: float,
+    gradient: Array,
+    block: entry_points.Block,
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     total = 0.0
+    blocks = data.rows / block.rows
+    size = crew.size_for(calls.threads_worth(network, block.rows, calls.GRADIENT, blocks))
+
     for part in calls.in_time(network, data.rows, block.rows, calls.GRADIENT):
-        rows = data, part.start, part.stop
-        total = entry_points.loss_and_gradient(
-            *network._arrays, *rows, total, scale, gradient, block
-        )
+        given = *network._arrays, data, part.start, part.stop, total, scale, gradient
+
+        def of_helper(given: tuple[Any, ...] = given) -> tuple[Any, ...]:
+            return *given, block._replace(scratch=calls.scratch_for(network, block.rows))
+
+        function = entry_points.loss_and_gradient
+        total, _ = crew.together(size, function, (*given, block), of_helper)
     return total
 
 
 def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
     """The loss over all samples; `block` is the scratch of `calls.block_for`."""
-    # Sums of so many rows are added up, so that the loss is the same bit for bit in parts.
-    step = 16 * block.rows
-    total = 0.0
+    # Sums of so many rows are added up, so that the loss is the same bit for bit in parts and
+    # with any number of threads.
+    step = 4 * block.rows
+    total, scratch = 0.0, {0: block}
+
     for data in samples.parts(step):
-        for start in range(0, data.rows, step):
+        steps = range(0, data.rows, step)
+        worth = calls.threads_worth(network, block.rows, calls.PREDICT, data.rows / block.rows)
+
+        def sum_from(worker: int, start: int, data: Data = data) -> float:
+            own = scratch.get(worker) or scratch.setdefault(worker, calls.copy_of(block))
             subtotal, rows = 0.0, min(step, data.rows - start)
             for part in calls.in_time(network, rows, block.rows, calls.PREDICT, start):
                 subtotal = entry_points.sum_of_losses(
-                    *network._arrays, data, part.start, part.stop, subtotal, block
+                    *network._arrays, data, part.start, part.stop, subtotal, own
                 )
+            return subtotal
+
+        for subtotal in crew.each(crew.size_for(worth), sum_from, steps):
             total += subtotal
     return total * scale_of(network, samples)
 

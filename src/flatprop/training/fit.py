@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.model.model import Model
 from flatprop.samples.samples import Samples, samples_of
@@ -51,6 +52,7 @@ def fit(
     progress: bool = False,
     rng: int | np.random.Generator | None = None,
     resume: str | PathLike[str] | None = None,
+    threads: int | None = None,
 ) -> History:
     """Train in place.
 
@@ -105,6 +107,9 @@ def fit(
         data of the interrupted training, the result is the same bit for bit as without the
         interruption. A training that `tol`, `patience` or a callback had ended is not
         continued: the result is the one that it had. Not with a solver.
+    threads
+        As for `predict`. None also goes back to one thread while several are not faster, because
+        another program has the processors.
 
     Returns
     -------
@@ -137,6 +142,7 @@ def fit(
     are shuffled. Without shuffling the result is the same bit for bit as with arrays.
     """
     network.require_writable()
+    crew.check_threads(threads)
     chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
     epochs = checks.count("epochs", epochs)
     solves = isinstance(chosen, Solver)
@@ -162,4 +168,5 @@ def fit(
         rng=rng,
         resume=resume,
     )
-    return run.run()
+    with crew.using(threads):
+        return run.run()

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
+from flatprop.kernels.network.records import most_units
+from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.training.snapshot import Snapshot
@@ -58,6 +60,7 @@ class Stepper:
         self.rule = loop.Rule(*start, trainable, clip_norm or 0.0, penalty, loop.AFTER_GRADIENT)
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
+        self._pace = crew.Pace()
         self._make_lock()
 
     def take(self, data: Data, batch_size: int | None, shuffle: bool) -> None:
@@ -114,14 +117,50 @@ class Stepper:
         `safe` is renewed if it is time. DIVERGED also says that the parameters were then seen not
         to be finite.
         """
-        began = time.perf_counter()
-        status: int = loop.train(
-            self.model, self.data, self.rule, plan, progress, self.buffers, self._blocks
+        worth = calls.threads_worth(
+            self.network,
+            self.buffers.block_rows,
+            calls.GRADIENT,
+            self._blocks_left(plan, progress),
         )
+        size, part = self._pace.next_size(crew.size_for(worth))
+        blocks = max(1, int(part * self._blocks))
+        given = self.model, self.data, self.rule, plan, progress, self.buffers, blocks
+        cursor, rows = progress.cursor, self.data.rows
+        row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
+        began = time.perf_counter()
+        status, size = crew.together(size, loop.train, given, lambda: self._of_helper(*given))
+        seconds = time.perf_counter() - began
+        if passed := int(cursor[loop.EPOCH] * rows + cursor[loop.ROW] - row):
+            self._pace.note(size, seconds / passed)
         if status == loop.RUNNING:
-            ratio = calls.SECONDS / max(time.perf_counter() - began, 1e-9)
+            ratio = calls.SECONDS / max(seconds, 1e-9) * blocks / self._blocks
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
         return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
+
+    def _of_helper(self, model: Any, data: Data, rule: loop.Rule, *rest: Any) -> tuple[Any, ...]:
+        """The arguments of `training_loop.train` for another thread of the team."""
+        plan, progress, buffers, blocks = rest
+        gradient = buffers.gradient
+        if rule.update_timing == loop.PER_PANEL:
+            gradient = aligned_empty(gradient.size, gradient.dtype)
+        return (
+            model,
+            data,
+            rule._replace(settings=rule.settings.copy()),
+            plan,
+            progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy()),
+            buffers._replace(
+                scratch=calls.scratch_for(self.network, buffers.block_rows), gradient=gradient
+            ),
+            blocks,
+        )
+
+    def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """How many blocks the next call of the loop goes through at most."""
+        rows, size = self.data.rows, self.buffers.block_rows
+        epochs = progress.losses.size - int(progress.cursor[loop.EPOCH])
+        return int(min(self._blocks, epochs * -(-rows // min(size, plan.batch_size))))
 
     def _allocate(self) -> None:
         network, data = self.network, self.data
@@ -132,7 +171,9 @@ class Stepper:
         self.rule = self.rule._replace(update_timing=timing)
         panel = {
             loop.AFTER_GRADIENT: size,
-            loop.PER_PANEL: max(PANEL_PARAMETERS, int(network._arrays.layers["units"].max())),
+            loop.PER_PANEL: max(
+                PANEL_PARAMETERS, SHARED_ROWS * most_units(network._arrays.layers)
+            ),
             loop.FUSED: 0,
         }[timing]
         order = np.empty(data.rows if self.shuffle else 0, np.int64)
@@ -140,7 +181,7 @@ class Stepper:
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         self.buffers = loop.Buffers(
-            order, x, y, block.weight, block.workspace, gradient, block.rows
+            order, x, y, block.weight, block.workspace, block.scratch, gradient, block.rows
         )
 
     def _update_timing(self, block_rows: int) -> int:
@@ -167,12 +208,13 @@ class Stepper:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in (*self._MADE_ANEW, "_lock", "_turn"):
+        for name in (*self._MADE_ANEW, "_lock", "_turn", "_pace"):
             state.pop(name, None)
         return state | {"_shape": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._pace = crew.Pace()
         self._make_lock()
         rule = self.rule
         check_state(rule.code, rule.settings, rule.state, self.network.params)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels.network import training_loop as loop
@@ -46,7 +47,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         α: each batch's loss has the term α/2 Σ W² / Σ wᵢ. Σ W² is over all weights, without
         the biases; the wᵢ are the sample weights, or 1 without sample weights. With a loss
         that is a sum, the term is not divided by Σ wᵢ. This is scikit-learn's ``alpha``.
-    rng
+    rng, threads
         As for `Network.fit`.
 
     Attributes
@@ -70,6 +71,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     _told = False
     """Whether `frozen` has already told of an overflow in the optimizer's state."""
+    _threads: int | None = None
+    """As it was asked for; a pickle of version 0.1 has none."""
     _next_look = 0.0
     """When `frozen` looks at the state again, by `time.perf_counter`."""
 
@@ -83,8 +86,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         clip_norm: float | None = None,
         penalty: float = 0.0,
         rng: int | np.random.Generator | None = None,
+        threads: int | None = None,
     ) -> None:
         network.require_writable()
+        self._threads = crew.check_threads(threads)
         self._network = network
         self._optimizer = optimizer_only(optimizer)
         self._rng = network.rng if rng is None else checks.generator(rng)
@@ -298,7 +303,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         while status == loop.RUNNING:
             with stepper.alone(turn):
                 try:
-                    status = stepper.advance(plan, progress, safe)
+                    with crew.using(self._threads):
+                        status = stepper.advance(plan, progress, safe)
                 finally:
                     fell_back = safe.fall_back(params)
             finished = int(progress.cursor[loop.EPOCH])
@@ -317,7 +323,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
-            status = self._stepper.advance(plan, self._progress, safe)
+            with crew.using(self._threads):
+                status = self._stepper.advance(plan, self._progress, safe)
         return status != loop.DIVERGED
 
     def _plan(

@@ -27,6 +27,8 @@ _DECAY = "{decay}"
 _SCHEDULE = "{schedule}"
 _BATCHES = "fit(batches): an iterable of (X, y) takes the place of X, and y is left out"
 
+_THREADS = "n_jobs num_threads n_threads workers num_workers nthreads"
+
 FIT = _each(
     {
         "learning_rate lr learning_rate_init eta": _RATE,
@@ -56,6 +58,7 @@ FIT = _each(
         "inputs x data train_data": "X",
         "outputs target targets Y labels": "y",
         "mask freeze frozen": "trainable=mask, a boolean mask over net.params",
+        _THREADS: "threads={value}",
     }
 )
 
@@ -94,6 +97,7 @@ MEASURE = _each(
         "outputs target targets Y labels y_true": "y",
         "batch_size": "leave it out: all samples are taken at once",
         "verbose progress": "leave it out: nothing is printed",
+        _THREADS: "threads={value}",
     }
 )
 
@@ -126,6 +130,7 @@ TRAINER = _each(
         "alpha l2": "penalty={value}",
         "clipnorm max_grad_norm": _CLIP,
         "epochs batch_size": "trainer.partial_fit(X, y, batch_size=32), once for each epoch",
+        _THREADS: "threads={value}",
     }
 )
 

@@ -89,15 +89,24 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
     `forward_with_slopes` does, and the last layer's slope with ∂L/∂z.
     """
     forward_with_slopes(layers, params, x, loss_record.from_logits == 1, workspace)
-    rows, last = x.shape[0], layers.size - 1
+    a, dL_da, slope = places_of_loss(layers, loss_record, x.shape[0], workspace)
+    total = output_loss(loss_record, a, y, weight, scale, dL_da)
+    through_activation(layers, layers.size - 1, loss_record.from_logits == 1, a, dL_da, slope)
+    return total
+
+
+@kernel
+def places_of_loss(layers, loss_record, rows, workspace):
+    """The last layer's a, where the loss writes ∂L/∂a, and the layer's slope.
+
+    Softmax and logits have no da/dz. Then the loss writes its gradient straight into the slope's
+    place.
+    """
+    last = layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
-    # Softmax and logits have no da/dz. Then the loss writes its gradient straight into the
-    # slope's place.
     logits = loss_record.from_logits == 1
     dL_da = slope if logits or layers[last].activation == SOFTMAX else a
-    total = output_loss(loss_record, a, y, weight, scale, dL_da)
-    through_activation(layers, last, logits, a, dL_da, slope)
-    return total
+    return a, dL_da, slope
 
 
 @kernel

@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
 from flatprop.kernels.loops.minibatch import weights_per_output
-from flatprop.kernels.network import backprop, curvature, jacobians, traced
-from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network import backprop, curvature, jacobians, shares, traced
+from flatprop.kernels.network.records import matrix, rows_of
+from flatprop.kernels.network.shares import Seat
+from flatprop.kernels.network.walks import walk_back
+from flatprop.kernels.network.workspace import Share
+from flatprop.kernels.threads.team import join, share_of, unit_of, wait
 
 
 class Block(NamedTuple):
@@ -24,18 +28,27 @@ class Block(NamedTuple):
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
     """`workspace.backward_workspace_size` numbers, and 2 · rows · outputs."""
+    scratch: Any
+    """The part of `workspace` behind the layers; that of another thread is an array of its own."""
+
+
+@kernel
+def rows_of_block(layers, data, start, stop, block):
+    """x, y and room for the weights, for as many rows from `start` on as `block` holds."""
+    count = min(block.rows, stop - start)
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    columns = data.y.size // data.rows
+    x = matrix(data.x, start * inputs, count, inputs)
+    y = matrix(data.y, start * columns, count, columns)
+    return x, y, matrix(block.weight, 0, count, outputs)
 
 
 @kernel
 def block_of(layers, data, start, stop, block):
     """x, y and the weights once per output, for as many rows from `start` on as `block` holds."""
-    count = min(block.rows, stop - start)
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns = data.y.size // data.rows
-    weight = matrix(block.weight, 0, count, outputs)
+    x, y, weight = rows_of_block(layers, data, start, stop, block)
     weights_per_output(data.weight, None, start, weight)
-    x = matrix(data.x, start * inputs, count, inputs)
-    return x, matrix(data.y, start * columns, count, columns), weight
+    return x, y, weight
 
 
 @entry_point
@@ -69,19 +82,49 @@ def sum_of_losses(layers, loss_records, params, data, start, stop, total, block)
 
 @entry_point
 def loss_and_gradient(
-    layers, loss_records, params, data, start, stop, total, scale, gradient, block
+    layers, loss_records, params, data, start, stop, total, scale, gradient, block, team, leads
 ):
     """total + Σ w ℓ over rows start to stop; gradient ← the gradient of scale · Σ w ℓ.
 
-    If `start` is not 0, the gradient is added to what `gradient` holds from the rows before.
+    If `start` is not 0, the gradient is added to what `gradient` holds from the rows before. All
+    threads of a team call this at once, with scratch of their own. One of them `leads`.
     """
-    record, space = loss_records[0], block.workspace
+    rank, size = join(team.cells, leads)
+    if rank < 0:
+        return total
+    seat = Seat(team.cells, rank, size)
     for row in range(start, stop, block.rows):
-        x, y, weight = block_of(layers, data, row, stop, block)
-        total += backprop.loss_and_gradient(
-            layers, record, params, x, y, weight, scale, row > 0, gradient, space
+        x, y, weight = rows_of_block(layers, data, row, stop, block)
+        rows = x.shape[0]
+        first, last = share_of(rows, unit_of(rows), rank, size)
+        share = Share(block.workspace, block.scratch, rows, first)
+        own_x, own_weight = rows_of(x, first, last), rows_of(weight, first, last)
+        weights_per_output(data.weight, None, row + first, own_weight)
+        shares.loss_and_slopes(
+            layers,
+            loss_records[0],
+            params,
+            own_x,
+            rows_of(y, first, last),
+            own_weight,
+            scale,
+            share,
+            team.sums,
         )
+        context = seat, x, row > 0, gradient
+        walk_back(layers, params, own_x, share, shares.pass_on, _share_of_gradient, context)
+        total += shares.sum_over_units(rows, team.sums)
+        wait(team.cells, size)
     return total
+
+
+@kernel
+def _share_of_gradient(layers, l, params, own_x, share, context):
+    """What `loss_and_gradient` does at layer l."""
+    seat, x, accumulate, gradient = context
+    first, stop = shares.share_of_gradient(layers, l, seat)
+    start = layers[l].W_start + first * layers[l].units
+    shares.gradient_rows(layers, l, x, share, first, stop, 1.0, accumulate, gradient, start)
 
 
 @entry_point

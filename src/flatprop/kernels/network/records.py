@@ -18,7 +18,7 @@ from numba.np.numpy_support import from_dtype
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.cache import keep_out_of_caches, mark
-from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.compile import intrinsic, kernel
 
 LAYER = np.dtype(
     [
@@ -183,3 +183,9 @@ def view(context: Any, builder: Any, kind: Any, data: Any, rows: Any, columns: A
         meminfo=None,
     )
     return made._getvalue()
+
+
+@kernel
+def rows_of(x, start, stop):
+    """Rows of a matrix."""
+    return matrix(x, start * x.shape[1], stop - start, x.shape[1])

@@ -19,11 +19,19 @@ from flatprop.kernels.loops.minibatch import (
     sum_of_weights,
     weights_per_output,
 )
-from flatprop.kernels.network.backprop import loss_and_slopes, scale_of
-from flatprop.kernels.network.layer_kinds import gradient, parameter_rows
-from flatprop.kernels.network.records import matrix
-from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, rest_of, slope_of
+from flatprop.kernels.network.backprop import scale_of
+from flatprop.kernels.network.records import matrix, rows_of
+from flatprop.kernels.network.shares import (
+    Seat,
+    gradient_rows,
+    loss_and_slopes,
+    pass_on,
+    share_of_gradient,
+    sum_over_units,
+)
+from flatprop.kernels.network.walks import walk_back
+from flatprop.kernels.network.workspace import Share
+from flatprop.kernels.threads.team import SHARED_ROWS, join, share_of, unit_of, wait
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
@@ -42,7 +50,7 @@ class Rule(NamedTuple):
 
     code: int
     settings: Any
-    """float64, as `elementwise.update` takes them."""
+    """float64, as `elementwise.update` takes them. Each thread of a team has its own."""
     state: Any
     """(slots, parameters)."""
     trainable: Any
@@ -82,7 +90,10 @@ class Plan(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a training has come; overwritten."""
+    """How far a training has come; overwritten.
+
+    Each thread of a team has a cursor and sums of its own, and writes the same into them.
+    """
 
     cursor: Any
     """int64: the epoch, the next row in it, the updates so far."""
@@ -119,9 +130,15 @@ class Buffers(NamedTuple):
     """(block rows · outputs,), ones where every sample counts alike."""
     workspace: Any
     """`workspace.backward_workspace_size` numbers for a block."""
+    scratch: Any
+    """As in `entry_points.Block`."""
     gradient: Any
-    """(parameters,) where the parameters change AFTER_GRADIENT; at least a row of the widest layer
-    where PER_PANEL; empty where FUSED."""
+    """| the parameters change | what this has |
+    | --- | --- |
+    | AFTER_GRADIENT | (parameters,) |
+    | PER_PANEL | `SHARED_ROWS` rows of the widest layer at least; each thread has its own |
+    | FUSED | nothing |
+    """
     block_rows: int
 
 
@@ -144,8 +161,8 @@ def clipping(gradient, ranges, clip_norm):
 
 
 @kernel
-def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
-    """One update of the trained parameters and of the optimizer's state."""
+def apply_update(code, settings, state, ranges, clip_norm, params, gradient, first, last):
+    """One update of the trained parameters among first:last, and of the optimizer's state."""
     if clip_norm > 0:
         norm = 0.0
         for r in range(ranges.shape[0]):
@@ -154,50 +171,68 @@ def apply_update(code, settings, state, ranges, clip_norm, params, gradient):
         if not math.isfinite(norm):
             settings[GRADIENT_SCALE] = clipping(gradient, ranges, clip_norm)
     for r in range(ranges.shape[0]):
-        update(code, settings, params, gradient, state, ranges[r, 0], ranges[r, 1], 0)
+        start, stop = max(first, ranges[r, 0]), min(last, ranges[r, 1])
+        if start < stop:
+            update(code, settings, params, gradient, state, start, stop, 0)
 
 
 @kernel
-def penalise(layers, strength, params, gradient):
-    """½ strength Σ W² over all layers; its gradient is added to `gradient`."""
+def penalty_of(layers, strength, params):
+    """½ strength Σ W² over all layers."""
     total = 0.0
     for l in range(layers.size):
-        start, stop = layers[l].W_start, layers[l].b_start
-        total += squared_norm(params, start, stop)
-        factor = params.dtype.type(strength)
-        for i in range(start, stop):
-            gradient[i] += factor * params[i]
+        total += squared_norm(params, layers[l].W_start, layers[l].b_start)
     return 0.5 * strength * total
 
 
 @kernel
-def _learn(layers, l, params, x, workspace, context):
+def penalise(layers, strength, params, gradient, first, last):
+    """Add the gradient of `penalty_of` to the gradient, from place `first` to `last`."""
+    factor = params.dtype.type(strength)
+    for l in range(layers.size):
+        for i in range(max(first, layers[l].W_start), min(last, layers[l].b_start)):
+            gradient[i] += factor * params[i]
+
+
+@kernel
+def _learn(layers, l, params, own_x, share, context):
     """What `train` does at layer l: write its gradient, or change its parameters at once."""
-    update_timing, alpha, accumulate, target, code, settings, state = context
-    units, first = layers[l].units, layers[l].W_start
-    a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
-    scratch = rest_of(layers, x.shape[0], workspace)
-    whole = parameter_rows(layers, l)
-    some = target.size // units if update_timing == PER_PANEL else whole
-    for row in range(0, whole, some):
-        rows = min(some, whole - row)
-        here = first + row * units
+    seat, x, update_timing, alpha, accumulate, target, code, settings, state = context
+    units, start = layers[l].units, layers[l].W_start
+    first, last = share_of_gradient(layers, l, seat)
+    some = last - first
+    if update_timing == PER_PANEL:
+        some = target.size // units // SHARED_ROWS * SHARED_ROWS
+    for row in range(first, last, max(some, 1)):
+        stop = min(row + some, last)
+        here = start + row * units
         place = 0 if update_timing == PER_PANEL else here
-        gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, target, place, scratch)
+        gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
         if update_timing == PER_PANEL:
-            update(code, settings, params, target, state, here, here + rows * units, here)
+            end = start + stop * units
+            update(code, settings, params, target, state, here, end, here)
 
 
 @entry_point
-def train(model, data, rule, plan, progress, buffers, blocks):
-    """Carry a training on by `blocks` blocks of rows at most; says why it returned."""
+def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
+    """Carry a training on by `blocks` blocks of rows at most; says why it returned.
+
+    All threads of a team call this at once. One of them `leads`. What is each thread's own is said
+    at the fields of `Rule`, `Progress` and `Buffers`.
+    """
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
     code, settings, state, trainable, clip_norm, penalty, update_timing = rule
     rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
-    order, block_x, block_y, block_weights, workspace, gradient, block_rows = buffers
+    order, block_x, block_y, block_weights, workspace, scratch, gradient, block_rows = buffers
+    cells, parts = team
+    rank, size = join(cells, leads)
+    if rank < 0:
+        return RUNNING
+    seat = Seat(cells, rank, size)
+    first_param, last_param = share_of(params.size, SHARED_ROWS, rank, size)
     loss_record = loss_records[0]
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
@@ -208,7 +243,10 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             if epoch > 0:  # the first may go on with the sums of other data
                 sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
             if order.size > 0:
-                shuffle(seed, epoch, order)
+                wait(cells, size)  # somebody may still read the old order
+                if rank == 0:
+                    shuffle(seed, epoch, order)
+                wait(cells, size)
 
         first_row = start - start % batch_size
         last_row = min(first_row + batch_size, samples)
@@ -220,21 +258,27 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
             sums[BATCH_LOSS] = 0.0
-        scale, share = sums[BATCH_SCALE], 0.0
+        scale, share_of_epoch = sums[BATCH_SCALE], 0.0
         rate = rates[min(epoch, rates.size - 1)]
         if scale > 0:
+            row, end = share_of(rows, unit_of(rows), rank, size)
+            share = Share(workspace, scratch, rows, row)
             x = matrix(all_x, start * inputs, rows, inputs)
             y = matrix(all_y, start * columns, rows, columns)
             if order.size > 0:
                 x = matrix(block_x, 0, rows, inputs)
                 y = matrix(block_y, 0, rows, columns)
-                gather(all_x, order, start, x)
-                gather(all_y, order, start, y)
-            weight = matrix(block_weights, 0, rows, outputs)
-            weights_per_output(all_weights, order, start, weight)
-            sums[BATCH_LOSS] += loss_and_slopes(
-                layers, loss_record, params, x, y, weight, scale, workspace
+            own_x, own_y = rows_of(x, row, end), rows_of(y, row, end)
+            own_weight = rows_of(matrix(block_weights, 0, rows, outputs), row, end)
+            if order.size > 0:
+                gather(all_x, order, start + row, own_x)
+                gather(all_y, order, start + row, own_y)
+            weights_per_output(all_weights, order, start + row, own_weight)
+            loss_and_slopes(
+                layers, loss_record, params, own_x, own_y, own_weight, scale, share, parts
             )
+            wait(cells, size)
+            sums[BATCH_LOSS] += sum_over_units(rows, parts)
             if stop == last_row:
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
@@ -244,8 +288,8 @@ def train(model, data, rule, plan, progress, buffers, blocks):
                     counts = float(last_row - first_row)
                 sums[EPOCH_WEIGHT] += counts
                 # A running mean. With one batch it equals that batch's loss exactly.
-                share = counts / sums[EPOCH_WEIGHT]
-                sums[EPOCH_LOSS] += share * (batch_loss - sums[EPOCH_LOSS])
+                share_of_epoch = counts / sums[EPOCH_WEIGHT]
+                sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 settings[STEP] = cursor[UPDATES]
                 settings[LEARNING_RATE] = rate
@@ -254,13 +298,27 @@ def train(model, data, rule, plan, progress, buffers, blocks):
             target, alpha, accumulate = gradient, 1.0, not first
             if update_timing == FUSED:
                 target, alpha, accumulate = params, -rate, True
-            context = (update_timing, alpha, accumulate, target, code, settings, state)
-            walk_back(layers, params, x, workspace, in_place, _learn, context)
+            context = seat, x, update_timing, alpha, accumulate, target, code, settings, state
+            walk_back(layers, params, own_x, share, pass_on, _learn, context)
+            wait(cells, size)
             if stop == last_row and update_timing == AFTER_GRADIENT:
                 if penalty > 0:
                     strength = penalty / sums[BATCH_WEIGHT]
-                    sums[EPOCH_LOSS] += share * penalise(layers, strength, params, gradient)
-                apply_update(code, settings, state, trainable, clip_norm, params, gradient)
+                    sums[EPOCH_LOSS] += share_of_epoch * penalty_of(layers, strength, params)
+                    penalise(layers, strength, params, gradient, first_param, last_param)
+                    wait(cells, size)
+                apply_update(
+                    code,
+                    settings,
+                    state,
+                    trainable,
+                    clip_norm,
+                    params,
+                    gradient,
+                    first_param,
+                    last_param,
+                )
+                wait(cells, size)
         elif stop == last_row and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0

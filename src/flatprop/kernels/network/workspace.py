@@ -10,13 +10,16 @@ holds, for a block of rows,
 | scratch of the matrix products | `scratch_size` |
 
 The slope of a layer is da/dz on the way forward. On the way back ∂L/∂z takes its place.
+
+A thread of a team has a `Share` of a block in place of a workspace. The same views then show its
+rows only, and scratch of its own.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 
 from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
@@ -30,6 +33,19 @@ from flatprop.kernels.network.records import (
     widest,
 )
 from flatprop.kernels.products.matmul import scratch_size
+
+
+class Share(NamedTuple):
+    """Some rows of a block, whose numbers lie in one workspace with those of the other rows."""
+
+    workspace: Any
+    """Of the whole block; what is behind the last layer's slope is not used."""
+    scratch: Any
+    """`scratch_size` numbers of this thread's own."""
+    block_rows: int
+    """How many rows the block has."""
+    first: int
+    """The first of these rows."""
 
 
 @jittable
@@ -96,46 +112,68 @@ class Records:
         index = self.builder.add(first, INT64(FIELDS.index(field)))
         return self.builder.load(self.builder.gep(self.fields, [index]))
 
-    def start_of(self, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
-        """Where in a workspace layer l begins, and so many matrices (rows, units) further on."""
+    def start_of(self, l: ir.Value, matrices: int, rows: ir.Value, share: Any = ()) -> ir.Value:
+        """Where in a workspace layer l begins, and so many matrices (rows, units) further on.
+
+        Of a `share`, given by its block_rows and first, where its rows begin.
+        """
+        block_rows, *first = share or (rows,)
         before = self.builder.mul(self[l, "units_before"], INT64(2))
         further = self.builder.mul(self[l, "units"], INT64(matrices))
-        return self.builder.mul(self.builder.add(before, further), rows)
+        start = self.builder.mul(self.builder.add(before, further), block_rows)
+        for row in first:
+            start = self.builder.add(start, self.builder.mul(row, self[l, "units"]))
+        return start
 
 
 def _view(position: Callable[..., Any], layers: Any, *given: Any) -> Any:
     """The signature and code generator of a view into the last of the arguments `given`.
 
-    From the records and the other arguments `position` gives its start, its rows and its columns.
+    From the records, the share if there is one, and the other arguments, `position` gives its
+    start, its rows and its columns.
     """
-    array, kind = given[-1], matrix_type(given[-1])
+    array = _array_of(given[-1])
+    kind = matrix_type(array)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        records, *numbers, data = arguments
+        records, *numbers, space = arguments
         records = Records(builder, context.make_array(layers)(context, builder, records))
-        data = context.make_array(array)(context, builder, data).data
-        start, rows, columns = position(records, *numbers)
+        space, _, *share = _parts(builder, given[-1], space)
+        data = context.make_array(array)(context, builder, space).data
+        start, rows, columns = position(records, share, *numbers)
         return view(context, builder, kind, builder.gep(data, [start]), rows, columns)
 
-    return kind(layers, *[types.intp] * (len(given) - 1), array), codegen
+    return kind(layers, *[types.intp] * (len(given) - 1), given[-1]), codegen
+
+
+def _array_of(kind: Any) -> Any:
+    """The type of the array that a view looks into: of a workspace, also that of a share."""
+    return kind.types[0] if isinstance(kind, types.NamedTuple) else kind
+
+
+def _parts(builder: ir.IRBuilder, kind: Any, value: ir.Value) -> list[Any]:
+    """A workspace and, of a share, also its scratch, its block_rows and its first row."""
+    if isinstance(kind, types.NamedTuple):
+        return list(cgutils.unpack_tuple(builder, value))
+    return [value, None]
 
 
 def _of_units(matrices: int) -> Callable[..., Any]:
     """The position of a matrix (rows, units) of layer l, behind so many others."""
-    return lambda r, l, rows: (r.start_of(l, matrices, rows), rows, r[l, "units"])
+    return lambda r, share, l, rows: (r.start_of(l, matrices, rows, share), rows, r[l, "units"])
 
 
 @intrinsic
 def weights(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """W of layer l, (inputs, units)."""
     fields = "W_start", "inputs", "units"
-    return _view(lambda records, l: (records[l, field] for field in fields), layers, l, params)
+    return _view(lambda records, _, l: (records[l, field] for field in fields), layers, l, params)
 
 
 @intrinsic
 def biases(typing_context: Any, layers: Any, l: Any, params: Any) -> Any:
     """b of layer l, (1, units)."""
-    return _view(lambda r, l: (r[l, "b_start"], ONE, r[l, "units"]), layers, l, params)
+    return _view(lambda r, _, l: (r[l, "b_start"], ONE, r[l, "units"]), layers, l, params)
 
 
 @intrinsic
@@ -153,7 +191,18 @@ def slope_of(typing_context: Any, layers: Any, l: Any, rows: Any, workspace: Any
 @intrinsic
 def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
     """What is behind the last layer's slope: scratch, unless a derivative keeps more there."""
-    return _view(lambda r, rows: (r.start_of(r.last, 2, rows), ONE, ONE), layers, rows, workspace)
+    if not isinstance(workspace, types.NamedTuple):
+        return _view(
+            lambda r, _, rows: (r.start_of(r.last, 2, rows), ONE, ONE), layers, rows, workspace
+        )
+    kind = matrix_type(workspace.types[1])
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, scratch, *_ = _parts(builder, workspace, arguments[-1])
+        data = context.make_array(workspace.types[1])(context, builder, scratch).data
+        return view(context, builder, kind, data, ONE, ONE)
+
+    return kind(layers, types.intp, workspace), codegen
 
 
 @intrinsic
@@ -162,18 +211,22 @@ def inputs_of(typing_context: Any, layers: Any, l: Any, x: Any, workspace: Any) 
     kind = matrix_type(x)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        records, l, *arrays = arguments
+        records, l, given, space = arguments
         records = Records(builder, context.make_array(layers)(context, builder, records))
+        space, _, *share = _parts(builder, workspace, space)
         given, space = (
             context.make_array(of)(context, builder, array)
-            for of, array in zip((x, workspace), arrays, strict=True)
+            for of, array in ((x, given), (_array_of(workspace), space))
         )
         rows, inputs = builder.extract_value(given.shape, 0), records[l, "inputs"]
+        block_rows, *first = share or (rows,)
         # The layer before has as many units as this one has inputs.
         units = builder.mul(builder.sub(records[l, "units_before"], inputs), INT64(2))
-        before = builder.gep(space.data, [builder.mul(units, rows)])
-        first = builder.icmp_signed("==", l, INT64(0))
-        data = builder.select(first, given.data, before)
+        start = builder.mul(units, block_rows)
+        for row in first:
+            start = builder.add(start, builder.mul(row, inputs))
+        at_first = builder.icmp_signed("==", l, INT64(0))
+        data = builder.select(at_first, given.data, builder.gep(space.data, [start]))
         return view(context, builder, kind, data, rows, inputs)
 
     return kind(layers, types.intp, x, workspace), codegen

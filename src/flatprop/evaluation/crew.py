@@ -1,0 +1,193 @@
+"""Threads that help with one call: they run the same compiled function, or take some of its parts.
+
+| the work | how | by |
+| --- | --- | --- |
+| parts that do not need each other | each thread takes the next part | `each` |
+| a training, a gradient | a `team` runs one compiled function | `together` |
+
+The threads are Python's, kept for the next call. Compiled functions run without Python's lock.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import numpy as np
+
+from flatprop.evaluation.processors import allowed, budget
+from flatprop.kernels.threads import team
+from flatprop.validation import checks
+from flatprop.validation.arrays import aligned_empty
+
+PATIENCE = 3000
+"""How often a leader looks for its helpers before it goes on without them: about a millisecond."""
+LONG_PATIENCE = 100 * PATIENCE
+"""The same where the user has said how many threads there are to be."""
+MOST_THREADS = 256
+
+T = TypeVar("T")
+
+
+class _Asked(threading.local):
+    threads: int | None = None
+
+
+_asked = _Asked()
+
+
+def check_threads(threads: object) -> int | None:
+    """The argument `threads`; raises a TypeError or a ValueError where it is no such number."""
+    return None if threads is None else checks.count("threads", threads, most=MOST_THREADS)
+
+
+@contextlib.contextmanager
+def using(threads: object) -> Iterator[None]:
+    """Let the calls of this thread have so many threads; None leaves it as it is."""
+    before = _asked.threads
+    _asked.threads = before if threads is None else check_threads(threads)
+    try:
+        yield
+    finally:
+        _asked.threads = before
+
+
+def size_for(most: int) -> int:
+    """How many threads a call has for which up to `most` pay: as many as were asked for, or else
+    as this process has processors.
+    """
+    if _asked.threads is not None:
+        return _asked.threads
+    return most if most == 1 else min(most, allowed())
+
+
+class _Pool:
+    """The threads; a forked child makes its own."""
+
+    def __init__(self) -> None:
+        self.forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any] | None":
+        """Start a function in another thread; None where no thread can be had any more."""
+        try:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="flatprop")
+            return self._executor.submit(function, *arguments)
+        except RuntimeError:  # the interpreter is ending, or the system has no more threads
+            return None
+
+
+_pool = _Pool()
+
+
+def new_team(size: int, patience: int = PATIENCE) -> team.Team:
+    """What a team of up to `size` threads shares."""
+    cells = aligned_empty(team.CELLS, np.dtype(np.int64))
+    cells[:] = 0
+    cells[team.WANTED], cells[team.PATIENCE] = size, patience
+    return team.Team(cells, np.zeros(team.MOST_UNITS))
+
+
+ALONE = new_team(1)
+"""The team of a thread that has no helpers."""
+
+
+def together(
+    size: int,
+    call: Callable[..., T],
+    arguments: Sequence[Any],
+    of_helper: Callable[[], Sequence[Any]],
+) -> tuple[T, int]:
+    """`call(*arguments, team, leads)` in this thread, and at once in others with `of_helper()`.
+
+    Up to `size` threads make a team, fewer if other calls of this process have the processors.
+    Returns what the call in this thread returned, and how many threads there were. Results must
+    not depend on that.
+    """
+    if size == 1:
+        return call(*arguments, ALONE, True), 1
+    with budget.some(size, allowed()) as size:
+        if size == 1:
+            return call(*arguments, ALONE, True), 1
+        shared = new_team(size, PATIENCE if _asked.threads is None else LONG_PATIENCE)
+        cells = shared.cells
+        try:
+            for _ in range(size - 1):
+                _pool.submit(call, *of_helper(), shared, False)
+            return call(*arguments, shared, True), int(cells[team.SIZE])
+        finally:
+            # If Ctrl-C came before the call, nobody leads: who has come must leave again.
+            if cells[team.SIZE] == 0:
+                cells[team.JOINED] = team.CLOSED
+                cells[team.SIZE] = team.GIVEN_UP
+
+
+def each(size: int, call: Callable[[int, Any], T], parts: Sequence[Any]) -> list[T]:
+    """[call(worker, part) for part in parts], where threads take one part after the other.
+
+    `worker`, from 0 on and below `size`, says which of the threads it is.
+    """
+    size = min(size, len(parts))
+    if size <= 1:
+        return [call(0, part) for part in parts]
+    results: list[Any] = [None] * len(parts)
+    numbers = itertools.count()
+
+    def work(worker: int) -> None:
+        while (i := next(numbers)) < len(parts):
+            results[i] = call(worker, parts[i])
+
+    with budget.some(size, allowed()) as size:
+        helpers = [_pool.submit(work, worker) for worker in range(1, size)]
+        at_work: list[Any] = []
+        try:
+            work(0)
+        finally:
+            next(itertools.islice(numbers, len(parts), None))  # nobody takes a part any more
+            at_work = [helper for helper in helpers if helper and not helper.cancel()]
+            wait(at_work)
+    for helper in at_work:
+        helper.result()
+    return results
+
+
+class Pace:
+    """Whether several threads are faster than one, seen from how long blocks of a training take.
+
+    A neighbour may have taken the processors, or the work may be too small for them.
+    """
+
+    FIRST, LATER = 2, 40
+    """At which call, and then how many calls later, the way that seems slower is tried again."""
+    SOON = 10
+    """The same while one thread seems faster."""
+    TRIAL = 0.2
+    """How long a trial is, as a part of an ordinary call."""
+
+    def __init__(self) -> None:
+        self._calls, self._next_trial = 0, self.FIRST
+        self._seconds = {"several": 0.0, "one": math.inf}
+
+    def next_size(self, size: int) -> tuple[int, float]:
+        """How many of `size` threads the next call has, and the part of its usual length."""
+        if size == 1 or _asked.threads is not None:
+            return size, 1.0
+        self._calls += 1
+        several = self._seconds["several"] <= self._seconds["one"]
+        if self._calls < self._next_trial:
+            return size if several else 1, 1.0
+        self._next_trial += self.LATER if several else self.SOON
+        return 1 if several else size, self.TRIAL
+
+    def note(self, size: int, seconds: float) -> None:
+        """Take note of how long a row took with so many threads."""
+        self._seconds["one" if size == 1 else "several"] = seconds

@@ -1,0 +1,1 @@
+"""Several threads in one call of a compiled function."""

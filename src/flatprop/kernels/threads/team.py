@@ -1,0 +1,125 @@
+"""A team: the threads that run the same compiled function at the same time, on shares of its work.
+
+Every thread of a team goes through the same statements, and knows its `rank` and the `size` of
+the team. Each computes its share of the rows of a block, and later its share of the rows of a
+gradient. `wait` ends each such part. Nothing is added up in an order that depends on how many
+threads there are, so results are the same bit for bit for any number.
+
+One thread leads. It waits for the others a short while only: who comes later is not needed, and
+leaves again. So a team never waits for a thread that the system or Python does not let run.
+"""
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import INT64, Array
+from flatprop.kernels.threads.atomics import add, load, store, wait_while
+
+# The places in Team.cells, each on a cache line of its own
+WANTED, PATIENCE, JOINED, SIZE, ARRIVED, PHASE = range(0, 48, 8)
+CELLS = 48
+
+CLOSED = 1 << 32
+"""What JOINED is raised by when the team is complete."""
+GIVEN_UP = -1
+"""The SIZE of a team whose leader does not come."""
+SHARED_ROWS = 16
+"""Shares are multiples of so many rows: cut there, a product has the same sums as in one piece."""
+MOST_UNITS = 32
+"""Into so many units a block of rows is divided at most."""
+
+
+class Team(NamedTuple):
+    """What the threads share besides their work."""
+
+    cells: Any
+    """(CELLS,) int64, 0 at first but for WANTED and PATIENCE:
+
+    | place | what it holds |
+    | --- | --- |
+    | WANTED | how many threads the leader waits for, itself included |
+    | PATIENCE | how often the leader looks for them before it goes on without the rest |
+    | JOINED | how many have come to the leader; CLOSED and more: it waits no longer |
+    | SIZE | how many threads the team has, once it is complete |
+    | ARRIVED | how many threads wait for the others |
+    | PHASE | how often all have waited for each other |
+    """
+    sums: Any
+    """(MOST_UNITS,) float64: a sum for each unit of a block's rows."""
+
+
+@kernel
+def join(cells, leads):
+    """The rank of this thread, -1 for who comes too late, and the size of the team."""
+    if not leads:
+        rank = rank_of_helper(cells)
+        return rank, cells[SIZE]
+    return 0, size_of_team(cells) if cells[WANTED] > 1 else 1
+
+
+@routine(types.int64)
+def size_of_team(builder: ir.IRBuilder, cells: Array) -> ir.Value:
+    """Wait for the helpers, for some time; how many threads there are, the leader included."""
+    wanted, patience = load(builder, cells, WANTED), load(builder, cells, PATIENCE)
+    helpers = builder.sub(wanted, INT64(1))
+    wait_while(builder, cells, JOINED, "<", helpers, longest=patience)
+    size = builder.add(add(builder, cells, JOINED, CLOSED), INT64(1))
+    store(builder, cells, SIZE, size)
+    return size
+
+
+@routine(types.int64)
+def rank_of_helper(builder: ir.IRBuilder, cells: Array) -> ir.Value:
+    """Come to the leader, and wait for the team to be complete."""
+    before = add(builder, cells, JOINED, 1)
+    rank = cgutils.alloca_once_value(builder, INT64(-1))
+    with builder.if_then(builder.icmp_signed("<", before, INT64(CLOSED))):
+        size = wait_while(builder, cells, SIZE, "==", INT64(0))
+        given_up = builder.icmp_signed("<", size, INT64(0))
+        own = builder.add(before, INT64(1))
+        builder.store(builder.select(given_up, INT64(-1), own), rank)
+    return builder.load(rank)
+
+
+@kernel
+def wait(cells, size):
+    """Wait until all threads of the team are here."""
+    if size > 1:
+        meet(cells, size)
+
+
+@routine(size=types.int64)
+def meet(builder: ir.IRBuilder, cells: Array, size: ir.Value) -> None:
+    """The barrier: who comes last lets all others go on."""
+    phase = load(builder, cells, PHASE)
+    before = add(builder, cells, ARRIVED, 1)
+    last = builder.icmp_signed("==", builder.add(before, INT64(1)), size)
+    with builder.if_else(last) as (yes, no):
+        with yes:
+            store(builder, cells, ARRIVED, INT64(0))
+            store(builder, cells, PHASE, builder.add(phase, INT64(1)))
+        with no:
+            wait_while(builder, cells, PHASE, "==", phase)
+
+
+@kernel
+def unit_of(rows):
+    """How many rows of a block stay together: SHARED_ROWS, or so many times as many that there
+    are at most MOST_UNITS units.
+    """
+    return SHARED_ROWS * (1 + (rows - 1) // (SHARED_ROWS * MOST_UNITS))
+
+
+@kernel
+def share_of(rows, unit, rank, size):
+    """The rows that one thread takes, the first and the one behind the last.
+
+    They are whole units, as even as can be; fewer than a unit are left over and go to the last.
+    """
+    units = max(1, rows // unit)
+    first, stop = units * rank // size * unit, units * (rank + 1) // size * unit
+    return first, rows if rank == size - 1 else stop
