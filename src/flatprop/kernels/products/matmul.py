@@ -46,9 +46,10 @@ def scratch_size(rows: int, widest: int) -> int:
     size += PANEL + max(min(longest, BLOCKS.depth) * PANEL, longest * FEW_COLUMNS)
     if widest >= A_READERS:
         size += min(longest, BLOCKS.rows) * min(longest, BLOCKS.depth) + 4 * BLOCKS.depth
-    if longest > BLOCKS.depth or 2 * rows <= widest:
-        height = longest if widest > BLOCKS.depth else widest
-        size += (min(height, BLOCKS.rows) + 18) * (min(widest, BLOCKS.columns) + PANEL)
+    # Sums stay there between blocks, and where the roles of A and B are exchanged.
+    height = longest if widest > BLOCKS.depth else widest
+    width = widest if longest > BLOCKS.depth else min(rows, widest // 2)
+    size += (min(height, BLOCKS.rows) + 18) * (min(width, BLOCKS.columns) + PANEL)
     return size
 
 

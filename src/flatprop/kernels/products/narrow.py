@@ -13,7 +13,8 @@ from numba.core import cgutils
 from flatprop.kernels.loops.masks import LaneMask
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.operands import ZERO, Finish, Strided
-from flatprop.kernels.products.tiles import Tiles, Values
+from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 

@@ -74,7 +74,7 @@ class Finish(NamedTuple):
         return where(d > bound, 1.0, d).value
 
 
-class Rows(NamedTuple):
+class RowBlock(NamedTuple):
     """Some rows of A, as tiles read them."""
 
     a: Strided

@@ -7,7 +7,8 @@ from flatprop.kernels.loops.masks import joined
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.operands import ZERO, Finish, Strided, Sums
-from flatprop.kernels.products.tiles import Tiles, Values
+from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 ROWS_AHEAD = 2
@@ -155,7 +156,7 @@ def write_transposed(
             rows = tiles.rows_from(source.at(i, ZERO), lanes)
             totals = transposed(tiles, [tiles.load_part(place) for place in rows])
             mask = tiles.mask(builder.sub(m, i))
-            tiles.multiply(totals, mask, finish.at(j, i), left, sums.nowhere)
+            tiles.write(totals, True, mask, finish.at(j, i), left, sums.nowhere)
 
 
 def transposed(tiles: Tiles, parts: Values) -> Values:

@@ -29,7 +29,7 @@ from flatprop.kernels.products.narrow import (
     times_few_columns,
     transposed_times_few_columns,
 )
-from flatprop.kernels.products.operands import ZERO, Finish, Panel, Rows, Strided, Sums
+from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
 from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed, write_transposed
 from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES
@@ -206,12 +206,14 @@ class Product(NamedTuple):
                 part = self._replace(b=b, finish=finish, work=panel)
                 by_rows = self.a.contiguous_rows(tiles.itemsize)
                 sums = Sums(kept, begun, go_on, self.work)
-                part.by_panels(columns, some, Rows(a, packs, by_rows, rows), room, sums)
+                part.by_panels(columns, some, RowBlock(a, packs, by_rows, rows), room, sums)
             with builder.if_then(self.exchanged):
                 place = self.finish.at(j, i)
                 write_transposed(tiles, rows, columns, room, sums, place)
 
-    def by_panels(self, n: ir.Value, k: ir.Value, rows: Rows, room: ir.Value, sums: Sums) -> None:
+    def by_panels(
+        self, n: ir.Value, k: ir.Value, rows: RowBlock, room: ir.Value, sums: Sums
+    ) -> None:
         """All panels of a block."""
         tiles, builder = self.tiles, self.tiles.builder
         width = INT64(tiles.vectors * tiles.lanes)

@@ -5,18 +5,17 @@ of A, A[i, p] times row p of B is added to row i of the tile. So every number th
 A, and every vector that is read of B, serves many multiplications.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, mask_of, merged, splat
-from flatprop.kernels.loops.vector_loops import INT32, INT64, cases
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves
+from flatprop.kernels.loops.vector_loops import INT64, cases
 from flatprop.kernels.products.blocks import blocks_of
-from flatprop.kernels.products.operands import ZERO, Finish, Panel, Rows, Strided, Sums
-from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
-from flatprop.numbers.numbers import fma
+from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
+from flatprop.kernels.products.vectors import Values, Vectors
+from flatprop.numbers.lanes import REGISTER_BYTES
 
 CHAINS = 8
 """How many sums must be under way at once to keep two multipliers busy that take 4 cycles
@@ -24,109 +23,29 @@ each. The sums of a single row are split into as many."""
 LONG = 64
 """From so many products for each sum on, what comes next is fetched meanwhile."""
 
-Values: TypeAlias = list[ir.Value]
-Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
 
-
-class Tiles:
+class Tiles(Vectors):
     """Writes tiles for one dtype into one function."""
 
     def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: MaskedMoves) -> None:
-        self.builder = builder
-        self.element = element
-        self.masks = masks
-        self.lanes = lane_count(element)
-        self.itemsize = REGISTER_BYTES // self.lanes
-        self.vector = ir.VectorType(element, self.lanes)
+        super().__init__(builder, element, masks)
         # A tile keeps 12 or 24 registers of sums. AVX-512 has 32 registers, of 64 bytes; AVX2 has
         # 16 of 32 bytes, two of which make a vector here; NEON has 32 of 16 bytes, four a vector.
         # The last height is also for fewer rows: 8 registers of sums are what two multipliers
         # have under way at once, so that fewer would not be faster.
         self.heights = (12, 4) if masks else (6, 4)
         self.vectors = 2 if masks else 1
-        self.square = self.lanes if masks else self.lanes // 2
-        """Rows and columns of the squares that are transposed in registers."""
         self.blocks = blocks_of(self.itemsize)
 
-    # ---- vectors in memory
-
-    def mask(self, count: ir.Value) -> LaneMask:
-        """The first `count` lanes: none below 1, all from `lanes` on."""
-        return mask_of(self.builder, count, self.element, self.masks)
-
-    def broadcast(self, at: ir.Value) -> ir.Value:
-        """One number from memory, in every lane."""
-        pointer = self.builder.bitcast(at, self.element.as_pointer())
-        return splat(self.builder, self.builder.load(pointer), self.lanes)
-
-    def load(self, at: ir.Value, mask: LaneMask | None = None) -> ir.Value:
-        """A vector from memory; lanes outside of the mask are not read, but 0."""
-        return self.loads([at], mask)[0]
-
-    def loads(self, places: Values, mask: LaneMask | None) -> Values:
-        """Vectors from memory, all under one mask."""
-        pointers = [self.builder.bitcast(at, self.vector.as_pointer()) for at in places]
-        if mask is None:
-            return [self.builder.load(pointer, align=self.itemsize) for pointer in pointers]
-        return mask.load(pointers)
-
-    def store(self, value: ir.Value, at: ir.Value, mask: LaneMask | None = None) -> None:
-        """A vector to memory; lanes outside of the mask are left alone."""
-        self.stores([value], [at], mask)
-
-    def stores(self, values: Values, places: Values, mask: LaneMask | None) -> None:
-        """Vectors to memory, all under one mask."""
-        pointers = [self.builder.bitcast(at, self.vector.as_pointer()) for at in places]
-        if mask is not None:
-            mask.store(values, pointers)
-            return
-        for value, pointer in zip(values, pointers, strict=True):
-            self.builder.store(value, pointer, align=self.itemsize)
-
-    def load_part(self, at: ir.Value, mask: LaneMask | None = None) -> ir.Value:
-        """As many numbers from memory as a square has rows."""
-        if mask is None:
-            kind = ir.VectorType(self.element, self.square).as_pointer()
-            return self.builder.load(self.builder.bitcast(at, kind), align=self.itemsize)
-        vector = self.load(at, mask)
-        return vector if self.square == self.lanes else halves(self.builder, vector)[0]
-
-    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a b + c, rounded once."""
-        lanes = (Lanes(self.builder, value) for value in (a, b, c))
-        return fma(*lanes).value
-
-    def prefetch(self, at: ir.Value) -> None:
-        """Ask for the line around one byte, into the second cache."""
-        arguments = [at, INT32(0), INT32(2), INT32(1)]
-        signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
-        module = self.builder.module
-        function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
-        self.builder.call(function, arguments)
-
-    def prefetch_vectors(self, at: ir.Value, count: int) -> None:
-        """Ask for the lines of `count` vectors, which may begin in the middle of a line."""
-        for place in [
-            *range(0, count * REGISTER_BYTES, REGISTER_BYTES),
-            count * REGISTER_BYTES - 1,
-        ]:
-            self.prefetch(self.builder.gep(at, [INT64(place)]))
-
-    def vector_at(self, pointer: ir.Value, j: int) -> ir.Value:
-        """Where the vector j places further begins."""
-        return self.builder.gep(pointer, [INT64(j * REGISTER_BYTES)])
-
-    # ---- a tile
-
     def column_of_tiles(
-        self, k: ir.Value, rows: Rows, panel: Panel, finish: Finish, sums: Sums
+        self, k: ir.Value, rows: RowBlock, panel: Panel, finish: Finish, sums: Sums
     ) -> None:
         """All rows of one panel, k products for each sum."""
         builder, vectors, itemsize = self.builder, panel.vectors, INT64(self.itemsize)
         row_bytes = INT64(vectors * REGISTER_BYTES)
         lines = builder.udiv(builder.mul(k, INT64(self.heights[0])), rows.count)
         lines = builder.select(panel.fetches, builder.add(lines, INT64(1)), ZERO)
-        following = cgutils.alloca_once_value(builder, panel.following.data)
+        following = cgutils.alloca_once(builder, panel.following.data.type)
         builder.store(panel.following.data, following)
         for height, i, left in self.rows_of_tiles(rows.count):
             if left is None:  # the tiles of a panel share the lines of the next one
@@ -168,30 +87,6 @@ class Tiles:
             builder.store(builder.add(i, INT64(height)), done)
             builder.branch(head)
             builder.position_at_end(after)
-
-    def rows_from(
-        self,
-        first: Strided,
-        count: int,
-        left: ir.Value | None = None,
-        nowhere: ir.Value | None = None,
-    ) -> Values:
-        """Where so many rows begin; those that are not `left`, if that is given, are `nowhere`."""
-        builder, pointers = self.builder, [first.data]
-        for _ in range(1, count):
-            pointers.append(builder.gep(pointers[-1], [first.row]))
-        if left is None:
-            return pointers
-        exist = [builder.icmp_signed("<", INT64(i), left) for i in range(count)]
-        return [builder.select(*pair, nowhere) for pair in zip(exist, pointers, strict=True)]
-
-    def rows_until(self, first: Strided, count: int, left: ir.Value) -> Values:
-        """Where so many rows begin; the last one stands for those that are not `left`."""
-        builder, pointers = self.builder, [first.data]
-        for i in range(1, count):
-            step = builder.select(builder.icmp_signed("<", INT64(i), left), first.row, ZERO)
-            pointers.append(builder.gep(pointers[-1], [step]))
-        return pointers
 
     def sums(
         self,
@@ -268,38 +163,6 @@ class Tiles:
             sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         return self.repeat(builder.srem(k, INT64(chains)), step, walk, sums)[1]
 
-    def repeat(
-        self, times: ir.Value, step: Step, walk: Values, sums: Values
-    ) -> tuple[Values, Values]:
-        """`step` again and again, what it returns being what it is given next."""
-        builder = self.builder
-        before = builder.block
-        body, after = (builder.append_basic_block("k") for _ in range(2))
-        builder.cbranch(builder.icmp_signed(">", times, ZERO), body, after)
-
-        builder.position_at_end(body)
-        start = [*walk, *sums]
-        state = [builder.phi(value.type) for value in start]
-        count = builder.phi(INT64)
-        walked, summed = step(state[: len(walk)], state[len(walk) :])
-        end = [*walked, *summed]
-        counted = builder.add(count, INT64(1))
-        for phi, first, later in zip(
-            [*state, count], [*start, ZERO], [*end, counted], strict=True
-        ):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, builder.block)
-        last = builder.block
-        builder.cbranch(builder.icmp_signed("<", counted, times), body, after)
-
-        builder.position_at_end(after)
-        result = self.merged((before, start), (last, end))
-        return result[: len(walk)], result[len(walk) :]
-
-    def merged(self, *incoming: tuple[ir.Block, Values]) -> Values:
-        """What the values are where several blocks meet, each with its own."""
-        return merged(self.builder, *incoming)
-
     def _finish(
         self, totals: Values, left: ir.Value | None, panel: Panel, finish: Finish, sums: Sums
     ) -> None:
@@ -320,39 +183,28 @@ class Tiles:
             for j in range(vectors):
                 mask = panel.mask if j == vectors - 1 else None
                 part = finish.at(ZERO, INT64(j * self.lanes))
-                if multiplies:
-                    self.multiply(totals[j::vectors], mask, part, left, sums.nowhere)
-                else:
-                    self._add(totals[j::vectors], mask, part, left, sums.nowhere)
+                self.write(totals[j::vectors], multiplies, mask, part, left, sums.nowhere)
 
-    def _add(
+    def write(
         self,
         totals: Values,
+        multiplies: bool,
         mask: LaneMask | None,
         finish: Finish,
         left: ir.Value | None,
         nowhere: ir.Value,
     ) -> None:
-        """out ← D + alpha times the totals, a vector of each row; see `rows_from` for the rest."""
-        outs, ds = (
-            self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
-        )
-        pairs = zip(totals, self.loads(ds, mask), strict=True)
-        results = [finish.rectified(self.fma(total, finish.alpha, d)) for total, d in pairs]
-        self.stores(results, outs, mask)
+        """out ← D ⊙ the totals or D + alpha times these, a vector of each row.
 
-    def multiply(
-        self,
-        totals: Values,
-        mask: LaneMask | None,
-        finish: Finish,
-        left: ir.Value | None,
-        nowhere: ir.Value,
-    ) -> None:
-        """out ← D ⊙ the totals, a vector of each row; see `rows_from` for the rest."""
+        Rows that are not `left`, if that is given, are written `nowhere`.
+        """
         outs, ds = (
             self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
         )
-        pairs = zip(totals, self.loads(ds, mask), strict=True)
-        results = [self.builder.fmul(total, finish.factor(d)) for total, d in pairs]
+        results = []
+        for total, d in zip(totals, self.loads(ds, mask), strict=True):
+            if multiplies:
+                results.append(self.builder.fmul(total, finish.factor(d)))
+            else:
+                results.append(finish.rectified(self.fma(total, finish.alpha, d)))
         self.stores(results, outs, mask)
