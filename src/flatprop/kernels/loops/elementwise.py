@@ -57,6 +57,22 @@ def add(builder: ir.IRBuilder, term: Array, out: Array) -> None:
         register.store(register[0] + register[1], 1)
 
 
+@routine(factor=types.float64, start=types.int64, stop=types.int64)
+def add_multiple(
+    builder: ir.IRBuilder,
+    factor: ir.Value,
+    term: Array,
+    out: Array,
+    start: ir.Value,
+    stop: ir.Value,
+) -> None:
+    """out[start:stop] ← out + factor · term."""
+    count = builder.sub(stop, start)
+    number = broadcast(Lanes(builder, factor), out.element)
+    for register in registers(term.part(start, count), out.part(start, count)):
+        register.store(register[1] + number * register[0], 1)
+
+
 @routine()
 def copy(builder: ir.IRBuilder, source: Array, out: Array) -> None:
     """out ← source; nothing where both are the same array."""

@@ -16,7 +16,7 @@ from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import Seat
 from flatprop.kernels.network.walks import walk_back
 from flatprop.kernels.network.workspace import Share
-from flatprop.kernels.threads.team import join, share_of, unit_of, wait
+from flatprop.kernels.threads.team import join, share_of, sum_over_units, unit_of, wait
 
 
 class Block(NamedTuple):
@@ -96,7 +96,8 @@ def loss_and_gradient(
     for row in range(start, stop, block.rows):
         x, y, weight = rows_of_block(layers, data, row, stop, block)
         rows = x.shape[0]
-        first, last = share_of(rows, unit_of(rows), rank, size)
+        unit = unit_of(rows)
+        first, last = share_of(rows, unit, rank, size)
         share = Share(block.workspace, block.scratch, rows, first)
         own_x, own_weight = rows_of(x, first, last), rows_of(weight, first, last)
         weights_per_output(data.weight, None, row + first, own_weight)
@@ -113,7 +114,7 @@ def loss_and_gradient(
         )
         context = seat, x, row > 0, gradient
         walk_back(layers, params, own_x, share, shares.pass_on, _share_of_gradient, context)
-        total += shares.sum_over_units(rows, team.sums)
+        total += sum_over_units(rows, unit, team.sums)
         wait(team.cells, size)
     return total
 

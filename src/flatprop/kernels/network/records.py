@@ -18,7 +18,7 @@ from numba.np.numpy_support import from_dtype
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.cache import keep_out_of_caches, mark
-from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.compile import intrinsic
 
 LAYER = np.dtype(
     [
@@ -185,7 +185,16 @@ def view(context: Any, builder: Any, kind: Any, data: Any, rows: Any, columns: A
     return made._getvalue()
 
 
-@kernel
-def rows_of(x, start, stop):
-    """Rows of a matrix."""
-    return matrix(x, start * x.shape[1], stop - start, x.shape[1])
+@intrinsic
+def rows_of(typing_context: Any, x: Any, start: Any, stop: Any) -> Any:
+    """Rows of a matrix, as `matrix`."""
+    kind = matrix_type(x)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x_value, start, stop = arguments
+        source = context.make_array(x)(context, builder, x_value)
+        columns = builder.extract_value(source.shape, 1)
+        data = builder.gep(source.data, [builder.mul(start, columns)])
+        return view(context, builder, kind, data, builder.sub(stop, start), columns)
+
+    return kind(x, types.intp, types.intp), codegen

@@ -37,24 +37,14 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, share, sum
     logits = loss_record.from_logits == 1
     forward_with_slopes(layers, params, x, logits, share)
     a, dL_da, slope = places_of_loss(layers, loss_record, rows, share)
-    row = 0
+    row, i = 0, share.first // unit if share.first > 0 else 0
     while row < rows:
         stop = row + unit if rows - row >= 2 * unit else rows
         prediction, out = rows_of(a, row, stop), rows_of(dL_da, row, stop)
         target, w = rows_of(y, row, stop), rows_of(weight, row, stop)
-        total = output_loss(loss_record, prediction, target, w, scale, out)
-        sums[(share.first + row) // unit] = total
-        row = stop
+        sums[i] = output_loss(loss_record, prediction, target, w, scale, out)
+        row, i = stop, i + 1
     through_activation(layers, layers.size - 1, logits, a, dL_da, slope)
-
-
-@kernel
-def sum_over_units(rows, sums):
-    """What `loss_and_slopes` of all threads has found, added up in the order of the rows."""
-    total = 0.0
-    for unit in range(max(1, rows // unit_of(rows))):
-        total += sums[unit]
-    return total
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import squared_norm, update
+from flatprop.kernels.loops.elementwise import add_multiple, squared_norm, update
 from flatprop.kernels.loops.minibatch import (
     gather,
     shuffle,
@@ -27,11 +27,17 @@ from flatprop.kernels.network.shares import (
     loss_and_slopes,
     pass_on,
     share_of_gradient,
-    sum_over_units,
 )
 from flatprop.kernels.network.walks import walk_back
 from flatprop.kernels.network.workspace import Share
-from flatprop.kernels.threads.team import SHARED_ROWS, join, share_of, unit_of, wait
+from flatprop.kernels.threads.team import (
+    SHARED_ROWS,
+    join,
+    share_of,
+    sum_over_units,
+    unit_of,
+    wait,
+)
 
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
@@ -188,10 +194,10 @@ def penalty_of(layers, strength, params):
 @kernel
 def penalise(layers, strength, params, gradient, first, last):
     """Add the gradient of `penalty_of` to the gradient, from place `first` to `last`."""
-    factor = params.dtype.type(strength)
     for l in range(layers.size):
-        for i in range(max(first, layers[l].W_start), min(last, layers[l].b_start)):
-            gradient[i] += factor * params[i]
+        start, stop = max(first, layers[l].W_start), min(last, layers[l].b_start)
+        if start < stop:
+            add_multiple(strength, params, gradient, start, stop)
 
 
 @kernel
@@ -261,7 +267,8 @@ def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
         scale, share_of_epoch = sums[BATCH_SCALE], 0.0
         rate = rates[min(epoch, rates.size - 1)]
         if scale > 0:
-            row, end = share_of(rows, unit_of(rows), rank, size)
+            unit = unit_of(rows)
+            row, end = share_of(rows, unit, rank, size)
             share = Share(workspace, scratch, rows, row)
             x = matrix(all_x, start * inputs, rows, inputs)
             y = matrix(all_y, start * columns, rows, columns)
@@ -278,7 +285,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
                 layers, loss_record, params, own_x, own_y, own_weight, scale, share, parts
             )
             wait(cells, size)
-            sums[BATCH_LOSS] += sum_over_units(rows, parts)
+            sums[BATCH_LOSS] += sum_over_units(rows, unit, parts)
             if stop == last_row:
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):

@@ -12,8 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from flatprop.kernels.compile import jittable
-from flatprop.kernels.loops.masks import splat
-from flatprop.kernels.loops.routines import routine, subroutine
+from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
     INT64,
@@ -23,15 +22,15 @@ from flatprop.kernels.loops.vector_loops import (
     rows_of,
 )
 from flatprop.kernels.products.blocks import A_READERS, BLOCKS, FEW_COLUMNS, PANEL
-from flatprop.kernels.products.operands import POINTER, ZERO, Finish, Strided
-from flatprop.kernels.products.panels import (
+from flatprop.kernels.products.multiplication import (
     AFFINE,
     PLAIN,
     TRANSPOSED_LEFT,
     TRANSPOSED_RIGHT,
-    write_product,
+    Multiplication,
 )
-from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.operands import POINTER, ZERO, Strided
+from flatprop.kernels.products.panels import write_product
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 
 
@@ -222,14 +221,5 @@ def _multiply(
     work = _aligned(builder, scratch.data)
     matrices = [value for matrix in (a, b, d, out) for value in matrix[1:]]
 
-    def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
-        kind, m, n, k, *numbers, alpha, bound, work = given
-        a, b, d, out = (Strided(builder, *numbers[3 * i : 3 * i + 3]) for i in range(4))
-        tiles = Tiles(builder, element, scratch.masks)
-        multiplies = builder.icmp_signed("==", kind, INT64(TRANSPOSED_RIGHT))
-        alpha, bound = (splat(builder, number, tiles.lanes) for number in (alpha, bound))
-        finish = Finish(out, d, alpha, multiplies, bound)
-        write_product(tiles, kind, (m, n, k), a, b, finish, work)
-
     operands = [INT64(kind), *shape, *matrices, alpha, bound, work]
-    subroutine(builder, f"flatprop.product.{element}", emit, ir.VoidType(), operands)
+    Multiplication(builder, element, scratch.masks, operands).call("product", write_product)

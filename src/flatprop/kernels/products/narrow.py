@@ -5,47 +5,42 @@ k for A B, whose sums are then added up across the lanes, and along the rows of 
 for Aᵀ B, whose columns are then interleaved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask
+from flatprop.kernels.loops.masks import LaneMask, halves
 from flatprop.kernels.loops.vector_loops import INT32, INT64
-from flatprop.kernels.products.operands import ZERO, Finish, Strided
+from flatprop.kernels.products.multiplication import Multiplication
+from flatprop.kernels.products.operands import ZERO, Strided
 from flatprop.kernels.products.tiles import Tiles
 from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 
-def times_few_columns(
-    tiles: Tiles,
-    n: int,
-    m: ir.Value,
-    k: ir.Value,
-    x: Strided,
-    W: Strided,
-    finish: Finish,
-    work: ir.Value,
-) -> None:
+def times_few_columns(product: Multiplication, n: int) -> None:
     """out ← x W + b, (m, k) times (k, n), all rows contiguous."""
+    tiles, finish = product.tiles(), product.finish()
     builder, lanes = tiles.builder, tiles.lanes
+    m, _, k = product.shape
+    x, W, *_ = product.matrices
     bias = [tiles.broadcast(finish.d.at(ZERO, INT64(j)).data) for j in range(n)]
     every = _gathered(tiles, bias, [(lane % n, lane) for lane in range(lanes)])
-    for i, total, mask in _few_columns(tiles, n, m, k, x, W, work):
+    for i, total, mask in _few_columns(tiles, n, m, k, x, W, product.work):
         z = finish.rectified(builder.fadd(total, every))
         tiles.store(z, finish.out.at(i, ZERO).data, mask)
 
 
-def row_times_transposed(
-    tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish, work: ir.Value
-) -> None:
+def row_times_transposed(product: Multiplication) -> None:
     """out ← D ⊙ x Wᵀ for one row, (1, k) and (n, k), all rows contiguous.
 
     It is the one column W xᵀ: nothing has to be transposed.
     """
-    builder = tiles.builder
-    for i, total, mask in _few_columns(tiles, 1, n, k, W, x.transposed(), work):
+    tiles, finish, builder = product.tiles(), product.finish(), product.builder
+    _, n, k = product.shape
+    x, W, *_ = product.matrices
+    for i, total, mask in _few_columns(tiles, 1, n, k, W, x.transposed(), product.work):
         here = finish.at(ZERO, i)
         factor = finish.factor(tiles.load(here.d.data, mask))
         tiles.store(builder.fmul(total, factor), here.out.data, mask)
@@ -58,84 +53,150 @@ def _few_columns(
     builder, lanes = tiles.builder, tiles.lanes
     _pack_columns(tiles, n, k, W, work)
     group = lanes // n
-    steps = builder.lshr(builder.add(k, INT64(lanes - 1)), INT64(lanes.bit_length() - 1))
-    row_bytes, last = INT64(REGISTER_BYTES * n), builder.sub(m, INT64(1))
+    last = builder.sub(m, INT64(1))
     with cgutils.for_range_slice(builder, ZERO, m, INT64(group), INT64) as (i, _):
-        rows = []
-        for r in range(group):  # rows beyond the last are computed again, and not stored
-            row = builder.add(i, INT64(r))
-            row = builder.select(builder.icmp_signed("<", row, last), row, last)
-            rows.append(x.at(row, ZERO).data)
 
-        def step(walk: Values, sums: Values) -> tuple[Values, Values]:
-            offset, at_w, left = walk
-            mask = tiles.mask(left)
-            columns = [tiles.load(tiles.vector_at(at_w, j)) for j in range(n)]
-            after = []
-            for r, row in enumerate(rows):
-                numbers = tiles.load(builder.gep(row, [offset]), mask)
-                for j, column in enumerate(columns):
-                    after.append(tiles.fma(numbers, column, sums[r * n + j]))
-            further = [builder.add(offset, INT64(REGISTER_BYTES)), builder.gep(at_w, [row_bytes])]
-            return [*further, builder.sub(left, INT64(lanes))], after
+        def sums_of(places: Sequence[int]) -> Values:
+            """The sums of some of the vectors: vector r n + j is row r times column j."""
+            rows = {}
+            for r in dict.fromkeys(place // n for place in places):
+                row = builder.add(i, INT64(r))  # beyond the last it is computed, but not stored
+                row = builder.select(builder.icmp_signed("<", row, last), row, last)
+                rows[r] = x.at(row, ZERO).data
 
-        zero = ir.Constant(tiles.vector, None)
-        _, sums = tiles.repeat(steps, step, [ZERO, work, k], [zero] * (group * n))
-        total = _added_up(tiles, [*sums, *[zero] * (lanes - group * n)])
+            def step(walk: Values, sums: Values, mask: LaneMask | None) -> tuple[Values, Values]:
+                offset, at_w = walk
+                columns = [tiles.load(tiles.vector_at(at_w, j)) for j in range(n)]
+                numbers = {
+                    r: tiles.load(builder.gep(row, [offset]), mask) for r, row in rows.items()
+                }
+                after = [
+                    tiles.fma(numbers[place // n], columns[place % n], total)
+                    for place, total in zip(places, sums, strict=True)
+                ]
+                return [
+                    builder.add(offset, INT64(REGISTER_BYTES)),
+                    tiles.vector_at(at_w, n),
+                ], after
+
+            zeros = [ir.Constant(tiles.vector, None)] * len(places)
+            return _by_vectors(tiles, k, step, [ZERO, work], zeros)
+
+        total = _added_up(tiles, sums_of)
         left = builder.mul(builder.sub(m, i), INT64(n))
         room = INT64(group * n)
         count = builder.select(builder.icmp_signed("<", left, room), left, room)
         yield i, total, tiles.mask(count)
 
 
-def row_times_few_columns(
-    tiles: Tiles, n: int, k: ir.Value, x: Strided, W: Strided, finish: Finish
-) -> None:
-    """out ← x W + b for one row, (1, k) times (k, n), all rows contiguous.
+def row_times_few_columns(product: Multiplication, n: int) -> None:
+    """out ← D + alpha x W for one row, (1, k) times (k, n), all rows contiguous.
 
     W is read as it lies, `lanes` rows as n vectors, and x spread out to match.
     """
+    tiles, finish = product.tiles(), product.finish_of_one()
     builder, lanes = tiles.builder, tiles.lanes
+    x, W, *_ = product.matrices
     kind = ir.VectorType(INT32, lanes)
     spread = [
         ir.Constant(kind, [(v * lanes + lane) // n for lane in range(lanes)]) for v in range(n)
     ]
-    steps = builder.lshr(builder.add(k, INT64(lanes - 1)), INT64(lanes.bit_length() - 1))
+    x_bytes = builder.mul(x.column, INT64(lanes))  # 0 where x is a number again and again
 
-    def step(walk: Values, sums: Values) -> tuple[Values, Values]:
-        at_x, at_w, left = walk
-        numbers = tiles.load(at_x, tiles.mask(left))
+    def step(walk: Values, sums: Values, left: LaneMask | None) -> tuple[Values, Values]:
+        at_x, at_w = walk
+        numbers = tiles.load(at_x, left)
         after = []
         for v, order in enumerate(spread):
-            mask = tiles.mask(builder.sub(builder.mul(left, INT64(n)), INT64(v * lanes)))
+            mask = left
+            if left is not None:
+                mask = tiles.mask(builder.sub(builder.mul(left.count, INT64(n)), INT64(v * lanes)))
             weights = tiles.load(tiles.vector_at(at_w, v), mask)
             wanted = builder.shuffle_vector(numbers, numbers, order) if n > 1 else numbers
             after.append(tiles.fma(wanted, weights, sums[v]))
-        further = [tiles.vector_at(at_x, 1), tiles.vector_at(at_w, n)]
-        return [*further, builder.sub(left, INT64(lanes))], after
+        return [builder.gep(at_x, [x_bytes]), tiles.vector_at(at_w, n)], after
 
     zero = ir.Constant(tiles.vector, None)
-    _, sums = tiles.repeat(steps, step, [x.data, W.data, k], [zero] * n)
-    total = _added_up(tiles, [*_deinterleaved(tiles, sums), *[zero] * (lanes - n)])
-    mask = tiles.mask(INT64(n))
-    z = builder.fadd(total, tiles.load(finish.d.data, mask))
-    tiles.store(finish.rectified(z), finish.out.data, mask)
+    sums = _by_vectors(tiles, product.shape[2], step, [x.data, W.data], [zero] * n)
+    number = product.element.as_pointer()
+    for j, column in enumerate(_deinterleaved(tiles, sums)):
+        here = finish.at(ZERO, INT64(j))
+        d = builder.load(builder.bitcast(here.d.data, number))
+        z = tiles.fma(_sum_of_lanes(builder, column), here.alpha, d)
+        builder.store(here.rectified(z), builder.bitcast(here.out.data, number))
 
 
-def transposed_times_few_columns(
-    tiles: Tiles, n: int, m: ir.Value, k: ir.Value, a: Strided, b: Strided, finish: Finish
-) -> None:
+def transposed_times_few_columns(product: Multiplication, n: int) -> None:
     """out ← D + alpha Aᵀ B, (m, k) and (m, n), all rows of `out` contiguous."""
+    tiles, finish = product.tiles(), product.finish()
     builder, lanes = tiles.builder, tiles.lanes
+    k, _, m = product.shape
+    at, b, *_ = product.matrices
+    a = at.transposed()
     with cgutils.for_range_slice(builder, ZERO, k, INT64(lanes), INT64) as (i, _):
         left = builder.sub(k, i)
-        sums = tiles.sums(n, 1, m, b.transposed(), a.at(ZERO, i), [tiles.mask(left)])
         here = finish.at(i, ZERO)
-        for v, interleaved in enumerate(_interleaved(tiles, sums)):
-            mask = tiles.mask(builder.sub(builder.mul(left, INT64(n)), INT64(v * lanes)))
-            before = tiles.load(tiles.vector_at(here.d.data, v), mask)
-            total = tiles.fma(interleaved, finish.alpha, before)
-            tiles.store(total, tiles.vector_at(here.out.data, v), mask)
+        for masks in whole_or_not(tiles, [tiles.mask(left)]):
+            sums = tiles.sums(n, 1, m, b.transposed(), a.at(ZERO, i), masks)
+            for v, interleaved in enumerate(_interleaved(tiles, sums)):
+                mask = None
+                if masks:
+                    mask = tiles.mask(builder.sub(builder.mul(left, INT64(n)), INT64(v * lanes)))
+                before = tiles.load(tiles.vector_at(here.d.data, v), mask)
+                total = tiles.fma(interleaved, finish.alpha, before)
+                tiles.store(total, tiles.vector_at(here.out.data, v), mask)
+
+
+def few_products_transposed(product: Multiplication, k: int) -> None:
+    """out ← D ⊙ A Bᵀ, (m, k) and (n, k), all rows contiguous: a sum of k outer products."""
+    tiles, finish = product.tiles(), product.finish()
+    builder, lanes = tiles.builder, tiles.lanes
+    m, n, _ = product.shape
+    a, b, *_ = product.matrices
+    with cgutils.for_range_slice(builder, ZERO, n, INT64(lanes), INT64) as (j, _):
+        columns = _columns_from(tiles, k, builder.sub(n, j), b.at(j, ZERO).data)
+        for masks in whole_or_not(tiles, [tiles.mask(builder.sub(n, j))]):
+            mask = masks[0] if masks else None
+            with cgutils.for_range(builder, m) as loop:
+                i = loop.index
+                factors = [tiles.broadcast(a.at(i, INT64(p)).data) for p in range(k)]
+                total = builder.fmul(factors[0], columns[0])
+                for factor, column in zip(factors[1:], columns[1:], strict=True):
+                    total = tiles.fma(factor, column, total)
+                here = finish.at(i, j)
+                factor = here.factor(tiles.load(here.d.data, mask))
+                tiles.store(builder.fmul(total, factor), here.out.data, mask)
+
+
+def _by_vectors(
+    tiles: Tiles,
+    k: ir.Value,
+    step: Callable[[Values, Values, LaneMask | None], tuple[Values, Values]],
+    walk: Values,
+    sums: Values,
+) -> Values:
+    """Sums over k numbers: a step for each vector of them, the last under a mask if need be."""
+    builder = tiles.builder
+    times = builder.lshr(k, INT64(tiles.lanes.bit_length() - 1))
+    walk, sums = tiles.repeat(times, lambda walk, sums: step(walk, sums, None), walk, sums)
+    rest = tiles.mask(builder.and_(k, INT64(tiles.lanes - 1)))
+    once = builder.zext(builder.icmp_signed(">", rest.count, ZERO), INT64)
+    return tiles.repeat(once, lambda walk, sums: step(walk, sums, rest), walk, sums)[1]
+
+
+def whole_or_not(tiles: Tiles, masks: Sequence[LaneMask]) -> Iterator[Sequence[LaneMask] | None]:
+    """What is written runs without masks where all lanes are inside, and under them elsewhere.
+
+    With AVX-512 masks cost nothing.
+    """
+    if tiles.masks:
+        yield masks
+        return
+    with tiles.builder.if_else(masks[-1].whole) as (yes, no):
+        with yes:
+            yield None
+        with no:
+            yield masks
 
 
 def _pack_columns(tiles: Tiles, n: int, k: ir.Value, b: Strided, out: ir.Value) -> None:
@@ -145,15 +206,18 @@ def _pack_columns(tiles: Tiles, n: int, k: ir.Value, b: Strided, out: ir.Value) 
     """
     builder, lanes = tiles.builder, tiles.lanes
     with cgutils.for_range_slice(builder, ZERO, k, INT64(lanes), INT64) as (p, _):
-        here = b.at(p, ZERO).data
-        left = builder.mul(builder.sub(k, p), INT64(n))
-        vectors = [
-            tiles.load(tiles.vector_at(here, v), tiles.mask(builder.sub(left, INT64(v * lanes))))
-            for v in range(n)
-        ]
+        columns = _columns_from(tiles, n, builder.sub(k, p), b.at(p, ZERO).data)
         there = builder.gep(out, [builder.mul(p, INT64(n * tiles.itemsize))])
-        for j, column in enumerate(_deinterleaved(tiles, vectors)):
+        for j, column in enumerate(columns):
             tiles.store(column, tiles.vector_at(there, j))
+
+
+def _columns_from(tiles: Tiles, n: int, rows: ir.Value, data: ir.Value) -> Values:
+    """The next `lanes` numbers, of which `rows` exist, of each of n columns, row by row."""
+    builder, left = tiles.builder, tiles.builder.mul(rows, INT64(n))
+    masks = [tiles.mask(builder.sub(left, INT64(v * tiles.lanes))) for v in range(n)]
+    vectors = [tiles.load(tiles.vector_at(data, v), mask) for v, mask in enumerate(masks)]
+    return _deinterleaved(tiles, vectors)
 
 
 def _deinterleaved(tiles: Tiles, vectors: Values) -> Values:
@@ -190,23 +254,41 @@ def _gathered(tiles: Tiles, vectors: Values, places: Sequence[tuple[int, int]]) 
     return result
 
 
-def _added_up(tiles: Tiles, vectors: Values) -> ir.Value:
+def _sum_of_lanes(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
+    """The sum over the lanes, halves first."""
+    while vector.type.count > 1:
+        vector = builder.fadd(*halves(builder, vector))
+    return builder.extract_element(vector, INT32(0))
+
+
+def _added_up(tiles: Tiles, vectors: Callable[[Sequence[int]], Values]) -> ir.Value:
     """A vector whose lane i is the sum over the lanes of vector i, of `lanes` vectors.
 
     Halves are added first, always in the same order: while two vectors become one, each
-    gives half of its lanes.
+    gives half of its lanes. `vectors` gives the vectors of some places. As many are asked for at
+    once as there are registers for.
     """
     builder, lanes = tiles.builder, tiles.lanes
-    distance = lanes // 2
-    while distance:
+    some = lanes if tiles.masks else 4
+
+    def merge(vectors: Values, distance: int) -> Values:
         kept = [lane if not lane & distance else lanes + lane for lane in range(lanes)]
         moved = [lane ^ distance if not lane & distance else lanes + (lane ^ distance)
                  for lane in range(lanes)]  # fmt: skip
         masks = [ir.Constant(ir.VectorType(INT32, lanes), order) for order in (kept, moved)]
-        pairs = zip(vectors[:distance], vectors[distance:], strict=True)
-        vectors = [
+        pairs = zip(vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :], strict=True)
+        return [
             builder.fadd(*(builder.shuffle_vector(one, other, mask) for mask in masks))
             for one, other in pairs
         ]
-        distance //= 2
-    return vectors[0]
+
+    parts = lanes // some
+    totals = []
+    for first in range(parts):
+        part, distance = vectors(range(first, lanes, parts)), lanes // 2
+        while len(part) > 1:
+            part, distance = merge(part, distance), distance // 2
+        totals += part
+    while len(totals) > 1:
+        totals = merge(totals, len(totals) // 2)
+    return totals[0]

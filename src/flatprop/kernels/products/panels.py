@@ -11,34 +11,25 @@ in the order in which it is read. How large products are cut so that what is rea
 still in a cache follows Goto and van de Geijn (2008).
 
 A layer of one to four units, or a batch of one row, would leave most of a tile empty. Such
-products have functions of their own, here and in `narrow`.
+products have functions of their own: see `special_cases`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.vector_loops import INT64, cases
-from flatprop.kernels.products.blocks import A_READERS, FEW_COLUMNS, PANEL
-from flatprop.kernels.products.narrow import (
-    row_times_few_columns,
-    row_times_transposed,
-    times_few_columns,
-    transposed_times_few_columns,
-)
+from flatprop.kernels.loops.vector_loops import INT64
+from flatprop.kernels.products.blocks import A_READERS, PANEL
+from flatprop.kernels.products.multiplication import Multiplication
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
 from flatprop.kernels.products.packing import pack, pack_rows, pack_transposed, write_transposed
+from flatprop.kernels.products.special_cases import special_cases, vectors_for
 from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers.lanes import REGISTER_BYTES
 
-# Kinds of products
-PLAIN, AFFINE, TRANSPOSED_LEFT, TRANSPOSED_RIGHT = range(4)
-
-WIDE = 4
-"""Vectors of a panel for a single row of A."""
 TILE_ROWS = 12
 """Blocks of rows are made of so many: whole tiles, however high."""
 EXCHANGED_ROWS = 8
@@ -52,110 +43,22 @@ B_FAR_BYTES, B_READERS = 512, 36
 """B is packed from so many bytes between its rows on, if so many rows of A read the copy."""
 
 
-def write_product(
-    tiles: Tiles,
-    kind: ir.Value,
-    shape: Sequence[ir.Value],
-    a: Strided,
-    b: Strided,
-    finish: Finish,
-    work: ir.Value,
-) -> None:
-    """A B as `finish` takes it, (m, k) times (k, n), for the shape (m, n, k)."""
-    _special_cases(tiles, kind, shape, a, b, finish, work)
-    builder = tiles.builder
-    m, n, k = shape
+def write_product(product: Multiplication) -> None:
+    """A B as the product's `finish` takes it."""
+    special_cases(product)
+    product.call("large_product", _write_large, last=True)
+
+
+def _write_large(product: Multiplication) -> None:
+    builder, finish = product.builder, product.finish()
+    (m, n, k), (a, b, *_) = product.shape, product.matrices
     # A Bᵀ, or B Aᵀ where the transposed A and result are smaller than the transposed B.
     small = builder.icmp_signed("<=", builder.mul(m, builder.add(n, k)), builder.mul(n, k))
     some = builder.icmp_signed(">=", m, INT64(EXCHANGED_ROWS))
     exchanged = builder.and_(builder.and_(some, small), finish.multiplies)
     m, n = builder.select(exchanged, n, m), builder.select(exchanged, m, n)
     a, b = b.or_else(exchanged, a), a.or_else(exchanged, b)
-    Product(tiles, a, b, finish, work, exchanged).write(m, n, k)
-
-
-def _special_cases(
-    tiles: Tiles,
-    kind: ir.Value,
-    shape: Sequence[ir.Value],
-    a: Strided,
-    b: Strided,
-    finish: Finish,
-    work: ir.Value,
-) -> None:
-    """A single row, and few columns: the code for these returns when it is done."""
-    builder = tiles.builder
-    m, n, k = shape
-    few = builder.icmp_signed("<=", n, INT64(FEW_COLUMNS))
-    single = builder.icmp_signed("==", k, INT64(1))
-    adds = builder.not_(builder.or_(few, finish.multiplies))
-    with builder.if_then(builder.and_(single, adds)):
-        _outer_product(tiles, m, n, a, b, finish)
-        builder.ret_void()
-    one_row = builder.icmp_signed("==", m, INT64(1))
-    in_place = builder.icmp_signed("<=", kind, INT64(AFFINE))
-    many = builder.not_(few)
-    with builder.if_then(builder.and_(builder.and_(one_row, in_place), many)):
-        _one_row(tiles, n, k, a, b, finish)
-        builder.ret_void()
-    with builder.if_then(builder.icmp_signed("==", kind, INT64(AFFINE))):
-        with builder.if_then(one_row):
-            for count in cases(builder, n, range(FEW_COLUMNS + 1)):
-                if count:
-                    row_times_few_columns(tiles, count, k, a, b, finish)
-            builder.ret_void()
-        for count in (1, 2):
-            with builder.if_then(builder.icmp_signed("==", n, INT64(count))):
-                times_few_columns(tiles, count, m, k, a, b, finish, work)
-                builder.ret_void()
-    with builder.if_then(builder.and_(finish.multiplies, one_row)):
-        row_times_transposed(tiles, n, k, a, b, finish, work)
-        builder.ret_void()
-    left = builder.icmp_signed("==", kind, INT64(TRANSPOSED_LEFT))
-    with builder.if_then(builder.and_(few, left)):
-        for count in cases(builder, n, range(FEW_COLUMNS + 1)):
-            if count:
-                transposed_times_few_columns(tiles, count, k, m, a.transposed(), b, finish)
-        builder.ret_void()
-
-
-def _one_row(
-    tiles: Tiles, n: ir.Value, k: ir.Value, x: Strided, W: Strided, finish: Finish
-) -> None:
-    """out ← D + alpha x W for one row: wide panels, since nothing of W is used twice."""
-    builder, lanes = tiles.builder, tiles.lanes
-    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
-        left = builder.sub(n, j)
-        here = finish.at(ZERO, j)
-        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
-            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
-            sums = tiles.sums(1, vectors, k, x, W.at(ZERO, j), masks)
-            for v, (total, mask) in enumerate(zip(sums, masks, strict=True)):
-                before = tiles.load(tiles.vector_at(here.d.data, v), mask)
-                z = tiles.fma(total, finish.alpha, before)
-                tiles.store(finish.rectified(z), tiles.vector_at(here.out.data, v), mask)
-
-
-def _outer_product(
-    tiles: Tiles, m: ir.Value, n: ir.Value, a: Strided, b: Strided, finish: Finish
-) -> None:
-    """out ← D + alpha a b, (m, 1) times (1, n): the gradient of W from a single row."""
-    builder, lanes = tiles.builder, tiles.lanes
-    with cgutils.for_range_slice(builder, ZERO, n, INT64(WIDE * lanes), INT64) as (j, _):
-        left = builder.sub(n, j)
-        for vectors in _vectors_for(tiles, left, (1, 2, WIDE)):
-            masks = [tiles.mask(builder.sub(left, INT64(v * lanes))) for v in range(vectors)]
-            start = b.at(ZERO, j).data
-            numbers = [tiles.load(tiles.vector_at(start, v), masks[v]) for v in range(vectors)]
-            row = [builder.fmul(finish.alpha, vector) for vector in numbers]
-            with cgutils.for_range(builder, m) as loop:
-                factor = tiles.broadcast(a.at(loop.index, ZERO).data)
-                here = finish.at(loop.index, j)
-                for v, (vector, mask) in enumerate(zip(row, masks, strict=True)):
-                    before = tiles.load(tiles.vector_at(here.d.data, v), mask)
-                    total = tiles.fma(factor, vector, before)
-                    z = finish.rectified(total)
-                    tiles.store(z, tiles.vector_at(here.out.data, v), mask)
+    Product(product.tiles(), a, b, finish, product.work, exchanged).write(m, n, k)
 
 
 class Product(NamedTuple):
@@ -221,7 +124,7 @@ class Product(NamedTuple):
         with cgutils.for_range_slice(builder, ZERO, n, width, INT64) as (j, _):
             left = builder.sub(n, j)
             here = sums._replace(data=builder.gep(sums.data, [builder.mul(j, room)]))
-            for vectors in _vectors_for(tiles, left, range(1, tiles.vectors + 1)):
+            for vectors in vectors_for(tiles, left, range(1, tiles.vectors + 1)):
                 panel = self.panel(vectors, rows.count, left, k, j)
                 tiles.column_of_tiles(k, rows, panel, self.finish.at(ZERO, j), here)
 
@@ -252,20 +155,6 @@ class Product(NamedTuple):
 
 def _least(builder: ir.IRBuilder, value: ir.Value, most: int) -> ir.Value:
     return builder.select(builder.icmp_signed("<", value, INT64(most)), value, INT64(most))
-
-
-def _vectors_for(tiles: Tiles, columns: ir.Value, choices: Sequence[int]) -> Iterator[int]:
-    """A switch: what is written for a number of vectors runs where fewer do not suffice."""
-    builder = tiles.builder
-    fewer = 0
-    for vectors in choices:
-        wanted = builder.icmp_signed(">", columns, INT64(fewer * tiles.lanes))
-        if vectors < choices[-1]:
-            enough = builder.icmp_signed("<=", columns, INT64(vectors * tiles.lanes))
-            wanted = builder.and_(wanted, enough)
-        with builder.if_then(wanted):
-            yield vectors
-        fewer = vectors
 
 
 @contextmanager

@@ -106,20 +106,50 @@ def meet(builder: ir.IRBuilder, cells: Array, size: ir.Value) -> None:
             wait_while(builder, cells, PHASE, "==", phase)
 
 
-@kernel
-def unit_of(rows):
+@routine(types.int64, rows=types.int64)
+def unit_of(builder: ir.IRBuilder, rows: ir.Value) -> ir.Value:
     """How many rows of a block stay together: SHARED_ROWS, or so many times as many that there
     are at most MOST_UNITS units.
     """
-    return SHARED_ROWS * (1 + (rows - 1) // (SHARED_ROWS * MOST_UNITS))
+    most = INT64(SHARED_ROWS * MOST_UNITS)
+    further = builder.sdiv(builder.sub(rows, INT64(1)), most)
+    return builder.mul(INT64(SHARED_ROWS), builder.add(further, INT64(1)))
+
+
+@routine(types.int64, rows=types.int64, unit=types.int64, rank=types.int64, size=types.int64)
+def share_before(
+    builder: ir.IRBuilder, rows: ir.Value, unit: ir.Value, rank: ir.Value, size: ir.Value
+) -> ir.Value:
+    """How many rows the threads before this one take together.
+
+    They are whole units, as even as can be. Fewer than a unit are left over, and go to the last.
+    """
+    units = builder.sdiv(rows, unit)
+    some = builder.icmp_signed(">", units, INT64(0))
+    units = builder.select(some, units, INT64(1))
+    before = builder.mul(builder.sdiv(builder.mul(units, rank), size), unit)
+    return builder.select(builder.icmp_signed("<", rank, size), before, rows)
 
 
 @kernel
 def share_of(rows, unit, rank, size):
-    """The rows that one thread takes, the first and the one behind the last.
+    """The rows that one thread takes, the first and the one behind the last."""
+    first, stop = 0, rows
+    if size > 1:
+        first = share_before(rows, unit, rank, size)
+        stop = share_before(rows, unit, rank + 1, size)
+    return first, stop
 
-    They are whole units, as even as can be; fewer than a unit are left over and go to the last.
-    """
-    units = max(1, rows // unit)
-    first, stop = units * rank // size * unit, units * (rank + 1) // size * unit
-    return first, rows if rank == size - 1 else stop
+
+@routine(types.float64, rows=types.int64, unit=types.int64)
+def sum_over_units(builder: ir.IRBuilder, rows: ir.Value, unit: ir.Value, sums: Array) -> ir.Value:
+    """A sum over a block of so many rows, from the sum of each unit, always in the same order."""
+    total = cgutils.alloca_once_value(builder, builder.load(sums.at(INT64(0))))
+    index = cgutils.alloca_once_value(builder, INT64(1))
+    whole = builder.sub(rows, builder.sub(unit, INT64(1)))  # the start of the last unit is below
+    with cgutils.for_range_slice(builder, unit, whole, unit, INT64):
+        i = builder.load(index)
+        total_so_far = builder.load(total)
+        builder.store(builder.fadd(total_so_far, builder.load(sums.at(i))), total)
+        builder.store(builder.add(i, INT64(1)), index)
+    return builder.load(total)
