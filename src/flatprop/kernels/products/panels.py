@@ -1,14 +1,23 @@
-"""How a product is cut: into panels of columns, and those into tiles of rows.
+"""How a product is cut: into blocks, those into panels of columns, and those into tiles of rows.
 
-A panel is one or two vectors of columns:
+    for each block of rows of A, and for each of columns of B, as `blocks` says
+        for some of the columns of A and rows of B: pack that part of A
+            for each panel of B, one or two vectors of columns: pack it
+                for each tile of rows of A: add up its products in registers
 
-    for each panel of B: pack it, where it does not lie as the tiles read it
-        for each tile of rows of A: add up its products in registers
+What is read again is in a cache then: a panel in the first, the part of A in the second. This
+follows Goto and van de Geijn (2008). Sums that are not complete wait in the scratch.
 
-Aᵀ costs no more than A, whose numbers are read one by one with strides of their own. B is
-read in whole vectors: a panel of Bᵀ, or one with fewer columns, is first copied ("packed")
-in the order in which it is read. How large products are cut so that what is read again is
-still in a cache follows Goto and van de Geijn (2008).
+To pack is to copy in the order in which tiles read. Aᵀ costs no more than A, whose numbers are
+read one by one with strides of their own, so that A is packed in the order in which it lies,
+and only where many columns of B read the copy. B is read in whole vectors: a panel of Bᵀ is
+transposed on the way, one with fewer columns filled up. A panel of rows that lie close together
+is read where it lies.
+
+A Bᵀ is made as B Aᵀ where that leaves less to transpose, as for W and a batch that is smaller
+than the layer. All sums then wait in the scratch, and are transposed when they are written. A sum
+is added up in the same order in either case, and in tiles of any height: a row's result has the
+same bits whichever rows it is computed with.
 
 A layer of one to four units, or a batch of one row, would leave most of a tile empty. Such
 products have functions of their own: see `special_cases`.
