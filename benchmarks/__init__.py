@@ -9,19 +9,21 @@ import hashlib
 import os
 from pathlib import Path
 
-# One thread, so that what is compared is the arithmetic.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
+# One thread, so that what is compared is the arithmetic; where threads are what is compared,
+# `machine.restart` leaves each library those that it takes by itself.
+if os.environ.get("BENCHMARK_THREADS") != "default":
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[_name] = "1"
 
-# asv measures the size of objects with Pympler, which has imported NumPy by now:
-# the OpenBLAS of its wheels must be told.
-from numpy._core import _multiarray_umath  # noqa: E402
+    # asv measures the size of objects with Pympler, which has imported NumPy by now:
+    # the OpenBLAS of its wheels must be told.
+    from numpy._core import _multiarray_umath
 
-_blas = ctypes.CDLL(_multiarray_umath.__file__)
-for _prefix, _suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-    _name = f"{_prefix}openblas_set_num_threads{_suffix}"
-    if hasattr(_blas, _name):
-        getattr(_blas, _name)(1)
+    _blas = ctypes.CDLL(_multiarray_umath.__file__)
+    for _prefix, _suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+        _name = f"{_prefix}openblas_set_num_threads{_suffix}"
+        if hasattr(_blas, _name):
+            getattr(_blas, _name)(1)
 
 # flatprop's cache is keyed by the source of flatprop; loops.py is compiled through
 # it, too, and is keyed here.

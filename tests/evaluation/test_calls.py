@@ -95,7 +95,7 @@ def test_calls_in_parts_give_the_same_bits(case, monkeypatch):
 def test_what_is_interrupted_leaves_the_network_alone(case, monkeypatch):
     function, name = CALLS[case]
     net = network((3, 200, 2))
-    data = samples(net, ROWS)
+    data = samples(net, 3 * ROWS)
     expected, before = flattened(function(net, *data)), net.params.copy()
     kernel, count = getattr(entry_points, name), []
 

@@ -124,11 +124,23 @@ def test_values_and_gradients_have_the_same_bits(loss, sizes):
     assert set(sizes) == set(COUNTS)
 
 
+def test_batches_of_several_blocks_have_the_same_bits(sizes):
+    def train(threads):
+        net, x, y = problem(rows=2500)
+        history = net.fit(x, y, epochs=3, batch_size=1100, clip_norm=0.1, threads=threads)
+        trainer = fp.Trainer(net, "adam", penalty=0.1, threads=threads)
+        losses = [trainer.partial_fit(x, y, shuffle=True) for _ in range(2)]
+        return net.params, history.loss, losses, *net.loss_and_gradient(x, y, threads=threads)
+
+    assert len(results_of(train)) == 1
+    assert set(sizes) == set(COUNTS)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     widths=st.lists(st.integers(1, 70), min_size=2, max_size=4),
-    rows=st.integers(1, 700),
-    batch=st.none() | st.integers(1, 300),
+    rows=st.integers(1, 9000),
+    batch=st.none() | st.integers(50, 9000),
     dtype=st.sampled_from(["float32", "float64"]),
     optimizer=st.sampled_from([fp.SGD(0.01), "adam"]),
 )
@@ -208,10 +220,12 @@ def test_who_comes_too_late_does_nothing():
     data = in_memory(net, x, y)
     gradient = np.full(net.params.size, 7.0)
     alone = crew.new_team(1)
-    alone.cells[team.JOINED] = team.CLOSED
-    given = *net._arrays, data, 0, data.rows, 0.25, 1.0, gradient, block
-    assert entry_points.loss_and_gradient(*given, alone, False) == 0.25
+    alone[team.JOINED] = team.CLOSED
+    losses = np.full(1, 0.25)
+    given = *net._arrays, data, 0, data.rows, 1.0, 1, losses, gradient, block
+    entry_points.loss_and_gradient(*given, alone, False)
     assert (gradient == 7).all()
+    assert losses == 0.25
 
 
 def test_a_leader_goes_on_without_those_who_do_not_come():
@@ -220,9 +234,9 @@ def test_a_leader_goes_on_without_those_who_do_not_come():
     data = in_memory(net, x, y)
     gradient = np.zeros(net.params.size)
     lonely = crew.new_team(5, patience=10)
-    given = *net._arrays, data, 0, data.rows, 0.0, 1.0, gradient, block
+    given = *net._arrays, data, 0, data.rows, 1.0, 1, np.zeros(1), gradient, block
     entry_points.loss_and_gradient(*given, lonely, True)
-    assert lonely.cells[team.SIZE] == 1
+    assert lonely[team.SIZE] == 1
     expected = net.loss_and_gradient(x, y)[1] * len(x) * net.outputs
     np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-12)
 
@@ -230,15 +244,15 @@ def test_a_leader_goes_on_without_those_who_do_not_come():
 def test_helpers_leave_when_the_leader_is_interrupted_before_it_begins():
     left = threading.Event()
 
-    def call(shared, leads):
+    def call(cells, leads):
         if leads:
-            while shared.cells[team.JOINED] == 0:
+            while cells[team.JOINED] == 0:
                 time.sleep(0.001)
             raise KeyboardInterrupt
-        shared.cells[team.JOINED] += 1
-        while shared.cells[team.SIZE] == 0:
+        cells[team.JOINED] += 1
+        while cells[team.SIZE] == 0:
             time.sleep(0.001)
-        assert shared.cells[team.SIZE] == team.GIVEN_UP
+        assert cells[team.SIZE] == team.GIVEN_UP
         left.set()
 
     with crew.using(2), pytest.raises(KeyboardInterrupt):

@@ -69,3 +69,29 @@ def test_what_is_used_twice_is_a_variable():
         return n / (n + 2.0)
 
     assert c_of(formula) == ["const double t1 = z * z + 1.0;", "return t1 / (t1 + 2.0);"]
+
+
+def test_a_long_expression_is_divided():
+    def formula(z):
+        result = z.like(1 / 3)
+        for number in range(1, 9):
+            result = fma(result, z, -1 / (2 * number + 1))
+        return result
+
+    assert c_of(formula) == [
+        "const double t1 = ((0x1.5555555555555p-2 * z - 0x1.5555555555555p-2) * z - 0.2) * z;",
+        "const double t2 = ((t1 - 0x1.2492492492492p-3) * z - 0x1.c71c71c71c71cp-4) * z;",
+        "const double t3 = ((t2 - 0x1.745d1745d1746p-4) * z - 0x1.3b13b13b13b14p-4) * z;",
+        "return (t3 - 0x1.1111111111111p-4) * z - 0x1.e1e1e1e1e1e1ep-5;",
+    ]
+
+
+def test_bits_are_unsigned():
+    z = CNumber(np.dtype(np.float32), "z")
+    k = z.as_integers() - z.like(12582912.0).as_integers()
+    half = (k >> 1).plus(127) << 23
+    assert statements(half.read_as(z), "net") == [
+        "const uint32_t t1 = ((net_bits(z) - 0x4b400000u + 0x80000000u) >> 1u)"
+        " - 0x40000000u + 127u;",
+        "return net_number(t1 << 23u);",
+    ]

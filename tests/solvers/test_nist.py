@@ -282,3 +282,15 @@ def test_certified_parameters_with_the_defaults(name, start):
     assert history.stopped_by == "converged"
     assert digits.min() > DIGITS
     assert history.loss[-1] == pytest.approx(read(name).residuals, rel=1e-8, abs=1e-15)
+
+
+SCALED = [*CASES, ("Eckerle4", FAR), ("MGH17", FAR)]
+SCALED.remove(("BoxBOD", FAR))
+
+
+@pytest.mark.parametrize(("name", "start"), SCALED)
+def test_certified_parameters_with_the_diagonal(name, start):
+    """Over flat country, too. BoxBOD's far start leads where no step helps."""
+    history, digits = fitted(name, start, fp.LevenbergMarquardt(min_grad=0, scaling="more"))
+    assert history.stopped_by == "converged"
+    assert digits.min() > DIGITS

@@ -19,13 +19,11 @@ import math
 
 import numpy as np
 
-from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.records import all_units, widest
-from flatprop.kernels.network.workspace import backward_workspace_size
-from flatprop.kernels.products.matmul import scratch_size
-from flatprop.kernels.threads.team import SHARED_ROWS
+from flatprop.kernels.network.records import all_units
+from flatprop.kernels.network.workspace import Block, backward_workspace_size
+from flatprop.kernels.threads.team import MOST_UNITS, SHARED_ROWS
 from flatprop.model.model import Model
-from flatprop.validation.arrays import Array, aligned_empty
+from flatprop.validation.arrays import aligned_copy, aligned_empty
 
 SECONDS = 0.05
 """How long one call should take."""
@@ -64,9 +62,20 @@ def whole_units(rows: int) -> int:
 
 
 def even_block(network: Model, rows: int) -> int:
-    """`block_rows`, or as many fewer as make all blocks about equally long."""
-    blocks = -(-rows // block_rows(network))
-    return rows if blocks == 1 else whole_units(-(-rows // blocks))
+    """`block_rows`, or as many fewer as make all blocks, and all groups of them, about equal."""
+    count = -(-rows // block_rows(network))
+    if count > MOST_SHARDS:
+        count = -(-count // MOST_SHARDS) * MOST_SHARDS
+    return rows if count == 1 else whole_units(-(-rows // count))
+
+
+def shards_of(network: Model, rows: int, block_rows: int) -> int:
+    """How many blocks of these rows threads go through at once; see `training_loop.Buffers`.
+
+    It must not depend on how many threads there are.
+    """
+    gradients = max(1, SHARD_NUMBERS // int(network.params.size))
+    return min(-(-rows // block_rows), gradients, MOST_SHARDS)
 
 
 def predicted_rows(network: Model, rows: int) -> int:
@@ -77,7 +86,7 @@ def predicted_rows(network: Model, rows: int) -> int:
     return min(rows, block)
 
 
-def block_for(network: Model, rows: int) -> entry_points.Block:
+def block_for(network: Model, rows: int) -> Block:
     """Scratch for going through so many rows block by block: all samples, or those of a batch.
 
     It is all the memory that this takes besides samples and parameters. Beyond `block_rows` it
@@ -87,22 +96,23 @@ def block_for(network: Model, rows: int) -> entry_points.Block:
     layers, dtype = network._arrays.layers, network.dtype
     size = backward_workspace_size(layers, rows) + 2 * rows * network.outputs
     weight, workspace = np.ones(rows * network.outputs, dtype), aligned_empty(size, dtype)
-    return entry_points.Block(rows, weight, workspace, workspace[2 * rows * all_units(layers) :])
+    scratch = workspace[2 * rows * all_units(layers) :]
+    return Block(rows, weight, workspace, scratch, np.zeros(MOST_UNITS))
 
 
-def scratch_for(network: Model, rows: int) -> Array:
-    """What a thread that helps with a block of so many rows needs of its own."""
-    size = scratch_size(rows, widest(network._arrays.layers))
-    return aligned_empty(size, network.dtype)
+def of_helper(block: Block, shared: bool = False) -> Block:
+    """Scratch like that of `block`, for another thread; most is shared by those at one block."""
+    if shared:
+        return block._replace(scratch=aligned_copy(block.scratch))
+    workspace = aligned_copy(block.workspace)
+    scratch = workspace[workspace.size - block.scratch.size :]
+    weight, unit_losses = np.ones_like(block.weight), np.zeros_like(block.unit_losses)
+    return Block(block.rows, weight, workspace, scratch, unit_losses)
 
 
-def copy_of(block: entry_points.Block) -> entry_points.Block:
-    """Scratch like that of `block`, for another thread."""
-    workspace = aligned_empty(block.workspace.size, block.workspace.dtype)
-    scratch = workspace[block.workspace.size - block.scratch.size :]
-    return entry_points.Block(block.rows, np.ones_like(block.weight), workspace, scratch)
-
-
+MOST_SHARDS = 8
+SHARD_NUMBERS = 2**22
+"""How many numbers the gradients of all shards may have together."""
 MOST_ALONE = 256
 """So many rows in a single block are divided among two threads."""
 PARTS_PER_THREAD = 4
@@ -115,15 +125,35 @@ FAST = 1e11
 """Operations that a fast machine does in a second."""
 FAST_UNIT = 1e-9
 """Seconds that it takes for the activation of a unit."""
+EXCHANGE = 4e9
+"""Bytes per second that processors read of what another one has just written."""
+MOST_EXCHANGE = 0.4
+"""Which part of the time of a step may go into that."""
 
 
-def threads_worth(network: Model, rows: int, passes: int, calls: float = math.inf) -> int:
-    """How many threads pay for `calls` blocks of so many rows, one after the other."""
-    units = sum(layer.units for layer in network.dense)
-    seconds = rows * (2 * passes * network.params.size / FAST + units * FAST_UNIT)
+def threads_worth(
+    network: Model, rows: int, passes: int, calls: float = math.inf, shards: int = 0
+) -> int:
+    """How many threads pay for `calls` blocks of so many rows.
+
+    | `shards` | the threads |
+    | --- | --- |
+    | 0 | take whole blocks, which have nothing to do with each other |
+    | 1 | share each block, and exchange half of all that is written |
+    | more | take as many blocks at once, and exchange gradients and parameters |
+    """
+    units, size = sum(layer.units for layer in network.dense), int(network.params.size)
+    seconds = rows * (2 * passes * size / FAST + units * FAST_UNIT)
     if seconds * calls < WORTH_HELP:
         return 1
-    return max(1, min(int(seconds / WORTH_A_THREAD), rows // SHARED_ROWS))
+    exchanged = size if shards > 1 else size / 2 + rows * (units + network.inputs / 2)
+    exchange = exchanged * network.dtype.itemsize / EXCHANGE if shards else 0.0
+    if exchange > MOST_EXCHANGE * seconds * max(shards, 1):
+        return 1
+    worth = int(seconds / WORTH_A_THREAD)
+    return max(
+        1, min(worth, rows // SHARED_ROWS) if shards == 1 else min(8 * worth, shards or 256)
+    )
 
 
 def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:
@@ -131,6 +161,12 @@ def blocks_in_time(network: Model, block_rows: int, passes: int) -> int:
     units = sum(layer.units for layer in network.dense)
     per_row = 2 * passes * network.params.size + PER_UNIT * units
     return max(1, int(SECONDS / (per_row * block_rows / PER_SECOND + PER_BLOCK)))
+
+
+def pass_cost(network: Model) -> float:
+    """About how many operations one pass of a row takes, with the activations."""
+    units = sum(layer.units for layer in network.dense)
+    return float(2 * network.params.size + PER_UNIT * units)
 
 
 def rows_of_a_block(network: Model, passes: int) -> int:

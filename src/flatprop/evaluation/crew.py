@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatprop.evaluation.processors import allowed, budget
 from flatprop.kernels.threads import team
@@ -89,12 +90,12 @@ class _Pool:
 _pool = _Pool()
 
 
-def new_team(size: int, patience: int = PATIENCE) -> team.Team:
-    """What a team of up to `size` threads shares."""
+def new_team(size: int, patience: int = PATIENCE) -> NDArray[np.int64]:
+    """The cells of a team of up to `size` threads."""
     cells = aligned_empty(team.CELLS, np.dtype(np.int64))
     cells[:] = 0
     cells[team.WANTED], cells[team.PATIENCE] = size, patience
-    return team.Team(cells, np.zeros(team.MOST_UNITS))
+    return cells
 
 
 ALONE = new_team(1)
@@ -107,7 +108,7 @@ def together(
     arguments: Sequence[Any],
     of_helper: Callable[[], Sequence[Any]],
 ) -> tuple[T, int]:
-    """`call(*arguments, team, leads)` in this thread, and at once in others with `of_helper()`.
+    """`call(*arguments, cells, leads)` in this thread, and at once in others with `of_helper()`.
 
     Up to `size` threads make a team, fewer if other calls of this process have the processors.
     Returns what the call in this thread returned, and how many threads there were. Results must
@@ -118,12 +119,11 @@ def together(
     with budget.some(size, allowed()) as size:
         if size == 1:
             return call(*arguments, ALONE, True), 1
-        shared = new_team(size, PATIENCE if _asked.threads is None else LONG_PATIENCE)
-        cells = shared.cells
+        cells = new_team(size, PATIENCE if _asked.threads is None else LONG_PATIENCE)
         try:
             for _ in range(size - 1):
-                _pool.submit(call, *of_helper(), shared, False)
-            return call(*arguments, shared, True), int(cells[team.SIZE])
+                _pool.submit(call, *of_helper(), cells, False)
+            return call(*arguments, cells, True), int(cells[team.SIZE])
         finally:
             # If Ctrl-C came before the call, nobody leads: who has come must leave again.
             if cells[team.SIZE] == 0:

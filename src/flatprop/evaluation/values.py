@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls, crew
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.workspace import workspace_size
+from flatprop.kernels.network.workspace import Block, workspace_size
 from flatprop.model.model import Model
 from flatprop.samples import in_parts
 from flatprop.samples.in_memory import Data, in_memory
@@ -184,25 +184,34 @@ def sum_and_gradient(
     data: Data,
     scale: float,
     gradient: Array,
-    block: entry_points.Block,
+    block: Block,
 ) -> float:
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
-    total = 0.0
+    shards = calls.shards_of(network, data.rows, block.rows)
+    each = gradient if shards == 1 else aligned_empty(shards * gradient.size, gradient.dtype)
+    losses = np.zeros(shards)
     blocks = data.rows / block.rows
-    size = crew.size_for(calls.threads_worth(network, block.rows, calls.GRADIENT, blocks))
+    worth = calls.threads_worth(network, block.rows, calls.GRADIENT, blocks, shards)
+    size = crew.size_for(worth)
 
-    for part in calls.in_time(network, data.rows, block.rows, calls.GRADIENT):
-        given = *network._arrays, data, part.start, part.stop, total, scale, gradient
+    for part in calls.in_time(network, data.rows, shards * block.rows, calls.GRADIENT):
+        given = *network._arrays, data, part.start, part.stop, scale, shards
 
         def of_helper(given: tuple[Any, ...] = given) -> tuple[Any, ...]:
-            return *given, block._replace(scratch=calls.scratch_for(network, block.rows))
+            own = losses.copy() if shards == 1 else losses
+            return *given, own, each, calls.of_helper(block, shared=shards == 1)
 
         function = entry_points.loss_and_gradient
-        total, _ = crew.together(size, function, (*given, block), of_helper)
-    return total
+        crew.together(size, function, (*given, losses, each, block), of_helper)
+    if shards > 1:
+        first, *others = each.reshape(shards, -1)
+        gradient[:] = first
+        for other in others:
+            gradient += other
+    return float(np.cumsum(losses)[-1])  # one after the other
 
 
-def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> float:
+def loss_over(network: Model, samples: Samples, block: Block) -> float:
     """The loss over all samples; `block` is the scratch of `calls.block_for`."""
     # Sums of so many rows are added up, so that the loss is the same bit for bit in parts and
     # with any number of threads.
@@ -214,7 +223,7 @@ def loss_over(network: Model, samples: Samples, block: entry_points.Block) -> fl
         worth = calls.threads_worth(network, block.rows, calls.PREDICT, data.rows / block.rows)
 
         def sum_from(worker: int, start: int, data: Data = data) -> float:
-            own = scratch.get(worker) or scratch.setdefault(worker, calls.copy_of(block))
+            own = scratch.get(worker) or scratch.setdefault(worker, calls.of_helper(block))
             subtotal, rows = 0.0, min(step, data.rows - start)
             for part in calls.in_time(network, rows, block.rows, calls.PREDICT, start):
                 subtotal = entry_points.sum_of_losses(

@@ -20,7 +20,7 @@ def to_c(
     test: ArrayLike | None = None,
     header: bool = False,
 ) -> None:
-    """Write the network as one file of C99 that needs nothing but <math.h>.
+    """Write the network as one file of C99 that needs nothing but <math.h> and C's own headers.
 
     The file defines, for float64 networks with `double` in place of `float`::
 
@@ -28,7 +28,10 @@ def to_c(
         void <name>_batch(size_t rows, const float *x, float *out);
 
     which compute what `predict` does, up to rounding. It allocates nothing, has no
-    variables but on the stack, and is C++17 too.
+    variables but on the stack, and is C++17 too. ``gcc -O2`` makes it as fast as the jitted
+    kernel: on x86-64, GCC and clang compile it for AVX2, too, and a call takes what the
+    processor has. ``-D<NAME>_PLAIN`` leaves it at C99, and ``-D<NAME>_LIBM`` at the functions
+    of <math.h>.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The text of a network in C, around what `dense_formats` writes of the layers."""
 
-from collections.abc import Iterable
 from importlib.metadata import version
 
 from flatprop.export import dense_formats
+from flatprop.export.c_functions import FileFunctions
 from flatprop.export.c_names import c_comment
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type
@@ -11,38 +11,74 @@ from flatprop.numbers.c_source import c_type
 
 def source(network: Model, name: str) -> str:
     """All of the file but its self-test."""
+    functions, layers = FileFunctions(name, network.dtype), range(len(network.dense))
+    for l in layers:
+        dense_formats.add_c_functions(network, l, functions)
     parts = [
-        _head(network, name),
+        _head(network, name, _HEADERS if functions.elementary else _HEADERS[:1]),
         _declarations(network, name),
-        *(dense_formats.c_constants(network, l, name) for l in range(len(network.dense))),
-        *_functions(network, name),
+        _extensions(name),
+        *(dense_formats.c_constants(network, l, name) for l in layers),
+        *functions.texts(),
         _network(network, name),
     ]
     return "\n".join(parts)
 
 
-def _head(network: Model, name: str) -> str:
+_HEADERS = ("math", "float", "stdint", "string")
+"""The headers of C; what follows the first is for elementary functions."""
+
+
+def _head(network: Model, name: str, headers: tuple[str, ...]) -> str:
     buffers = _buffers(network)
     stack = sum(buffers) * network.dtype.itemsize
     taken = " + ".join(map(str, buffers)) or "no"
+    included = "\n".join(f"#include <{header}.h>" for header in headers)
+    upper = name.upper()
     return f"""\
 /* A neural network, written by flatprop {version("flatprop")}.
  *
  *     {_layers(network)}
  *     {network.params.size} parameters, {network.dtype.name}
  *
- * {name}(x, out) computes one row: x holds {name.upper()}_INPUTS numbers, out gets
- * {name.upper()}_OUTPUTS. {name}_batch computes rows that lie one after the other.
+ * {name}(x, out) computes one row: x holds {upper}_INPUTS numbers, out gets
+ * {upper}_OUTPUTS. {name}_batch computes rows that lie one after the other.
  * x and out must not overlap. Inputs are taken as the network was trained on them;
  * one that is NaN gives outputs that are NaN.
  *
  * Compile with    cc -std=c99 -O2 -c, or as C++17; link with -lm.
+ *                 -D{upper}_PLAIN leaves out what GCC and clang know beyond C99,
+ *                 -D{upper}_LIBM takes the functions of <math.h> for the polynomials here.
  * Needs           <math.h>; nothing is allocated.
  * Threads         any number at once: there are no variables but on the stack.
  * Stack           {stack} bytes for {taken} numbers between the layers, and the calls.
  * Constants       {network.params.nbytes} bytes, exact in hexadecimal.
  */
-#include <math.h>
+{included}
+"""
+
+
+def _extensions(name: str) -> str:
+    """What GCC and clang are told beyond C99."""
+    upper = name.upper()
+    return f"""\
+/* GCC and clang are told more than C99 can say, so that -O2 suffices: to inline all that a row
+   calls, to compute several numbers at once and to fuse a multiplication with an addition; and
+   for x86-64 to compile the row a second time, for processors with AVX2. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) \\
+    && !defined({upper}_PLAIN)
+#define {upper}_ROW __attribute__((flatten))
+#if defined(__x86_64__) && !defined(_WIN32) && !(defined(__AVX2__) && defined(__FMA__))
+#define {upper}_AVX2 __attribute__((flatten, target("avx2,fma")))
+#endif
+#ifndef __clang__ /* which vectorises at -O2 */
+#define {upper}_OPTIONS
+#pragma GCC push_options
+#pragma GCC optimize("O3", "fp-contract=fast", "no-trapping-math")
+#endif
+#else
+#define {upper}_ROW
+#endif
 """
 
 
@@ -94,14 +130,6 @@ def _layers(network: Model) -> str:
     return f"{network.inputs} inputs -> {' -> '.join(layers)}"
 
 
-def _functions(network: Model, name: str) -> Iterable[str]:
-    """The functions that the layers call, each once."""
-    functions: dict[str, str] = {}
-    for l in range(len(network.dense)):
-        dense_formats.add_c_functions(network, l, name, functions)
-    return functions.values()
-
-
 def _buffers(network: Model) -> list[int]:
     """The sizes of the two buffers that the hidden layers write to in turn."""
     hidden = [layer.units for layer in network.dense[:-1]]
@@ -120,9 +148,27 @@ def _network(network: Model, name: str) -> str:
     body = "\n".join(lines)
     upper = name.upper()
     return f"""\
-void {name}(const {kind} *x, {kind} *out)
+{upper}_ROW static void {name}_row(const {kind} *x, {kind} *out)
 {{
 {body}
+}}
+
+#ifdef {upper}_AVX2
+{upper}_AVX2 static void {name}_row_avx2(const {kind} *x, {kind} *out)
+{{
+    {name}_row(x, out);
+}}
+#endif
+
+void {name}(const {kind} *x, {kind} *out)
+{{
+#ifdef {upper}_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {{
+        {name}_row_avx2(x, out);
+        return;
+    }}
+#endif
+    {name}_row(x, out);
 }}
 
 void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
@@ -130,4 +176,8 @@ void {name}_batch(size_t rows, const {kind} *x, {kind} *out)
     for (size_t i = 0; i < rows; i++)
         {name}(x + i * {upper}_INPUTS, out + i * {upper}_OUTPUTS);
 }}
+
+#ifdef {upper}_OPTIONS
+#pragma GCC pop_options
+#endif
 """

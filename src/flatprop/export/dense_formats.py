@@ -6,10 +6,12 @@ says how far the C may be off.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from flatprop.export.c_functions import FileFunctions
 from flatprop.export.c_names import c_comment
 from flatprop.export.onnx_number import Graph, OnnxNumber, Tape
 from flatprop.export.tensor_file import shown, size
@@ -17,7 +19,7 @@ from flatprop.formulas.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from flatprop.model.dense_layer import Dense
 from flatprop.model.model import Model
 from flatprop.numbers import elementary
-from flatprop.numbers.c_source import CNumber, c_type, constant_array, function_name, statements
+from flatprop.numbers.c_source import CNumber, constant_array
 from flatprop.numbers.numbers import Number
 from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
 from flatprop.numbers.translated import CustomFormula, custom_formula
@@ -102,38 +104,16 @@ def c_constants(network: Model, l: int, name: str) -> str:
     )
 
 
-def add_c_functions(network: Model, l: int, name: str, functions: dict[str, str]) -> None:
-    """Put the functions that the layer calls into `functions`, by name, unless they are there."""
-    kind, layer = c_type(network.dtype), network.dense[l]
-    functions.setdefault(
-        f"{name}_dense",
-        f"""\
-/* z = x W + b */
-static void {name}_dense(const {kind} *W, const {kind} *b, size_t inputs, size_t units,
-    const {kind} *x, {kind} *z)
-{{
-    for (size_t j = 0; j < units; j++)
-        z[j] = b[j];
-    for (size_t i = 0; i < inputs; i++) {{
-        const {kind} xi = x[i];
-        for (size_t j = 0; j < units; j++)
-            z[j] += xi * W[j];
-        W += units;
-    }}
-}}
-""",
-    )
-    activation = _c_activation(network, l)
-    function = f"{name}_{activation}"
-    if activation == "identity" or function in functions:
-        return
+def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
+    """Put the functions that the layer calls into `functions`."""
+    layer, activation = network.dense[l], _c_activation(network, l)
+    functions.add_dense()
     if activation == "softmax":
-        functions[function] = _c_softmax(function, network.dtype)
-        return
-    a = _written("to_c", layer, l, CNumber(network.dtype, "z"))
-    body = "\n".join(f"    {statement}" for statement in statements(a))
-    whose = f"/* the user's {c_comment(layer.name)} */\n" if callable(layer.activation) else ""
-    functions[function] = f"{whose}static {kind} {function}({kind} z)\n{{\n{body}\n}}\n"
+        functions.add_softmax()
+    elif activation != "identity":
+        a = _written("to_c", layer, l, CNumber(network.dtype, "z"))
+        whose = f"/* the user's {c_comment(layer.name)} */\n" if callable(layer.activation) else ""
+        functions.add(activation, a, whose)
 
 
 def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[str]:
@@ -158,26 +138,6 @@ def _c_activation(network: Model, l: int) -> str:
         return given
     own = dict.fromkeys(d.activation for d in network.dense if callable(d.activation))
     return f"own{list(own).index(given) + 1}"
-
-
-def _c_softmax(function: str, dtype: np.dtype[Any]) -> str:
-    kind = c_type(dtype)
-    return f"""\
-/* e^z / sum of e^z; shifted by the largest z, so that nothing overflows */
-static void {function}({kind} *z, size_t units)
-{{
-    {kind} largest = z[0], total = 0;
-    for (size_t j = 1; j < units; j++)
-        if (z[j] > largest)
-            largest = z[j];
-    for (size_t j = 0; j < units; j++) {{
-        z[j] = {function_name("exp", dtype)}(z[j] - largest);
-        total += z[j];
-    }}
-    for (size_t j = 0; j < units; j++)
-        z[j] /= total;
-}}
-"""
 
 
 # ---- how far C may be off by rounding
@@ -252,13 +212,18 @@ class Rounding:
 
 
 def _sums(a: Array, W: Array, b: Array) -> tuple[Array, Array]:
-    """z = b + Σ a W term by term, and what is rounded on the way: |terms| and |partial sums|."""
+    """z = b + Σ a W in the order of the C, and what is rounded: |terms| and |partial sums|."""
     z = np.broadcast_to(b, (len(a), len(b))).copy()
     sizes = np.zeros_like(z)
-    for xi, weights in zip(a.T, W, strict=True):
-        term = xi[:, None] * weights
-        z += term
-        sizes += np.abs(term) + np.abs(z)
+    fours = len(W) - len(W) % 4
+    for start, end in [*pairwise(range(0, fours + 1, 4)), *pairwise(range(fours, len(W) + 1))]:
+        group = np.zeros_like(z)
+        for i in range(start, end):
+            term = a[:, i, None] * W[i]
+            group += term
+            sizes += np.abs(term) + np.abs(group) * (i > start)
+        z += group
+        sizes += np.abs(z)
     return z, sizes
 
 

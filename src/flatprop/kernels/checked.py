@@ -16,6 +16,9 @@ from flatprop.kernels.embedded import faces
 from flatprop.kernels.embedded.functions import (
     gradient_workspace_size as gradient_workspace_size,
 )
+from flatprop.kernels.embedded.functions import (
+    levenberg_marquardt_workspace_size as levenberg_marquardt_workspace_size,
+)
 from flatprop.kernels.embedded.functions import workspace_size as workspace_size
 
 forward = faces.checked("forward", __name__)
@@ -30,3 +33,4 @@ gauss_newton_vector_product = faces.checked("gauss_newton_vector_product", __nam
 update = faces.checked("update", __name__)
 training_step = faces.checked("training_step", __name__)
 sgd_step = faces.checked("sgd_step", __name__)
+levenberg_marquardt = faces.checked("levenberg_marquardt", __name__)

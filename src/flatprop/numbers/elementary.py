@@ -19,16 +19,25 @@ from math import inf, nan, pi, sqrt
 
 from flatprop.numbers import numbers
 from flatprop.numbers.lanes import (
-    Integers,
     Lanes,
-    as_float,
     exponent,
     horner,
+    horner_in_pairs,
     nearest_integer,
     power_of_two,
     scale_by_power_of_two,
 )
-from flatprop.numbers.numbers import N, copysign, elementary, fma, maximum, minimum, where
+from flatprop.numbers.numbers import (
+    B,
+    Bits,
+    N,
+    copysign,
+    elementary,
+    fma,
+    maximum,
+    minimum,
+    where,
+)
 
 LOG2_E = 1.4426950408889634
 # ln 2 in two parts (Cody & Waite 1980): the first has trailing zeros, so that
@@ -142,7 +151,7 @@ def root_of_squares(x: Lanes) -> Lanes:
     if x.bits == 32:
         return numbers.sqrt(x)
     bits = (-(x.as_integers() >> 1)).plus(INVERSE_ROOT)
-    inverse = Lanes(x.builder, x.builder.bitcast(bits.value, x.value.type))
+    inverse = bits.read_as(x)
     inverse = _refined(inverse, x * inverse, inverse)
     root = x * inverse
     root = _refined(root, root, inverse)
@@ -158,16 +167,17 @@ def _refined(value: Lanes, root: Lanes, inverse: Lanes) -> Lanes:
 # ---- exponentials
 
 
-def _reduced_exponential(x: Lanes) -> tuple[Lanes, Integers]:
+def _reduced_exponential(x: B) -> tuple[B, Bits]:
     """e^r - 1 and k, where x = k ln 2 + r and |r| <= ln 2 / 2."""
-    k, integer = nearest_integer(x * LOG2_E)
+    k, integer = nearest_integer(x, LOG2_E)
     r = fma(k, -x.choose(*LN2_HIGH), x)
     r = fma(k, -x.choose(*LN2_LOW), r)
-    return fma(r * r, horner(r, x.choose(*EXP)), r), integer
+    square = r * r
+    return fma(square, horner_in_pairs(r, square, x.choose(*EXP)), r), integer
 
 
 @elementary(lambda x, y: y)
-def exp(x: Lanes) -> Lanes:
+def exp(x: B) -> B:
     """e^x."""
     x = minimum(maximum(x, x.choose(-104.0, -746.0)), x.choose(89.0, 710.0))
     fraction, k = _reduced_exponential(x)
@@ -175,7 +185,7 @@ def exp(x: Lanes) -> Lanes:
 
 
 @elementary(lambda x, y: y, "exp")
-def exp_of_negative(x: Lanes) -> Lanes:
+def exp_of_negative(x: B) -> B:
     """e^x for x <= 0, with fewer instructions than `exp`."""
     fraction, k = _reduced_exponential(maximum(x, x.choose(-104.0, -746.0)))
     # 2^k may be below the normal numbers: it is lifted into them, and a product brings it back
@@ -183,7 +193,7 @@ def exp_of_negative(x: Lanes) -> Lanes:
     return (fraction + 1.0) * power_of_two(k.plus(lift), x) * 2.0**-lift
 
 
-def _expm1_in_range(x: Lanes) -> Lanes:
+def _expm1_in_range(x: B) -> B:
     # 2^k (e^r - 1) + (2^k - 1): no cancellation where k = 0, exact 2^k - 1 elsewhere
     fraction, k = _reduced_exponential(x)
     scale = power_of_two(k, x)
@@ -191,13 +201,13 @@ def _expm1_in_range(x: Lanes) -> Lanes:
 
 
 @elementary(lambda x, y: exp_of_negative(x), "expm1")
-def expm1_of_negative(x: Lanes) -> Lanes:
+def expm1_of_negative(x: B) -> B:
     """e^x - 1 for x <= 0, with fewer instructions than `expm1`."""
     return _expm1_in_range(maximum(x, x.choose(-20.0, -40.0)))
 
 
 @elementary(lambda x, y: exp(x))
-def expm1(x: Lanes) -> Lanes:
+def expm1(x: B) -> B:
     """e^x - 1, accurate near 0."""
     middle = x.choose(-20.0, -40.0), x.choose(80.0, 700.0)
     inside = _expm1_in_range(minimum(maximum(x, middle[0]), middle[1]))
@@ -212,12 +222,14 @@ def _square_of_sech(x: N) -> N:
 
 
 @elementary(lambda x, y: _square_of_sech(x))
-def tanh(x: Lanes) -> Lanes:
+def tanh(x: B) -> B:
     """The hyperbolic tangent: t = E / (E + 2) with E = e^2|x| - 1."""
-    e = _expm1_in_range(minimum(abs(x) * 2.0, x.choose(18.1, 38.2)))
+    size: B = abs(x)
+    e = _expm1_in_range(minimum(size * 2.0, x.choose(18.1, 38.2)))
     t = e / (e + 2.0)
     # ½ (E - E t) is the same and keeps the digits that E + 2 rounds away
-    return copysign(where(e < 1.0, 0.5 * fma(-e, t, e), t), x)
+    half = 0.5 * e
+    return copysign(where(e < 1.0, fma(-half, t, half), t), x)
 
 
 def sigmoid(x: N) -> N:
@@ -231,7 +243,7 @@ def sigmoid(x: N) -> N:
 # ---- logarithms
 
 
-def _log_near_one(t: Lanes, k: Lanes) -> Lanes:
+def _log_near_one(t: B, k: B) -> B:
     """log(1 + t) + k ln 2 for 1 + t in [√½, √2], after fdlibm's `log`.
 
     log(1 + t) = 2 artanh(u) with u = t / (2 + t), arranged so that t, the
@@ -246,37 +258,38 @@ def _log_near_one(t: Lanes, k: Lanes) -> Lanes:
 
 
 @elementary(lambda x, y: 1.0 / x)
-def log(x: Lanes) -> Lanes:
-    """The natural logarithm: -∞ at 0, NaN below it."""
+def log(x: B) -> B:
+    """The natural logarithm: -inf at 0, NaN below it."""
     smallest_normal = x.choose(2.0**-126, 2.0**-1022)
     lift = x.choose(25.0, 54.0)
     small = x < smallest_normal
-    normal = where(small, x * 2.0**lift, x)
+    normal: B = where(small, x * 2.0**lift, x)
     k = exponent(normal, sqrt(0.5))
     half = (-k) >> 1
     scaled = normal * power_of_two(half, x) * power_of_two(-k - half, x)
-    value = _log_near_one(scaled - 1.0, as_float(k, x) - where(small, x.like(lift), 0.0))
+    number: B = k.converted(x)
+    value = _log_near_one(scaled - 1.0, number - where(small, x.like(lift), 0.0))
     value = where(x > 0.0, value, where(x.equals(0.0), x.like(-inf), nan))
     return where(x.equals(inf), x, value)
 
 
 @elementary(lambda x, y: 1.0 / (x + 1.0))
-def log1p(x: Lanes) -> Lanes:
-    """log(1 + x), accurate near 0: -∞ at -1, NaN below it."""
+def log1p(x: B) -> B:
+    """log(1 + x), accurate near 0: -inf at -1, NaN below it."""
     k = exponent(x + 1.0, sqrt(0.5))
     half = (-k) >> 1
     first, second = power_of_two(half, x), power_of_two(-k - half, x)
     scale = first * second
     # 2^-k (1 + x) - 1, without rounding 1 + x
     t = fma(x * first, second, scale - 1.0)
-    number = as_float(k, x)
+    number: B = k.converted(x)
     value = _log_near_one(t, number)
     value = where(x > -1.0, value, where(x.equals(-1.0), x.like(-inf), nan))
     return where(x.equals(inf), x, where(x.equals(0.0), x, value))  # -0 stays -0
 
 
 @elementary(lambda x, y: 1.0 / (x + 1.0), "log1p")
-def log1p_of_fraction(x: Lanes) -> Lanes:
+def log1p_of_fraction(x: B) -> B:
     """log(1 + x) for x in [0, 1], with fewer instructions than `log1p`."""
     large = x > sqrt(2.0) - 1.0
     t = where(large, fma(x, 0.5, -0.5), x)
@@ -294,9 +307,9 @@ def softplus(x: N) -> N:
 
 
 @elementary(lambda x, y: exp_of_negative(-x * x) * (2.0 / sqrt(pi)))
-def erf(x: Lanes) -> Lanes:
+def erf(x: B) -> B:
     """The error function: a polynomial up to 1, 1 - e^-q(|x|) beyond."""
-    size = abs(x)
+    size: B = abs(x)
     inner = fma(x, horner(x * x, x.choose(*ERF)), x)
     q = horner(minimum(size, x.choose(3.92, 5.93)), x.choose(*LOG_ERFC))
     fraction, k = _reduced_exponential(-q)

@@ -11,18 +11,16 @@ numbers, in float32 or float64. This has four consequences:
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
-from flatprop.numbers.numbers import Elementary, N, Number, fma
+from flatprop.numbers.numbers import B, BinaryNumber, Bits, Elementary, N, fma
 
 REGISTER_BYTES = 64
 """Bytes of a vector: one AVX-512 register. For AVX2 LLVM splits it into two registers, for NEON
 into four, which then works like an unrolled loop."""
-
-T = TypeVar("T")
 
 _INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
@@ -67,8 +65,16 @@ class Integers(NamedTuple):
         """Add one Python integer to every lane."""
         return Integers(self.builder, self.builder.add(self.value, self._constant(number)))
 
+    def read_as(self, like: "Lanes") -> "Lanes":
+        """The numbers that have these bits."""
+        return Lanes(self.builder, self.builder.bitcast(self.value, like.value.type))
 
-class Lanes(Number):
+    def converted(self, like: "Lanes") -> "Lanes":
+        """The integers as numbers."""
+        return Lanes(self.builder, self.builder.sitofp(self.value, like.value.type))
+
+
+class Lanes(BinaryNumber):
     """Floating-point numbers side by side, or a single one.
 
     Parameters
@@ -97,10 +103,6 @@ class Lanes(Number):
     def bits(self) -> int:
         """The width of one lane: 32 or 64."""
         return _BITS[type(self.element)]
-
-    def choose(self, float32: T, float64: T) -> T:
-        """The argument that belongs to this dtype: a constant or a table of coefficients."""
-        return float32 if self.bits == 32 else float64
 
     def like(self, number: "Lanes | float") -> "Lanes":
         """`number` in every lane, in this dtype."""
@@ -147,27 +149,38 @@ def horner(x: N, coefficients: Sequence[float]) -> N:
     return result
 
 
+def horner_in_pairs(x: N, square: N, coefficients: Sequence[float]) -> N:
+    """The same in half the time: two coefficients make one, and x² takes the place of x."""
+    pairs = [
+        fma(x, high, low) for low, high in zip(coefficients[::2], coefficients[1::2], strict=False)
+    ]
+    last = x.like(coefficients[-1]) if len(coefficients) % 2 else pairs.pop()
+    for pair in reversed(pairs):
+        last = fma(last, square, pair)
+    return last
+
+
 # ---- powers of two, made by writing the exponent field
 
 
-def nearest_integer(x: Lanes) -> tuple[Lanes, Integers]:
-    """The nearest integer to `x`, |x| < 2²², as a number and as an integer.
+def nearest_integer(x: B, factor: float) -> tuple[B, Bits]:
+    """The nearest integer to `factor` x, below 2²² in size, as a number and as an integer.
 
     Adding 1.5 · 2^mantissa pushes the fraction out of the mantissa and leaves
     the integer in its low bits. Unlike a conversion it is defined for NaN.
     """
     magic = x.like(1.5 * 2.0 ** _MANTISSA[x.bits])
-    shifted = x + magic
+    shifted = fma(x, factor, magic)
     return shifted - magic, shifted.as_integers() - magic.as_integers()
 
 
-def power_of_two(k: Integers, like: Lanes) -> Lanes:
+def power_of_two(k: Bits, like: B) -> B:
     """2^k for exponents of normal numbers: the bits of k + bias, in their field."""
-    field = k.plus(_BIAS[like.bits]) << _MANTISSA[like.bits]
-    return Lanes(like.builder, like.builder.bitcast(field.value, like.value.type))
+    result: B = (k.plus(_BIAS[like.bits]) << _MANTISSA[like.bits]).read_as(like)
+    return result
 
 
-def scale_by_power_of_two(x: Lanes, k: Integers) -> Lanes:
+def scale_by_power_of_two(x: B, k: Bits) -> B:
     """x · 2^k over the whole range: in two steps, so that a result below the
     normal numbers is rounded once and one above them becomes infinite.
     """
@@ -175,14 +188,10 @@ def scale_by_power_of_two(x: Lanes, k: Integers) -> Lanes:
     return x * power_of_two(half, x) * power_of_two(k - half, x)
 
 
-def exponent(x: Lanes, lowest: float) -> Integers:
+def exponent(x: B, lowest: float) -> Bits:
     """The k that brings x · 2^-k into [lowest, 2 · lowest), for positive normal x."""
-    return (x.as_integers() - x.like(lowest).as_integers()) >> _MANTISSA[x.bits]
-
-
-def as_float(k: Integers, like: Lanes) -> Lanes:
-    """Integers converted to numbers."""
-    return Lanes(like.builder, like.builder.sitofp(k.value, like.value.type))
+    k: Bits = (x.as_integers() - x.like(lowest).as_integers()) >> _MANTISSA[x.bits]
+    return k
 
 
 # ---- LLVM's own names and shapes

@@ -15,7 +15,7 @@ A new kind of number is a class that says what its arithmetic does; formulas sta
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 
 class Number(ABC):
@@ -95,6 +95,50 @@ class Number(ABC):
 
 
 N = TypeVar("N", bound=Number)
+T = TypeVar("T")
+
+
+class Bits(Protocol):
+    """The bits behind a number, read as a signed integer of the same width."""
+
+    def __sub__(self, other: Any) -> Any: ...
+
+    def __neg__(self) -> Any: ...
+
+    def __rshift__(self, places: int) -> Any: ...
+
+    def __lshift__(self, places: int) -> Any: ...
+
+    def plus(self, number: int) -> Any:
+        """Add one Python integer."""
+
+    def read_as(self, like: Any) -> Any:
+        """The number that has these bits, of the kind that `like` is."""
+
+    def converted(self, like: Any) -> Any:
+        """The integer as a number of the kind that `like` is; below 2²² in size."""
+
+
+class BinaryNumber(Number):
+    """The base of the kinds that elementary functions are written in: their bits can be had."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """The width: 32 or 64."""
+
+    @abstractmethod
+    def as_integers(self) -> Any:
+        """The bit pattern, as `Bits`."""
+
+    def choose(self, float32: T, float64: T) -> T:
+        """The argument that belongs to this dtype: a constant or a table of coefficients."""
+        return float32 if self.bits == 32 else float64
+
+
+B = TypeVar("B", bound=BinaryNumber)
 
 
 def where(mask: Any, yes: N | float, no: N | float) -> N:
@@ -135,26 +179,33 @@ def maximum(x: N, bound: N | float) -> N:
 
 
 class Elementary:
-    """A function that only `Lanes` compute by themselves, and what other kinds need of it.
+    """A function that a `BinaryNumber` computes by itself, and what other kinds need of it.
 
     Parameters
     ----------
     body
-        Writes its instructions, for `Lanes`.
+        Its formula, for every `BinaryNumber`.
     derivative
         A formula for every kind of number: the derivative from x and the value.
     c_name
         The name of the function in C's <math.h>; None if it is the name of `body`.
+    of_c_library
+        Whether the body is nothing but a call of that function.
     """
 
     def __init__(
-        self, body: Callable[[Any], Any], derivative: Callable[[Any, Any], Any], c_name: str | None
+        self,
+        body: Callable[[Any], Any],
+        derivative: Callable[[Any, Any], Any],
+        c_name: str | None,
+        of_c_library: bool = False,
     ) -> None:
         self.__name__ = body.__name__
         self.__doc__ = body.__doc__
         self.body = body
         self.derivative = derivative
         self.c_name = c_name or body.__name__
+        self.of_c_library = of_c_library
 
     def __call__(self, x: N) -> N:
         return x._elementary(self)

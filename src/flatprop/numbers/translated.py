@@ -55,7 +55,7 @@ _NEGATED = {"uge": "olt", "ugt": "ole", "ule": "ogt", "ult": "oge", "une": "oeq"
 
 def _library(name: str, derivative: Callable[[Any, Any], Any]) -> Elementary:
     """A function that the C library computes for one number after the other."""
-    return Elementary(lambda x: x._function(name, x), derivative, name)
+    return Elementary(lambda x: x._function(name, x), derivative, name, of_c_library=True)
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from flatprop.kernels.network.damping import Iterations
 from flatprop.network import Network
 from flatprop.samples.in_memory import Data
 from flatprop.samples.samples import total_weight
@@ -20,7 +21,10 @@ class Penalised(Objective):
     """The loss plus α/2 Σ W² / Σ w over the weights, without the biases."""
 
     def __init__(self, network: Network, data: Data, alpha: float) -> None:
-        super().__init__(network, data, np.array([[0, network.params.size]]))
+        # Each iteration is looked at, so that what the solver notes of it has no reader.
+        course = Iterations(np.empty(0), np.zeros(1, np.int64), np.empty(0, network.dtype))
+        trained = np.array([[0, network.params.size]])
+        super().__init__(network, data, trained, course, attended=True)
         self.evaluations = 0
         self.strength = alpha / (total_weight(data) if network.loss_function.is_mean else 1.0)
         marked = network.copy()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over, predict, scale_of, sum_and_gradient
+from flatprop.kernels.network.damping import Iterations
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.validation.arrays import aligned_empty
@@ -30,14 +31,29 @@ class Objective:
         The places of θ in `net.params`.
     scale : float
         The factor that makes Σ w ℓ the loss.
+    block : Block
+        Scratch for the loss.
+    course : Iterations
+        What the training has reached. A compiled solver may add iterations to it by itself ...
+    attended : bool
+        ... unless this says that each iteration is looked at.
     """
 
-    def __init__(self, network: Model, data: Data, trainable: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        network: Model,
+        data: Data,
+        trainable: NDArray[np.int64],
+        course: Iterations,
+        attended: bool,
+    ) -> None:
         self.network = network
         self.data = data
+        self.course = course
+        self.attended = attended
         self.trained = _places(trainable)
         self.scale = scale_of(network, data)
-        self._block = calls.block_for(network, data.rows)
+        self.block = calls.block_for(network, data.rows)
         self._gradient = aligned_empty(network.params.size, network.dtype)
 
     @property
@@ -53,14 +69,14 @@ class Objective:
 
     def loss(self) -> float:
         """The loss."""
-        return loss_over(self.network, self.data, self._block)
+        return loss_over(self.network, self.data, self.block)
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         """The loss and its gradient with respect to θ."""
         net, total = self.network, 0.0
         gradient: Any = 0.0
-        for data in self.parts(16 * self._block.rows):
-            total += sum_and_gradient(net, data, self.scale, self._gradient, self._block)
+        for data in self.parts(16 * self.block.rows):
+            total += sum_and_gradient(net, data, self.scale, self._gradient, self.block)
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
         return total * self.scale, gradient
 

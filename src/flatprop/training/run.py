@@ -13,7 +13,7 @@ import numpy as np
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over
 from flatprop.export.random_states import plain_state
-from flatprop.kernels.network import entry_points
+from flatprop.kernels.network.workspace import Block
 from flatprop.model.model import Model
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.training import divergence, resolution
@@ -309,7 +309,7 @@ class Run(ABC, Generic[S]):
 
 def _checked_validation(
     network: Model, validation_data: Sequence[Any] | None
-) -> tuple[Samples, entry_points.Block] | None:
+) -> tuple[Samples, Block] | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

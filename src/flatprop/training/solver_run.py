@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from flatprop.kernels.network.damping import Iterations
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers import LevenbergMarquardt
@@ -15,6 +16,7 @@ from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState
 from flatprop.training.run import Run
 from flatprop.validation import checks
+from flatprop.validation.arrays import aligned_copy
 
 UNEXPLAINED = 0.1
 """If more than this part of the targets' variance is left, `History.message` says so."""
@@ -63,9 +65,13 @@ class SolverRun(Run[Data]):
         solver.check(network, int(np.diff(self.trainable).sum()))
 
         self.rates = np.empty(0)
-        self.losses: list[float] = []
-        self.objective = Objective(network, self.samples, self.trainable)
-        self.kept = self.params.copy()
+        self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
+        self.kept = aligned_copy(self.params)
+        self.done = aligned_copy(np.zeros(1, np.int64))
+        watching = self.validation, self.patience, self.tol
+        attended = bool(self.callbacks) or self.progress or any(w is not None for w in watching)
+        course = Iterations(self.losses, self.done, self.kept)
+        self.objective = Objective(network, self.samples, self.trainable, course, attended)
         self.stopped_by = ""
 
     def _cannot_be_resumed(self) -> str:
@@ -76,7 +82,7 @@ class SolverRun(Run[Data]):
 
     @property
     def epochs_done(self) -> int:
-        return len(self.losses)
+        return int(self.done[0])
 
     def state(self, stopped_by: Sequence[str] = ()) -> TrainingState:
         raise ValueError(self._cannot_be_resumed())
@@ -102,7 +108,8 @@ class SolverRun(Run[Data]):
         if self.patience is not None and self.validation is None:
             measured_at = self.kept.copy()
         self.kept[:] = self.params
-        self.losses.append(loss)
+        self.losses[self.epochs_done] = loss
+        self.done[0] += 1
         reason = self._after_epoch(measured_at)
         if checks.is_finite(self.params):  # callbacks may have changed the parameters
             self.kept[:] = self.params

@@ -74,7 +74,7 @@ class Stepper:
             self._shape = shape
             self._allocate()
             # So many blocks are sure to end in time; `advance` measures and takes more.
-            rows = self.buffers.block_rows
+            rows = self.buffers.block.rows * self.buffers.shards
             self._blocks = calls.blocks_in_time(self.network, rows, calls.GRADIENT)
 
     def _make_lock(self) -> None:
@@ -117,15 +117,17 @@ class Stepper:
         `safe` is renewed if it is time. DIVERGED also says that the parameters were then seen not
         to be finite.
         """
+        buffers = self.buffers
         worth = calls.threads_worth(
             self.network,
-            self.buffers.block_rows,
+            buffers.block.rows,
             calls.GRADIENT,
-            self._blocks_left(plan, progress),
+            self._groups_left(plan, progress) * buffers.shards,
+            buffers.shards,
         )
         size, part = self._pace.next_size(crew.size_for(worth))
         blocks = max(1, int(part * self._blocks))
-        given = self.model, self.data, self.rule, plan, progress, self.buffers, blocks
+        given = self.model, self.data, self.rule, plan, progress, buffers, blocks
         cursor, rows = progress.cursor, self.data.rows
         row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
         began = time.perf_counter()
@@ -141,24 +143,27 @@ class Stepper:
     def _of_helper(self, model: Any, data: Data, rule: loop.Rule, *rest: Any) -> tuple[Any, ...]:
         """The arguments of `training_loop.train` for another thread of the team."""
         plan, progress, buffers, blocks = rest
-        gradient = buffers.gradient
+        shares_blocks = buffers.shards == 1
+        buffers = buffers._replace(block=calls.of_helper(buffers.block, shared=shares_blocks))
+        if shares_blocks:
+            buffers = buffers._replace(losses=buffers.losses.copy())
+        else:
+            buffers = buffers._replace(x=aligned_copy(buffers.x), y=aligned_copy(buffers.y))
         if rule.update_timing == loop.PER_PANEL:
-            gradient = aligned_empty(gradient.size, gradient.dtype)
+            buffers = buffers._replace(gradient=aligned_copy(buffers.gradient))
         return (
             model,
             data,
             rule._replace(settings=rule.settings.copy()),
             plan,
             progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy()),
-            buffers._replace(
-                scratch=calls.scratch_for(self.network, buffers.block_rows), gradient=gradient
-            ),
+            buffers,
             blocks,
         )
 
-    def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
-        """How many blocks the next call of the loop goes through at most."""
-        rows, size = self.data.rows, self.buffers.block_rows
+    def _groups_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """How many groups of `shards` blocks the next call of the loop goes through at most."""
+        rows, size = self.data.rows, self.buffers.block.rows * self.buffers.shards
         epochs = progress.losses.size - int(progress.cursor[loop.EPOCH])
         return int(min(self._blocks, epochs * -(-rows // min(size, plan.batch_size))))
 
@@ -167,10 +172,13 @@ class Stepper:
         self.model = network._arrays
         size, dtype = network.params.size, network.dtype
         block = calls.block_for(network, self.batch_size)
+        shards = calls.shards_of(network, self.batch_size, block.rows)
         timing = self._update_timing(block.rows)
-        self.rule = self.rule._replace(update_timing=timing)
+        layers = network._arrays.layers
+        weights = np.stack([layers["W_start"], layers["b_start"]], axis=1)
+        self.rule = self.rule._replace(update_timing=timing, weights=weights)
         panel = {
-            loop.AFTER_GRADIENT: size,
+            loop.AFTER_GRADIENT: shards * size,
             loop.PER_PANEL: max(
                 PANEL_PARAMETERS, SHARED_ROWS * most_units(network._arrays.layers)
             ),
@@ -180,9 +188,7 @@ class Stepper:
         gathered = block.rows if self.shuffle else 0
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
-        self.buffers = loop.Buffers(
-            order, x, y, block.weight, block.workspace, block.scratch, gradient, block.rows
-        )
+        self.buffers = loop.Buffers(order, x, y, gradient, shards, np.zeros(shards), block)
 
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""

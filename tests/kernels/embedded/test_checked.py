@@ -266,7 +266,8 @@ def refused(net, layers, objectives):
     out, flat, inputs = np.zeros((6, 2)), np.zeros(size), np.zeros((12, 3))
     by_params, each, dL_dx = np.zeros((12, size)), np.zeros((6, size)), np.zeros((6, 3))
     params, v = net.params.copy(), np.ones(size)
-    adam = fp.Adam().start(params)
+    adam, solver = fp.Adam().start(params), fp.LevenbergMarquardt().start(params)
+    large = np.zeros(kernels.levenberg_marquardt_workspace_size(net.layers, 6))
     full = layers, objectives, params
     calls = {
         "loss": (*full, x, y, weight, workspace),
@@ -276,6 +277,7 @@ def refused(net, layers, objectives):
         "gauss_newton_vector_product": (*full, v, x, y, weight, flat, workspace),
         "training_step": (*full, x, y, weight, adam, flat, workspace),
         "sgd_step": (*full, x, y, weight, 0.1, workspace),
+        "levenberg_marquardt": (*full, x, y, weight, solver, 3, large),
     }
     if not np.array_equal(layers, net.layers):
         calls |= {
@@ -287,7 +289,7 @@ def refused(net, layers, objectives):
     for name, arguments in calls.items():
         with pytest.raises(ValueError, match=r"^flatprop: "):
             getattr(checked, name)(*arguments)
-    written = (workspace, out, flat, inputs, by_params, each, dL_dx, adam.state)
+    written = (workspace, large, out, flat, inputs, by_params, each, dL_dx, adam.state)
     assert not any(array.any() for array in written)
     np.testing.assert_array_equal(params, net.params)
 

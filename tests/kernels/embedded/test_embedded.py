@@ -12,9 +12,11 @@ from numba.core import event
 
 import flatprop as fp
 from flatprop import kernels
+from flatprop.evaluation import crew
 from flatprop.kernels import checked
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network import workspace as sizes_of
+from flatprop.kernels.threads.team import MOST_UNITS
 from flatprop.samples.in_memory import in_memory
 from guards import assert_guards_intact, guarded, read_only
 from networks import both_dtypes, samples
@@ -112,17 +114,22 @@ def test_kernels_stay_within_the_workspace_they_ask_for(sizes, rows, dtype):
     x, y, _ = samples(net, rows)
     v, out, weight = np.ones_like(net.params), np.empty_like(net.params), np.ones_like(y)
     network, with_loss = (net.layers, net.params), (net.layers, net.objectives, net.params)
+    units = sum(sizes[1:])
 
     def within(size, kernel, *arguments):
         whole, workspace = guarded(np.empty(size(net.layers, rows), dtype))
         if kernel is entry_points.loss_and_gradient:
-            workspace = entry_points.Block(rows, np.ones(y.size, dtype), workspace)
-        kernel(*arguments, workspace)
+            ones, scratch = np.ones(y.size, dtype), workspace[2 * rows * units :]
+            block = sizes_of.Block(rows, ones, workspace, scratch, np.zeros(MOST_UNITS))
+            kernel(*arguments, block, crew.ALONE, True)
+        else:
+            kernel(*arguments, workspace)
         assert_guards_intact(whole)
 
     within(sizes_of.workspace_size, entry_points.predict, *network, x, np.empty_like(y), rows)
     size, data = sizes_of.backward_workspace_size, in_memory(net, x, y)
-    within(size, entry_points.loss_and_gradient, *with_loss, data, 0, rows, 0.0, 1.0, out)
+    one = 1, np.zeros(1)
+    within(size, entry_points.loss_and_gradient, *with_loss, data, 0, rows, 1.0, *one, out)
     within(size, entry_points.vjp, *network, x, y, np.empty_like(x), out)
     if net.params.size < 10_000:  # otherwise the result alone would be gigabytes
         each = np.empty((rows, out.size), dtype)

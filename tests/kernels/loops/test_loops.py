@@ -13,7 +13,7 @@ from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, rule_code
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops import elementwise, minibatch
+from flatprop.kernels.loops import elementwise, minibatch, updates
 from flatprop.kernels.loops import softmax as by_rows
 from flatprop.kernels.network import records
 from guards import assert_guards_intact, guarded
@@ -93,8 +93,8 @@ def loss_with_slope(code, parameter, *rest):
 
 
 @kernel
-def update(code, settings, params, gradient, state, start, stop, first):
-    elementwise.update(code, settings, params, gradient, state, start, stop, first)
+def update(code, settings, params, gradient, state, ranges, start, stop, first):
+    updates.update_trained(code, settings, params, gradient, state, ranges, start, stop, first)
 
 
 @kernel
@@ -436,7 +436,8 @@ def test_update_of_a_part(optimizer, dtype):
             settings = np.array([t, 0.1, 0.5, *optimizer.values()])
             first = start * (t % 2)  # the gradient of all parameters, or of this part alone
             code, g = rule_code(optimizer), gradient[first:]
-            update(code, settings, params, g, state, start, stop, first)
+            everywhere = np.array([[0, size]])
+            update(code, settings, params, g, state, everywhere, start, stop, first)
             theta = twin(theta, 0.5 * gradient[start:stop].astype(float), memory, t, 0.1)
         tolerance = 1e-4 if dtype == np.float32 else 1e-12
         np.testing.assert_allclose(params[start:stop], theta, rtol=0, atol=tolerance)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import types
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.masks import MaskedMoves, mask_of
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import registers
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
@@ -38,7 +38,7 @@ def functions_of(kind):
         lanes = lane_count(out.element)
         pointer = ir.VectorType(out.element, lanes).as_pointer()
         here, there, whole = (builder.bitcast(a.data, pointer) for a in (source, out, vector))
-        mask = mask_of(builder, count, out.element, moves)
+        mask = LaneMask(builder, out.element, count, moves)
         (inside,) = mask.load([here])
         mask.store([inside], [there])
         builder.store(inside, whole, align=REGISTER_BYTES // lanes)

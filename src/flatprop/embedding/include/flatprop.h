@@ -106,6 +106,9 @@ FLATPROP_DEFINE_TYPES(double, f64)
 /* Places in the settings of an optimizer. */
 enum { FLATPROP_STEP = 0, FLATPROP_LEARNING_RATE = 1 };
 
+/* How many numbers the solver of levenberg_marquardt has. */
+enum { FLATPROP_SOLVER_NUMBERS = 11 };
+
 /* The functions, in the order of the table.
  *
  * y is (rows, y_columns): outputs columns, or one of class indices for "cross_entropy". weight is
@@ -129,6 +132,12 @@ enum { FLATPROP_STEP = 0, FLATPROP_LEARNING_RATE = 1 };
  *                         returns the loss before it
  * sgd_step                params <- params - learning_rate * gradient, all rows at once, without
  *                         storing the gradient; returns the loss before it
+ * levenberg_marquardt_workspace_size  the workspace of the next function
+ * levenberg_marquardt     params, solver <- after up to so many iterations, for a loss of squares;
+ *                         returns the loss there. solver (FLATPROP_SOLVER_NUMBERS) holds the
+ *                         settings, from mu on: mu, mu_dec, mu_inc, mu_max, min_grad, goal, ftol,
+ *                         xtol, 1 for scaling="more" or 0, 0; and the rule that has ended the
+ *                         iterations, see flatprop.kernels.levenberg_marquardt
  *
  * An entry is NULL where `flatprop.c_functions` was asked for others only.
  */
@@ -167,6 +176,10 @@ enum { FLATPROP_STEP = 0, FLATPROP_LEARNING_RATE = 1 };
     typedef double (*flatprop_sgd_step_##suffix)(                                                 \
         const flatprop_network_##suffix *network, int64_t rows, const real *x, const real *y,     \
         int64_t y_columns, const real *weight, double learning_rate, real *workspace);            \
+    typedef double (*flatprop_levenberg_marquardt_##suffix)(                                      \
+        const flatprop_network_##suffix *network, int64_t rows, const real *x, const real *y,     \
+        int64_t y_columns, const real *weight, real *solver, int64_t iterations,                  \
+        real *workspace);                                                                         \
                                                                                                   \
     typedef struct flatprop_functions_##suffix {                                                  \
         int64_t version; /* FLATPROP_ABI_VERSION of the flatprop that made the table */           \
@@ -185,6 +198,8 @@ enum { FLATPROP_STEP = 0, FLATPROP_LEARNING_RATE = 1 };
         flatprop_update_##suffix update;                                                          \
         flatprop_training_step_##suffix training_step;                                            \
         flatprop_sgd_step_##suffix sgd_step;                                                      \
+        flatprop_workspace_size_##suffix levenberg_marquardt_workspace_size;                      \
+        flatprop_levenberg_marquardt_##suffix levenberg_marquardt;                                \
     } flatprop_functions_##suffix;
 
 FLATPROP_DEFINE_FUNCTIONS(float, f32)

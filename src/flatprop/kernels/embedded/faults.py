@@ -18,6 +18,7 @@ from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, loss_records_of
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
+from flatprop.kernels.network.least_squares_call import N_SOLVER, solver_workspace_size
 from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
@@ -103,6 +104,7 @@ def refuse(fault):
     if fault == WORKSPACE:
         raise ValueError(
             "flatprop: the workspace is smaller than workspace_size(layers, rows) for forward, "
+            "levenberg_marquardt_workspace_size(layers, rows) for levenberg_marquardt, "
             "gradient_workspace_size(layers, rows) for everything else"
         )
     if fault == OVERLAP:
@@ -177,7 +179,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
     rows = inputs = outputs = 1
-    forward_size = any_size = settings = slots = 0
+    forward_size = any_size = solver_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:
             rows = given[i].rows
@@ -188,6 +190,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
         inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
         forward_size = workspace_size(layers, rows)
         any_size = gradient_workspace_size(layers, rows)
+        solver_size = solver_workspace_size(layers, rows)
     classes = False
     if n_loss_records >= 0:
         fault = _of_loss(layers, loss_record) if n_loss_records == 1 else LOSS
@@ -200,7 +203,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
             return OPTIMIZER
         settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
     of_network = 1, rows, inputs, outputs, outputs, n, rows * outputs
-    sizes = (*of_network, forward_size, any_size, settings, slots)
+    sizes = (*of_network, forward_size, any_size, settings, slots, N_SOLVER, solver_size)
     for i in range(count):
         one = given[i]
         wanted = _item(sizes, one.row_length)

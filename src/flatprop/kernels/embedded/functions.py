@@ -13,8 +13,9 @@ The contract of all of them:
     (rows,), or None where every sample counts alike.
 `workspace`
     Flat and of the dtype of the parameters: `workspace_size` numbers for `forward`,
-    `gradient_workspace_size` for everything else. It is overwritten, and what it holds
-    between two calls does not matter. Threads need one each, and share what is only read.
+    `gradient_workspace_size` for everything else; `levenberg_marquardt` has a size of its
+    own. It is overwritten, and what it holds between two calls does not matter. Threads need
+    one each, and share what is only read.
 
 The first line of a docstring says what is overwritten (←) or added to (+=). Such an array must
 overlap neither the workspace nor an array that is read. Only a step both reads and writes
@@ -33,9 +34,9 @@ from flatprop.formulas.optimizer import STEP
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.embedded.faces import embedded, size
 from flatprop.kernels.embedded.roles import read, written
-from flatprop.kernels.loops import elementwise
+from flatprop.kernels.loops import elementwise, updates
 from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
-from flatprop.kernels.network import backprop, curvature, jacobians
+from flatprop.kernels.network import backprop, curvature, jacobians, least_squares_call
 from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
@@ -147,7 +148,7 @@ def update(optimizer, params, gradient):
 def _update(optimizer, params, gradient):
     settings, state = optimizer.settings, optimizer.state
     settings[STEP] += 1.0
-    elementwise.update(optimizer.code, settings, params, gradient, state, 0, params.size, 0)
+    updates.update(optimizer.code, settings, params, gradient, state)
 
 
 @embedded(types.float64, params=written("params.size"))
@@ -170,6 +171,32 @@ def sgd_step(layers, objectives, params, x, y, weight, learning_rate, workspace)
     context = (-learning_rate, True, params)
     walk_back(layers, params, x, rest, in_place, backprop.layer_gradient, context)
     return total * scale
+
+
+@size
+def levenberg_marquardt_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `levenberg_marquardt` needs for so many rows."""
+    return least_squares_call.solver_workspace_size(layers, rows)
+
+
+@embedded(
+    types.float64,
+    params=written("params.size"),
+    solver=written(str(least_squares_call.N_SOLVER)),
+    workspace=written("levenberg_marquardt_workspace_size"),
+)
+def levenberg_marquardt(layers, objectives, params, x, y, weight, solver, iterations, workspace):
+    """params, solver ← after up to so many iterations of Levenberg-Marquardt; the loss there.
+
+    `solver` is what ``fp.LevenbergMarquardt(...).start(net.params)`` gives. Its first number is
+    the damping μ, from which a later call goes on. Its last number says which rule has ended the
+    iterations: 0 none, 1 goal, 2 min_grad, 3 mu_max, 4 ftol, 5 xtol; -1 if the loss or its
+    Jacobian is not finite. NaN is returned, and nothing is changed, for a loss without squares and
+    for no iteration.
+    """
+    return least_squares_call.solve(
+        layers, objectives, params, x, y, weight, solver, iterations, workspace
+    )
 
 
 @kernel

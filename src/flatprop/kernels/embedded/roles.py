@@ -19,9 +19,11 @@ from numba.core import types
 from numba.np.numpy_support import from_dtype
 
 from flatprop.kernels.compile import arguments_of
+from flatprop.kernels.network.least_squares_call import N_SOLVER
 
 SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
+SIZES += [str(N_SOLVER), "levenberg_marquardt_workspace_size"]
 """The names of the lengths of arrays. `y_columns` is 1 for class indices, else the outputs.
 `slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 
@@ -63,6 +65,7 @@ ARRAYS = {
 """The usual roles of arrays. `@embedded(...)` lists the arguments with other roles."""
 
 NUMBERS = {"rows": types.int64, "y_columns": types.int64, "learning_rate": types.float64}
+NUMBERS |= {"iterations": types.int64}
 
 IN_C: dict[str, tuple[str, ...]] = dict.fromkeys(("layers", "objectives", "params"), ())
 IN_C |= {"x": ("rows", "x"), "y": ("y", "y_columns")}

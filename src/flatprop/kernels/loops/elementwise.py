@@ -12,7 +12,6 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.loops.addresses import custom_cases
 from flatprop.kernels.loops.routines import Record, routine
 from flatprop.kernels.loops.vector_loops import (
@@ -27,7 +26,6 @@ from flatprop.kernels.loops.vector_loops import (
 )
 from flatprop.numbers.duals import Dual
 from flatprop.numbers.lanes import Lanes
-from flatprop.numbers.numbers import where
 
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
 LOSS_FORMULAS = tuple(loss.formula for loss in LOSSES.values())
@@ -55,22 +53,6 @@ def add(builder: ir.IRBuilder, term: Array, out: Array) -> None:
     """out ← out + term."""
     for register in registers(term, out):
         register.store(register[0] + register[1], 1)
-
-
-@routine(factor=types.float64, start=types.int64, stop=types.int64)
-def add_multiple(
-    builder: ir.IRBuilder,
-    factor: ir.Value,
-    term: Array,
-    out: Array,
-    start: ir.Value,
-    stop: ir.Value,
-) -> None:
-    """out[start:stop] ← out + factor · term."""
-    count = builder.sub(stop, start)
-    number = broadcast(Lanes(builder, factor), out.element)
-    for register in registers(term.part(start, count), out.part(start, count)):
-        register.store(register[1] + number * register[0], 1)
 
 
 @routine()
@@ -182,46 +164,6 @@ def loss_curvature(
             moving = Dual(register[0], register[3])
             _, slope = formula(moving, Dual(register[1]), Dual(shape))
             register.store(slope.tangent * (register[2] * factor), 3)
-
-
-@routine(code=types.int64, start=types.int64, stop=types.int64, first=types.int64)
-def update(
-    builder: ir.IRBuilder,
-    code: ir.Value,
-    settings: Array,
-    params: Array,
-    gradient: Array,
-    state: Array,
-    start: ir.Value,
-    stop: ir.Value,
-    first: ir.Value,
-) -> None:
-    """One update of params[start:stop] and of the optimizer's state, in place.
-
-    gradient[0] is that of params[first]. `state` is (slots, parameters); `settings`
-    are float64, `SETTINGS` first, then the optimizer's own in their order.
-    """
-    count = builder.sub(stop, start)
-    for rule in cases(builder, code, RULES):
-        names = (*SETTINGS, *rule.optimizer.settings)
-        numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
-        scalars = {
-            name: broadcast(number, params.element)
-            for name, number in rule.optimizer.scalars(numbers).items()
-        }
-        clip = broadcast(numbers["gradient_scale"], params.element)
-        slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
-        theta = params.part(start, count)
-        g = gradient.part(builder.sub(start, first), count)
-        for register in registers(theta, g, *slots):
-            before = [register[2 + slot] for slot in range(rule.slots)]
-            after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
-            register.store(after[0], 0)
-            for place, lanes in enumerate(after[1:], start=2):
-                # A gradient that stays 0, as of a dead relu, lets the state decay
-                # into denormal numbers, which processors handle many times slower.
-                tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
-                register.store(where(tiny, 0.0, lanes), place)
 
 
 # ---- the user's own functions, by their address

@@ -49,26 +49,48 @@ class LaneMask(NamedTuple):
     builder: ir.IRBuilder
     element: ir.Type
     count: ir.Value
-    """From 0 to `lanes`, in 64 bits."""
-    bits: ir.Value
-    """A truth value for each lane."""
+    """Any number, in 64 bits."""
     moves: MaskedMoves
+
+    # What follows is computed where it is asked for: where all lanes are inside, nobody asks.
 
     @property
     def lanes(self) -> int:
         """How many lanes there are, inside of the mask or outside."""
-        lanes: int = self.bits.type.count
-        return lanes
+        return lane_count(self.element)
 
     @property
     def whole(self) -> ir.Value:
         """Whether all lanes are inside."""
-        return self.builder.icmp_signed("==", self.count, INT64(self.lanes))
+        return self.builder.icmp_signed(">=", self.count, INT64(self.lanes))
+
+    @property
+    def inside(self) -> ir.Value:
+        """How many lanes are inside, in 64 bits."""
+        builder, count = self.builder, self.count
+        for bound, sign in ((INT64(self.lanes), ">"), (INT64(0), "<")):
+            count = builder.select(builder.icmp_signed(sign, count, bound), bound, count)
+        return count
+
+    @property
+    def bits(self) -> ir.Value:
+        """A truth value for each lane."""
+        builder, lanes, count = self.builder, self.lanes, self.inside
+        if self.moves.stores:
+            # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
+            power = builder.shl(INT32(1), builder.trunc(count, INT32))
+            bits = builder.trunc(builder.sub(power, INT32(1)), ir.IntType(lanes))
+            return builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
+        # Truth values of the width of the numbers are what other processors compute with.
+        integer = ir.IntType(8 * alignment(self.element))
+        places = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
+        number = builder.trunc(count, integer) if integer != INT64 else count
+        return builder.icmp_signed("<", places, splat(builder, number, lanes))
 
     def only_if(self, condition: ir.Value) -> "LaneMask":
         """The same mask where the condition holds, an empty one elsewhere."""
         count = self.builder.select(condition, self.count, INT64(0))
-        return mask_of(self.builder, count, self.element, self.moves)
+        return self._replace(count=count)
 
     def load(self, pointers: Sequence[ir.Value]) -> list[ir.Value]:
         """Vectors from memory, one from each place; lanes outside are not read, but 0."""
@@ -78,8 +100,6 @@ class LaneMask(NamedTuple):
 
     def load_often_whole(self, pointers: Sequence[ir.Value]) -> list[ir.Value]:
         """The same, faster where most masks have all lanes, as in a loop over a long array."""
-        if self.moves.stores:
-            return self.load(pointers)
         builder = self.builder
         with builder.if_else(self.whole) as (yes, no):
             with yes:
@@ -140,11 +160,12 @@ class LaneMask(NamedTuple):
             size //= 2
 
     def _has_part(self, size: int) -> ir.Value:
-        return self.builder.icmp_signed("!=", self.builder.and_(self.count, INT64(size)), INT64(0))
+        part = self.builder.and_(self.inside, INT64(size))
+        return self.builder.icmp_signed("!=", part, INT64(0))
 
     def _part(self, pointer: ir.Value, size: int) -> ir.Value:
         """Where the part of `size` numbers is: behind all that are larger."""
-        start = self.builder.and_(self.count, INT64(-2 * size))
+        start = self.builder.and_(self.inside, INT64(-2 * size))
         numbers = self.builder.bitcast(pointer, self.element.as_pointer())
         kind = ir.VectorType(self.element, size).as_pointer()
         return self.builder.bitcast(self.builder.gep(numbers, [start]), kind)
@@ -171,27 +192,6 @@ class LaneMask(NamedTuple):
         signature = ir.FunctionType(result, [value.type for value in arguments])
         function = cgutils.get_or_insert_function(self.builder.module, signature, symbol)
         return self.builder.call(function, arguments)
-
-
-def mask_of(
-    builder: ir.IRBuilder, count: ir.Value, element: ir.Type, moves: MaskedMoves
-) -> LaneMask:
-    """A mask of the first `count` lanes of a vector."""
-    lanes = lane_count(element)
-    for bound, sign in ((INT64(lanes), ">"), (INT64(0), "<")):
-        count = builder.select(builder.icmp_signed(sign, count, bound), bound, count)
-    if moves.stores:
-        # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
-        power = builder.shl(INT32(1), builder.trunc(count, INT32))
-        bits = builder.trunc(builder.sub(power, INT32(1)), ir.IntType(lanes))
-        bits = builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
-    else:
-        # Truth values of the width of the numbers are what other processors compute with.
-        integer = ir.IntType(8 * alignment(element))
-        places = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
-        number = builder.trunc(count, integer) if integer != INT64 else count
-        bits = builder.icmp_signed("<", places, splat(builder, number, lanes))
-    return LaneMask(builder, element, count, bits, moves)
 
 
 def merged(

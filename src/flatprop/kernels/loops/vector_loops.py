@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, mask_of, splat
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, splat
 from flatprop.numbers.lanes import Lanes, Mask, lane_count
 from flatprop.numbers.numbers import where
 
@@ -94,7 +94,7 @@ def registers(*arrays: Array, written_only: int = 0) -> Iterator[Register]:
     vector = ir.VectorType(first.element, lane_count(first.element)).as_pointer()
     with cgutils.for_range_slice(builder, INT64(0), first.count, step, INT64) as (start, _):
         left = builder.sub(first.count, start)
-        mask = mask_of(builder, left, first.element, first.masks)
+        mask = LaneMask(builder, first.element, left, first.masks)
         pointers = [builder.bitcast(array.at(start), vector) for array in arrays]
         values = mask.load_often_whole(pointers[: len(arrays) - written_only])
         register = Register(builder, start, mask, values)

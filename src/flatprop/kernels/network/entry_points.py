@@ -6,7 +6,6 @@ Arrays that are only read may be read-only.
 """
 
 import math
-from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
@@ -17,19 +16,6 @@ from flatprop.kernels.network.shares import Seat
 from flatprop.kernels.network.walks import walk_back
 from flatprop.kernels.network.workspace import Share
 from flatprop.kernels.threads.team import join, share_of, sum_over_units, unit_of, wait
-
-
-class Block(NamedTuple):
-    """Scratch for one block of rows, owned by the caller."""
-
-    rows: int
-    """How many rows it has room for."""
-    weight: Any
-    """(rows · outputs,), filled with ones where every sample counts alike."""
-    workspace: Any
-    """`workspace.backward_workspace_size` numbers, and 2 · rows · outputs."""
-    scratch: Any
-    """The part of `workspace` behind the layers; that of another thread is an array of its own."""
 
 
 @kernel
@@ -82,49 +68,71 @@ def sum_of_losses(layers, loss_records, params, data, start, stop, total, block)
 
 @entry_point
 def loss_and_gradient(
-    layers, loss_records, params, data, start, stop, total, scale, gradient, block, team, leads
+    layers,
+    loss_records,
+    params,
+    data,
+    start,
+    stop,
+    scale,
+    shards,
+    losses,
+    gradient,
+    block,
+    cells,
+    leads,
 ):
-    """total + Σ w ℓ over rows start to stop; gradient ← the gradient of scale · Σ w ℓ.
+    """For rows start to stop, losses[s] ← losses[s] + Σ w ℓ over the blocks s, s + shards, ...
 
-    If `start` is not 0, the gradient is added to what `gradient` holds from the rows before. All
-    threads of a team call this at once, with scratch of their own. One of them `leads`.
+    gradient[s · parameters:] ← the gradient of scale · Σ w ℓ over the same blocks. If `start` is
+    not 0, it is added to what is there from the rows before. All threads of a team call this at
+    once. One of them `leads`. With more than one shard each thread takes some of the shards, and
+    has its own `block`; with one all share the rows of each block, and only scratch, `losses` and
+    the like are their own: see `training_loop.Buffers`.
     """
-    rank, size = join(team.cells, leads)
+    rank, size = join(cells, leads)
     if rank < 0:
-        return total
-    seat = Seat(team.cells, rank, size)
-    for row in range(start, stop, block.rows):
-        x, y, weight = rows_of_block(layers, data, row, stop, block)
-        rows = x.shape[0]
-        unit = unit_of(rows)
-        first, last = share_of(rows, unit, rank, size)
-        share = Share(block.workspace, block.scratch, rows, first)
-        own_x, own_weight = rows_of(x, first, last), rows_of(weight, first, last)
-        weights_per_output(data.weight, None, row + first, own_weight)
-        shares.loss_and_slopes(
-            layers,
-            loss_records[0],
-            params,
-            own_x,
-            rows_of(y, first, last),
-            own_weight,
-            scale,
-            share,
-            team.sums,
-        )
-        context = seat, x, row > 0, gradient
-        walk_back(layers, params, own_x, share, shares.pass_on, _share_of_gradient, context)
-        total += sum_over_units(rows, unit, team.sums)
-        wait(team.cells, size)
-    return total
+        return
+    first_shard, last_shard, seat = 0, 1, Seat(cells, rank, size)
+    if shards > 1:
+        first_shard, last_shard = share_of(shards, 1, rank, size)
+        seat = Seat(cells, 0, 1)
+    for group in range(start, stop, shards * block.rows):
+        for s in range(first_shard, last_shard):
+            begin = group + s * block.rows
+            if begin >= stop:
+                break
+            x, y, weight = rows_of_block(layers, data, begin, stop, block)
+            rows = x.shape[0]
+            unit = unit_of(rows)
+            first, last = share_of(rows, unit, seat.rank, seat.size)
+            share = Share(block.workspace, block.scratch, rows, first)
+            own_x, own_weight = rows_of(x, first, last), rows_of(weight, first, last)
+            weights_per_output(data.weight, None, begin + first, own_weight)
+            shares.loss_and_slopes(
+                layers,
+                loss_records[0],
+                params,
+                own_x,
+                rows_of(y, first, last),
+                own_weight,
+                scale,
+                share,
+                block.unit_losses,
+            )
+            context = seat, x, group > 0, gradient, s * params.size
+            walk_back(layers, params, own_x, share, shares.pass_on, _share_of_gradient, context)
+            losses[s] += sum_over_units(rows, unit, block.unit_losses)
+            wait(cells, seat.size)
+    wait(cells, size)
 
 
 @kernel
 def _share_of_gradient(layers, l, params, own_x, share, context):
     """What `loss_and_gradient` does at layer l."""
-    seat, x, accumulate, gradient = context
+    seat, x, accumulate, gradient, offset = context
     first, stop = shares.share_of_gradient(layers, l, seat)
-    start = layers[l].W_start + first * layers[l].units
+    start = offset + layers[l].W_start + first * layers[l].units
     shares.gradient_rows(layers, l, x, share, first, stop, 1.0, accumulate, gradient, start)
 
 

@@ -102,6 +102,12 @@ def parameter_jacobian(layers, params, x, out, workspace):
     Overwrites `workspace`, of `jacobian_workspace_size` numbers.
     """
     forward_with_slopes(layers, params, x, False, workspace)
+    parameter_jacobian_behind(layers, params, x, out, workspace)
+
+
+@kernel
+def parameter_jacobian_behind(layers, params, x, out, workspace):
+    """The same, where `forward_with_slopes` has been through `workspace`; outputs stay there."""
     for k in range(layers[layers.size - 1].units):
         _begin_with_output(layers, k, x.shape[0], workspace)
         walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, (k, out))

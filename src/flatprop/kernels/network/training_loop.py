@@ -1,8 +1,7 @@
 """The training loop: shuffle, gather, loss and slopes, gradient and update; epoch after epoch.
 
-Python calls `train` again and again with a bounded number of blocks, so that a
-signal or a callback waits for one call at most. Everything that a later call
-needs is in the arrays of `Progress`.
+Python calls `train` again and again with a bounded number of blocks, so that a signal or a
+callback waits for one call at most. Everything that a later call needs is in arrays.
 """
 
 import math
@@ -12,13 +11,14 @@ import numpy as np
 
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import add_multiple, squared_norm, update
+from flatprop.kernels.loops.elementwise import add
 from flatprop.kernels.loops.minibatch import (
     gather,
     shuffle,
     sum_of_weights,
     weights_per_output,
 )
+from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import (
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
 
     code: int
     settings: Any
-    """float64, as `elementwise.update` takes them. Each thread of a team has its own."""
+    """float64, as `updates.update` takes them. Each thread of a team has its own."""
     state: Any
     """(slots, parameters)."""
     trainable: Any
@@ -76,6 +76,8 @@ class Rule(NamedTuple):
 
     A plain training is one of all parameters, without `clip_norm`, by batches of one block.
     """
+    weights: Any = None
+    """(layers, 2): where each W begins and ends in `params`. A pickle of version 0.1 has none."""
 
 
 class Plan(NamedTuple):
@@ -132,78 +134,34 @@ class Buffers(NamedTuple):
     """(block rows · inputs,) where samples are shuffled."""
     y: Any
     """(block rows · columns,) where samples are shuffled."""
-    weight: Any
-    """(block rows · outputs,), ones where every sample counts alike."""
-    workspace: Any
-    """`workspace.backward_workspace_size` numbers for a block."""
-    scratch: Any
-    """As in `entry_points.Block`."""
     gradient: Any
     """| the parameters change | what this has |
     | --- | --- |
-    | AFTER_GRADIENT | (parameters,) |
+    | AFTER_GRADIENT | (shards · parameters,) |
     | PER_PANEL | `SHARED_ROWS` rows of the widest layer at least; each thread has its own |
     | FUSED | nothing |
     """
-    block_rows: int
+    shards: int
+    """Into how many parts a batch of several blocks is divided. Each has a gradient of its own.
+    They are added up at the end of the batch.
 
-
-@kernel
-def clipping(gradient, ranges, clip_norm):
-    """What a gradient is multiplied by, so that its norm is `clip_norm` at most.
-
-    This is for a gradient whose squares overflow: its norm is computed in units of its largest
-    part.
+    | `shards` | the threads of a team | have of their own |
+    | --- | --- | --- |
+    | 1 | share each block | `losses`, and the scratch of `block` |
+    | more | take a block of each shard | x, y and `block` |
     """
-    largest = total = 0.0
-    for r in range(ranges.shape[0]):
-        for i in range(ranges[r, 0], ranges[r, 1]):
-            largest = max(largest, abs(float(gradient[i])))
-    for r in range(ranges.shape[0]):
-        for i in range(ranges[r, 0], ranges[r, 1]):
-            part = gradient[i] / largest
-            total += part * part
-    return min(1.0, clip_norm / largest / math.sqrt(total))
-
-
-@kernel
-def apply_update(code, settings, state, ranges, clip_norm, params, gradient, first, last):
-    """One update of the trained parameters among first:last, and of the optimizer's state."""
-    if clip_norm > 0:
-        norm = 0.0
-        for r in range(ranges.shape[0]):
-            norm += squared_norm(gradient, ranges[r, 0], ranges[r, 1])
-        settings[GRADIENT_SCALE] = min(1.0, clip_norm / (math.sqrt(norm) + 1e-6))
-        if not math.isfinite(norm):
-            settings[GRADIENT_SCALE] = clipping(gradient, ranges, clip_norm)
-    for r in range(ranges.shape[0]):
-        start, stop = max(first, ranges[r, 0]), min(last, ranges[r, 1])
-        if start < stop:
-            update(code, settings, params, gradient, state, start, stop, 0)
-
-
-@kernel
-def penalty_of(layers, strength, params):
-    """½ strength Σ W² over all layers."""
-    total = 0.0
-    for l in range(layers.size):
-        total += squared_norm(params, layers[l].W_start, layers[l].b_start)
-    return 0.5 * strength * total
-
-
-@kernel
-def penalise(layers, strength, params, gradient, first, last):
-    """Add the gradient of `penalty_of` to the gradient, from place `first` to `last`."""
-    for l in range(layers.size):
-        start, stop = max(first, layers[l].W_start), min(last, layers[l].b_start)
-        if start < stop:
-            add_multiple(strength, params, gradient, start, stop)
+    losses: Any
+    """(shards,) float64: each shard's Σ w ℓ in this batch."""
+    block: Any
+    """A `Block`."""
 
 
 @kernel
 def _learn(layers, l, params, own_x, share, context):
     """What `train` does at layer l: write its gradient, or change its parameters at once."""
-    seat, x, update_timing, alpha, accumulate, target, code, settings, state = context
+    seat, x, update_timing, alpha, accumulate, target, offset, code, settings, state, trainable = (
+        context
+    )
     units, start = layers[l].units, layers[l].W_start
     first, last = share_of_gradient(layers, l, seat)
     some = last - first
@@ -212,15 +170,15 @@ def _learn(layers, l, params, own_x, share, context):
     for row in range(first, last, max(some, 1)):
         stop = min(row + some, last)
         here = start + row * units
-        place = 0 if update_timing == PER_PANEL else here
+        place = 0 if update_timing == PER_PANEL else offset + here
         gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
         if update_timing == PER_PANEL:
             end = start + stop * units
-            update(code, settings, params, target, state, here, end, here)
+            update_trained(code, settings, params, target, state, trainable, here, end, here)
 
 
 @entry_point
-def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
+def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     """Carry a training on by `blocks` blocks of rows at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
@@ -229,16 +187,20 @@ def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
-    code, settings, state, trainable, clip_norm, penalty, update_timing = rule
+    code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
     rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
-    order, block_x, block_y, block_weights, workspace, scratch, gradient, block_rows = buffers
-    cells, parts = team
+    order, block_x, block_y, gradient, shards, shard_losses, block = buffers
+    block_rows, block_weights, workspace, scratch, unit_losses = block
     rank, size = join(cells, leads)
     if rank < 0:
         return RUNNING
-    seat = Seat(cells, rank, size)
     first_param, last_param = share_of(params.size, SHARED_ROWS, rank, size)
+    first_shard, last_shard = 0, 1
+    seat = Seat(cells, rank, size)
+    if shards > 1:
+        first_shard, last_shard = share_of(shards, 1, rank, size)
+        seat = Seat(cells, 0, 1)
     loss_record = loss_records[0]
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
@@ -256,37 +218,77 @@ def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
 
         first_row = start - start % batch_size
         last_row = min(first_row + batch_size, samples)
-        stop = min(start + block_rows, last_row)
-        rows = stop - start
-        first = start == first_row
+        stop = min(start + shards * block_rows, last_row)
+        first, ends = start == first_row, stop == last_row
         if first:
             total = sum_of_weights(all_weights, order, first_row, last_row)
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
-            sums[BATCH_LOSS] = 0.0
-        scale, share_of_epoch = sums[BATCH_SCALE], 0.0
+        scale = sums[BATCH_SCALE]
         rate = rates[min(epoch, rates.size - 1)]
         if scale > 0:
-            unit = unit_of(rows)
-            row, end = share_of(rows, unit, rank, size)
-            share = Share(workspace, scratch, rows, row)
-            x = matrix(all_x, start * inputs, rows, inputs)
-            y = matrix(all_y, start * columns, rows, columns)
-            if order.size > 0:
-                x = matrix(block_x, 0, rows, inputs)
-                y = matrix(block_y, 0, rows, columns)
-            own_x, own_y = rows_of(x, row, end), rows_of(y, row, end)
-            own_weight = rows_of(matrix(block_weights, 0, rows, outputs), row, end)
-            if order.size > 0:
-                gather(all_x, order, start + row, own_x)
-                gather(all_y, order, start + row, own_y)
-            weights_per_output(all_weights, order, start + row, own_weight)
-            loss_and_slopes(
-                layers, loss_record, params, own_x, own_y, own_weight, scale, share, parts
-            )
+            settings[STEP] = cursor[UPDATES] + 1
+            settings[LEARNING_RATE] = rate
+            settings[GRADIENT_SCALE] = 1.0
+            target, alpha, accumulate = gradient, 1.0, not first
+            if update_timing == FUSED:
+                target, alpha, accumulate = params, -rate, True
+            for s in range(first_shard, last_shard):
+                begin = start + s * block_rows
+                rows = min(block_rows, stop - begin)
+                if rows <= 0:
+                    break
+                unit = unit_of(rows)
+                row, end = share_of(rows, unit, seat.rank, seat.size)
+                share = Share(workspace, scratch, rows, row)
+                x = matrix(all_x, begin * inputs, rows, inputs)
+                y = matrix(all_y, begin * columns, rows, columns)
+                if order.size > 0:
+                    x = matrix(block_x, 0, rows, inputs)
+                    y = matrix(block_y, 0, rows, columns)
+                own_x, own_y = rows_of(x, row, end), rows_of(y, row, end)
+                own_w = rows_of(matrix(block_weights, 0, rows, outputs), row, end)
+                if order.size > 0:
+                    gather(all_x, order, begin + row, own_x)
+                    gather(all_y, order, begin + row, own_y)
+                weights_per_output(all_weights, order, begin + row, own_w)
+                loss_and_slopes(
+                    layers,
+                    loss_record,
+                    params,
+                    own_x,
+                    own_y,
+                    own_w,
+                    scale,
+                    share,
+                    unit_losses,
+                )
+                wait(cells, seat.size)
+                if first:
+                    shard_losses[s] = 0.0
+                shard_losses[s] += sum_over_units(rows, unit, unit_losses)
+                if update_timing != AFTER_GRADIENT and not math.isfinite(shard_losses[s] * scale):
+                    return DIVERGED
+                context = (
+                    seat,
+                    x,
+                    update_timing,
+                    alpha,
+                    accumulate,
+                    target,
+                    s * params.size,
+                    code,
+                    settings,
+                    state,
+                    trainable,
+                )
+                walk_back(layers, params, own_x, share, pass_on, _learn, context)
             wait(cells, size)
-            sums[BATCH_LOSS] += sum_over_units(rows, unit, parts)
-            if stop == last_row:
+            if ends:
+                used = min(shards, (last_row - first_row + block_rows - 1) // block_rows)
+                sums[BATCH_LOSS] = 0.0
+                for s in range(used):
+                    sums[BATCH_LOSS] += shard_losses[s]
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
@@ -298,35 +300,37 @@ def train(model, data, rule, plan, progress, buffers, blocks, team, leads):
                 share_of_epoch = counts / sums[EPOCH_WEIGHT]
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
-                settings[STEP] = cursor[UPDATES]
-                settings[LEARNING_RATE] = rate
-                settings[GRADIENT_SCALE] = 1.0
-
-            target, alpha, accumulate = gradient, 1.0, not first
-            if update_timing == FUSED:
-                target, alpha, accumulate = params, -rate, True
-            context = seat, x, update_timing, alpha, accumulate, target, code, settings, state
-            walk_back(layers, params, own_x, share, pass_on, _learn, context)
-            wait(cells, size)
-            if stop == last_row and update_timing == AFTER_GRADIENT:
-                if penalty > 0:
-                    strength = penalty / sums[BATCH_WEIGHT]
-                    sums[EPOCH_LOSS] += share_of_epoch * penalty_of(layers, strength, params)
-                    penalise(layers, strength, params, gradient, first_param, last_param)
+                if update_timing == AFTER_GRADIENT:
+                    count = last_param - first_param
+                    own = matrix(gradient, first_param, 1, count)
+                    for s in range(1, used):
+                        add(matrix(gradient, s * params.size + first_param, 1, count), own)
+                    if penalty > 0:
+                        sums[EPOCH_LOSS] += share_of_epoch * penalise(
+                            penalty / sums[BATCH_WEIGHT],
+                            weights,
+                            params,
+                            gradient,
+                            first_param,
+                            last_param,
+                        )
+                    if clip_norm > 0 or penalty > 0:  # of what all threads have added up
+                        wait(cells, size)
+                    if clip_norm > 0:
+                        settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
+                    update_trained(
+                        code,
+                        settings,
+                        params,
+                        gradient,
+                        state,
+                        trainable,
+                        first_param,
+                        last_param,
+                        0,
+                    )
                     wait(cells, size)
-                apply_update(
-                    code,
-                    settings,
-                    state,
-                    trainable,
-                    clip_norm,
-                    params,
-                    gradient,
-                    first_param,
-                    last_param,
-                )
-                wait(cells, size)
-        elif stop == last_row and loss_record.divisor == 0:
+        elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0
             sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]

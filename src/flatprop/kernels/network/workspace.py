@@ -35,6 +35,21 @@ from flatprop.kernels.network.records import (
 from flatprop.kernels.products.matmul import scratch_size
 
 
+class Block(NamedTuple):
+    """Scratch for one block of rows, owned by the caller."""
+
+    rows: int
+    """How many rows it has room for."""
+    weight: Any
+    """(rows · outputs,), filled with ones where every sample counts alike."""
+    workspace: Any
+    """`backward_workspace_size` numbers, and 2 · rows · outputs."""
+    scratch: Any
+    """The part of `workspace` behind the layers; that of another thread is an array of its own."""
+    unit_losses: Any
+    """(MOST_UNITS,) float64: Σ w ℓ of each unit of the rows, see `threads.team`."""
+
+
 class Share(NamedTuple):
     """Some rows of a block, whose numbers lie in one workspace with those of the other rows."""
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, mask_of, merged, splat
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, merged, splat
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.operands import ZERO, Strided
 from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
@@ -31,7 +31,7 @@ class Vectors:
 
     def mask(self, count: ir.Value) -> LaneMask:
         """The first `count` lanes: none below 1, all from `lanes` on."""
-        return mask_of(self.builder, count, self.element, self.masks)
+        return LaneMask(self.builder, self.element, count, self.masks)
 
     def broadcast(self, at: ir.Value) -> ir.Value:
         """One number from memory, in every lane."""

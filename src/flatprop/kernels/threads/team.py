@@ -9,8 +9,6 @@ One thread leads. It waits for the others a short while only: who comes later is
 leaves again. So a team never waits for a thread that the system or Python does not let run.
 """
 
-from typing import Any, NamedTuple
-
 from llvmlite import ir
 from numba.core import cgutils, types
 
@@ -19,9 +17,20 @@ from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import INT64, Array
 from flatprop.kernels.threads.atomics import add, load, store, wait_while
 
-# The places in Team.cells, each on a cache line of its own
-WANTED, PATIENCE, JOINED, SIZE, ARRIVED, PHASE = range(0, 48, 8)
 CELLS = 48
+"""How many int64 numbers, the cells, the threads of a team share besides their work. All are 0 at
+first but for two:
+
+| place | what it holds |
+| --- | --- |
+| WANTED | how many threads the leader waits for, itself included |
+| PATIENCE | how often the leader looks for them before it goes on without the rest |
+| JOINED | how many have come to the leader; CLOSED and more: it waits no longer |
+| SIZE | how many threads the team has, once it is complete |
+| ARRIVED | how many threads wait for the others |
+| PHASE | how often all have waited for each other |
+"""
+WANTED, PATIENCE, JOINED, SIZE, ARRIVED, PHASE = range(0, CELLS, 8)  # a cache line for each
 
 CLOSED = 1 << 32
 """What JOINED is raised by when the team is complete."""
@@ -31,25 +40,6 @@ SHARED_ROWS = 16
 """Shares are multiples of so many rows: cut there, a product has the same sums as in one piece."""
 MOST_UNITS = 32
 """Into so many units a block of rows is divided at most."""
-
-
-class Team(NamedTuple):
-    """What the threads share besides their work."""
-
-    cells: Any
-    """(CELLS,) int64, 0 at first but for WANTED and PATIENCE:
-
-    | place | what it holds |
-    | --- | --- |
-    | WANTED | how many threads the leader waits for, itself included |
-    | PATIENCE | how often the leader looks for them before it goes on without the rest |
-    | JOINED | how many have come to the leader; CLOSED and more: it waits no longer |
-    | SIZE | how many threads the team has, once it is complete |
-    | ARRIVED | how many threads wait for the others |
-    | PHASE | how often all have waited for each other |
-    """
-    sums: Any
-    """(MOST_UNITS,) float64: a sum for each unit of a block's rows."""
 
 
 @kernel

@@ -1,0 +1,191 @@
+"""Iterations of Levenberg-Marquardt in one call, with all that they need in one workspace.
+
+The workspace holds, from its first cache line on, float64 numbers and int64, whatever the dtype of
+the network; what the network's kernels need lies behind these.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import cgutils, types
+
+from flatprop.formulas.losses import LOSSES
+from flatprop.kernels.compile import intrinsic, jittable, kernel
+from flatprop.kernels.loops.elementwise import fill
+from flatprop.kernels.loops.minibatch import sum_of_weights
+from flatprop.kernels.loops.vector_loops import INT64
+from flatprop.kernels.network.backprop import scale_of
+from flatprop.kernels.network.cholesky import panels_size, products_scratch_size
+from flatprop.kernels.network.damping import (
+    AFTER,
+    LOSS,
+    N_CURSOR,
+    N_NUMBERS,
+    N_SETTINGS,
+    NO_RULE,
+    PHASE,
+    RESIDUALS,
+    RULE,
+    Iterations,
+    Measure,
+    State,
+)
+from flatprop.kernels.network.least_squares import NOT_FINITE, iterate
+from flatprop.kernels.network.workspace import Block, jacobian_workspace_size
+
+N_SOLVER = N_SETTINGS + 1
+"""The settings, and behind them which rule has ended the iterations."""
+NOT_A_NUMBER = -1
+"""The rule if the loss or its Jacobian is not finite."""
+ENTRIES, LEAST_ROWS = 2**17, 256
+"""So many entries of the Jacobian exist at once, but this number of its rows at least."""
+SQUARES = tuple(loss.squares for loss in LOSSES.values())
+LINE = 64
+
+
+class GivenRows(NamedTuple):
+    """Samples, as `least_squares.iterate` takes them."""
+
+    x: Any
+    y: Any
+    weight: Any
+    rows: int
+
+
+@jittable
+def rows_at_once(parameters: int, outputs: int, rows: int) -> int:
+    """Of how many samples the Jacobian exists at once."""
+    entries = max(ENTRIES // parameters, LEAST_ROWS)
+    return min(max(entries // outputs, 1), rows)
+
+
+@jittable
+def doubles_size(parameters: int, samples: int) -> int:
+    """How many numbers of 64 bits an iteration needs, for so many rows of the Jacobian."""
+    n = parameters + 1
+    few = N_SETTINGS + N_CURSOR + N_NUMBERS + 3 * n
+    return few + samples * n + 2 * panels_size(n) + products_scratch_size(samples, n)
+
+
+@jittable
+def solver_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers of either dtype suffice for `solve`."""
+    last = layers[layers.size - 1]
+    parameters = int(last["b_start"] + last["units"])
+    outputs = int(last["units"])
+    block = rows_at_once(parameters, outputs, rows)
+    samples = block * outputs
+    # Twice as many in float32 as there are numbers of 64 bits
+    doubles = 2 * doubles_size(parameters, samples) + LINE
+    network = jacobian_workspace_size(layers, block) + samples * (parameters + 1) + parameters
+    return doubles + network
+
+
+@intrinsic
+def _part(typing_context: Any, array: Any, start: Any, size: Any, like: Any) -> Any:
+    """`size` numbers from number `start` on, counted from the first cache line of `array`.
+
+    `like` is their dtype, or an array of it.
+    """
+    kind = types.Array(like.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, start, size, _ = arguments
+        address = builder.ptrtoint(context.make_array(array)(context, builder, given).data, INT64)
+        line = builder.and_(builder.add(address, INT64(LINE - 1)), INT64(-LINE))
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        itemsize = INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        made = context.make_array(kind)(context, builder)
+        context.populate_array(
+            made,
+            data=builder.gep(builder.inttoptr(line, pointer), [start]),
+            shape=cgutils.pack_array(builder, [size]),
+            strides=cgutils.pack_array(builder, [itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return made._getvalue()
+
+    return kind(array, types.intp, types.intp, like), codegen
+
+
+@kernel
+def solve(layers, objectives, params, x, y, weight, solver, iterations, workspace):
+    """params ← after up to so many iterations; returns the loss there.
+
+    `solver` holds N_SOLVER numbers and is overwritten; `workspace` `solver_workspace_size`.
+    """
+    rows, outputs, size = x.shape[0], layers[layers.size - 1].units, params.size
+    record, n = objectives[0], size + 1
+    at_once = rows_at_once(size, outputs, rows)
+    samples, symmetric = at_once * outputs, panels_size(n)
+    settings = _part(workspace, 0, N_SETTINGS, np.float64)
+    numbers = _part(workspace, N_SETTINGS, N_NUMBERS, np.float64)
+    at = N_SETTINGS + N_NUMBERS
+    cursor = _part(workspace, at, N_CURSOR, np.int64)
+    at += N_CURSOR
+    root, scale = _part(workspace, at, n, np.float64), _part(workspace, at + n, n, np.float64)
+    step = _part(workspace, at + 2 * n, n, np.float64)
+    at += 3 * n
+    augmented = _part(workspace, at, samples * n, np.float64)
+    at += samples * n
+    normal = _part(workspace, at, symmetric, np.float64)
+    factor = _part(workspace, at + symmetric, symmetric, np.float64)
+    at += 2 * symmetric
+    scratch = _part(workspace, at, products_scratch_size(samples, n), np.float64)
+    at = 2 * doubles_size(size, samples)
+    base = _part(workspace, at, size, params)
+    jacobian = _part(workspace, at + size, samples * size, params)
+    at += size + samples * size
+    ones, rest = _part(workspace, at, samples, params), _part(workspace, at + samples, 0, params)
+    for k in range(N_SETTINGS):
+        settings[k] = solver[k]
+    for k in range(N_NUMBERS):
+        numbers[k] = math.inf
+    for k in range(N_CURSOR):
+        cursor[k] = 0
+    for k in range(n):
+        root[k] = 0.0
+    fill(ones, 1.0)
+    trained = _part(workspace, 0, 0, np.int64)
+    state = State(
+        settings,
+        cursor,
+        numbers,
+        trained,
+        base,
+        jacobian,
+        rest,
+        root,
+        scale,
+        step,
+        augmented,
+        normal,
+        factor,
+        scratch,
+        at_once,
+    )
+    total = scale_of(record, sum_of_weights(weight, None, 0, rows))
+    squares = 0.0
+    for code in range(len(SQUARES)):
+        if code == record.loss:
+            squares = SQUARES[code]
+    measure = Measure(total, squares, 0.0, True)
+    done, rule = 0, NO_RULE
+    numbers[AFTER] = math.nan
+    network, data = (layers, objectives, params), GivenRows(x, y, weight, rows)
+    # One thread needs no scratch apart from the workspace, and no losses of units.
+    block, course = Block(at_once, ones, rest, rest, numbers), Iterations(numbers, cursor, base)
+    while done < iterations and squares > 0.0 and rule == NO_RULE:
+        status = iterate(network, data, block, state, course, measure, math.inf)
+        done += 1
+        rule = cursor[RULE]
+        if status == NOT_FINITE:
+            rule, numbers[AFTER] = NOT_A_NUMBER, numbers[LOSS]
+        numbers[LOSS] = numbers[AFTER]
+        cursor[PHASE] = RESIDUALS
+    for k in range(N_SETTINGS):
+        solver[k] = settings[k]
+    solver[N_SETTINGS] = rule
+    return numbers[AFTER]
