@@ -14,9 +14,14 @@ from flatprop.kernels import forward
 from flatprop.kernels.compile import entry_point
 from flatprop.kernels.loops import elementwise
 from flatprop.kernels.loops.routines import routine
-from flatprop.kernels.loops.vector_loops import cases, registers
+from flatprop.kernels.loops.vector_loops import INT64, cases, registers
 from flatprop.kernels.products import matmul
+from flatprop.kernels.products.operands import POINTER
+from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers import elementary
+
+CHAINS = 12
+"""Registers of sums in the loop of multiplications: more than are under way at once."""
 
 
 @routine(code=types.int64)
@@ -83,6 +88,31 @@ def column_sums(a, alpha, accumulate, out, scratch, times):
 def product_transposed_right(a, b, factor, out, scratch, times):
     for _ in range(times):
         matmul.product_transposed_right(a, b, factor, False, out, scratch)
+
+
+@routine(types.int64, steps=types.int64)
+def multiply_and_add(builder, steps, out):
+    """`steps` times one fused multiplication and addition for each number of 12 registers.
+
+    The first so many numbers of `out`, which should be 0; the result says how many.
+    """
+    tiles = Tiles(builder, out.element, out.masks)
+    vectors = CHAINS if out.masks else CHAINS // 2
+    places = [tiles.vector_at(builder.bitcast(out.data, POINTER), j) for j in range(vectors)]
+    factor = tiles.load(places[0])
+
+    def step(walk, sums):
+        return walk, [tiles.fma(factor, total, factor) for total in sums]
+
+    _, sums = tiles.repeat(steps, step, [], [tiles.load(place) for place in places])
+    for place, total in zip(places, sums, strict=True):
+        tiles.store(total, place)
+    return INT64(vectors * tiles.lanes)
+
+
+@entry_point
+def multiplications(steps, out):
+    return multiply_and_add(steps, out)
 
 
 @entry_point

@@ -17,6 +17,7 @@ FLOORS = (
     "validation",
     "numbers",
     "formulas",
+    "kernels.processor",
     "kernels.cache",
     "kernels.compile",
     "kernels.loops",

@@ -23,6 +23,7 @@ from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
 from flatprop.formulas import losses, schedules
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from flatprop.kernels.configuration import show_config
 from flatprop.model.dense_layer import Dense
 from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
@@ -73,6 +74,7 @@ __all__ = [
     "losses",
     "low_level_callable",
     "schedules",
+    "show_config",
     "specialize",
 ]
 

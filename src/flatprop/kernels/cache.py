@@ -2,7 +2,8 @@
 
 Numba keys a cached function by its own source file. An entry point here pulls in code from
 many files, so its cache is keyed by all files of the package that hold such code: by their
-sources, or by their bytecode where the package is shipped without sources.
+sources, or by their bytecode where the package is shipped without sources. It is keyed by the
+sizes of the processor's caches, too, for which products are cut.
 
 Numba caches the users' functions too, with the code of this package that is compiled into
 them. `mark` lets them be compiled anew after an upgrade; `keep_out_of_caches` is for code
@@ -28,17 +29,23 @@ from llvmlite import ir
 from numba.core import caching
 from numba.core.serialize import dumps
 
+from flatprop.kernels.processor import caches
+
 _FOLDERS = ("numbers", "formulas", "kernels")
 """Where compiled code may come from."""
 
 
 @functools.cache
 def edition() -> str:
-    """A hash over every file that compiled code may come from; "" where none can be read."""
+    """A hash over every file that compiled code may come from, and over what it is compiled for.
+
+    "" where no file can be read.
+    """
     package = Path(__file__).parent.parent
     files = [path for folder in _FOLDERS for path in _code_files(package / folder)]
     named = sorted((path.relative_to(package).as_posix(), path) for path in files)
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    origin = f"{numba.__version__} {llvmlite.__version__} {caches()}"
+    digest = hashlib.sha256(origin.encode())
     try:
         for name, path in named:
             content = path.read_bytes()
@@ -160,8 +167,9 @@ class _Files:
             path.unlink(missing_ok=True)
 
     def _path(self, key: Any) -> Path:
-        # Not of the edition: the next one overwrites the files of this one.
-        number = hashlib.blake2b(str(key).encode(), digest_size=8).hexdigest()
+        # Not of the edition: the next one overwrites the files of this one. But of the machine,
+        # as `key` is: two that share a folder leave each other's files alone.
+        number = hashlib.blake2b(f"{key} {caches()}".encode(), digest_size=8).hexdigest()
         return self._folder / f"{self._base}.{number}.nbc"
 
     def _digest(self, key: Any, payload: bytes) -> bytes:

@@ -1,37 +1,57 @@
 """Matrix products."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.products import matmul
+from flatprop.kernels.products import blocks, matmul
+from flatprop.kernels.products.blocks import Blocks
 from guards import assert_guards_intact, guarded
 from networks import both_dtypes
 
 SIZES = range(1, 21)
-LENGTHS = [*range(1, 41), 63, 64, 65, 200]
+SMALL = Blocks(depth=16, rows=24, columns=64, far=1)
+"""Parts so small that small matrices have several."""
 
 
-@kernel
-def affine(x, W, b, rectify, z, scratch):
-    matmul.affine(x, W, b, rectify, z, scratch)
+class Compiled:
+    """The products as functions for Python, which are compiled when they are first called."""
+
+    def __init__(self):
+        @kernel
+        def affine(x, W, b, rectify, z, scratch):
+            matmul.affine(x, W, b, rectify, z, scratch)
+
+        @kernel
+        def product_transposed_left(a, b, start, alpha, accumulate, out, scratch):
+            matmul.product_transposed_left(a, b, start, alpha, accumulate, out, scratch)
+
+        @kernel
+        def product_transposed_right(a, b, factor, rectified, out, scratch):
+            matmul.product_transposed_right(a, b, factor, rectified, out, scratch)
+
+        @kernel
+        def column_sums(a, alpha, accumulate, out, scratch):
+            matmul.column_sums(a, alpha, accumulate, out, scratch)
+
+        self.affine, self.column_sums = affine, column_sums
+        self.product_transposed_left = product_transposed_left
+        self.product_transposed_right = product_transposed_right
 
 
-@kernel
-def product_transposed_left(a, b, start, alpha, accumulate, out, scratch):
-    matmul.product_transposed_left(a, b, start, alpha, accumulate, out, scratch)
+compiled = Compiled()
 
 
-@kernel
-def product_transposed_right(a, b, factor, rectified, out, scratch):
-    matmul.product_transposed_right(a, b, factor, rectified, out, scratch)
-
-
-@kernel
-def column_sums(a, alpha, accumulate, out, scratch):
-    matmul.column_sums(a, alpha, accumulate, out, scratch)
+@pytest.fixture(params=["blocks of the caches", "small blocks"])
+def any_blocks(request, monkeypatch):
+    """The test once more with other blocks."""
+    if request.param == "small blocks":
+        monkeypatch.setattr(blocks, "BLOCKS", SMALL)
+        monkeypatch.setattr(matmul, "BLOCKS", SMALL)
+        monkeypatch.setattr(sys.modules[__name__], "compiled", Compiled())
 
 
 def guarded_scratch(rows, widest, dtype):
@@ -42,7 +62,7 @@ def forward_product(x, W, b, rectify=False):
     """x W + b, or relu of it, in a guarded array."""
     whole, z = guarded(np.full((x.shape[0], W.shape[1]), np.nan, x.dtype))
     whole_scratch, scratch = guarded_scratch(x.shape[0], max(W.shape), x.dtype)
-    affine(x, W, b, rectify, z, scratch)
+    compiled.affine(x, W, b, rectify, z, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return z
@@ -54,7 +74,7 @@ def left_product(a, b, alpha=1.0, kept=None, start=0, stop=None):
     shape = stop - start, b.shape[1]
     whole, out = guarded(np.full(shape, np.nan, a.dtype) if kept is None else kept)
     whole_scratch, scratch = guarded_scratch(a.shape[0], max(a.shape[1], b.shape[1]), a.dtype)
-    product_transposed_left(a, b, start, alpha, kept is not None, out, scratch)
+    compiled.product_transposed_left(a, b, start, alpha, kept is not None, out, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return out
@@ -64,7 +84,7 @@ def right_product(a, b, factor, in_place=False, rectified=False):
     """factor ⊙ A Bᵀ, in the place of the factor or not; of a relu's a for its slope."""
     whole, out = guarded(factor if in_place else np.full_like(factor, np.nan))
     whole_scratch, scratch = guarded_scratch(a.shape[0], max(b.shape), a.dtype)
-    product_transposed_right(a, b, out if in_place else factor, rectified, out, scratch)
+    compiled.product_transposed_right(a, b, out if in_place else factor, rectified, out, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return out
@@ -74,7 +94,7 @@ def sums_of_columns(a, alpha=1.0, kept=None):
     """alpha times the sums over the rows of A, plus what is kept."""
     whole, out = guarded(np.full((1, a.shape[1]), np.nan, a.dtype) if kept is None else kept)
     whole_scratch, scratch = guarded_scratch(*a.shape, a.dtype)
-    column_sums(a, alpha, kept is not None, out, scratch)
+    compiled.column_sums(a, alpha, kept is not None, out, scratch)
     assert_guards_intact(whole)
     assert_guards_intact(whole_scratch)
     return out
@@ -113,6 +133,70 @@ def test_products_of_whole_numbers_are_exact(dtype):
         assert (through_relu == (x > 0) * (d @ W.T)).all(), (m, k, n)
         assert (sums_of_columns(d) == d.sum(axis=0)).all(), (m, k, n)
         assert (sums_of_columns(d, 0.5, b) == b + d.sum(axis=0) / 2).all(), (m, k, n)
+
+
+# around the tiles' heights, the vectors' ends, and the ends of small blocks
+BLOCK_EDGES = [
+    *itertools.product((5, 23, 24, 25, 49), (15, 16, 17, 40), (15, 31, 33, 65, 130)),
+    *[(49, 100, 150), (64, 33, 257), (130, 129, 128), (16, 100, 100), (31, 200, 60)],
+]
+
+
+@both_dtypes
+@pytest.mark.usefixtures("any_blocks")
+def test_products_of_several_blocks_are_exact(dtype):
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.integers(-8, 9, shape).astype(dtype)
+
+    for m, k, n in BLOCK_EDGES:
+        x, W, b, d = draw(m, k), draw(k, n), draw(1, n), draw(m, n)
+        assert (forward_product(x, W, b) == x @ W + b).all(), (m, k, n)
+        relu = forward_product(x, W, b, rectify=True)
+        assert (relu == np.maximum(x @ W + b, 0)).all(), (m, k, n)
+        product = x.T @ d
+        assert (left_product(x, d) == product).all(), (m, k, n)
+        assert (left_product(x, d, -2.0, W) == W - 2 * product).all(), (m, k, n)
+        assert (right_product(d, W, x) == x * (d @ W.T)).all(), (m, k, n)
+        assert (right_product(d, W, x, in_place=True) == x * (d @ W.T)).all(), (m, k, n)
+        through_relu = right_product(d, W, np.maximum(x, 0), rectified=True)
+        assert (through_relu == (x > 0) * (d @ W.T)).all(), (m, k, n)
+
+
+@both_dtypes
+@pytest.mark.usefixtures("any_blocks")
+@pytest.mark.parametrize("size", [(97, 100, 100), (64, 128, 130), (130, 40, 3), (50, 700, 33)])
+def test_rows_have_the_same_bits_whichever_rows_they_are_computed_with(size, dtype):
+    """Where a result is cut at multiples of 16, and the last part takes what is left over."""
+    m, k, n = size
+    rng = np.random.default_rng(2)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    def cuts(count):
+        for first in range(16, count - 15, 16):
+            yield [(0, first), (first, count)]
+            yield [(0, 16), (16, first), (first, count)]
+
+    x, W, b, d = draw(m, k), draw(k, n), draw(1, n), draw(m, n)
+    forward, inputs, weights = (
+        forward_product(x, W, b),
+        right_product(d, W, x),
+        left_product(x, d, -0.1, W),
+    )
+    for parts in cuts(m):
+        for start, stop in parts:
+            if start < stop:
+                assert (forward_product(x[start:stop], W, b) == forward[start:stop]).all()
+                part = right_product(d[start:stop], W, x[start:stop])
+                assert (part == inputs[start:stop]).all()
+    for parts in cuts(k):
+        for start, stop in parts:
+            if start < stop:
+                part = left_product(x, d, -0.1, W[start:stop], start, stop)
+                assert (part == weights[start:stop]).all()
 
 
 @both_dtypes

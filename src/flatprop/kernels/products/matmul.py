@@ -21,6 +21,7 @@ from flatprop.kernels.loops.vector_loops import (
     registers,
     rows_of,
 )
+from flatprop.kernels.products.blocks import A_READERS, BLOCKS, FEW_COLUMNS, PANEL
 from flatprop.kernels.products.multiplication import (
     AFFINE,
     PLAIN,
@@ -28,25 +29,27 @@ from flatprop.kernels.products.multiplication import (
     TRANSPOSED_RIGHT,
     Multiplication,
 )
-from flatprop.kernels.products.panels import (
-    A_FAR_BYTES,
-    BLOCK,
-    PACKED_ROWS,
-    PANEL,
-    write_product,
-)
-from flatprop.kernels.products.special_cases import FEW_COLUMNS
-from flatprop.kernels.products.tiles import POINTER, ZERO, Strided
+from flatprop.kernels.products.operands import POINTER, ZERO, Strided
+from flatprop.kernels.products.panels import write_product
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 
 
 @jittable
 def scratch_size(rows: int, widest: int) -> int:
-    """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units."""
-    longest = max(min(rows, BLOCK), widest)
-    panel = (longest + 15) // 16 * 16 * PANEL + REGISTER_BYTES // 4  # for its alignment
-    may_pack_a = 8 * widest >= A_FAR_BYTES  # in float64, in float32 from twice as many on
-    return panel + (PACKED_ROWS * BLOCK if may_pack_a else 0)
+    """Numbers of scratch for batches of `rows` through layers of `widest` inputs or units.
+
+    See `panels.Product`, which shares them out.
+    """
+    longest = (max(rows, widest) + 15) // 16 * 16
+    size = REGISTER_BYTES // 4  # for its alignment
+    size += PANEL + max(min(longest, BLOCKS.depth) * PANEL, longest * FEW_COLUMNS)
+    if widest >= A_READERS:
+        size += min(longest, BLOCKS.rows) * min(longest, BLOCKS.depth) + 4 * BLOCKS.depth
+    # Sums stay there between blocks, and where the roles of A and B are exchanged.
+    height = longest if widest > BLOCKS.depth else widest
+    width = widest if longest > BLOCKS.depth else min(rows, widest // 2)
+    size += (min(height, BLOCKS.rows) + 18) * (min(width, BLOCKS.columns) + PANEL)
+    return size
 
 
 @routine(rectify=types.boolean)

@@ -8,7 +8,8 @@ from llvmlite import ir
 from flatprop.kernels.loops.masks import MaskedMoves, splat
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT64
-from flatprop.kernels.products.tiles import Finish, Strided, Tiles
+from flatprop.kernels.products.operands import Finish, Strided
+from flatprop.kernels.products.tiles import Tiles
 
 # Kinds of products
 PLAIN, AFFINE, TRANSPOSED_LEFT, TRANSPOSED_RIGHT = range(4)

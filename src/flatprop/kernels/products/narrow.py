@@ -13,7 +13,9 @@ from numba.core import cgutils
 from flatprop.kernels.loops.masks import LaneMask, halves
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.multiplication import Multiplication
-from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
+from flatprop.kernels.products.operands import ZERO, Strided
+from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
 

@@ -3,20 +3,53 @@
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask
+from flatprop.kernels.loops.masks import joined
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT32, INT64
-from flatprop.kernels.products.tiles import ZERO, Strided, Tiles, Values
+from flatprop.kernels.products.operands import ZERO, Finish, Strided, Sums
+from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
+
+ROWS_AHEAD = 2
+"""How many rows ahead of the copy memory is asked for them."""
 
 
 def pack_rows(tiles: Tiles, m: ir.Value, k: ir.Value, a: Strided, out: ir.Value) -> None:
-    """out ← for each tile of A's m rows, k times its numbers of a column."""
+    """out ← A, (m, k), without gaps: row by row where rows are contiguous.
+
+    Where columns are, tile by tile: k times a tile's numbers of a column.
+    """
     builder, itemsize = tiles.builder, tiles.itemsize
-    for height, i in tiles.rows_of_tiles(m):
-        source = a.at(i, ZERO).transposed()
-        there = builder.gep(out, [builder.mul(builder.mul(i, k), INT64(itemsize))])
-        _copy(tiles, height, INT64(height), k, source, there, height * itemsize)
+    with builder.if_else(a.contiguous_rows(itemsize)) as (by_rows, by_columns):
+        with by_rows, cgutils.for_range(builder, m) as loop:
+            row = builder.gep(out, [builder.mul(builder.mul(loop.index, k), INT64(itemsize))])
+            _copy_row(tiles, k, a.at(loop.index, ZERO), row)
+        with by_columns, cgutils.for_range(builder, k) as loop:
+            for height, i, left in tiles.rows_of_tiles(m):
+                kind = ir.VectorType(tiles.element, height)
+                here, p = a.at(i, loop.index).data, builder.mul(loop.index, INT64(height))
+                place = builder.mul(builder.add(builder.mul(i, k), p), INT64(itemsize))
+                there = builder.bitcast(builder.gep(out, [place]), kind.as_pointer())
+                if left is None:
+                    here = builder.bitcast(here, kind.as_pointer())
+                    numbers = builder.load(here, align=itemsize)
+                else:
+                    some = tiles.load(here, tiles.mask(left))
+                    first = ir.Constant(ir.VectorType(INT32, height), list(range(height)))
+                    numbers = builder.shuffle_vector(some, some, first)
+                builder.store(numbers, there, align=itemsize)
+
+
+def _copy_row(tiles: Tiles, count: ir.Value, source: Strided, out: ir.Value) -> None:
+    builder, step = tiles.builder, INT64(tiles.lanes)
+    ahead = builder.mul(source.row, INT64(ROWS_AHEAD))
+    with cgutils.for_range_slice(builder, ZERO, count, step, INT64) as (p, _):
+        place = builder.mul(p, INT64(tiles.itemsize))
+        here, there = (builder.gep(pointer, [place]) for pointer in (source.data, out))
+        tiles.prefetch(builder.gep(here, [ahead]))
+        mask = tiles.mask(builder.sub(count, p))
+        tiles.store(tiles.load(here, mask), there, mask)
 
 
 def pack(
@@ -52,7 +85,7 @@ def pack_transposed(
 ) -> None:
     """As `pack`, for Bᵀ: `b.row` says how far apart the columns of Bᵀ are.
 
-    `out` must have room for k rounded up to a multiple of `lanes`.
+    Columns that do not exist hold the numbers of the last one.
     """
 
     def emit(builder: ir.IRBuilder, *given: ir.Value) -> None:
@@ -72,44 +105,73 @@ def _pack_transposed(
     row: ir.Value,
     out: ir.Value,
 ) -> None:
-    builder, lanes = tiles.builder, INT64(tiles.lanes)
+    builder, size, lanes = tiles.builder, tiles.square, INT64(tiles.lanes)
     b = Strided(builder, data, row, INT64(tiles.itemsize))
     to = b._replace(data=out, row=builder.mul(vectors, INT64(REGISTER_BYTES)))
-    with cgutils.for_range_slice(builder, ZERO, k, lanes, INT64) as (p, _):
-        left = builder.sub(k, p)
-        inside = tiles.mask(left)
-        end = builder.mul(vectors, lanes)
-        with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
-            rows = _square(tiles, b.at(j, p), builder.sub(columns, j), inside, left)
-            for i, row_of_out in enumerate(_transposed(tiles, rows)):
-                tiles.store(row_of_out, to.at(builder.add(p, INT64(i)), j).data)
+    step = INT64(size)
+    last = builder.sub(k, step)
+    enough = builder.icmp_signed(">=", last, ZERO)
+    end = builder.mul(vectors, lanes)
+    with cgutils.for_range_slice(builder, ZERO, end, lanes, INT64) as (j, _):
+        # The last vector stands for those that have no column at all.
+        first = builder.select(builder.icmp_signed("<", j, columns), j, ZERO)
+        left = builder.sub(columns, first)
+        with builder.if_else(enough) as branches:
+            for branch, whole in zip(branches, (True, False), strict=True):
+                with (
+                    branch,
+                    cgutils.for_range_slice(builder, ZERO, k, INT64(size), INT64) as (p, _),
+                ):
+                    if whole:  # the last squares overlap
+                        p = builder.select(builder.icmp_signed("<", p, last), p, last)
+                    pointers = tiles.rows_until(b.at(first, p), tiles.lanes, left)
+                    parts = [
+                        tiles.load_part(pointer, None if whole else tiles.mask(k))
+                        for pointer in pointers
+                    ]
+                    for i, vector in enumerate(transposed(tiles, parts)):
+                        tiles.store(vector, to.at(builder.add(p, INT64(i)), j).data)
 
 
-def _square(
-    tiles: Tiles, source: Strided, rows: ir.Value, inside: LaneMask, columns: ir.Value
-) -> Values:
-    """`lanes` vectors below each other; what lies outside of the matrix is 0."""
-    builder, lanes = tiles.builder, tiles.lanes
-    pointers = [source.data]
-    for _ in range(1, lanes):
-        pointers.append(builder.gep(pointers[-1], [source.row]))
-    enough = [builder.icmp_signed(">=", n, INT64(lanes)) for n in (rows, columns)]
-    with builder.if_else(builder.and_(*enough)) as (whole, part):
-        with whole:
-            complete = [tiles.load(pointer) for pointer in pointers]
-            from_whole = builder.block
-        with part:
-            partial = []
-            for i, pointer in enumerate(pointers):
-                exists = builder.icmp_signed("<", INT64(i), rows)
-                partial.append(tiles.load(pointer, inside.only_if(exists)))
-            from_part = builder.block
-    return tiles.merged((from_whole, complete), (from_part, partial))
+def write_transposed(
+    tiles: Tiles, m: ir.Value, n: ir.Value, room: ir.Value, sums: Sums, finish: Finish
+) -> None:
+    """out ← D ⊙ the transposed sums, of m rows and n columns, as panels left them.
+
+    The panels are `room` rows high.
+    """
+    builder, lanes, size = tiles.builder, tiles.lanes, tiles.square
+    width, step = INT64(tiles.vectors * lanes), INT64(size)
+    with cgutils.for_range_slice(builder, ZERO, n, step, INT64) as (j, _):
+        inside = builder.urem(j, width)
+        start = builder.sub(j, inside)
+        # The last panel may be narrower.
+        wide = builder.icmp_signed(">", builder.sub(n, start), INT64(lanes))
+        row = builder.select(wide, INT64(tiles.vectors * REGISTER_BYTES), INT64(REGISTER_BYTES))
+        column = INT64(tiles.itemsize)
+        panel = builder.gep(sums.data, [builder.mul(builder.mul(start, room), column)])
+        source = Strided(builder, panel, row, column).at(ZERO, inside)
+        left = builder.sub(n, j)
+        with cgutils.for_range_slice(builder, ZERO, m, INT64(lanes), INT64) as (i, _):
+            rows = tiles.rows_from(source.at(i, ZERO), lanes)
+            totals = transposed(tiles, [tiles.load_part(place) for place in rows])
+            mask = tiles.mask(builder.sub(m, i))
+            tiles.write(totals, True, mask, finish.at(j, i), left, sums.nowhere)
 
 
-def _transposed(tiles: Tiles, rows: Values) -> Values:
-    """A square of `lanes` vectors, transposed by exchanging ever smaller blocks."""
-    builder, lanes = tiles.builder, tiles.lanes
+def transposed(tiles: Tiles, parts: Values) -> Values:
+    """Parts of rows as whole vectors of columns: square by square, which are put side by side."""
+    size = tiles.square
+    squares = [_square(tiles, parts[i : i + size]) for i in range(0, len(parts), size)]
+    columns = squares[0]
+    if len(squares) > 1:
+        columns = [joined(tiles.builder, *pair) for pair in zip(*squares, strict=True)]
+    return columns
+
+
+def _square(tiles: Tiles, rows: Values) -> Values:
+    """A square of vectors, transposed: ever smaller blocks of it change places."""
+    builder, lanes = tiles.builder, len(rows)
     kind = ir.VectorType(INT32, lanes)
     distance = lanes // 2
     while distance:

@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from flatprop.kernels.loops.vector_loops import INT64, cases
+from flatprop.kernels.products.blocks import FEW_COLUMNS
 from flatprop.kernels.products.multiplication import (
     AFFINE,
     TRANSPOSED_LEFT,
@@ -30,14 +31,14 @@ from flatprop.kernels.products.narrow import (
     transposed_times_few_columns,
     whole_or_not,
 )
-from flatprop.kernels.products.tiles import ZERO, Tiles, Values
+from flatprop.kernels.products.operands import ZERO
+from flatprop.kernels.products.tiles import Tiles
+from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import fma
 
 WithCount: TypeAlias = Callable[[Multiplication, int], None]
 
-FEW_COLUMNS = 4
-"""Up to so many columns `narrow` has its own way."""
 FEW_PRODUCTS = 96
 """Up to so many products are made one by one."""
 FEW = 16

@@ -5,175 +5,70 @@ of A, A[i, p] times row p of B is added to row i of the tile. So every number th
 A, and every vector that is read of B, serves many multiplications.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, merged, splat
-from flatprop.kernels.loops.vector_loops import INT32, INT64, cases
-from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
-from flatprop.numbers.numbers import fma, maximum, where
-
-POINTER = ir.IntType(8).as_pointer()
-ZERO = INT64(0)
+from flatprop.kernels.loops.masks import LaneMask, MaskedMoves
+from flatprop.kernels.loops.vector_loops import INT64, cases
+from flatprop.kernels.products.blocks import blocks_of
+from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
+from flatprop.kernels.products.vectors import Values, Vectors
+from flatprop.numbers.lanes import REGISTER_BYTES
 
 CHAINS = 8
 """How many sums must be under way at once to keep two multipliers busy that take 4 cycles
 each. The sums of a single row are split into as many."""
+LONG = 64
+"""From so many products for each sum on, what comes next is fetched meanwhile."""
 
 
-class Strided(NamedTuple):
-    """A matrix in memory: its first number, and the bytes between neighbours."""
-
-    builder: ir.IRBuilder
-    data: ir.Value
-    row: ir.Value
-    column: ir.Value
-
-    def at(self, i: ir.Value, j: ir.Value) -> "Strided":
-        """What begins at row i, column j."""
-        down, right = self.builder.mul(i, self.row), self.builder.mul(j, self.column)
-        return self._replace(data=self.builder.gep(self.data, [self.builder.add(down, right)]))
-
-    def or_else(self, chosen: ir.Value, other: "Strided") -> "Strided":
-        """Itself where `chosen`, the other one elsewhere."""
-        pairs = zip(self[1:], other[1:], strict=True)
-        return Strided(self.builder, *(self.builder.select(chosen, *pair) for pair in pairs))
-
-    def transposed(self) -> "Strided":
-        """The same numbers, rows read as columns."""
-        return self._replace(row=self.column, column=self.row)
-
-
-class Finish(NamedTuple):
-    """What becomes of a product A B.
-
-    | `multiplies` | `bound` | out |
-    | --- | --- | --- |
-    | 0 | -∞ | D + alpha A B |
-    | 0 | 0 | relu(D + alpha A B) |
-    | 1 | ∞ | D ⊙ A B |
-    | 1 | 0 | A B where D > 0, elsewhere D ⊙ A B: D is the a of a relu, so 0 or NaN there |
-    """
-
-    out: Strided
-    d: Strided
-    alpha: ir.Value
-    multiplies: ir.Value
-    bound: ir.Value
-    """The same number in every lane. A sum is at least the bound. A factor D above it counts
-    as 1."""
-
-    def at(self, i: ir.Value, j: ir.Value) -> "Finish":
-        """What begins at row i, column j."""
-        return self._replace(out=self.out.at(i, j), d=self.d.at(i, j))
-
-    def rectified(self, total: ir.Value) -> ir.Value:
-        """A vector of sums, none below the bound."""
-        total, bound = (Lanes(self.out.builder, value) for value in (total, self.bound))
-        return maximum(total, bound).value
-
-    def factor(self, kept: ir.Value) -> ir.Value:
-        """What a vector of D stands for where it multiplies."""
-        d, bound = (Lanes(self.out.builder, value) for value in (kept, self.bound))
-        return where(d > bound, 1.0, d).value
-
-
-Values: TypeAlias = list[ir.Value]
-Step: TypeAlias = Callable[[Values, Values], tuple[Values, Values]]
-
-
-class Tiles:
+class Tiles(Vectors):
     """Writes tiles for one dtype into one function."""
 
     def __init__(self, builder: ir.IRBuilder, element: ir.Type, masks: MaskedMoves) -> None:
-        self.builder = builder
-        self.element = element
-        self.masks = masks
-        self.lanes = lane_count(element)
-        self.itemsize = REGISTER_BYTES // self.lanes
-        self.vector = ir.VectorType(element, self.lanes)
-        # AVX-512 has 32 registers for the sums, of 64 bytes; others have 16 of 32 or 32
-        # of 16, of which two or four make a vector here.
-        self.heights = (12, 4, 1) if masks else (6, 2, 1)
+        super().__init__(builder, element, masks)
+        # A tile keeps 12 or 24 registers of sums. AVX-512 has 32 registers, of 64 bytes; AVX2 has
+        # 16 of 32 bytes, two of which make a vector here; NEON has 32 of 16 bytes, four a vector.
+        # The last height is also for fewer rows: 8 registers of sums are what two multipliers
+        # have under way at once, so that fewer would not be faster.
+        self.heights = (12, 4) if masks else (6, 4)
         self.vectors = 2 if masks else 1
-
-    # ---- vectors in memory
-
-    def mask(self, count: ir.Value) -> LaneMask:
-        """The first `count` lanes: none below 1, all from `lanes` on."""
-        return LaneMask(self.builder, self.element, count, self.masks)
-
-    def broadcast(self, at: ir.Value) -> ir.Value:
-        """One number from memory, in every lane."""
-        pointer = self.builder.bitcast(at, self.element.as_pointer())
-        return splat(self.builder, self.builder.load(pointer), self.lanes)
-
-    def load(self, at: ir.Value, mask: LaneMask | None = None) -> ir.Value:
-        """A vector from memory; lanes outside of the mask are not read, but 0."""
-        pointer = self.builder.bitcast(at, self.vector.as_pointer())
-        if mask is None:
-            return self.builder.load(pointer, align=self.itemsize)
-        return mask.load([pointer])[0]
-
-    def store(self, value: ir.Value, at: ir.Value, mask: LaneMask | None = None) -> None:
-        """A vector to memory; lanes outside of the mask are left alone."""
-        pointer = self.builder.bitcast(at, self.vector.as_pointer())
-        if mask is None:
-            self.builder.store(value, pointer, align=self.itemsize)
-        else:
-            mask.store([value], [pointer])
-
-    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a b + c, rounded once."""
-        lanes = (Lanes(self.builder, value) for value in (a, b, c))
-        return fma(*lanes).value
-
-    def prefetch(self, at: ir.Value) -> None:
-        """Ask for the line around one byte, into the second cache."""
-        arguments = [at, INT32(0), INT32(2), INT32(1)]
-        signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
-        module = self.builder.module
-        function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
-        self.builder.call(function, arguments)
-
-    def vector_at(self, pointer: ir.Value, j: int) -> ir.Value:
-        """Where the vector j places further begins."""
-        return self.builder.gep(pointer, [INT64(j * REGISTER_BYTES)])
-
-    # ---- a tile
+        self.blocks = blocks_of(self.itemsize)
 
     def column_of_tiles(
-        self,
-        vectors: int,
-        m: ir.Value,
-        columns: ir.Value,
-        k: ir.Value,
-        a: Strided,
-        packed: ir.Value,
-        b: Strided,
-        finish: Finish,
+        self, k: ir.Value, rows: RowBlock, panel: Panel, finish: Finish, sums: Sums
     ) -> None:
-        """All m rows of one panel, `columns` of whose `vectors` vectors are written.
-
-        B's panel is read in whole vectors; A is as `packing.pack_rows` leaves it where `packed`.
-        """
-        builder = self.builder
-        mask = self.mask(builder.sub(columns, INT64((vectors - 1) * self.lanes)))
-        itemsize = INT64(self.itemsize)
-        for height, i in self.rows_of_tiles(m):
-            start = builder.mul(builder.mul(i, k), itemsize)
-            copied = builder.gep(a.data, [start]), itemsize, INT64(height * self.itemsize)
-            rows = Strided(builder, *copied).or_else(packed, a.at(i, ZERO))
+        """All rows of one panel, k products for each sum."""
+        builder, vectors, itemsize = self.builder, panel.vectors, INT64(self.itemsize)
+        row_bytes = INT64(vectors * REGISTER_BYTES)
+        lines = builder.udiv(builder.mul(k, INT64(self.heights[0])), rows.count)
+        lines = builder.select(panel.fetches, builder.add(lines, INT64(1)), ZERO)
+        following = cgutils.alloca_once(builder, panel.following.data.type)
+        builder.store(panel.following.data, following)
+        for height, i, left in self.rows_of_tiles(rows.count):
+            if left is None:  # the tiles of a panel share the lines of the next one
+                with cgutils.for_range(builder, lines):
+                    line = builder.load(following)
+                    self.prefetch_vectors(line, vectors)
+                    builder.store(builder.gep(line, [panel.following.row]), following)
+            start = builder.gep(rows.a.data, [builder.mul(builder.mul(i, k), itemsize)])
+            row = builder.select(rows.by_rows, builder.mul(k, itemsize), itemsize)
+            column = builder.select(rows.by_rows, itemsize, INT64(height * self.itemsize))
+            copy = Strided(builder, start, row, column)
+            a = copy.or_else(rows.packed, rows.a.at(i, ZERO))
             part = finish.at(i, ZERO)
-            sums = self.sums(height, vectors, k, rows, b, result=part.out)
-            self._finish(height, vectors, sums, mask, part)
+            place = builder.gep(sums.data, [builder.mul(i, row_bytes)])
+            written = Strided(builder, place, row_bytes, ZERO).or_else(sums.go_on, part.out)
+            total = self.sums(height, vectors, k, a, panel.b, left=left, written=written)
+            self._finish(total, left, panel, part, sums._replace(data=place))
 
-    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value]]:
+    def rows_of_tiles(self, m: ir.Value) -> Iterator[tuple[int, ir.Value, ir.Value | None]]:
         """A loop over m rows: what is written while a height and the first row are yielded
         runs for every tile of that height.
+
+        The third is how many rows are left, where the tile may be higher.
         """
         builder = self.builder
         done = cgutils.alloca_once_value(builder, ZERO)
@@ -183,11 +78,13 @@ class Tiles:
             builder.branch(head)
             builder.position_at_end(head)
             i = builder.load(done)
-            further = builder.add(i, INT64(height))
-            builder.cbranch(builder.icmp_signed("<=", further, m), body, after)
+            left = builder.sub(m, i)
+            last = height == self.heights[-1]
+            enough = builder.icmp_signed(">=", left, INT64(1 if last else height))
+            builder.cbranch(enough, body, after)
             builder.position_at_end(body)
-            yield height, i
-            builder.store(further, done)
+            yield height, i, left if last else None
+            builder.store(builder.add(i, INT64(height)), done)
             builder.branch(head)
             builder.position_at_end(after)
 
@@ -199,12 +96,14 @@ class Tiles:
         a: Strided,
         b: Strided,
         masks: Sequence[LaneMask] | None = None,
-        result: Strided | None = None,
+        left: ir.Value | None = None,
+        written: Strided | None = None,
     ) -> Values:
         """A B for one tile, row by row.
 
-        B's vectors are read under `masks`, if given. Where the sums take long, the lines
-        of the `result`, if given, are asked for meanwhile.
+        B's vectors are read under `masks`, if given. Where only so many rows are `left`, the last
+        one is read for the others too. Where the sums take long, the lines that are going to be
+        `written`, if given, are asked for meanwhile.
         """
         builder = self.builder
         size = rows * vectors
@@ -213,10 +112,11 @@ class Tiles:
         chains = most // size if rows == 1 else 1
         # Three rows share a pointer, which x86 addresses as p, p + row and p + 2 row.
         row_twice = builder.shl(a.row, INT64(1))
-        next_pointer = builder.add(a.row, row_twice)
-        pointers = [a.data]
-        for _ in range(3, rows, 3):
-            pointers.append(builder.gep(pointers[-1], [next_pointer]))
+        group = 3
+        if left is None:
+            pointers = self.rows_from(a._replace(row=builder.add(a.row, row_twice)), -(-rows // 3))
+        else:
+            pointers, group = self.rows_until(a, rows, left), 1
 
         def step(walk: Values, sums: Values) -> tuple[Values, Values]:
             *here, at_b = walk
@@ -226,7 +126,7 @@ class Tiles:
             ]
             after = []
             for i in range(rows):
-                place, offset = here[i // 3], (None, a.row, row_twice)[i % 3]
+                place, offset = here[i // group], (None, a.row, row_twice)[i % group]
                 number = self.broadcast(place if offset is None else builder.gep(place, [offset]))
                 for j in range(vectors):
                     after.append(self.fma(number, vector[j], sums[i * vectors + j]))
@@ -242,20 +142,19 @@ class Tiles:
 
         zeros = [ir.Constant(self.vector, None)] * (size * chains)
         walk = [*pointers, b.data]
-        if result is not None and rows == self.heights[0]:
+        if written is not None and left is None:
             # now and then one: many at once would make the tile wait
-            long = builder.icmp_signed(">=", k, INT64(64))
+            long = builder.icmp_signed(">=", k, INT64(LONG))
             places = builder.select(long, INT64(rows), ZERO)
             steps = builder.udiv(k, INT64(rows))
 
             def stretch(walk: Values, sums: Values) -> tuple[Values, Values]:
                 *here, line = walk
-                for j in range(vectors):
-                    self.prefetch(self.vector_at(line, j))
+                self.prefetch_vectors(line, vectors)
                 here, sums = self.repeat(steps, step, here, sums)
-                return [*here, builder.gep(line, [result.row])], sums
+                return [*here, builder.gep(line, [written.row])], sums
 
-            walk, zeros = self.repeat(places, stretch, [*walk, result.data], zeros)
+            walk, zeros = self.repeat(places, stretch, [*walk, written.data], zeros)
             *walk, _ = walk
             k = builder.sub(k, builder.mul(places, steps))
         if chains == 1:
@@ -266,62 +165,48 @@ class Tiles:
             sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         return self.repeat(builder.srem(k, INT64(chains)), step, walk, sums)[1]
 
-    def repeat(
-        self, times: ir.Value, step: Step, walk: Values, sums: Values
-    ) -> tuple[Values, Values]:
-        """`step` again and again, what it returns being what it is given next."""
-        builder = self.builder
-        before = builder.block
-        body, after = (builder.append_basic_block("k") for _ in range(2))
-        builder.cbranch(builder.icmp_signed(">", times, ZERO), body, after)
-
-        builder.position_at_end(body)
-        start = [*walk, *sums]
-        state = [builder.phi(value.type) for value in start]
-        count = builder.phi(INT64)
-        walked, summed = step(state[: len(walk)], state[len(walk) :])
-        end = [*walked, *summed]
-        counted = builder.add(count, INT64(1))
-        for phi, first, later in zip(
-            [*state, count], [*start, ZERO], [*end, counted], strict=True
-        ):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, builder.block)
-        last = builder.block
-        builder.cbranch(builder.icmp_signed("<", counted, times), body, after)
-
-        builder.position_at_end(after)
-        result = self.merged((before, start), (last, end))
-        return result[: len(walk)], result[len(walk) :]
-
-    def merged(self, *incoming: tuple[ir.Block, Values]) -> Values:
-        """What the values are where several blocks meet, each with its own."""
-        return merged(self.builder, *incoming)
-
     def _finish(
-        self, rows: int, vectors: int, sums: Values, mask: LaneMask, finish: Finish
+        self, totals: Values, left: ir.Value | None, panel: Panel, finish: Finish, sums: Sums
     ) -> None:
-        builder = self.builder
-
-        def write(mask: LaneMask | None, multiplies: bool) -> None:
-            out, d = finish.out.data, finish.d.data
-            for i in range(rows):
-                for j in range(vectors):
-                    lanes = mask if j == vectors - 1 else None
-                    kept, total = self.load(self.vector_at(d, j), lanes), sums[i * vectors + j]
-                    if multiplies:
-                        total = builder.fmul(total, finish.factor(kept))
-                    else:
-                        total = finish.rectified(self.fma(total, finish.alpha, kept))
-                    self.store(total, self.vector_at(out, j), lanes)
-                out, d = builder.gep(out, [finish.out.row]), builder.gep(d, [finish.d.row])
-
-        for multiplies in cases(builder, builder.zext(finish.multiplies, INT64), (False, True)):
-            if self.masks:
-                write(mask, multiplies)
+        """Write a tile to `out` or, where further blocks follow, to the sums."""
+        builder, vectors = self.builder, panel.vectors
+        before = builder.block
+        with builder.if_then(sums.begun):
+            earlier = [self.load(self.vector_at(sums.data, j)) for j in range(len(totals))]
+            added = [builder.fadd(*pair) for pair in zip(totals, earlier, strict=True)]
+            after = builder.block
+        totals = self.merged((before, totals), (after, added))
+        code = builder.select(sums.go_on, INT64(2), builder.zext(finish.multiplies, INT64))
+        for multiplies in cases(builder, code, (False, True, None)):
+            if multiplies is None:
+                for j, total in enumerate(totals):
+                    self.store(total, self.vector_at(sums.data, j))
                 continue
-            with builder.if_else(mask.whole) as (yes, no):
-                with yes:
-                    write(None, multiplies)
-                with no:
-                    write(mask, multiplies)
+            for j in range(vectors):
+                mask = panel.mask if j == vectors - 1 else None
+                part = finish.at(ZERO, INT64(j * self.lanes))
+                self.write(totals[j::vectors], multiplies, mask, part, left, sums.nowhere)
+
+    def write(
+        self,
+        totals: Values,
+        multiplies: bool,
+        mask: LaneMask | None,
+        finish: Finish,
+        left: ir.Value | None,
+        nowhere: ir.Value,
+    ) -> None:
+        """out ← D ⊙ the totals or D + alpha times these, a vector of each row.
+
+        Rows that are not `left`, if that is given, are written `nowhere`.
+        """
+        outs, ds = (
+            self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
+        )
+        results = []
+        for total, d in zip(totals, self.loads(ds, mask), strict=True):
+            if multiplies:
+                results.append(self.builder.fmul(total, finish.factor(d)))
+            else:
+                results.append(finish.rectified(self.fma(total, finish.alpha, d)))
+        self.stores(results, outs, mask)
