@@ -378,32 +378,41 @@ def test_small_work_gets_one_thread():
 # ---- one thread, where several are not faster
 
 
+def sizes_of(pace, seconds, count):
+    """What `pace` chooses while a row takes so many seconds with 4 threads and with 1."""
+    chosen = []
+    for _ in range(count):
+        size, part = pace.next_size(4)
+        pace.note(size, seconds[size], 1)
+        chosen.append((size, part))
+    return chosen
+
+
 def test_the_faster_way_is_kept_and_the_other_one_tried_again():
     pace = crew.Pace()
-
-    def sizes_for(seconds, count):
-        chosen = []
-        for _ in range(count):
-            size, part = pace.next_size(4)
-            pace.note(size, seconds[size])
-            chosen.append((size, part))
-        return chosen
-
-    begin = sizes_for({4: 1.0, 1: 2.0}, 30)
+    quiet, busy = {4: 1.0, 1: 2.0}, {4: 5.0, 1: 2.0}
+    begin = sizes_of(pace, quiet, 30)
     assert begin.count((1, crew.Pace.TRIAL)) == 1
     assert begin.count((4, 1.0)) == 29
-    sizes_for({4: 1.0, 1: 2.0}, 20)
-    busy = sizes_for({4: 5.0, 1: 2.0}, 60)  # a neighbour comes
-    assert busy[0] == (4, 1.0)
-    assert busy[1:].count((1, 1.0)) > 45
-    again = sizes_for({4: 1.0, 1: 2.0}, 30)  # and goes
-    assert again[-1] == (4, 1.0)
+    sizes_of(pace, quiet, 20)
+    with_neighbour = sizes_of(pace, busy, 60)
+    assert with_neighbour[0] == (4, 1.0)
+    assert with_neighbour[1:].count((1, 1.0)) > 45
+    without = sizes_of(pace, quiet, 30)
+    assert without[-1] == (4, 1.0)
+
+
+def test_short_calls_are_measured_together():
+    pace = crew.Pace()
+    for _ in range(1000):
+        assert pace.next_size(4) == (4, 1.0)
+        pace.note(4, crew.Pace.LEAST / 1001, 1)
 
 
 def test_a_number_that_was_asked_for_is_kept():
     pace = crew.Pace()
-    pace.note(4, 5.0)
-    pace.note(1, 1.0)
+    pace.note(4, 5.0, 1)
+    pace.note(1, 1.0, 1)
     with crew.using(4):
         assert all(pace.next_size(4) == (4, 1.0) for _ in range(100))
 

@@ -122,10 +122,10 @@ WORTH_A_THREAD = 2e-5
 WORTH_HELP = 1e-3
 """Seconds of a call that pay for waking threads up."""
 FAST = 1e11
-"""Operations that a fast machine does in a second."""
+"""Operations in float32 that a fast machine does in a second."""
 FAST_UNIT = 1e-9
 """Seconds that it takes for the activation of a unit."""
-EXCHANGE = 4e9
+EXCHANGE = 7e9
 """Bytes per second that processors read of what another one has just written."""
 MOST_EXCHANGE = 0.4
 """Which part of the time of a step may go into that."""
@@ -143,11 +143,12 @@ def threads_worth(
     | more | take as many blocks at once, and exchange gradients and parameters |
     """
     units, size = sum(layer.units for layer in network.dense), int(network.params.size)
-    seconds = rows * (2 * passes * size / FAST + units * FAST_UNIT)
+    itemsize = network.dtype.itemsize
+    seconds = rows * (2 * passes * size / FAST + units * FAST_UNIT) * itemsize / 4
     if seconds * calls < WORTH_HELP:
         return 1
     exchanged = size if shards > 1 else size / 2 + rows * (units + network.inputs / 2)
-    exchange = exchanged * network.dtype.itemsize / EXCHANGE if shards else 0.0
+    exchange = exchanged * itemsize / EXCHANGE if shards else 0.0
     if exchange > MOST_EXCHANGE * seconds * max(shards, 1):
         return 1
     worth = int(seconds / WORTH_A_THREAD)

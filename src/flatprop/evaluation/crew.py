@@ -166,28 +166,40 @@ class Pace:
     A neighbour may have taken the processors, or the work may be too small for them.
     """
 
-    FIRST, LATER = 2, 40
-    """At which call, and then how many calls later, the way that seems slower is tried again."""
+    FIRST, LATER = 3, 40
+    """Which measurement tries the way that seems slower, and how many later the next one does."""
     SOON = 10
     """The same while one thread seems faster."""
     TRIAL = 0.2
-    """How long a trial is, as a part of an ordinary call."""
+    """How long a call for a trial is, as a part of an ordinary call."""
+    LEAST = 0.005
+    """Seconds of a measurement."""
+    MARGIN = 1.05
+    """How many times as long several threads may take before one takes their place."""
 
     def __init__(self) -> None:
-        self._calls, self._next_trial = 0, self.FIRST
-        self._seconds = {"several": 0.0, "one": math.inf}
+        self._measured, self._next_trial = 0, self.FIRST
+        self._seconds_per_row = {"several": 0.0, "one": math.inf}
+        self._size, self._seconds, self._rows = 0, 0.0, 0
 
     def next_size(self, size: int) -> tuple[int, float]:
         """How many of `size` threads the next call has, and the part of its usual length."""
         if size == 1 or _asked.threads is not None:
             return size, 1.0
-        self._calls += 1
-        several = self._seconds["several"] <= self._seconds["one"]
-        if self._calls < self._next_trial:
-            return size if several else 1, 1.0
-        self._next_trial += self.LATER if several else self.SOON
-        return 1 if several else size, self.TRIAL
+        several = self._seconds_per_row["several"] <= self.MARGIN * self._seconds_per_row["one"]
+        trial = self._measured >= self._next_trial
+        return size if several != trial else 1, self.TRIAL if trial else 1.0
 
-    def note(self, size: int, seconds: float) -> None:
-        """Take note of how long a row took with so many threads."""
-        self._seconds["one" if size == 1 else "several"] = seconds
+    def note(self, size: int, seconds: float, rows: int) -> None:
+        """Take note of how long so many rows took with so many threads."""
+        if size != self._size:
+            self._size, self._seconds, self._rows = size, 0.0, 0
+        self._seconds, self._rows = self._seconds + seconds, self._rows + rows
+        if self._seconds < self.LEAST or not self._rows:
+            return
+        which = "one" if size == 1 else "several"
+        self._seconds_per_row[which] = self._seconds / self._rows
+        self._seconds, self._rows = 0.0, 0
+        if self._measured >= self._next_trial:
+            self._next_trial += self.SOON if which == "several" else self.LATER
+        self._measured += 1

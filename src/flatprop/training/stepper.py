@@ -133,8 +133,7 @@ class Stepper:
         began = time.perf_counter()
         status, size = crew.together(size, loop.train, given, lambda: self._of_helper(*given))
         seconds = time.perf_counter() - began
-        if passed := int(cursor[loop.EPOCH] * rows + cursor[loop.ROW] - row):
-            self._pace.note(size, seconds / passed)
+        self._pace.note(size, seconds, int(cursor[loop.EPOCH] * rows + cursor[loop.ROW] - row))
         if status == loop.RUNNING:
             ratio = calls.SECONDS / max(seconds, 1e-9) * blocks / self._blocks
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
