@@ -356,6 +356,17 @@ def test_the_processors_are_shared_out():
         assert asked_for == 8
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_all_processors():
+    with processors.budget.some(5, 8), processors.budget._lock:
+        child = os.fork()
+        if child == 0:
+            with processors.budget.some(8, 8) as granted:
+                os._exit(granted)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 8
+
+
 def _allowed():
     return processors.allowed()
 

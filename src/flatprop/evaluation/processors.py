@@ -80,6 +80,13 @@ class Budget:
     """Shares the processors out among the calls of this process that run at the same time."""
 
     def __init__(self) -> None:
+        self.forget()
+        if hasattr(os, "register_at_fork"):
+            # The calls of the parent's other threads do not go on in a child.
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Begin anew, as if no call were at work."""
         self._lock = threading.Lock()
         self._used = 0
 
