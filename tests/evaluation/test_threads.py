@@ -260,17 +260,65 @@ def test_helpers_leave_when_the_leader_is_interrupted_before_it_begins():
     assert left.wait(60)
 
 
-def test_an_error_in_one_part_ends_all_and_comes_out():
-    done = []
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_in_one_thread_ends_all_and_comes_out(failing):
+    done, failed = [], threading.Event()
 
     def call(worker, part):
-        if part == 3:
-            raise OSError("of part 3")
+        if worker == failing:
+            failed.set()
+            raise OSError(f"of part {part}")
+        assert failed.wait(60)
+        time.sleep(0.001)
         done.append(part)
 
-    with crew.using(2), pytest.raises(OSError, match="of part 3"):
-        crew.each(2, call, range(10_000))
-    assert len(done) < 10_000
+    with crew.using(2), pytest.raises(OSError, match="of part"):
+        crew.each(2, call, range(1000))
+    assert len(done) < 900
+
+
+def test_helpers_that_cannot_be_had_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr(crew._pool, "submit", lambda *_: None)
+    sizes = []
+
+    def call(cells, leads):
+        sizes.append(int(cells[team.WANTED]))
+
+    crew.together(4, call, (), tuple)
+    assert sizes == [1]
+
+
+@pytest.mark.parametrize("threads", [3, 8])
+def test_no_thread_is_left_at_work(threads):
+    """A helper may be off its processor when the leader ends, and see what the next call does."""
+
+    def nothing_left():
+        return all(not thread.name.startswith("flatprop") or idle(thread)
+                   for thread in threading.enumerate())  # fmt: skip
+
+    def idle(thread):
+        frame = sys._current_frames().get(thread.ident)
+        names = []
+        while frame is not None:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return names[0] == "_worker"
+
+    net, x, y = problem(rows=400)
+    weight = np.zeros(len(x))
+    weight[::33] = 1.0
+    trainer = fp.Trainer(net.copy(), fp.SGD(0.01), threads=threads)
+    for _ in range(30):
+        options = {"batch_size": 8, "epochs": 3, "callbacks": lambda epoch: None}
+        net.fit(x, y, sample_weight=weight, threads=threads, **options)
+        trainer.partial_fit(x, y)
+        bad = trainer.partial_fit(x, np.full_like(y, 1e300))
+        assert not np.isfinite(bad)
+    for _ in range(1000):
+        if nothing_left():
+            return
+        time.sleep(0.01)
+    pytest.fail("a thread is still at work")
 
 
 def test_parts_come_back_in_order():
@@ -282,7 +330,7 @@ def test_parts_come_back_in_order():
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**6])
-def test_a_number_of_threads_that_is_none_is_refused(threads):
+def test_a_wrong_number_of_threads_is_refused(threads):
     net, x, y = problem()
     before = net.params.copy()
     for call in (
@@ -372,9 +420,12 @@ def _allowed():
 
 
 @pytest.mark.slow
-def test_a_process_of_a_pool_has_one(monkeypatch):
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_of_a_pool_has_one(method, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    processors.allowed()  # which remembers the answer
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
         assert pool.submit(_allowed).result() == 1
 
 

@@ -23,7 +23,7 @@ from flatprop.kernels.network.records import all_units
 from flatprop.kernels.network.workspace import Block, backward_workspace_size
 from flatprop.kernels.threads.team import MOST_UNITS, SHARED_ROWS
 from flatprop.model.model import Model
-from flatprop.validation.arrays import aligned_copy, aligned_empty
+from flatprop.validation.arrays import aligned_empty
 
 SECONDS = 0.05
 """How long one call should take."""
@@ -102,9 +102,10 @@ def block_for(network: Model, rows: int) -> Block:
 
 def of_helper(block: Block, shared: bool = False) -> Block:
     """Scratch like that of `block`, for another thread; most is shared by those at one block."""
+    dtype = block.workspace.dtype
     if shared:
-        return block._replace(scratch=aligned_copy(block.scratch))
-    workspace = aligned_copy(block.workspace)
+        return block._replace(scratch=aligned_empty(block.scratch.size, dtype))
+    workspace = aligned_empty(block.workspace.size, dtype)
     scratch = workspace[workspace.size - block.scratch.size :]
     weight, unit_losses = np.ones_like(block.weight), np.zeros_like(block.unit_losses)
     return Block(block.rows, weight, workspace, scratch, unit_losses)
@@ -118,7 +119,7 @@ MOST_ALONE = 256
 PARTS_PER_THREAD = 4
 """Calls for each thread at least, for one may be slower than another."""
 WORTH_A_THREAD = 2e-5
-"""Seconds of a step that pay for one more thread, which several waits cost some microseconds."""
+"""Seconds of a step that pay for one more thread. Waiting for it takes some microseconds."""
 WORTH_HELP = 1e-3
 """Seconds of a call that pay for waking threads up."""
 FAST = 1e11

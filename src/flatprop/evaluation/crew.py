@@ -1,11 +1,12 @@
-"""Threads that help with one call: they run the same compiled function, or take some of its parts.
+"""The threads of Python's that help with one call.
 
 | the work | how | by |
 | --- | --- | --- |
 | parts that do not need each other | each thread takes the next part | `each` |
 | a training, a gradient | a `team` runs one compiled function | `together` |
 
-The threads are Python's, kept for the next call. Compiled functions run without Python's lock.
+The threads are kept for the next call. Compiled functions run without Python's lock. Those threads
+that are in one compiled function at the same time are a team.
 """
 
 import contextlib
@@ -121,13 +122,12 @@ def together(
             return call(*arguments, ALONE, True), 1
         cells = new_team(size, PATIENCE if _asked.threads is None else LONG_PATIENCE)
         try:
-            for _ in range(size - 1):
-                _pool.submit(call, *of_helper(), cells, False)
+            helpers = [_pool.submit(call, *of_helper(), cells, False) for _ in range(size - 1)]
+            cells[team.WANTED] = 1 + sum(helper is not None for helper in helpers)
             return call(*arguments, cells, True), int(cells[team.SIZE])
         finally:
             # If Ctrl-C came before the call, nobody leads: who has come must leave again.
             if cells[team.SIZE] == 0:
-                cells[team.JOINED] = team.CLOSED
                 cells[team.SIZE] = team.GIVEN_UP
 
 
@@ -143,16 +143,20 @@ def each(size: int, call: Callable[[int, Any], T], parts: Sequence[Any]) -> list
     numbers = itertools.count()
 
     def work(worker: int) -> None:
-        while (i := next(numbers)) < len(parts):
-            results[i] = call(worker, parts[i])
-
-    with budget.some(size, allowed()) as size:
-        helpers = [_pool.submit(work, worker) for worker in range(1, size)]
-        at_work: list[Any] = []
         try:
-            work(0)
+            while (i := next(numbers)) < len(parts):
+                results[i] = call(worker, parts[i])
         finally:
             next(itertools.islice(numbers, len(parts), None))  # nobody takes a part any more
+
+    with budget.some(size, allowed()) as size:
+        helpers: list[Future[Any] | None] = []
+        at_work: list[Future[Any]] = []
+        try:
+            for worker in range(1, size):
+                helpers.append(_pool.submit(work, worker))
+            work(0)
+        finally:
             at_work = [helper for helper in helpers if helper and not helper.cancel()]
             wait(at_work)
     for helper in at_work:

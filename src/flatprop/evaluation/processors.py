@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ def allowed() -> int:
 
 
 _remembered: dict[str, Any] = {"until": -math.inf, "processors": 1}
+
+if hasattr(os, "register_at_fork"):  # a child may be in a pool
+    os.register_at_fork(after_in_child=partial(_remembered.update, until=-math.inf))
 
 
 def _of_system() -> int:
@@ -76,32 +81,40 @@ def _of_libraries() -> int:
     return max((library.num_threads or 1 for library in libraries), default=sys.maxsize)
 
 
+class Grant:
+    """Processors that a call uses; none any more when `threads` is 0, or when it is forgotten."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+
 class Budget:
-    """Shares the processors out among the calls of this process that run at the same time."""
+    """Shares the processors out among the calls of this process that run at the same time.
+
+    Nothing is counted up and down, which a Ctrl-C in between would bring out of step.
+    """
 
     def __init__(self) -> None:
-        self.forget()
+        self._forget()
         if hasattr(os, "register_at_fork"):
             # The calls of the parent's other threads do not go on in a child.
-            os.register_at_fork(after_in_child=self.forget)
+            os.register_at_fork(after_in_child=self._forget)
 
-    def forget(self) -> None:
-        """Begin anew, as if no call were at work."""
+    def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._used = 0
+        self._grants: weakref.WeakSet[Grant] = weakref.WeakSet()
 
     @contextlib.contextmanager
     def some(self, wanted: int, most: int) -> Iterator[int]:
         """As many of the `wanted` as others of the `most` leave, at least one, for a time."""
         with self._lock:
-            alone = self._used == 0
-            granted = wanted if alone else max(1, min(wanted, most - self._used))
-            self._used += granted
+            used = sum(grant.threads for grant in self._grants)
+            grant = Grant(wanted if used == 0 else max(1, min(wanted, most - used)))
+            self._grants.add(grant)
         try:
-            yield granted
+            yield grant.threads
         finally:
-            with self._lock:
-                self._used -= granted
+            grant.threads = 0
 
 
 budget = Budget()

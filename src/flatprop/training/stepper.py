@@ -147,9 +147,11 @@ class Stepper:
         if shares_blocks:
             buffers = buffers._replace(losses=buffers.losses.copy())
         else:
-            buffers = buffers._replace(x=aligned_copy(buffers.x), y=aligned_copy(buffers.y))
+            x, y = (aligned_empty(of.size, of.dtype) for of in (buffers.x, buffers.y))
+            buffers = buffers._replace(x=x, y=y)
         if rule.update_timing == loop.PER_PANEL:
-            buffers = buffers._replace(gradient=aligned_copy(buffers.gradient))
+            gradient = aligned_empty(buffers.gradient.size, buffers.gradient.dtype)
+            buffers = buffers._replace(gradient=gradient)
         return (
             model,
             data,

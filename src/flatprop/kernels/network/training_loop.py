@@ -100,7 +100,7 @@ class Plan(NamedTuple):
 class Progress(NamedTuple):
     """How far a training has come; overwritten.
 
-    Each thread of a team has a cursor and sums of its own, and writes the same into them.
+    Each thread of a team has a cursor and sums of its own. All write the same, also into losses.
     """
 
     cursor: Any
@@ -179,11 +179,22 @@ def _learn(layers, l, params, own_x, share, context):
 
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
-    """Carry a training on by `blocks` blocks of rows at most; says why it returned.
+    """Carry a training on by `blocks` groups of blocks at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
     at the fields of `Rule`, `Progress` and `Buffers`.
     """
+    rank, size = join(cells, leads)
+    if rank < 0:
+        return RUNNING
+    status = _go_on(model, data, rule, plan, progress, buffers, blocks, Seat(cells, rank, size))
+    wait(cells, size)  # once the leader has returned, what others still read may change
+    return status
+
+
+@kernel
+def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
+    """What one thread of the team does in `train`."""
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
@@ -192,12 +203,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, shard_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
-    rank, size = join(cells, leads)
-    if rank < 0:
-        return RUNNING
-    first_param, last_param = share_of(params.size, SHARED_ROWS, rank, size)
+    cells, rank, size = seat
+    low, high = share_of(params.size, SHARED_ROWS, rank, size)
     first_shard, last_shard = 0, 1
-    seat = Seat(cells, rank, size)
     if shards > 1:
         first_shard, last_shard = share_of(shards, 1, rank, size)
         seat = Seat(cells, 0, 1)
@@ -301,33 +309,20 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
-                    count = last_param - first_param
-                    own = matrix(gradient, first_param, 1, count)
+                    count = high - low
+                    own = matrix(gradient, low, 1, count)
                     for s in range(1, used):
-                        add(matrix(gradient, s * params.size + first_param, 1, count), own)
+                        add(matrix(gradient, s * params.size + low, 1, count), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
-                            penalty / sums[BATCH_WEIGHT],
-                            weights,
-                            params,
-                            gradient,
-                            first_param,
-                            last_param,
+                            penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
                         )
                     if clip_norm > 0 or penalty > 0:  # of what all threads have added up
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
                     update_trained(
-                        code,
-                        settings,
-                        params,
-                        gradient,
-                        state,
-                        trainable,
-                        first_param,
-                        last_param,
-                        0,
+                        code, settings, params, gradient, state, trainable, low, high, 0
                     )
                     wait(cells, size)
         elif ends and loss_record.divisor == 0:

@@ -6,7 +6,7 @@ gradient. `wait` ends each such part. Nothing is added up in an order that depen
 threads there are, so results are the same bit for bit for any number.
 
 One thread leads. It waits for the others a short while only: who comes later is not needed, and
-leaves again. So a team never waits for a thread that the system or Python does not let run.
+leaves again. So no call waits to begin for a thread that the system or Python does not let run.
 """
 
 from llvmlite import ir
