@@ -31,7 +31,7 @@ import numpy as np
 import flatprop as fp
 from flatprop.kernels import forward, workspace_size
 
-from . import loops, peers
+from . import loops, peer_networks, peers
 from .yardstick import NumPyNetwork
 
 STEPS = 1_000_000
@@ -155,7 +155,7 @@ def torch_loop(net):
     import torch
 
     torch.set_num_threads(1)
-    model = peers.torch_model(net)
+    model = peer_networks.torch_model(net)
     loop = from_python(lambda row: model(torch.from_numpy(row))[0].tolist())
 
     def run(steps):
@@ -169,17 +169,17 @@ def runs_of(net):
     """All loops whose library is installed, by name."""
     twin = NumPyNetwork(net, 0.0)
     found = {"flatprop, jitted loop": flatprop_jitted(net)}
-    if peers.installed("jax"):
+    if peer_networks.installed("jax"):
         scan, per_step = jax_loops(net)
         found |= {"JAX, lax.scan": scan, "JAX, jit per step": per_step}
     found["flatprop, predict per step"] = from_python(lambda row: net.predict(row)[0].tolist())
     found["NumPy per step"] = from_python(lambda row: twin.predict(row)[0].tolist())
-    if peers.installed("onnx", "onnxruntime"):
-        session = peers.onnx_session(net)
+    if peer_networks.installed("onnx", "onnxruntime"):
+        session = peer_networks.onnx_session(net)
         found["onnxruntime per step"] = from_python(
             lambda row: session.run(None, {"x": row})[0][0].tolist()
         )
-    if peers.installed("torch"):
+    if peer_networks.installed("torch"):
         found["PyTorch per step"] = torch_loop(net)
     return found
 
@@ -230,7 +230,7 @@ def main():
     versions = [
         f"{name} {importlib.import_module(name).__version__}"
         for name in ("flatprop", "numba", "numpy", "jax", "torch", "onnxruntime")
-        if peers.installed(name)
+        if peer_networks.installed(name)
     ]
     print(", ".join(versions), f"Python {sys.version.split()[0]}", sep=", ")
     runs = runs_of(policy())

@@ -22,7 +22,7 @@ import numpy as np
 
 import flatprop as fp
 
-from . import loops, peers
+from . import loops, peer_networks, peers
 from .training import problem
 
 CASES = {
@@ -49,7 +49,7 @@ class Specialized:
     def __call__(self, steps):
         params = self.start.copy()
         began = time.perf_counter()
-        loss = self.functions.sgd_steps(params, self.x, self.y, None, peers.RATE, steps)
+        loss = self.functions.sgd_steps(params, self.x, self.y, None, peer_networks.RATE, steps)
         return time.perf_counter() - began, loss
 
 
@@ -69,7 +69,7 @@ class Steps:
         self.runs = {
             "constant rows": Specialized(net, x, y, rows),
             "any rows": AnyRows(net, x, y, None),
-            "fit": peers.Flatprop(net, x, y, "sgd"),
+            "fit": peer_networks.Flatprop(net, x, y, "sgd"),
         }
         losses = [run(5)[1] for run in self.runs.values()]
         np.testing.assert_allclose(losses, losses[-1], rtol=20 * np.finfo(dtype).eps)
@@ -121,9 +121,9 @@ def main():
             began = time.perf_counter()
             runs[0](1)
             compiling = time.perf_counter() - began
-            runs.append(peers.Flatprop(net, x, y, "sgd"))
-            if peers.installed("jax"):
-                runs.append(peers.JaxScan(net, x, y, "sgd"))
+            runs.append(peer_networks.Flatprop(net, x, y, "sgd"))
+            if peer_networks.installed("jax"):
+                runs.append(peer_networks.JaxScan(net, x, y, "sgd"))
             losses = {run.name: run(50)[1] for run in runs}
             expected = losses["flatprop"]
             for name, loss in losses.items():

@@ -302,6 +302,7 @@ def called(net, solver, epochs, weighted, rows=40, calls=1):
     return loss, state, (X, y, w if weighted else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scaling", ["levenberg", "more"])
 @pytest.mark.parametrize("weighted", [False, True])

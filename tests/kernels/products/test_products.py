@@ -166,6 +166,7 @@ def test_products_of_several_blocks_are_exact(dtype):
 
 @both_dtypes
 @pytest.mark.usefixtures("any_blocks")
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(97, 100, 100), (64, 128, 130), (130, 40, 3), (50, 700, 33)])
 def test_rows_have_the_same_bits_whichever_rows_they_are_computed_with(size, dtype):
     """Where a result is cut at multiples of 16, and the last part takes what is left over."""
