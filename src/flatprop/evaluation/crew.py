@@ -124,7 +124,7 @@ def together(
         try:
             helpers = [_pool.submit(call, *of_helper(), cells, False) for _ in range(size - 1)]
             cells[team.WANTED] = 1 + sum(helper is not None for helper in helpers)
-            return call(*arguments, cells, True), int(cells[team.SIZE])
+            return call(*arguments, cells, True), max(1, int(cells[team.SIZE]))
         finally:
             # If Ctrl-C came before the call, nobody leads: who has come must leave again.
             if cells[team.SIZE] == 0:

@@ -261,6 +261,7 @@ def test_nothing_is_allocated(allocations):
     assert beyond_the_first(often, *network, *rest) == 0
 
 
+@pytest.mark.slow
 def test_another_architecture_compiles_nothing():
     for first, sizes in ((True, [3, 5, 2]), (False, [7, 70, 33, 4])):
         net = make(sizes, loss="mse" if first else "huber")

@@ -287,6 +287,7 @@ def test_activations_that_vanish_at_zero_keep_their_digits_beside_it(name, dtype
     assert (np.abs(z - expected) <= 4 * np.finfo(dtype).eps * np.abs(expected)).all()
 
 
+@pytest.mark.slow
 @both_dtypes
 def test_a_hidden_relu_is_the_formula_that_products_stand_for(dtype):
     z = np.array([-1, -0.0, 0.0, 1], dtype)

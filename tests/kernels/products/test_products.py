@@ -142,6 +142,7 @@ BLOCK_EDGES = [
 ]
 
 
+@pytest.mark.slow
 @both_dtypes
 @pytest.mark.usefixtures("any_blocks")
 def test_products_of_several_blocks_are_exact(dtype):
