@@ -62,10 +62,8 @@ def whole_units(rows: int) -> int:
 
 
 def even_block(network: Model, rows: int) -> int:
-    """`block_rows`, or as many fewer as make all blocks, and all groups of them, about equal."""
+    """`block_rows`, or as many fewer as make all blocks about equally long."""
     count = -(-rows // block_rows(network))
-    if count > MOST_SHARDS:
-        count = -(-count // MOST_SHARDS) * MOST_SHARDS
     return rows if count == 1 else whole_units(-(-rows // count))
 
 

@@ -18,6 +18,8 @@ from flatprop.validation.arrays import Array, aligned_empty, read_only
 
 SURELY_SMALL = 2**16
 """An array of no more numbers is no large file, so that `predict` need not ask."""
+BLOCKS_AT_ONCE = 16
+"""How many blocks of rows a thread takes to measure a loss."""
 FEW_ROWS = 32
 """So many rows are one block and one call, whatever the network."""
 
@@ -189,12 +191,11 @@ def sum_and_gradient(
     """Σ w ℓ over all samples; `gradient` is overwritten with the gradient of scale · Σ w ℓ."""
     shards = calls.shards_of(network, data.rows, block.rows)
     each = gradient if shards == 1 else aligned_empty(shards * gradient.size, gradient.dtype)
-    losses = np.zeros(shards)
-    blocks = data.rows / block.rows
-    worth = calls.threads_worth(network, block.rows, calls.GRADIENT, blocks, shards)
+    losses = np.zeros(-(-data.rows // block.rows))
+    worth = calls.threads_worth(network, block.rows, calls.GRADIENT, losses.size, shards)
     size = crew.size_for(worth)
 
-    for part in calls.in_time(network, data.rows, shards * block.rows, calls.GRADIENT):
+    for part in calls.in_time(network, data.rows, block.rows, calls.GRADIENT):
         given = *network._arrays, data, part.start, part.stop, scale, shards
 
         def of_helper(given: tuple[Any, ...] = given) -> tuple[Any, ...]:
@@ -208,32 +209,37 @@ def sum_and_gradient(
         gradient[:] = first
         for other in others:
             gradient += other
-    return float(np.cumsum(losses)[-1])  # one after the other
+    return in_order(losses)
+
+
+def in_order(losses: Array) -> float:
+    """Their sum, one after the other: the same bit for bit in parts, and with many threads."""
+    return float(np.cumsum(losses)[-1])
 
 
 def loss_over(network: Model, samples: Samples, block: Block) -> float:
     """The loss over all samples; `block` is the scratch of `calls.block_for`."""
-    # Sums of so many rows are added up, so that the loss is the same bit for bit in parts and
-    # with any number of threads.
-    step = 4 * block.rows
-    total, scratch = 0.0, {0: block}
+    step = BLOCKS_AT_ONCE * block.rows
+    scratch, losses = {0: block}, [np.zeros(1)]
 
     for data in samples.parts(step):
-        steps = range(0, data.rows, step)
+        steps = calls.blocks(data.rows, step)
         worth = calls.threads_worth(network, block.rows, calls.PREDICT, data.rows / block.rows)
 
-        def sum_from(worker: int, start: int, data: Data = data) -> float:
+        def losses_of(worker: int, some: slice, data: Data = data) -> Array:
             own = scratch.get(worker) or scratch.setdefault(worker, calls.of_helper(block))
-            subtotal, rows = 0.0, min(step, data.rows - start)
-            for part in calls.in_time(network, rows, block.rows, calls.PREDICT, start):
-                subtotal = entry_points.sum_of_losses(
-                    *network._arrays, data, part.start, part.stop, subtotal, own
+            rows = some.stop - some.start
+            found = np.empty(-(-rows // block.rows))
+            for part in calls.in_time(network, rows, block.rows, calls.PREDICT, some.start):
+                first, end = part.start - some.start, part.stop - some.start
+                place = found[first // block.rows : -(-end // block.rows)]
+                entry_points.sum_of_losses(
+                    *network._arrays, data, part.start, part.stop, place, own
                 )
-            return subtotal
+            return found
 
-        for subtotal in crew.each(crew.size_for(worth), sum_from, steps):
-            total += subtotal
-    return total * scale_of(network, samples)
+        losses += crew.each(crew.size_for(worth), losses_of, steps)
+    return in_order(np.concatenate(losses)) * scale_of(network, samples)
 
 
 def scale_of(network: Model, samples: Samples) -> float:

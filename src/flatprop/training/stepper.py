@@ -74,7 +74,7 @@ class Stepper:
             self._shape = shape
             self._allocate()
             # So many blocks are sure to end in time; `advance` measures and takes more.
-            rows = self.buffers.block.rows * self.buffers.shards
+            rows = self.buffers.block.rows
             self._blocks = calls.blocks_in_time(self.network, rows, calls.GRADIENT)
 
     def _make_lock(self) -> None:
@@ -122,7 +122,7 @@ class Stepper:
             self.network,
             buffers.block.rows,
             calls.GRADIENT,
-            self._groups_left(plan, progress) * buffers.shards,
+            self._blocks_left(plan, progress),
             buffers.shards,
         )
         size, part = self._pace.next_size(crew.size_for(worth))
@@ -162,9 +162,9 @@ class Stepper:
             blocks,
         )
 
-    def _groups_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
-        """How many groups of `shards` blocks the next call of the loop goes through at most."""
-        rows, size = self.data.rows, self.buffers.block.rows * self.buffers.shards
+    def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        """How many blocks the next call of the loop goes through at most."""
+        rows, size = self.data.rows, self.buffers.block.rows
         epochs = progress.losses.size - int(progress.cursor[loop.EPOCH])
         return int(min(self._blocks, epochs * -(-rows // min(size, plan.batch_size))))
 
@@ -189,7 +189,8 @@ class Stepper:
         gathered = block.rows if self.shuffle else 0
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
-        self.buffers = loop.Buffers(order, x, y, gradient, shards, np.zeros(shards), block)
+        losses = np.zeros(-(-self.batch_size // block.rows))
+        self.buffers = loop.Buffers(order, x, y, gradient, shards, losses, block)
 
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""

@@ -14,9 +14,10 @@ from flatprop.kernels.network.layer_kinds import (
     parameter_rows,
     through_activation,
 )
-from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units
+from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units, rows_of
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
+from flatprop.kernels.threads.team import end_of_unit, unit_of
 
 
 @kernel
@@ -60,11 +61,25 @@ def scale_of(loss_record, total):
 
 
 @kernel
-def output_loss(loss_record, prediction, y, weight, scale, slope):
-    """Σ w ℓ; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z where `prediction` is the logits."""
+def loss_of_rows(loss_record, prediction, y, weight, scale, slope, row, stop):
+    """Σ w ℓ over some rows; slope ← scale · w · ∂ℓ/∂ŷ, or ∂ℓ/∂z if `prediction` is the logits."""
+    a, target = rows_of(prediction, row, stop), rows_of(y, row, stop)
+    w, out = rows_of(weight, row, stop), rows_of(slope, row, stop)
     if loss_record.loss == CROSS_ENTROPY:
-        return cross_entropy(prediction, y, weight, scale, slope)
-    return loss_with_slope(loss_record, scale, prediction, y, weight, slope)
+        return cross_entropy(a, target, w, scale, out)
+    return loss_with_slope(loss_record, scale, a, target, w, out)
+
+
+@kernel
+def output_loss(loss_record, prediction, y, weight, scale, slope):
+    """The same over all rows, unit by unit, as the threads of a team would add it up."""
+    rows = prediction.shape[0]
+    unit, total, row = unit_of(rows), 0.0, 0
+    while row < rows:
+        stop = end_of_unit(row, rows, unit)
+        total += loss_of_rows(loss_record, prediction, y, weight, scale, slope, row, stop)
+        row = stop
+    return total
 
 
 @kernel

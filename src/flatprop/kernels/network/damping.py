@@ -25,8 +25,8 @@ PHASE, ROW, COLUMN_PANEL, ROW_PANEL, RULE = range(5)
 N_CURSOR = 5
 # ... and of State.numbers: the loss at θ and after the step, sums of losses, Σ r²; of the last
 # step how long it was, by what part of itself the loss fell, and what was predicted of that
-LOSS, AFTER, TOTAL, SUBTOTAL, SQUARES, MOVED, FELL, PREDICTED, RULE_VALUE = range(9)
-N_NUMBERS = 9
+LOSS, AFTER, TOTAL, SQUARES, MOVED, FELL, PREDICTED, RULE_VALUE = range(8)
+N_NUMBERS = 8
 
 TINY = 2.2250738585072014e-308
 MU_LEAST = 1e-20

@@ -57,13 +57,12 @@ def predict(layers, params, x, out, block_rows, workspace):
 
 
 @entry_point
-def sum_of_losses(layers, loss_records, params, data, start, stop, total, block):
-    """total + Σ w ℓ over rows start to stop."""
-    record = loss_records[0]
-    for row in range(start, stop, block.rows):
-        x, y, weight = block_of(layers, data, row, stop, block)
-        total += backprop.sum_of_losses(layers, record, params, x, y, weight, block.workspace)
-    return total
+def sum_of_losses(layers, loss_records, params, data, start, stop, losses, block):
+    """losses[i] ← Σ w ℓ over block i of rows start to stop."""
+    record, space = loss_records[0], block.workspace
+    for i in range(losses.size):
+        x, y, weight = block_of(layers, data, start + i * block.rows, stop, block)
+        losses[i] = backprop.sum_of_losses(layers, record, params, x, y, weight, space)
 
 
 @entry_point
@@ -82,48 +81,44 @@ def loss_and_gradient(
     cells,
     leads,
 ):
-    """For rows start to stop, losses[s] ← losses[s] + Σ w ℓ over the blocks s, s + shards, ...
+    """losses[i] ← Σ w ℓ over block i, counted from row 0 on, of those of rows start to stop.
 
-    gradient[s · parameters:] ← the gradient of scale · Σ w ℓ over the same blocks. If `start` is
-    not 0, it is added to what is there from the rows before. All threads of a team call this at
-    once. One of them `leads`. With more than one shard each thread takes some of the shards, and
-    has its own `block`; with one all share the rows of each block, and only scratch, `losses` and
-    the like are their own: see `training_loop.Buffers`.
+    gradient[s · parameters:] ← the gradient of scale · Σ w ℓ over the blocks s, s + shards, ...
+    What is there from the rows before `start` stays. All threads of a team call this at once. One
+    of them `leads`. What each has of its own is said at `training_loop.Buffers`.
     """
     rank, size = join(cells, leads)
     if rank < 0:
         return
-    first_shard, last_shard, seat = 0, 1, Seat(cells, rank, size)
-    if shards > 1:
-        first_shard, last_shard = share_of(shards, 1, rank, size)
-        seat = Seat(cells, 0, 1)
-    for group in range(start, stop, shards * block.rows):
-        for s in range(first_shard, last_shard):
-            begin = group + s * block.rows
-            if begin >= stop:
-                break
+    seat = Seat(cells, rank, size)
+    here = shares.seat_at_block(shards, seat)
+    index = start // block.rows
+    for begin in range(start, stop, block.rows):
+        if shares.takes_block(index, shards, seat):
             x, y, weight = rows_of_block(layers, data, begin, stop, block)
             rows = x.shape[0]
             unit = unit_of(rows)
-            first, last = share_of(rows, unit, seat.rank, seat.size)
+            first, last = share_of(rows, unit, here.rank, here.size)
             share = Share(block.workspace, block.scratch, rows, first)
-            own_x, own_weight = rows_of(x, first, last), rows_of(weight, first, last)
-            weights_per_output(data.weight, None, begin + first, own_weight)
+            own_x, own_y = rows_of(x, first, last), rows_of(y, first, last)
+            own_w = rows_of(weight, first, last)
+            weights_per_output(data.weight, None, begin + first, own_w)
             shares.loss_and_slopes(
                 layers,
                 loss_records[0],
                 params,
                 own_x,
-                rows_of(y, first, last),
-                own_weight,
+                own_y,
+                own_w,
                 scale,
                 share,
                 block.unit_losses,
             )
-            context = seat, x, group > 0, gradient, s * params.size
+            context = here, x, index >= shards, gradient, index % shards * params.size
             walk_back(layers, params, own_x, share, shares.pass_on, _share_of_gradient, context)
-            losses[s] += sum_over_units(rows, unit, block.unit_losses)
-            wait(cells, seat.size)
+            losses[index] = sum_over_units(rows, unit, block.unit_losses)
+            wait(cells, here.size)
+        index += 1
     wait(cells, size)
 
 

@@ -21,7 +21,7 @@ of the last trial.
 import math
 
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import copy, loss_with_slope
+from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, jacobians
 from flatprop.kernels.network.cholesky import (
@@ -51,7 +51,6 @@ from flatprop.kernels.network.damping import (
     RULE,
     RULES,
     STEP,
-    SUBTOTAL,
     TOTAL,
     TRIAL,
     damp_more,
@@ -63,9 +62,6 @@ from flatprop.kernels.network.workspace import outputs_of, slope_of
 
 # Why `advance` returned.
 RUNNING, ITERATION, NOT_FINITE = range(3)
-
-LOSS_BLOCKS = 16
-"""Sums of so many blocks of rows are added up, as in `evaluation.values.loss_over`."""
 
 
 @kernel
@@ -167,8 +163,6 @@ def _add_losses(layers, loss_records, data, x, block, state):
     first, rows, outputs = cursor[ROW], x.shape[0], layers[last].units
     if first == 0:
         numbers[TOTAL] = 0.0
-    if first % (LOSS_BLOCKS * block.rows) == 0:
-        numbers[SUBTOTAL] = 0.0
     weight = matrix(block.weight, 0, rows, outputs)
     weights_per_output(data.weight, None, first, weight)
     a, slope = (
@@ -176,10 +170,8 @@ def _add_losses(layers, loss_records, data, x, block, state):
         slope_of(layers, last, rows, state.workspace),
     )
     y = matrix(data.y, first * outputs, rows, outputs)
-    numbers[SUBTOTAL] += loss_with_slope(loss_records[0], 0.0, a, y, weight, slope)
+    numbers[TOTAL] += backprop.output_loss(loss_records[0], a, y, weight, 0.0, slope)
     ended = first + rows == data.rows
-    if ended or (first + rows) % (LOSS_BLOCKS * block.rows) == 0:
-        numbers[TOTAL] += numbers[SUBTOTAL]
     cursor[ROW] = 0 if ended else first + rows
     return ended
 

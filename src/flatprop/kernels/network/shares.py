@@ -13,21 +13,34 @@ shares are the whole block. `threads.team` says why the results are the same.
 from typing import Any, NamedTuple
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.network.backprop import forward_with_slopes, output_loss, places_of_loss
+from flatprop.kernels.network.backprop import forward_with_slopes, loss_of_rows, places_of_loss
 from flatprop.kernels.network.layer_kinds import gradient, parameter_rows, through_activation
-from flatprop.kernels.network.records import rows_of
 from flatprop.kernels.network.walks import in_place
 from flatprop.kernels.network.workspace import Share, inputs_of, slope_of
-from flatprop.kernels.threads.team import SHARED_ROWS, share_of, unit_of, wait
+from flatprop.kernels.threads.team import SHARED_ROWS, end_of_unit, share_of, unit_of, wait
 
 
 class Seat(NamedTuple):
     """A thread's place in its team."""
 
     cells: Any
-    """Those of the `Team`."""
+    """What it shares with the others: see `team`."""
     rank: int
     size: int
+
+
+@kernel
+def takes_block(index, shards, seat):
+    """Whether a thread goes through this block of a batch; see `training_loop.Buffers`."""
+    return shards == 1 or index % shards % seat.size == seat.rank
+
+
+@kernel
+def seat_at_block(shards, seat):
+    """A thread's place among those that share a block: alone, if each takes blocks of its own."""
+    if shards > 1:
+        return Seat(seat.cells, 0, 1)
+    return seat
 
 
 @kernel
@@ -39,10 +52,8 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, share, sum
     a, dL_da, slope = places_of_loss(layers, loss_record, rows, share)
     row, i = 0, share.first // unit if share.first > 0 else 0
     while row < rows:
-        stop = row + unit if rows - row >= 2 * unit else rows
-        prediction, out = rows_of(a, row, stop), rows_of(dL_da, row, stop)
-        target, w = rows_of(y, row, stop), rows_of(weight, row, stop)
-        sums[i] = output_loss(loss_record, prediction, target, w, scale, out)
+        stop = end_of_unit(row, rows, unit)
+        sums[i] = loss_of_rows(loss_record, a, y, weight, scale, dL_da, row, stop)
         row, i = stop, i + 1
     through_activation(layers, layers.size - 1, logits, a, dL_da, slope)
 

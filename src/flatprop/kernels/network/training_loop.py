@@ -26,7 +26,9 @@ from flatprop.kernels.network.shares import (
     gradient_rows,
     loss_and_slopes,
     pass_on,
+    seat_at_block,
     share_of_gradient,
+    takes_block,
 )
 from flatprop.kernels.network.walks import walk_back
 from flatprop.kernels.network.workspace import Share
@@ -111,7 +113,7 @@ class Progress(NamedTuple):
     | place | what it holds |
     | --- | --- |
     | BATCH_SCALE | what Σ w ℓ is multiplied by to give the batch's loss |
-    | BATCH_LOSS | the batch's Σ w ℓ so far |
+    | BATCH_LOSS | the Σ w ℓ of the batch before |
     | EPOCH_LOSS | the mean of the epoch's batch losses so far |
     | EPOCH_WEIGHT | how much these batches count together |
     | BATCH_WEIGHT | the batch's Σ w; 1 if the loss is a sum |
@@ -148,10 +150,12 @@ class Buffers(NamedTuple):
     | `shards` | the threads of a team | have of their own |
     | --- | --- | --- |
     | 1 | share each block | `losses`, and the scratch of `block` |
-    | more | take a block of each shard | x, y and `block` |
+    | more | take whole blocks, those of a shard one thread | x, y and `block` |
+
+    Block i of a batch is of shard i modulo `shards`.
     """
     losses: Any
-    """(shards,) float64: each shard's Σ w ℓ in this batch."""
+    """float64, the Σ w ℓ of each block of this batch."""
     block: Any
     """A `Block`."""
 
@@ -179,7 +183,7 @@ def _learn(layers, l, params, own_x, share, context):
 
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
-    """Carry a training on by `blocks` groups of blocks at most; says why it returned.
+    """Carry a training on by `blocks` blocks of rows at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
     at the fields of `Rule`, `Progress` and `Buffers`.
@@ -201,19 +205,17 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
     code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
     rates, batch_size, seed, tol, each_epoch, by_rows = plan
     cursor, sums, losses = progress
-    order, block_x, block_y, gradient, shards, shard_losses, block = buffers
+    order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
     cells, rank, size = seat
     low, high = share_of(params.size, SHARED_ROWS, rank, size)
-    first_shard, last_shard = 0, 1
-    if shards > 1:
-        first_shard, last_shard = share_of(shards, 1, rank, size)
-        seat = Seat(cells, 0, 1)
+    here = seat_at_block(shards, seat)
     loss_record = loss_records[0]
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    for _ in range(blocks):
+    left = blocks
+    while left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             if epoch > 0:  # the first may go on with the sums of other data
@@ -226,9 +228,13 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
 
         first_row = start - start % batch_size
         last_row = min(first_row + batch_size, samples)
-        stop = min(start + shards * block_rows, last_row)
-        first, ends = start == first_row, stop == last_row
-        if first:
+        done, count = (start - first_row) // block_rows if start > first_row else 0, 1
+        if shards > 1:
+            count = min(left, (last_row - start + block_rows - 1) // block_rows)
+        left -= count
+        stop = min(start + count * block_rows, last_row)
+        ends = stop == last_row
+        if done == 0:
             total = sum_of_weights(all_weights, order, first_row, last_row)
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
@@ -238,16 +244,16 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
             settings[STEP] = cursor[UPDATES] + 1
             settings[LEARNING_RATE] = rate
             settings[GRADIENT_SCALE] = 1.0
-            target, alpha, accumulate = gradient, 1.0, not first
+            target, alpha = gradient, 1.0
             if update_timing == FUSED:
-                target, alpha, accumulate = params, -rate, True
-            for s in range(first_shard, last_shard):
-                begin = start + s * block_rows
-                rows = min(block_rows, stop - begin)
-                if rows <= 0:
-                    break
+                target, alpha = params, -rate
+            for index in range(done, done + count):
+                if not takes_block(index, shards, seat):
+                    continue
+                begin = first_row + index * block_rows
+                rows = min(block_rows, last_row - begin)
                 unit = unit_of(rows)
-                row, end = share_of(rows, unit, seat.rank, seat.size)
+                row, end = share_of(rows, unit, here.rank, here.size)
                 share = Share(workspace, scratch, rows, row)
                 x = matrix(all_x, begin * inputs, rows, inputs)
                 y = matrix(all_y, begin * columns, rows, columns)
@@ -271,20 +277,20 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
                     share,
                     unit_losses,
                 )
-                wait(cells, seat.size)
-                if first:
-                    shard_losses[s] = 0.0
-                shard_losses[s] += sum_over_units(rows, unit, unit_losses)
-                if update_timing != AFTER_GRADIENT and not math.isfinite(shard_losses[s] * scale):
+                wait(cells, here.size)
+                block_losses[index] = sum_over_units(rows, unit, unit_losses)
+                if update_timing != AFTER_GRADIENT and not math.isfinite(block_losses[0] * scale):
                     return DIVERGED
+                shard = index % shards if shards > 1 else 0
+                accumulate = index >= shards or update_timing == FUSED
                 context = (
-                    seat,
+                    here,
                     x,
                     update_timing,
                     alpha,
                     accumulate,
                     target,
-                    s * params.size,
+                    shard * params.size,
                     code,
                     settings,
                     state,
@@ -293,10 +299,9 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
                 walk_back(layers, params, own_x, share, pass_on, _learn, context)
             wait(cells, size)
             if ends:
-                used = min(shards, (last_row - first_row + block_rows - 1) // block_rows)
                 sums[BATCH_LOSS] = 0.0
-                for s in range(used):
-                    sums[BATCH_LOSS] += shard_losses[s]
+                for index in range(done + count):
+                    sums[BATCH_LOSS] += block_losses[index]
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
                     return DIVERGED
@@ -311,7 +316,7 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
                 if update_timing == AFTER_GRADIENT:
                     count = high - low
                     own = matrix(gradient, low, 1, count)
-                    for s in range(1, used):
+                    for s in range(1, min(shards, done + count)):
                         add(matrix(gradient, s * params.size + low, 1, count), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(

@@ -106,13 +106,19 @@ def unit_of(builder: ir.IRBuilder, rows: ir.Value) -> ir.Value:
     return builder.mul(INT64(SHARED_ROWS), builder.add(further, INT64(1)))
 
 
+@kernel
+def end_of_unit(row, rows, unit):
+    """The row behind the unit that begins at `row`. What is left over goes with the last unit."""
+    return row + unit if rows - row >= 2 * unit else rows
+
+
 @routine(types.int64, rows=types.int64, unit=types.int64, rank=types.int64, size=types.int64)
 def share_before(
     builder: ir.IRBuilder, rows: ir.Value, unit: ir.Value, rank: ir.Value, size: ir.Value
 ) -> ir.Value:
     """How many rows the threads before this one take together.
 
-    They are whole units, as even as can be. Fewer than a unit are left over, and go to the last.
+    They are whole units, as even as can be.
     """
     units = builder.sdiv(rows, unit)
     some = builder.icmp_signed(">", units, INT64(0))
