@@ -70,7 +70,9 @@ int table(const functions *f, int64_t *out)
         (int64_t)(intptr_t)f->per_sample_gradients,
         (int64_t)(intptr_t)f->hessian_vector_product,
         (int64_t)(intptr_t)f->gauss_newton_vector_product, (int64_t)(intptr_t)f->update,
-        (int64_t)(intptr_t)f->training_step, (int64_t)(intptr_t)f->sgd_step};
+        (int64_t)(intptr_t)f->training_step, (int64_t)(intptr_t)f->sgd_step,
+        (int64_t)(intptr_t)f->levenberg_marquardt_workspace_size,
+        (int64_t)(intptr_t)f->levenberg_marquardt};
     memcpy(out, all, sizeof all);
     return (int)(sizeof all / sizeof *all);
 }
@@ -78,7 +80,7 @@ int table(const functions *f, int64_t *out)
 int fits(const functions *f)
 {
     return f->version == FLATPROP_ABI_VERSION && f->size == sizeof(real) &&
-           sizeof *f == (2 + 14) * sizeof(int64_t);
+           sizeof *f == (2 + 16) * sizeof(int64_t);
 }
 
 static real *allocated(int64_t n) { return malloc((size_t)n * sizeof(real)); }

@@ -159,8 +159,8 @@ def try_step(params, state):
         finite = finite and math.isfinite(params[place])
         state.step[k] = step
         fall += mu * scaled * scaled - step * _entry(state, k, last)
-        moved += (root * step) ** 2
-        size += (root * before) ** 2
+        moved += (root * step) * (root * step)
+        size += (root * before) * (root * before)
     numbers[PREDICTED] = fall / numbers[SQUARES]
     numbers[MOVED] = math.sqrt(moved) / max(math.sqrt(size), TINY)
     return finite

@@ -80,7 +80,8 @@ def iterate(network, data, block, state, course, measure, budget):
     operations = budget
     while operations > 0.0:
         phase, first, failed = cursor[PHASE], cursor[ROW], False
-        measures = phase in (MEASURE, TRIAL)
+        tries = phase == TRIAL
+        measures = tries or phase == MEASURE
         rows = min(block.rows if measures else state.block_rows, data.rows - first)
         if measures or phase == RESIDUALS:
             x = matrix(data.x, first * layers[0].inputs, rows, layers[0].inputs)
@@ -132,7 +133,8 @@ def iterate(network, data, block, state, course, measure, budget):
             cursor[PHASE] = FACTOR
         elif phase == FACTOR:
             i, j = cursor[ROW_PANEL], cursor[COLUMN_PANEL]
-            operations -= 2.0 * min(EDGE, n) ** 3 * (i + 1)
+            edge = float(min(EDGE, n))
+            operations -= 2.0 * edge * edge * edge * (i + 1)
             cursor[ROW_PANEL], cursor[COLUMN_PANEL] = i + 1, j
             if i == j:
                 cursor[ROW_PANEL], cursor[COLUMN_PANEL] = 0, j + 1

@@ -40,7 +40,7 @@ NOT_A_NUMBER = -1
 """The rule if the loss or its Jacobian is not finite."""
 ENTRIES, LEAST_ROWS = 2**17, 256
 """So many entries of the Jacobian exist at once, but this number of its rows at least."""
-SQUARES = tuple(loss.squares for loss in LOSSES.values())
+SQUARES = np.array([loss.squares for loss in LOSSES.values()], np.float64)
 LINE = 64
 
 
@@ -167,10 +167,8 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
         at_once,
     )
     total = scale_of(record, sum_of_weights(weight, None, 0, rows))
-    squares = 0.0
-    for code in range(len(SQUARES)):
-        if code == record.loss:
-            squares = SQUARES[code]
+    known = 0 <= record.loss < SQUARES.size  # and not the user's own
+    squares = SQUARES[record.loss] if known else 0.0
     measure = Measure(total, squares, 0.0, True)
     done, rule = 0, NO_RULE
     numbers[AFTER] = math.nan
