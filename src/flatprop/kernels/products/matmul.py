@@ -30,7 +30,7 @@ from flatprop.kernels.products.multiplication import (
     Multiplication,
 )
 from flatprop.kernels.products.operands import POINTER, ZERO, Strided
-from flatprop.kernels.products.panels import write_product
+from flatprop.kernels.products.panels import EXCHANGED_ROWS, write_product
 from flatprop.numbers.lanes import REGISTER_BYTES, lane_count
 
 
@@ -45,10 +45,13 @@ def scratch_size(rows: int, widest: int) -> int:
     size += PANEL + max(min(longest, BLOCKS.depth) * PANEL, longest * FEW_COLUMNS)
     if widest >= A_READERS:
         size += min(longest, BLOCKS.rows) * min(longest, BLOCKS.depth) + 4 * BLOCKS.depth
-    # Sums stay there between blocks, and where the roles of A and B are exchanged.
-    height = longest if widest > BLOCKS.depth else widest
-    width = widest if longest > BLOCKS.depth else min(rows, widest // 2)
-    size += (min(height, BLOCKS.rows) + 18) * (min(width, BLOCKS.columns) + PANEL)
+    # Sums stay there between blocks, and where the roles of A and B are exchanged: for a batch of
+    # so many rows at least, and of half as many as there are units at most.
+    exchanges = rows >= EXCHANGED_ROWS and widest >= 2 * EXCHANGED_ROWS
+    if longest > BLOCKS.depth or exchanges:
+        height = longest if widest > BLOCKS.depth else widest
+        width = widest if longest > BLOCKS.depth else min(rows, widest // 2)
+        size += (min(height, BLOCKS.rows) + 18) * (min(width, BLOCKS.columns) + PANEL)
     return size
 
 
