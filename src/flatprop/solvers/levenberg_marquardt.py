@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import calls
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import cholesky, damping, least_squares
+from flatprop.kernels.network.least_squares_call import rows_at_once
 from flatprop.kernels.network.workspace import jacobian_workspace_size
 from flatprop.model.model import Model
 from flatprop.solvers.objective import Objective, Vector
@@ -18,10 +19,6 @@ from flatprop.solvers.solver import AfterIteration, DivergedError, Solver, named
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, aligned_empty
 
-JACOBIAN_NUMBERS = 2**17
-"""How many entries of the Jacobian exist at once: 1 MB in float64."""
-LEAST_ROWS = 256
-"""So many rows of the Jacobian exist at once, however long: fewer would be added to JᵀJ slowly."""
 MOST_PARAMETERS = 10_000
 """With so many, JᵀJ and its factor take 0.8 GB, and one factorisation ten seconds."""
 
@@ -223,8 +220,7 @@ def _state(objective: Objective, settings: Vector) -> damping.State:
     size, outputs, dtype = net.params.size, net.outputs, net.dtype
     trained = np.arange(size)[objective.trained]
     n = trained.size + 1
-    entries = max(JACOBIAN_NUMBERS // size, LEAST_ROWS)
-    rows = min(max(entries // outputs, 1), calls.block_rows(net), objective.data.rows)
+    rows = rows_at_once(size, outputs, min(calls.block_rows(net), objective.data.rows))
     most = max(rows, objective.block.rows)
     samples, symmetric = rows * outputs, cholesky.panels_size(n)
     scratch_size = cholesky.products_scratch_size(samples, n)

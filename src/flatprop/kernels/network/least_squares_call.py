@@ -39,7 +39,8 @@ N_SOLVER = N_SETTINGS + 1
 NOT_A_NUMBER = -1
 """The rule if the loss or its Jacobian is not finite."""
 ENTRIES, LEAST_ROWS = 2**17, 256
-"""So many entries of the Jacobian exist at once, but this number of its rows at least."""
+"""So many entries of the Jacobian exist at once, 1 MB in float64, and so many rows at least: fewer
+would be added to JᵀJ slowly."""
 SQUARES = np.array([loss.squares for loss in LOSSES.values()], np.float64)
 LINE = 64
 
