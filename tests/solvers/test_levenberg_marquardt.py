@@ -5,6 +5,7 @@ import pytest
 
 import flatprop as fp
 from flatprop.evaluation import calls
+from flatprop.kernels.network import least_squares_call
 from flatprop.solvers import SOLVERS
 from reference import Twin, forward, split
 from solver_problems import SHAPES, every_other, network, samples

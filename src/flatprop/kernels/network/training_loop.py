@@ -191,14 +191,6 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     rank, size = join(cells, leads)
     if rank < 0:
         return RUNNING
-    status = _go_on(model, data, rule, plan, progress, buffers, blocks, Seat(cells, rank, size))
-    wait(cells, size)  # once the leader has returned, what others still read may change
-    return status
-
-
-@kernel
-def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
-    """What one thread of the team does in `train`."""
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
@@ -207,15 +199,15 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
-    cells, rank, size = seat
+    seat = Seat(cells, rank, size)
     low, high = share_of(params.size, SHARED_ROWS, rank, size)
     here = seat_at_block(shards, seat)
     loss_record = loss_records[0]
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    left = blocks
-    while left > 0:
+    status, left = RUNNING, blocks
+    while status == RUNNING and left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             if epoch > 0:  # the first may go on with the sums of other data
@@ -280,7 +272,8 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
                 wait(cells, here.size)
                 block_losses[index] = sum_over_units(rows, unit, unit_losses)
                 if update_timing != AFTER_GRADIENT and not math.isfinite(block_losses[0] * scale):
-                    return DIVERGED
+                    status = DIVERGED
+                    break
                 shard = index % shards if shards > 1 else 0
                 accumulate = index >= shards or update_timing == FUSED
                 context = (
@@ -298,13 +291,14 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
                 )
                 walk_back(layers, params, own_x, share, pass_on, _learn, context)
             wait(cells, size)
-            if ends:
+            if ends and status == RUNNING:
                 sums[BATCH_LOSS] = 0.0
                 for index in range(done + count):
                     sums[BATCH_LOSS] += block_losses[index]
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
-                    return DIVERGED
+                    status = DIVERGED
+                    break
                 counts = sums[BATCH_WEIGHT]
                 if by_rows and loss_record.divisor > 0:
                     counts = float(last_row - first_row)
@@ -334,6 +328,8 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0
             sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]
+        if status == DIVERGED:
+            break
         cursor[ROW] = stop
         if stop < samples:
             continue
@@ -342,9 +338,10 @@ def _go_on(model, data, rule, plan, progress, buffers, blocks, seat):
         cursor[EPOCH] = epoch + 1
         cursor[ROW] = 0
         if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:
-            return CONVERGED
-        if epoch + 1 == losses.size:
-            return FINISHED
-        if each_epoch:
-            return EPOCH_ENDED
-    return RUNNING
+            status = CONVERGED
+        elif epoch + 1 == losses.size:
+            status = FINISHED
+        elif each_epoch:
+            status = EPOCH_ENDED
+    wait(cells, size)  # once the leader has returned, what others still read may change
+    return status
