@@ -30,7 +30,7 @@ class MaskedMoves(NamedTuple):
         return self.loads and self.stores
 
 
-class LaneMask(NamedTuple):
+class LaneMask:
     """The first `count` lanes of a vector: none below 1, all from `lanes` on.
 
     How a vector moves between memory and a register depends on the processor:
@@ -44,13 +44,25 @@ class LaneMask(NamedTuple):
     Parts are a half, a quarter, ... a single number: each is moved where `count` has it as a power
     of two. A branch for each part is what that costs, and a loop meets the same count again and
     again.
+
+    Parameters
+    ----------
+    builder, element
+        Where the instructions go, and the type of a lane.
+    count
+        Any number, in 64 bits.
+    moves
+        What this processor does at little cost.
     """
 
-    builder: ir.IRBuilder
-    element: ir.Type
-    count: ir.Value
-    """Any number, in 64 bits."""
-    moves: MaskedMoves
+    def __init__(
+        self, builder: ir.IRBuilder, element: ir.Type, count: ir.Value, moves: MaskedMoves
+    ) -> None:
+        self.builder = builder
+        self.element = element
+        self.count = count
+        self.moves = moves
+        self._bits: dict[ir.Block, ir.Value] = {}
 
     # What follows is computed where it is asked for: where all lanes are inside, nobody asks.
 
@@ -74,7 +86,13 @@ class LaneMask(NamedTuple):
 
     @property
     def bits(self) -> ir.Value:
-        """A truth value for each lane."""
+        """A truth value for each lane; computed once in a block of instructions."""
+        here = self.builder.block
+        if here not in self._bits:
+            self._bits[here] = self._computed_bits()
+        return self._bits[here]
+
+    def _computed_bits(self) -> ir.Value:
         builder, lanes, count = self.builder, self.lanes, self.inside
         if self.moves.stores:
             # 2^n - 1, whose bits are the lanes: the cheapest way to a mask of AVX-512
@@ -90,7 +108,7 @@ class LaneMask(NamedTuple):
     def only_if(self, condition: ir.Value) -> "LaneMask":
         """The same mask where the condition holds, an empty one elsewhere."""
         count = self.builder.select(condition, self.count, INT64(0))
-        return self._replace(count=count)
+        return LaneMask(self.builder, self.element, count, self.moves)
 
     def load(self, pointers: Sequence[ir.Value]) -> list[ir.Value]:
         """Vectors from memory, one from each place; lanes outside are not read, but 0."""
