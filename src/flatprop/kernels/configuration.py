@@ -49,12 +49,7 @@ def show_config() -> None:
 def _instructions(features: str) -> str:
     """The widest vectors that LLVM may use."""
     names = features.split(",")
-    for feature, name in (
-        ("avx512f", "AVX-512"),
-        ("avx2", "AVX2"),
-        ("avx", "AVX"),
-        ("neon", "NEON"),
-    ):
+    for feature, name in _INSTRUCTIONS.items():
         if f"+{feature}" in names:
             return name
     return "as LLVM knows it"

@@ -308,10 +308,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
-                    count = high - low
-                    own = matrix(gradient, low, 1, count)
+                    own = matrix(gradient, low, 1, high - low)
                     for s in range(1, min(shards, done + count)):
-                        add(matrix(gradient, s * params.size + low, 1, count), own)
+                        add(matrix(gradient, s * params.size + low, 1, high - low), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
                             penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
