@@ -12,6 +12,7 @@ import numpy as np
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.integers import larger, smaller
 from flatprop.kernels.loops.minibatch import (
     gather,
     shuffle,
@@ -171,8 +172,8 @@ def _learn(layers, l, params, own_x, share, context):
     some = last - first
     if update_timing == PER_PANEL:
         some = target.size // units // SHARED_ROWS * SHARED_ROWS
-    for row in range(first, last, max(some, 1)):
-        stop = min(row + some, last)
+    for row in range(first, last, larger(some, 1)):
+        stop = smaller(row + some, last)
         here = start + row * units
         place = 0 if update_timing == PER_PANEL else offset + here
         gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
@@ -219,19 +220,19 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 wait(cells, size)
 
         first_row = start - start % batch_size
-        last_row = min(first_row + batch_size, samples)
+        last_row = smaller(first_row + batch_size, samples)
         done, count = (start - first_row) // block_rows if start > first_row else 0, 1
         if shards > 1:
-            count = min(left, (last_row - start + block_rows - 1) // block_rows)
+            count = smaller(left, (last_row - start + block_rows - 1) // block_rows)
         left -= count
-        stop = min(start + count * block_rows, last_row)
+        stop = smaller(start + count * block_rows, last_row)
         ends = stop == last_row
         if done == 0:
             total = sum_of_weights(all_weights, order, first_row, last_row)
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
         scale = sums[BATCH_SCALE]
-        rate = rates[min(epoch, rates.size - 1)]
+        rate = rates[smaller(epoch, rates.size - 1)]
         if scale > 0:
             settings[STEP] = cursor[UPDATES] + 1
             settings[LEARNING_RATE] = rate
@@ -243,7 +244,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 if not takes_block(index, shards, seat):
                     continue
                 begin = first_row + index * block_rows
-                rows = min(block_rows, last_row - begin)
+                rows = smaller(block_rows, last_row - begin)
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
                 share = Share(workspace, scratch, rows, row)
@@ -301,7 +302,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
                     own = matrix(gradient, low, 1, high - low)
-                    for s in range(1, min(shards, done + count)):
+                    for s in range(1, smaller(shards, done + count)):
                         add(matrix(gradient, s * params.size + low, 1, high - low), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
