@@ -143,10 +143,11 @@ class Tiles(Vectors):
         zeros = [ir.Constant(self.vector, None)] * (size * chains)
         walk = [*pointers, b.data]
         if written is not None and left is None:
-            # now and then one: many at once would make the tile wait
+            # Now and then one: many at once would make the tile wait. The last one is asked for
+            # after half of the products, so that it has come when all are made.
             long = builder.icmp_signed(">=", k, INT64(LONG))
             places = builder.select(long, INT64(rows), ZERO)
-            steps = builder.udiv(k, INT64(rows))
+            steps = builder.udiv(k, INT64(2 * rows))
 
             def stretch(walk: Values, sums: Values) -> tuple[Values, Values]:
                 *here, line = walk
