@@ -11,7 +11,6 @@ from flatprop.samples.in_memory import Data
 from flatprop.samples.labels import labels_of
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.validation import checks
-from flatprop.validation.arrays import flat
 
 Rows = NDArray[np.int64]
 """Numbers of rows, ascending."""
@@ -87,17 +86,17 @@ def drawn_rows(count: int, rows: int, labels: Rows | None, rng: np.random.Genera
 
 
 def _chosen(samples: Data, rows: Rows, what: str) -> Data:
-    x, y = (part.reshape(samples.rows, -1)[rows] for part in (samples.x, samples.y))
-    weight = samples.weight[rows] if samples.weight.size else None
+    chosen = samples.at(rows)
+    weight = chosen.weight if chosen.weight.size else None
     try:
-        weight = checks.sample_weights(weight, rows.size, samples.weight.dtype)
+        checks.sample_weights(weight, rows.size, chosen.weight.dtype)
     except checks.NoWeightError:
         raise ValueError(
             f"every sample_weight is zero among the {rows.size} samples that {what}; take another "
             "rng or validation_split, give validation_data, or leave out the samples without "
             "weight"
         ) from None
-    return Data(flat(x), flat(y), flat(weight), rows.size)
+    return chosen
 
 
 def _cannot_split(samples: Samples) -> str:

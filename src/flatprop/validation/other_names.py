@@ -137,6 +137,22 @@ TRAINER = _each(
     }
 )
 
+RANGE_TEST = _each(
+    {
+        "learning_rate lr eta": "low and high: the range to test",
+        "start_lr min_lr low_lr lr_min": "low={value}",
+        "end_lr max_lr high_lr lr_max": "high={value}",
+        "num_it num_iter num_training num_training_steps epochs": "steps={value}",
+        "stop_div early_stop_threshold": "leave it out: the test ends once the loss is too high",
+        "show_plot plot": "fp.plot.learning_rate_range(result)",
+        "momentum": _MOMENTUM,
+        "random_state seed random_seed generator": _RNG,
+        "batch batchsize bs minibatch_size mini_batch": "batch_size={value}",
+        "sample_weights weights weight w": "sample_weight={value}",
+        _THREADS: "threads={value}",
+    }
+)
+
 _NO_RATE = "leave it out: a solver has no learning rate"
 
 SOLVERS = {
@@ -241,6 +257,7 @@ ATTRIBUTES = _each(
         "get_params set_params": "net.params; the estimators of flatprop.sklearn have both",
         "n_layers_ hidden_layers modules children": "net.dense",
         "criterion loss_fn": "net.loss_function",
+        "lr_find find_lr lr_finder range_test": "fp.learning_rate_range(net, X, y)",
         "hess hvp": "net.hessian_vector_product(X, y, v)",
     }
 )
@@ -283,5 +300,6 @@ MODULE = _each(
         "load_model read from_file": "fp.load",
         "callbacks": "fp.Checkpoint, or any function of an fp.Epoch",
         "train": "net.fit",
+        "lr_find LRFinder lr_finder LearningRateFinder": "fp.learning_rate_range(net, X, y)",
     }
 )
