@@ -27,6 +27,8 @@ TOO_HIGH = 4.0
 """The test ends once the running mean of the losses is so many times its lowest value."""
 RUNNING = 0.9
 """The share of the past in the running mean."""
+SETTLED = 10
+"""From so many losses on the running mean is compared."""
 WIDTH = 0.05
 """The standard deviation of the Gaussian that smooths the losses, as a part of all steps."""
 
@@ -123,9 +125,9 @@ def learning_rate_range(
     -----
     The test of Smith (2017, "Cyclical learning rates for training neural networks",
     arXiv:1506.01186), with rates that grow exponentially, as in fastai's ``lr_find``. It ends
-    early once the loss is not finite, or once the running mean of the losses mₖ = (0.9 sₖ₋₁ +
-    0.1 ℓₖ) / (1 - 0.9ᵏ), where sₖ is the numerator, is above 4 times its lowest value. Ctrl-C
-    ends it, too; the result then has what there is so far.
+    early once the loss is not finite, or once the running mean mₖ of the losses ℓₖ is above 4
+    times its lowest value since the tenth loss: mₖ = sₖ / (1 - 0.9ᵏ), sₖ = 0.9 sₖ₋₁ + 0.1 ℓₖ.
+    Ctrl-C ends it, too; the result then has what there is so far.
 
     A suggestion is a beginning, not the best rate: a falling schedule bears more, a long
     training at a constant rate often less.
@@ -180,6 +182,8 @@ def _sweep(trainer: Trainer, batches: Iterator[Data], rates: FloatArray) -> tupl
             losses.append(loss)
             numerator = RUNNING * numerator + (1 - RUNNING) * loss
             mean = numerator / (1 - RUNNING ** len(losses))
+            if len(losses) < SETTLED:
+                continue
             lowest = min(lowest, mean)
             # With a positive loss this is mean > TOO_HIGH · lowest; some losses may be negative.
             if mean > lowest + (TOO_HIGH - 1) * abs(lowest):
@@ -205,7 +209,9 @@ def _smoothed(losses: FloatArray, width: float) -> FloatArray:
     """The mean over all losses, weighted by a Gaussian of the distance in steps."""
     steps = np.arange(losses.size)
     weight = np.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
-    return np.asarray(weight @ losses / weight.sum(axis=1))
+    # Of the differences, so that equal losses stay equal.
+    first = losses[:1]
+    return np.asarray(first + weight @ (losses - first) / weight.sum(axis=1))
 
 
 def suggested(rates: FloatArray, losses: FloatArray, smoothed: FloatArray) -> float | None:
