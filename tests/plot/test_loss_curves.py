@@ -181,6 +181,19 @@ def test_the_last_state_is_drawn_however_training_ends(how, monkeypatch):
     assert len(recorders[1].shown[-1][0]) == 2
 
 
+def test_metrics_are_drawn_while_training(monkeypatch):
+    drawn = []
+    screen = types.SimpleNamespace(
+        show=lambda draw, text: drawn.append(draw), close=lambda: drawn[-1](plt.figure())
+    )
+    monkeypatch.setattr("flatprop.plot.live.screen", lambda: screen)
+    net = fp.Network(1, [fp.Dense(1)], rng=0)
+    options = {"epochs": 5, "callbacks": fp.plot.LiveLoss(seconds=1000)}
+    history = net.fit([0.0, 1.0], [0.0, 1.0], metrics={"sum": lambda y, p: p.sum()}, **options)
+    (panel,) = plt.gcf().axes[0].child_axes
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), history.metrics["sum"])
+
+
 def test_it_is_drawn_no_more_often_than_asked_for(monkeypatch):
     recorder = Recorder()
     clock = iter(np.arange(0, 1000, 0.1))

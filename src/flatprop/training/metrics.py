@@ -43,7 +43,7 @@ class Metrics:
     ) -> None:
         self._network = network
         self._samples = samples
-        self._functions = _checked(functions)
+        self._functions = {} if functions is None else _checked(functions)
         self._gets_outputs = {name: _gets_outputs(f) for name, f in self._functions.items()}
         self._y: Array | None = None
         """The targets, once they have been collected."""
@@ -146,8 +146,6 @@ def _one_dimension_less(array: Array) -> Array:
 
 
 def _checked(functions: Any) -> dict[str, Metric]:
-    if functions is None:
-        return {}
     if not isinstance(functions, Mapping):
         raise TypeError(
             f"metrics must be a dict from a name to a function of (y, prediction), got "

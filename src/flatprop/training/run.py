@@ -162,9 +162,12 @@ class Run(ABC, Generic[S]):
             self.best_epoch,
             self.message,
             time.perf_counter() - began,
-            dict(zip(self.metrics.names, self.metrics.table(done), strict=True)),
-            np.empty(0, np.int64) if self.split is None else self.split.rows,
         )
+        if self.metrics:
+            table = self.metrics.table(done)
+            history.metrics = dict(zip(self.metrics.names, table, strict=True))
+        if self.split is not None:
+            history.validation_rows = self.split.rows
         if alarm:
             warn(alarm, DivergenceWarning)
         return history
