@@ -5,7 +5,8 @@ of A, A[i, p] times row p of B is added to row i of the tile. So every number th
 A, and every vector that is read of B, serves many multiplications.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -15,13 +16,24 @@ from flatprop.kernels.loops.vector_loops import INT64, cases
 from flatprop.kernels.products.blocks import blocks_of
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
 from flatprop.kernels.products.vectors import Values, Vectors
-from flatprop.numbers.lanes import REGISTER_BYTES
+from flatprop.numbers.lanes import REGISTER_BYTES, Lanes
+from flatprop.numbers.numbers import fma, maximum, where
 
 CHAINS = 8
 """How many sums must be under way at once to keep two multipliers busy that take 4 cycles
 each. The sums of a single row are split into as many."""
 LONG = 64
 """From so many products for each sum on, what comes next is fetched meanwhile."""
+
+
+End: TypeAlias = Callable[[Lanes, Lanes, Lanes], Lanes]
+ENDS: tuple[End, ...] = (
+    lambda total, d, alpha: fma(total, alpha, d),
+    lambda total, d, _: maximum(total + d, 0.0),
+    lambda total, d, _: total * d,
+    lambda total, d, _: where(d > 0.0, total, d),
+)
+"""What becomes of a tile, by `Finish.code`."""
 
 
 class Tiles(Vectors):
@@ -176,27 +188,27 @@ class Tiles(Vectors):
             added = [builder.fadd(*pair) for pair in zip(totals, earlier, strict=True)]
             after = builder.block
         totals = self.merged((before, totals), (after, added))
-        code = builder.select(sums.go_on, INT64(2), builder.zext(finish.multiplies, INT64))
-        for multiplies in cases(builder, code, (False, True, None)):
-            if multiplies is None:
+        code = builder.select(sums.go_on, INT64(len(ENDS)), finish.code)
+        for end in cases(builder, code, (*ENDS, None)):
+            if end is None:
                 for j, total in enumerate(totals):
                     self.store(total, self.vector_at(sums.data, j))
                 continue
             for j in range(vectors):
                 mask = panel.mask if j == vectors - 1 else None
                 part = finish.at(ZERO, INT64(j * self.lanes))
-                self.write(totals[j::vectors], multiplies, mask, part, left, sums.nowhere)
+                self.write(totals[j::vectors], end, mask, part, left, sums.nowhere)
 
     def write(
         self,
         totals: Values,
-        multiplies: bool,
+        end: End,
         mask: LaneMask | None,
         finish: Finish,
         left: ir.Value | None,
         nowhere: ir.Value,
     ) -> None:
-        """out ← D ⊙ the totals or D + alpha times these, a vector of each row.
+        """out ← what `end` makes of D and the totals, a vector of each row.
 
         Rows that are not `left`, if that is given, are written `nowhere`.
         """
@@ -205,8 +217,6 @@ class Tiles(Vectors):
         )
         results = []
         for total, d in zip(totals, self.loads(ds, mask), strict=True):
-            if multiplies:
-                results.append(self.builder.fmul(total, finish.factor(d)))
-            else:
-                results.append(finish.rectified(self.fma(total, finish.alpha, d)))
+            sums, kept = Lanes(self.builder, total), Lanes(self.builder, d)
+            results.append(end(sums, kept, Lanes(self.builder, finish.alpha)).value)
         self.stores(results, outs, mask)
