@@ -5,7 +5,7 @@ from numba.core import cgutils
 
 from flatprop.kernels.loops.masks import joined
 from flatprop.kernels.loops.routines import subroutine
-from flatprop.kernels.loops.vector_loops import INT32, INT64, cases
+from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.operands import ZERO, Finish, Strided, Sums
 from flatprop.kernels.products.tiles import ENDS, Tiles
 from flatprop.kernels.products.vectors import Values
@@ -156,9 +156,9 @@ def write_transposed(
             rows = tiles.rows_from(source.at(i, ZERO), lanes)
             totals = transposed(tiles, [tiles.load_part(place) for place in rows])
             mask = tiles.mask(builder.sub(m, i))
-            multiplying = builder.zext(finish.rectifies, INT64)
-            for end in cases(builder, multiplying, ENDS[2:]):
-                tiles.write(totals, end, mask, finish.at(j, i), left, sums.nowhere)
+            code = builder.zext(finish.rectifies, INT64)
+            place = finish.at(j, i)
+            tiles.write(totals, ENDS[2:], code, mask, place, left, sums.nowhere)
 
 
 def transposed(tiles: Tiles, parts: Values) -> Values:

@@ -93,6 +93,12 @@ class Tiles(Vectors):
             left = builder.sub(m, i)
             last = height == self.heights[-1]
             enough = builder.icmp_signed(">=", left, INT64(1 if last else height))
+            if not last and height % self.heights[-1]:
+                # Two low tiles hold 8 rows and take less time than a high and a low one; three
+                # hold 11 rows, which would be a high one and two low ones.
+                for rows in (height + 1, height + 2, height + 5):
+                    other = builder.icmp_signed("!=", left, INT64(rows))
+                    enough = builder.and_(enough, other)
             builder.cbranch(enough, body, after)
             builder.position_at_end(body)
             yield height, i, left if last else None
@@ -188,35 +194,41 @@ class Tiles(Vectors):
             added = [builder.fadd(*pair) for pair in zip(totals, earlier, strict=True)]
             after = builder.block
         totals = self.merged((before, totals), (after, added))
-        code = builder.select(sums.go_on, INT64(len(ENDS)), finish.code)
-        for end in cases(builder, code, (*ENDS, None)):
-            if end is None:
+        with builder.if_else(sums.go_on) as (waits, ends):
+            with waits:
                 for j, total in enumerate(totals):
                     self.store(total, self.vector_at(sums.data, j))
-                continue
-            for j in range(vectors):
-                mask = panel.mask if j == vectors - 1 else None
-                part = finish.at(ZERO, INT64(j * self.lanes))
-                self.write(totals[j::vectors], end, mask, part, left, sums.nowhere)
+            with ends:
+                for j in range(vectors):
+                    mask = panel.mask if j == vectors - 1 else None
+                    part = finish.at(ZERO, INT64(j * self.lanes))
+                    self.write(
+                        totals[j::vectors], ENDS, finish.code, mask, part, left, sums.nowhere
+                    )
 
     def write(
         self,
         totals: Values,
-        end: End,
+        ends: Sequence[End],
+        code: ir.Value,
         mask: LaneMask | None,
         finish: Finish,
         left: ir.Value | None,
         nowhere: ir.Value,
     ) -> None:
-        """out ← what `end` makes of D and the totals, a vector of each row.
+        """out ← what the end with this code makes of D and the totals, a vector of each row.
 
         Rows that are not `left`, if that is given, are written `nowhere`.
         """
+        builder = self.builder
         outs, ds = (
             self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
         )
-        results = []
-        for total, d in zip(totals, self.loads(ds, mask), strict=True):
-            sums, kept = Lanes(self.builder, total), Lanes(self.builder, d)
-            results.append(end(sums, kept, Lanes(self.builder, finish.alpha)).value)
-        self.stores(results, outs, mask)
+        alpha = Lanes(builder, finish.alpha)
+        results = [(builder.block, totals)]
+        for end in cases(builder, code, ends):
+            pairs = zip(totals, self.loads(ds, mask), strict=True)
+            vectors = [[Lanes(builder, value) for value in pair] for pair in pairs]
+            result = [end(total, d, alpha).value for total, d in vectors]
+            results.append((builder.block, result))
+        self.stores(self.merged(*results), outs, mask)
