@@ -60,13 +60,6 @@ class Finish(NamedTuple):
     """The same number in every lane. A sum is at least the bound. A factor D above it counts
     as 1."""
 
-    @property
-    def code(self) -> ir.Value:
-        """The row of the table, counted from 0."""
-        builder = self.out.builder
-        twice = builder.select(self.multiplies, INT64(2), ZERO)
-        return builder.add(twice, builder.zext(self.rectifies, INT64))
-
     def at(self, i: ir.Value, j: ir.Value) -> "Finish":
         """What begins at row i, column j."""
         return self._replace(out=self.out.at(i, j), d=self.d.at(i, j))

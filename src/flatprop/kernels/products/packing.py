@@ -7,7 +7,7 @@ from flatprop.kernels.loops.masks import joined
 from flatprop.kernels.loops.routines import subroutine
 from flatprop.kernels.loops.vector_loops import INT32, INT64
 from flatprop.kernels.products.operands import ZERO, Finish, Strided, Sums
-from flatprop.kernels.products.tiles import ENDS, Tiles
+from flatprop.kernels.products.tiles import Tiles
 from flatprop.kernels.products.vectors import Values
 from flatprop.numbers.lanes import REGISTER_BYTES
 
@@ -156,9 +156,7 @@ def write_transposed(
             rows = tiles.rows_from(source.at(i, ZERO), lanes)
             totals = transposed(tiles, [tiles.load_part(place) for place in rows])
             mask = tiles.mask(builder.sub(m, i))
-            code = builder.zext(finish.rectifies, INT64)
-            place = finish.at(j, i)
-            tiles.write(totals, ENDS[2:], code, mask, place, left, sums.nowhere)
+            tiles.write(totals, mask, finish.at(j, i), left, sums.nowhere)
 
 
 def transposed(tiles: Tiles, parts: Values) -> Values:

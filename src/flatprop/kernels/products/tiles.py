@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from flatprop.kernels.loops.masks import LaneMask, MaskedMoves
-from flatprop.kernels.loops.vector_loops import INT64, cases
+from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.products.blocks import blocks_of
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
 from flatprop.kernels.products.vectors import Values, Vectors
@@ -27,13 +27,13 @@ LONG = 64
 
 
 End: TypeAlias = Callable[[Lanes, Lanes, Lanes], Lanes]
-ENDS: tuple[End, ...] = (
-    lambda total, d, alpha: fma(total, alpha, d),
-    lambda total, d, _: maximum(total + d, 0.0),
-    lambda total, d, _: total * d,
-    lambda total, d, _: where(d > 0.0, total, d),
+ENDS: tuple[tuple[End, End], ...] = (
+    (lambda total, d, _: where(d > 0.0, total, d), lambda total, d, _: total * d),
+    (lambda total, d, _: maximum(total + d, 0.0), lambda total, d, alpha: fma(total, alpha, d)),
 )
-"""What becomes of a tile, by `Finish.code`."""
+"""What becomes of a tile's totals: see `Finish`. First those that multiply and those that rectify.
+
+Each has instructions of its own, so that no product pays for what another one needs."""
 
 
 class Tiles(Vectors):
@@ -202,21 +202,17 @@ class Tiles(Vectors):
                 for j in range(vectors):
                     mask = panel.mask if j == vectors - 1 else None
                     part = finish.at(ZERO, INT64(j * self.lanes))
-                    self.write(
-                        totals[j::vectors], ENDS, finish.code, mask, part, left, sums.nowhere
-                    )
+                    self.write(totals[j::vectors], mask, part, left, sums.nowhere)
 
     def write(
         self,
         totals: Values,
-        ends: Sequence[End],
-        code: ir.Value,
         mask: LaneMask | None,
         finish: Finish,
         left: ir.Value | None,
         nowhere: ir.Value,
     ) -> None:
-        """out ← what the end with this code makes of D and the totals, a vector of each row.
+        """out ← what `finish` makes of D and the totals, a vector of each row.
 
         Rows that are not `left`, if that is given, are written `nowhere`.
         """
@@ -225,10 +221,21 @@ class Tiles(Vectors):
             self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
         )
         alpha = Lanes(builder, finish.alpha)
-        results = [(builder.block, totals)]
-        for end in cases(builder, code, ends):
+
+        def finished(end: End) -> tuple[ir.Block, Values]:
             pairs = zip(totals, self.loads(ds, mask), strict=True)
             vectors = [[Lanes(builder, value) for value in pair] for pair in pairs]
             result = [end(total, d, alpha).value for total, d in vectors]
-            results.append((builder.block, result))
+            return builder.block, result
+
+        results = []
+        with builder.if_else(finish.multiplies) as branches:
+            for branch, (rectified, plain) in zip(branches, ENDS, strict=True):
+                with branch:
+                    with builder.if_else(finish.rectifies) as (yes, no):
+                        with yes:
+                            one = finished(rectified)
+                        with no:
+                            other = finished(plain)
+                    results.append((builder.block, self.merged(one, other)))
         self.stores(self.merged(*results), outs, mask)
