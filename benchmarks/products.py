@@ -1,7 +1,7 @@
 """The three matrix products of backpropagation, and what follows, beside OpenBLAS.
 
-`python -m benchmarks.products [--avx2]` prints a table, on one thread. Everybody in a row takes turns, so
-that what the machine does meanwhile happens to all.
+`python -m benchmarks.products [--avx2]` prints a table, on one thread. Everybody in a row takes
+turns, so that what the machine does meanwhile happens to all.
 
 | column | what it takes |
 | --- | --- |
