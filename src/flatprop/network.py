@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from flatprop.evaluation import derivatives, trace, values
 from flatprop.export import c_file, files, html, onnx
-from flatprop.formulas.losses import Loss
+from flatprop.formulas.loss import Loss
 from flatprop.model.dense_layer import Dense
 from flatprop.model.model import Model
 from flatprop.training.fit import fit

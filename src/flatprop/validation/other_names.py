@@ -168,12 +168,27 @@ _LOSSES = {
     "huber": {"d threshold beta epsilon k": "delta={value}"},
     "quantile": {"quantile tau alpha level quantiles p": "q={value}"},
     "own": {"func fn f loss callable": "function={value}"},
+    "row": {
+        "func fn f loss callable": "function={value}",
+        "n_targets outputs n_outputs target_count": "targets={value}",
+    },
+    "quantiles": {"q taus tau alphas levels probs alpha": "quantiles={value}"},
+    "gaussian_nll": {
+        "full": "leave it out: the constant ½ log 2π is part of the loss",
+        "var variance eps": "leave it out: the network gives the logarithm of the variance",
+    },
+    "cross_entropy": {
+        "smoothing eps epsilon": "label_smoothing={value}",
+        "weight weights class_weights": "class_weight={value}",
+        "ignore_index": "class_weight, with 0 for that class",
+    },
 }
 
 
 def loss_names(name: str) -> dict[str, str]:
     """The table for the constructor of a loss: entries for all losses, and for this one."""
-    return _each({**_ANY_LOSS, **_LOSSES.get(name, {})})
+    of_name = _each(_LOSSES.get(name, {}))
+    return _each(_ANY_LOSS) | of_name
 
 
 SCHEDULE = _each(
