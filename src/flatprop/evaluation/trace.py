@@ -62,7 +62,7 @@ class Trace:
     layers : list of LayerTrace
         The layers in order.
     y : ndarray
-        The targets, (n, outputs).
+        The targets, (n, targets); for class indices rows of 0 and 1.
     loss_name, definition : str
         Which loss it is, and how its docstring defines it.
     """

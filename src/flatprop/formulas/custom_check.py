@@ -32,6 +32,11 @@ def checked_loss(function: Any) -> Any:
     """`function`, if it is a compiled (ŷ, y) -> (value, slope); a clear error otherwise."""
     what = f"loss {_name(function)}"
     _check_compiled(what, function, "(prediction, y) -> (value, slope)")
+    if function.py_func.__code__.co_argcount == 3:
+        raise TypeError(
+            f"{what} takes three arguments, as a loss of a whole row of outputs does; write "
+            f"loss=fp.losses.Row({_name(function)}, targets=...)"
+        )
     checked = 0
     for prediction in POINTS:
         # y is never the prediction itself: most losses have a kink or a minimum there.

@@ -62,6 +62,17 @@ class Loss(ABC):
         """
         return outputs
 
+    def outputs_for(self, targets: int) -> int:
+        """How many outputs a network has for so many columns of y; a ValueError if none fits.
+
+        A loss that takes any number of outputs gets as many as there are targets.
+        """
+        return targets
+
+    def point(self, outputs: Array) -> Array:
+        """(n, targets): the predictions of the targets among these outputs, (n, outputs)."""
+        return outputs
+
     def weight_factors(self, y: Array) -> Array | None:
         """What the weights of samples with these targets, (n, columns), are multiplied by.
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
+
 from flatprop.formulas import custom_check
 from flatprop.formulas.loss import OVER_SAMPLES, REDUCTIONS, Loss
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import N, where
 from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import Array
 from flatprop.validation.sequences import finite_numbers
 
 
@@ -61,6 +64,16 @@ class GaussianNLL(RowLoss):
                 f"target{'s' * (outputs > 1)}"
             )
         return outputs // 2
+
+    def outputs_for(self, targets: int) -> int:
+        return 2 * targets
+
+    def point(self, outputs: Array) -> Array:
+        return outputs[:, : outputs.shape[1] // 2]
+
+    def deviation(self, outputs: Array) -> Array:
+        """(n, targets): the standard deviations that outputs, (n, outputs), stand for."""
+        return np.asarray(np.exp(0.5 * outputs[:, outputs.shape[1] // 2 :]))
 
     @staticmethod
     def formula(prediction: Sequence[N], y: N, parameter: N) -> tuple[N, N, N]:
@@ -111,6 +124,15 @@ class Quantiles(RowLoss):
                 "each quantile of the one target"
             )
         return 1
+
+    def outputs_for(self, targets: int) -> int:
+        if targets != 1:
+            raise ValueError(f"Quantiles takes one target, but y has {targets} columns")
+        return len(self.quantiles)
+
+    def point(self, outputs: Array) -> Array:
+        middle = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
+        return outputs[:, middle : middle + 1]
 
     @staticmethod
     def formula(prediction: Sequence[N], y: N, parameter: N) -> tuple[N, N]:
@@ -169,6 +191,13 @@ class Row(Loss):
 
     def target_count(self, outputs: int) -> int:
         return self.targets
+
+    def outputs_for(self, targets: int) -> int:
+        if targets != self.targets:
+            raise ValueError(
+                f"the loss {self.name!r} has {self.targets} targets, but y has {targets} columns"
+            )
+        return targets
 
 
 ROW_LOSSES: dict[str, type[Loss]] = {"gaussian_nll": GaussianNLL}

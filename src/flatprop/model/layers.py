@@ -12,7 +12,7 @@ from flatprop.formulas.losses import LOSSES, LOSSES_BY_NAME, Own
 from flatprop.kernels.loops.addresses import here
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 from flatprop.model.dense_layer import Dense
-from flatprop.validation import checks
+from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
 
@@ -41,6 +41,8 @@ def checked_loss(given: Any, last: Dense) -> Loss:
     elif callable(given):
         loss = Own(given)
     else:
+        if isinstance(given, str) and given in other_names.LOSS:
+            raise ValueError(f"unknown loss {given!r}; write {other_names.LOSS[given]}")
         loss = LOSSES_BY_NAME[checks.choice("loss", given, LOSSES_BY_NAME)]()
     if loss.activation is not None and last.activation != loss.activation:
         raise ValueError(
