@@ -1,7 +1,8 @@
-"""Loss functions: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
+"""Loss functions of one output: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
 
 To add a loss, write its class here: the formula for one output, how the values are
-averaged, and a parameter if the loss has one. `Network(loss=...)` takes its `name`.
+averaged, and a parameter if the loss has one. `Network(loss=...)` takes its `name`. Losses of all
+outputs of a sample are in `row_losses`.
 """
 
 import math
@@ -13,15 +14,30 @@ import numpy as np
 
 from flatprop.formulas import custom_check
 from flatprop.formulas.loss import OVER_SAMPLES, OVER_SAMPLES_AND_OUTPUTS, REDUCTIONS, SUM, Loss
-from flatprop.formulas.row_losses import ROW_LOSSES, pinball
-from flatprop.formulas.row_losses import GaussianNLL as GaussianNLL
-from flatprop.formulas.row_losses import Quantiles as Quantiles
-from flatprop.formulas.row_losses import Row as Row
+from flatprop.formulas.row_losses import ROW_LOSSES, GaussianNLL, Quantiles, Row, pinball
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import N, copysign, where
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 from flatprop.validation.sequences import finite_numbers
+
+__all__ = [
+    "MAE",
+    "MSE",
+    "SSR",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "GaussianNLL",
+    "HalfMSE",
+    "Huber",
+    "LogCosh",
+    "Loss",
+    "Own",
+    "Poisson",
+    "Quantile",
+    "Quantiles",
+    "Row",
+]
 
 LOSSES: dict[str, type[Loss]] = {}
 
