@@ -531,6 +531,69 @@ def test_saved_pickled_and_copied(case, tmp_path):
     assert net.loss_function.name in net.summary()
 
 
+FALSE_FILES = {
+    "text among quantiles": ("quantiles", {"quantiles": ["0.1", 0.5, 0.9]}),
+    "quantiles that fall": ("quantiles", {"quantiles": [0.9, 0.5, 0.1]}),
+    "too few quantiles": ("quantiles", {"quantiles": [0.1, 0.5]}),
+    "no quantiles": ("quantiles", {}),
+    "a weight too few": ("classes", {"label_smoothing": 0.1, "class_weight": [1.0, 2.0]}),
+    "smoothing beyond 1": ("classes", {"label_smoothing": 2.0, "class_weight": None}),
+    "half of the fields": ("classes", {"label_smoothing": 0.1}),
+    "a field too many": ("gaussian", {"delta": 1.0}),
+    "no number of targets": ("own", {"targets": None, "reduction": "sum"}),
+    "no reduction": ("own", {"targets": 2}),
+}
+
+
+@pytest.mark.parametrize("case", FALSE_FILES)
+def test_files_that_lie_about_the_loss_are_refused(case, tmp_path):
+    from flatprop.export import files
+
+    kind, said = FALSE_FILES[case]
+    loss, outputs, names = {
+        "quantiles": (fp.losses.Quantiles(), 3, {"name": "quantiles"}),
+        "classes": (fp.losses.CrossEntropy(0.1), 3, {"name": "cross_entropy"}),
+        "gaussian": (fp.losses.GaussianNLL(), 2, {"name": "gaussian_nll"}),
+        "own": (fp.losses.Row(mixed, targets=2), 5, {"row": "mixed"}),
+    }[kind]
+    net = made(loss, outputs)
+    description = files.described(net) | {"loss": names | said}
+    files.write(tmp_path / "net", {"params": net.params}, description)
+    with pytest.raises(ValueError, match="net"):
+        fp.load(tmp_path / "net", functions={"mixed": mixed})
+
+
+@pytest.mark.parametrize("name", ["GaussianNLLLoss", "pinball", "label_smoothing", "MSELoss"])
+def test_names_of_other_libraries(name):
+    with pytest.raises(ValueError, match=f"unknown loss '{name}'; write loss="):
+        made(name, 2)
+
+
+def test_a_function_of_rows_is_no_loss_of_one_output():
+    with pytest.raises(TypeError, match=r"fp\.losses\.Row\(squares, targets="):
+        made(squares, 2)
+
+
+def test_a_module_of_pytorch_with_a_loss_of_rows():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 6))
+    net = fp.interchange.from_torch(module, loss="gaussian_nll")
+    assert net.targets == 3
+    with pytest.raises(ValueError, match="two outputs per target"):
+        fp.interchange.from_torch(module[:1], loss="gaussian_nll")
+
+
+def test_onnx_has_the_outputs_as_they_are(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    net = made("gaussian_nll", 4, "float32")
+    X, _, _ = data(net, 7)
+    net.to_onnx(tmp_path / "net.onnx")
+    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    (found,) = session.run(None, {"X": X})
+    np.testing.assert_allclose(found, net.predict(X), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_known_spread_is_recovered():
     """σ(x) of 4,000 samples within a tenth, where the samples are dense."""

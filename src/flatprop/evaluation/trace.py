@@ -182,7 +182,7 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
 def _slope_of_loss(network: Model, prediction: Array, y: Array, scale: float) -> Array:
     """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
     function = network.loss_function
-    if isinstance(function, CrossEntropy):
+    if isinstance(function, CrossEntropy) and function.has_function:
         y = function.smoothed(y)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.where(y > 0, -y / prediction, 0) * scale, prediction.dtype)

@@ -53,7 +53,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
     dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
-    compile = _undisturbed(_quickly(dispatcher.compile))
+    compile = _undisturbed(quickly(dispatcher.compile))
 
     def compile_and_mark(signature: Any) -> Any:
         address = compile(signature)
@@ -68,7 +68,7 @@ def entry_point(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def _quickly(compile: Callable[..., Any]) -> Callable[..., Any]:
+def quickly(compile: Callable[..., Any]) -> Callable[..., Any]:
     """Compile without the passes of LLVM that find nothing to improve here.
 
     What loops have to compute is written for vectors already, and in order. It takes a tenth of

@@ -85,8 +85,9 @@ def refuse(fault):
         )
     if fault == ADDRESS:
         raise ValueError(
-            "flatprop: a record of a function of your own was made in another process, or holds "
-            "no address; send the network instead, and take net.layers and net.objectives there"
+            "flatprop: a record of a function of your own, or of a loss over the whole row of "
+            "outputs, was made in another process, or holds no address; send the network instead, "
+            "and take net.layers and net.objectives there"
         )
     if fault == PARAMS:
         raise ValueError("flatprop: layers and params belong to different networks")

@@ -29,6 +29,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
+from flatprop.kernels.compile import quickly
 from flatprop.kernels.loops.addresses import loss_type
 from flatprop.kernels.loops.masks import MaskedMoves
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array
@@ -85,6 +86,8 @@ def loss_at(
             builder.ret(DOUBLE(math.nan))
         builder.ret(emit(builder, builder.udiv(n, INT64(outputs)), scale, pointers, y_columns))
 
+    if linked is None:  # these loops are written for vectors; a user's code may gain by more
+        return int(quickly(compiled_at)(whole, kind))
     return compiled_at(whole, kind, linked)
 
 
