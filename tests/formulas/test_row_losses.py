@@ -153,7 +153,7 @@ def test_float32_gives_the_same_to_its_digits(case, dtype):
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["gaussian_nll", "quantiles", "classes", "row"]),
-    st.integers(1, 40),
+    st.sampled_from([1, 2, 3, 7, 17, 40]),  # each is compiled once
     st.integers(1, 70),
     st.sampled_from(["float32", "float64"]),
     st.integers(0, 99),
