@@ -102,9 +102,19 @@ def gains(found, threads):
 class Gain:
     """One thread's time by that of two, or of as many as the call takes."""
 
-    params = (tuple(CASES), CALLS, ("2", "None"))
+    params = (
+        (
+            "8-32-32-1 relu, 64 rows",
+            "64-64-64-1 relu, 1024 rows",
+            "256-256-256-10 relu, 256 rows",
+            "1024-1024-1024-10 relu, 256 rows",
+        ),
+        ("fit", "predict"),
+        ("2", "None"),
+    )
     param_names = ("case", "call", "threads")
     timeout = 300
+    rounds = 5
 
     def setup(self, case, call, threads):
         self.stack = default_threads()
@@ -112,7 +122,7 @@ class Gain:
 
     def track_gain(self, case, call, threads):
         chosen = None if threads == "None" else int(threads)
-        return statistics.median(gains(self.call.rounds(choices=(1, chosen)), chosen))
+        return statistics.median(gains(self.call.rounds(self.rounds, (1, chosen)), chosen))
 
     def teardown(self, case, call, threads):
         self.stack.close()

@@ -19,6 +19,7 @@ FLOORS = (
     "formulas",
     "kernels.processor",
     "kernels.cache",
+    "kernels.pipeline",
     "kernels.compile",
     "kernels.loops",
     "kernels.products",

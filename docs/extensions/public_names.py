@@ -22,7 +22,7 @@ OBJECTS = {"fp": "flatprop", "net": "flatprop.Network", "history": "flatprop.His
 """What the names that the pages give to things stand for."""
 PLACES = ("flatprop.", "flatprop.kernels.", "flatprop.losses.", "flatprop.schedules.")
 """Where a name without a module is looked for."""
-RESULTS = {"Epoch", "History", "LayerTrace", "Specialized", "Trace"}
+RESULTS = {"Epoch", "History", "LayerTrace", "LearningRateRange", "Specialized", "Trace"}
 """Classes that flatprop makes and a user reads."""
 
 

@@ -29,6 +29,7 @@ from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
+from flatprop.training.range_test import LearningRateRange, learning_rate_range
 from flatprop.training.trainer import Trainer
 from flatprop.validation import answers as _answers
 from flatprop.validation import other_names as _other_names
@@ -54,6 +55,7 @@ __all__ = [
     "Epoch",
     "History",
     "LayerTrace",
+    "LearningRateRange",
     "LevenbergMarquardt",
     "Network",
     "Optimizer",
@@ -70,6 +72,7 @@ __all__ = [
     "check_gradients",
     "get_include",
     "kernels",
+    "learning_rate_range",
     "load",
     "losses",
     "low_level_callable",

@@ -41,7 +41,7 @@ def test_blocks_fit_the_caches(first, second, third):
     assert blocks.depth % 16 == blocks.rows % 48 == blocks.columns % 64 == 0
     assert blocks.depth * 64 < sizes.first
     assert blocks.rows >= 48
-    assert blocks.depth * blocks.rows * 4 <= max(sizes.second // 2, 48 * 4 * blocks.depth)
+    assert blocks.depth * blocks.rows * 4 <= max(sizes.second * 2 // 3, 48 * 4 * blocks.depth)
     assert 256 <= blocks.columns <= 1024
 
 

@@ -63,6 +63,26 @@ def test_a_learning_rate_that_changes():
     assert ax.figure.bbox.count_contains(box.get_points()) == 2  # all of it can be seen
 
 
+def test_metrics_have_panels_below():
+    metrics = {"accuracy": np.linspace(0.1, 0.9, 50), "a$b$": np.geomspace(1e-3, 1, 50)}
+    ax = fp.plot.history(history(metrics=metrics, learning_rate=np.linspace(1, 0.5, 50)))
+    rate, accuracy, other = ax.child_axes
+    assert (accuracy.get_ylabel(), other.get_ylabel()) == tuple(metrics)
+    np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), metrics["accuracy"])
+    np.testing.assert_array_equal(other.lines[0].get_ydata(), metrics["a$b$"])
+    assert (accuracy.get_yscale(), other.get_yscale()) == ("linear", "log")
+    assert [one.get_xlabel() for one in (ax, rate, accuracy, other)] == ["", "", "", "epoch"]
+    ax.figure.canvas.draw()
+    heights = [one.get_window_extent().y0 for one in (ax, rate, accuracy, other)]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_metrics_of_several_histories():
+    given = {"a": history(metrics={"r2": np.ones(50)}), "b": history(20)}
+    (panel,) = fp.plot.history(given).child_axes
+    assert [one.get_xdata().size for one in panel.lines] == [50, 0]
+
+
 def test_several_histories():
     given = {
         "sgd": history(),
@@ -159,6 +179,19 @@ def test_the_last_state_is_drawn_however_training_ends(how, monkeypatch):
     net.fit(X, X**2, callbacks=live, epochs=2)  # the same again: a new picture
     assert len(recorders) == 2
     assert len(recorders[1].shown[-1][0]) == 2
+
+
+def test_metrics_are_drawn_while_training(monkeypatch):
+    drawn = []
+    screen = types.SimpleNamespace(
+        show=lambda draw, text: drawn.append(draw), close=lambda: drawn[-1](plt.figure())
+    )
+    monkeypatch.setattr("flatprop.plot.live.screen", lambda: screen)
+    net = fp.Network(1, [fp.Dense(1)], rng=0)
+    options = {"epochs": 5, "callbacks": fp.plot.LiveLoss(seconds=1000)}
+    history = net.fit([0.0, 1.0], [0.0, 1.0], metrics={"sum": lambda y, p: p.sum()}, **options)
+    (panel,) = plt.gcf().axes[0].child_axes
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), history.metrics["sum"])
 
 
 def test_it_is_drawn_no_more_often_than_asked_for(monkeypatch):

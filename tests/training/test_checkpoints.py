@@ -84,6 +84,11 @@ LIES = {
     "single precision": (tensor("losses", lambda a: a.astype("f4")), "must be F64"),
     "few losses of validation": (tensor("val_losses", lambda a: a[:3]), r"shape \(5,\)"),
     "one loss of validation": (tensor("val_losses", lambda a: a[:1]), r"shape \(5,\)"),
+    "metrics": (setting(metrics=["a"]), r"metrics = \['a'\], but fit was called with None"),
+    "a split": (
+        setting(validation_split=0.5),
+        r"validation_split = 0\.5, but fit was called with",
+    ),
     "few rates": (tensor("rates", lambda a: a[:-1]), "'rates' must be"),
     "rates below 0": (tensor("rates", lambda a: -a), "rates are negative"),
     "rates of NaN": (tensor("rates", lambda a: a * np.nan), "rates are not finite"),
@@ -127,6 +132,34 @@ def test_checkpoints_that_lie(checkpoint, tmp_path, lie):
         train(net, epochs=10, resume=path)
     assert "\n" not in str(caught.value)
     assert (net.params.tobytes(), net.rng.bit_generator.state) == before
+
+
+METRIC_LIES = {
+    "few": (lambda a: a[:, :-1], r"must be F64 of shape \(1, 5\)"),
+    "more": (lambda a: np.vstack([a, a]), r"must be F64 of shape \(1, 5\)"),
+    "of single precision": (lambda a: a.astype("f4"), "must be F64"),
+    "none": (None, "lacks the tensor 'metrics'"),
+}
+
+
+@pytest.mark.parametrize("lie", METRIC_LIES)
+def test_metrics_that_lie(tmp_path, lie):
+    change, message = METRIC_LIES[lie]
+    options = {"metrics": {"a": lambda y, prediction: 1.0}}
+    train(make(), callbacks=fp.Checkpoint(tmp_path / "a.ckpt"), **options)
+    lying = (lambda t, d: t.pop("metrics")) if change is None else tensor("metrics", change)
+    path = altered(tmp_path / "a.ckpt", tmp_path / "evil.ckpt", lying)
+    with pytest.raises(ValueError, match=message):
+        train(make(), epochs=10, resume=path, **options)
+
+
+@pytest.mark.parametrize("lie", ["a seed below 0", "a training of 7", "settings of 1"])
+def test_checkpoints_that_lie_to_a_split(checkpoint, tmp_path, lie):
+    """The seed is read before anything else."""
+    change, message = LIES[lie]
+    path = altered(checkpoint, tmp_path / "evil.ckpt", change)
+    with pytest.raises(ValueError, match=message):
+        train(make(), resume=path, validation_data=None, validation_split=0.5)
 
 
 def test_an_unaltered_checkpoint_is_taken(checkpoint, tmp_path):

@@ -17,9 +17,9 @@ import numba
 import numba.extending
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
 from flatprop.kernels.cache import PackageCache, mark
+from flatprop.kernels.pipeline import Pipeline
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     # `name` lets `python -m flatprop` end with this line, not with a traceback.
@@ -52,8 +52,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; it is cached on disk where possible."""
-    dispatcher = numba.njit(**_OPTIONS, **_CALLED_FROM_PYTHON)(function)
-    compile = _undisturbed(quickly(dispatcher.compile))
+    dispatcher = numba.njit(pipeline_class=Pipeline, **_OPTIONS, **_CALLED_FROM_PYTHON)(function)
+    compile = _undisturbed(dispatcher.compile)
 
     def compile_and_mark(signature: Any) -> Any:
         address = compile(signature)
@@ -66,30 +66,6 @@ def entry_point(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = PackageCache(dispatcher.py_func)
     return dispatcher
-
-
-def quickly(compile: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the passes of LLVM that find nothing to improve here.
-
-    What loops have to compute is written for vectors already, and in order. It takes a tenth of
-    the time of a first call to look for more.
-    """
-
-    @functools.wraps(compile)
-    def compile_quickly(*arguments: Any) -> Any:
-        quick = {"OPT": 1, "LOOP_VECTORIZE": 0, "SLP_VECTORIZE": 0}
-        with global_compiler_lock:
-            cpu_target.target_context.codegen()  # made with the usual settings, for all
-            usual = {name: getattr(config, name) for name in quick}
-            try:
-                for name, value in quick.items():
-                    setattr(config, name, value)
-                return compile(*arguments)
-            finally:
-                for name, value in usual.items():
-                    setattr(config, name, value)
-
-    return compile_quickly
 
 
 def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, ...]) -> int:

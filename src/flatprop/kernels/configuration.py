@@ -27,8 +27,8 @@ def show_config() -> None:
     versions: numba 0.68.0, llvmlite 0.48.0, numpy 2.4.0
     processor: znver4, AVX-512
     caches: 32 KiB, 1024 KiB, 32768 KiB
-    products in float32: tiles of 12 and 4 rows by 32 columns, blocks of 320 by 384 by 1024
-    products in float64: tiles of 12 and 4 rows by 16 columns, blocks of 320 by 192 by 1024
+    products in float32: tiles of 12 and 4 rows by 32 columns, blocks of 320 by 528 by 1024
+    products in float64: tiles of 12 and 4 rows by 16 columns, blocks of 320 by 264 by 1024
     """
     versions = ((module.__name__, module.__version__) for module in (numba, llvmlite, np))
     print("versions:", ", ".join(f"{name} {version}" for name, version in versions))

@@ -15,6 +15,7 @@ where it would cancel. The function's name in C follows if it is another one. `s
 `softplus` are plain arithmetic on the other functions and need neither.
 """
 
+import math
 from math import inf, nan, pi, sqrt
 
 from flatprop.numbers import numbers
@@ -223,13 +224,19 @@ def _square_of_sech(x: N) -> N:
 
 @elementary(lambda x, y: _square_of_sech(x))
 def tanh(x: B) -> B:
-    """The hyperbolic tangent: t = E / (E + 2) with E = e^2|x| - 1."""
-    size: B = abs(x)
-    e = _expm1_in_range(minimum(size * 2.0, x.choose(18.1, 38.2)))
-    t = e / (e + 2.0)
-    # ½ (E - E t) is the same and keeps the digits that E + 2 rounds away
-    half = 0.5 * e
-    return copysign(where(e < 1.0, fma(-half, t, half), t), x)
+    """The hyperbolic tangent: t = h / (h + 1) with h = (e^2|x| - 1) / 2."""
+    size: B = minimum(abs(x), x.choose(9.05, 19.1))
+    # as in `_reduced_exponential`, for 2|x| = k ln 2 + 2 s; the factors 2 cost nothing here
+    k, integer = nearest_integer(size, 2.0 * LOG2_E)
+    s = fma(k, -0.5 * math.log(2.0), size)
+    square = s * s
+    doubled = [c * 2.0 ** (i + 1) for i, c in enumerate(x.choose(*EXP))]
+    fraction = fma(square, horner_in_pairs(s, square, doubled), s)
+    scale = power_of_two(integer, x)
+    h = fma(scale, fraction, fma(scale, 0.5, -0.5))
+    t = h / (h + 1.0)
+    # h - h t is the same and keeps the digits that h + 1 rounds away
+    return copysign(where(h < 0.5, fma(-h, t, h), t), x)
 
 
 def sigmoid(x: N) -> N:

@@ -14,7 +14,16 @@ from flatprop.plot.diagram import network
 from flatprop.plot.distributions import histograms
 from flatprop.plot.live import LiveLoss
 from flatprop.plot.loss_curves import history
+from flatprop.plot.rates import learning_rate_range
 from flatprop.plot.regions import decision_regions
 from flatprop.plot.regression import fit
 
-__all__ = ["LiveLoss", "decision_regions", "fit", "histograms", "history", "network"]
+__all__ = [
+    "LiveLoss",
+    "decision_regions",
+    "fit",
+    "histograms",
+    "history",
+    "learning_rate_range",
+    "network",
+]

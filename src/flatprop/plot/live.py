@@ -56,6 +56,8 @@ class LiveLoss:
             self._val_losses.append(epoch.val_loss)
         if epoch.learning_rate is not None:
             self._rates.append(epoch.learning_rate)
+        for name, value in epoch.metrics.items():
+            self._metrics.setdefault(name, []).append(value)
         if (epoch.epoch + 1) % self.every == 0 and perf_counter() >= self._next:
             self._draw()
 
@@ -64,6 +66,7 @@ class LiveLoss:
         self._losses: list[float] = []
         self._val_losses: list[float] = []
         self._rates: list[float] = []
+        self._metrics: dict[str, list[float]] = {}
         self._drawn = 0
         self._next = 0.0
         self._screen = screen()
@@ -86,7 +89,8 @@ class LiveLoss:
 
     def _picture(self, figure: Figure) -> None:
         losses, val_losses, rates = map(np.array, (self._losses, self._val_losses, self._rates))
-        so_far = History(losses, val_losses, rates)
+        metrics = {name: np.array(values) for name, values in self._metrics.items()}
+        so_far = History(losses, val_losses, rates, metrics=metrics)
         ax = history(so_far, ax=figure.add_subplot(), log=self.log)
         ax.set_title(self._progress())
 

@@ -1,6 +1,7 @@
-"""The course of a training: loss by epoch, and the learning rate where it changes."""
+"""The course of a training: loss by epoch, metrics, and the learning rate where it changes."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ ENDS = {
 }
 """How to say which rule ended a training."""
 PANEL = 0.85
-"""Height of the panel of the learning rate, in inches. Were it a part of the height of the axes
+"""Height of a panel below the loss, in inches. Were it a part of the height of the axes
 above, which a layout engine moves, that engine would not come to an end."""
 
 
@@ -32,7 +33,7 @@ def history(
     """Draw loss curves: training, validation, the best epoch, and why training stopped.
 
     Where the learning rate changes in the course of a training, it has a panel of its own
-    below.
+    below, and so has each metric.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ def history(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes of the loss. That of the learning rate is ``ax.child_axes[0]``, if there is one.
+        The axes of the loss. ``ax.child_axes`` are the panels below: that of the learning rate,
+        if there is one, then those of the metrics.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def history(
         drawn.append(Line2D([], [], color=ink, label="training"))
         drawn.append(Line2D([], [], color=ink, linestyle="--", label="validation"))
     legend_of(ax, drawn)
-    _learning_rates(ax, histories)
+    _panels(ax, histories)
     return ax
 
 
@@ -132,20 +134,33 @@ def _mark_best(ax: Axes, history: History, label: bool) -> list[Line2D]:
     return lines if label else []
 
 
-def _learning_rates(ax: Axes, histories: Mapping[Any, History]) -> None:
-    rates = [one.learning_rate for one in histories.values()]
+def _panels(ax: Axes, histories: Mapping[Any, History]) -> None:
+    """The learning rate, where it changes, and each metric, below the loss."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not any(rate.size and np.ptp(rate) for rate in rates):
-        ax.set_xlabel("epoch")
-        return
+    rates = [one.learning_rate for one in histories.values()]
+    wanted: dict[str, list[Any]] = {}
+    if any(rate.size and np.ptp(rate) for rate in rates):
+        wanted["learning\nrate"] = rates
+    for name in dict.fromkeys(name for one in histories.values() for name in one.metrics):
+        wanted[name] = [one.metrics.get(name, np.empty(0)) for one in histories.values()]
+    lowest = ax
+    for number, (name, curves) in enumerate(wanted.items(), start=1):
+        lowest.tick_params(labelbottom=False)
+        lowest = _panel(ax, number, name, curves)
+    lowest.set_xlabel("epoch")
+
+
+def _panel(ax: Axes, number: int, name: str, curves: Sequence[Any]) -> Axes:
+    """A panel with a curve of each history, the `number`-th below `ax`."""
     corner: Any = ax.transAxes
     inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, corner)
     place = blended_transform_factory(ax.transAxes, inches_below)
-    panel = ax.inset_axes((0, -PANEL - 0.12, 1, PANEL), transform=place, sharex=ax)
-    for number, rate in enumerate(rates):
-        panel.plot(np.arange(rate.size), rate, color=CLASSES[number % len(CLASSES)])
-    if spans_decades(*rates):
+    below = -number * (PANEL + 0.12)
+    panel = ax.inset_axes((0, below, 1, PANEL), transform=place, sharex=ax)
+    marker = "o" if max(curve.size for curve in curves) == 1 else ""
+    for curve, colour in zip(curves, itertools.cycle(CLASSES), strict=False):
+        panel.plot(np.arange(curve.size), curve, color=colour, marker=marker)
+    if spans_decades(*(curve[np.isfinite(curve)] for curve in curves)):
         panel.set_yscale("log")
-    panel.set_ylabel("learning\nrate")
-    panel.set_xlabel("epoch")
-    ax.tick_params(labelbottom=False)
+    panel.set_ylabel(name, parse_math=False)
+    return panel

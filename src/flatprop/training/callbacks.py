@@ -1,9 +1,10 @@
 """Callbacks: the report that they get after an epoch, and `Checkpoint`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol, TypeAlias
+from zlib import crc32
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Epoch:
         The validation loss after this epoch; None without validation data.
     learning_rate : float or None
         The learning rate of this epoch; None with a solver, which has none.
+    metrics : dict
+        The `metrics` of `fit` after this epoch, by name; empty without metrics.
     """
 
     network: Any  # a Network, which this floor does not know
@@ -44,6 +47,7 @@ class Epoch:
     val_loss: float | None
     learning_rate: float | None
     _training: Saving
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training, for `fit(resume=path)`."""
@@ -99,3 +103,14 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
 def wants_to_stop(answer: object) -> bool:
     """Whether what a callback returned ends the training."""
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+def identity(callback: Callback) -> str:
+    """What identifies a callback in another process: its name and a checksum of its code."""
+    kind = callback if hasattr(callback, "__qualname__") else type(callback)
+    code = getattr(callback, "__code__", None)
+    if code is None:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    numbers = [constant for constant in code.co_consts if isinstance(constant, (int, float, str))]
+    content = code.co_code + repr((numbers, code.co_names)).encode()
+    return f"{kind.__module__}.{kind.__qualname__} {crc32(content):08x}"

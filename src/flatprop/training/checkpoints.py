@@ -35,6 +35,8 @@ class TrainingState:
     val_losses: NDArray[np.float64]
     rates: NDArray[np.float64]
     optimizer_state: NDArray[Any]
+    metrics: NDArray[np.float64]
+    """(metrics, epochs)"""
     best_epoch: int | None = None
     best_params: NDArray[Any] | None = None
     stopped_by: list[str] = field(default_factory=list)
@@ -47,6 +49,8 @@ class TrainingState:
 def save_checkpoint(network: Model, state: TrainingState, path: PathOrName) -> None:
     """Write a network and the state of its training to one file."""
     tensors = {"params": network.params} | {name: getattr(state, name) for name in _ARRAYS}
+    if state.metrics.size:
+        tensors["metrics"] = state.metrics
     if state.best_params is not None:
         tensors["best_params"] = state.best_params
     training = {name: getattr(state, name) for name in _ENTRIES}
@@ -83,15 +87,9 @@ def load_checkpoint(
     """
     with TensorFile(path) as file:
         said = files.read_description(file, path)
-        training = said.get("training")
-        if training is None:
-            raise ValueError(
-                f"{path} holds a network but no training to resume; files that do are written by "
-                "fit(callbacks=fp.Checkpoint(path))"
-            )
+        training = _training_in(said, path)
         _check_network(network, path, said)
         try:
-            _check_training(training)
             # Some bit generators cannot be written. The network then keeps its own generator.
             rng = checked_generator(said["rng"]) if said.get("rng") is not None else None
             shape = file.shape("losses")
@@ -112,6 +110,7 @@ def load_checkpoint(
             ),
             rates=file.tensor("rates", np.float64, (done + 1,)),
             optimizer_state=file.tensor("optimizer_state", dtype, (slots, count)),
+            metrics=_metrics_in(file, len(settings["metrics"] or ()), done),
             best_epoch=training["best_epoch"],
             best_params=file.tensor("best_params", dtype, (count,)) if best else None,
             stopped_by=training.get("stopped_by") or [],
@@ -123,6 +122,35 @@ def load_checkpoint(
     except ValueError as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
     return state
+
+
+def seed_in(path: PathOrName) -> int:
+    """The seed of the training in a file; the rest of the file is not looked at."""
+    with TensorFile(path) as file:
+        training = _training_in(files.read_description(file, path), path)
+    seed: int = training["seed"]
+    return seed
+
+
+def _metrics_in(file: TensorFile, metrics: int, epochs: int) -> NDArray[np.float64]:
+    """Their values, (metrics, epochs); without metrics the file has no such tensor."""
+    shape = metrics, epochs
+    return file.tensor("metrics", np.float64, shape) if metrics else np.empty(shape)
+
+
+def _training_in(said: dict[str, Any], path: PathOrName) -> dict[str, Any]:
+    """The entry of the header that `save_checkpoint` writes, checked."""
+    training: Any = said.get("training")
+    if training is None:
+        raise ValueError(
+            f"{path} holds a network but no training to resume; files that do are written by "
+            "fit(callbacks=fp.Checkpoint(path))"
+        )
+    try:
+        _check_training(training)
+    except ValueError as error:
+        raise ValueError(f"the training in {path} is damaged: {error}") from None
+    return dict(training)
 
 
 def _check_network(network: Model, path: PathOrName, said: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@
 `run` has what all three runs share, `optimizer_run` what the two with an `Optimizer` share.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -19,12 +19,17 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.model.model import Model
+from flatprop.samples.class_weights import class_weighted
 from flatprop.samples.samples import Samples, samples_of
+from flatprop.samples.validation_data import Split, split
 from flatprop.solvers import Solver
+from flatprop.training import seeds
 from flatprop.training.callbacks import Callback
+from flatprop.training.checkpoints import seed_in
 from flatprop.training.choice import optimizer_only, optimizer_or_solver
 from flatprop.training.history import History
 from flatprop.training.in_memory_run import InMemoryRun
+from flatprop.training.metrics import Metric
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.training.run import Run
 from flatprop.training.solver_run import SolverRun
@@ -43,7 +48,10 @@ def fit(
     batch_size: int | None = checks.DEFAULT_BATCH_SIZE,
     shuffle: bool = True,
     sample_weight: ArrayLike | None = None,
+    class_weight: Mapping[int, float] | ArrayLike | str | None = None,
     validation_data: tuple[Any, ...] | None = None,
+    validation_split: float | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     trainable: ArrayLike | None = None,
     tol: float | None = None,
     patience: int | None = None,
@@ -63,6 +71,11 @@ def fit(
         normalised in each mini-batch; a mini-batch without any weight is passed over. With y
         left out, X gives the batches: an iterable of (X, y) or (X, y, sample_weight), where
         each batch is one update, or a function that returns such an iterable for each epoch.
+    class_weight
+        For targets that are classes: a factor for each class, by which the weights of its
+        samples are multiplied. A dict from class to factor, where classes that are left out
+        have 1; an array with a factor for each class; or "balanced" for n / (k nₖ), where the
+        k classes that occur have nₖ of the n training samples each, as in scikit-learn.
     optimizer
         A name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop": with
         PyTorch's defaults) or an object such as ``fp.SGD(0.1)``, whose
@@ -79,7 +92,21 @@ def fit(
         Whether samples are put in a new random order every epoch. Batches that X gives
         stay in the order in which they come.
     validation_data
-        (X, y) or (X, y, sample_weight), measured after every epoch.
+        (X, y) or (X, y, sample_weight), measured after every epoch. `class_weight` does not
+        count here.
+    validation_split
+        A fraction of the samples, between 0 and 1, that is held back as validation data, with
+        its part of `sample_weight`. It is drawn at random, with `rng`, before anything else:
+        the same seed holds back the same samples, and the next `fit` with the same generator
+        others. Where the targets are classes, the fraction is that of each class. The rest
+        keeps its order. `History.validation_rows` says which samples they were. For samples
+        in memory.
+    metrics
+        A dict from a name to a function of (y, prediction) that returns a number. After every
+        epoch the function is called with all of the validation data, or of the training data
+        if there are no validation data, and the number is kept in `History.metrics`. The
+        prediction is of the same kind as y, so that scikit-learn's metrics fit as they are:
+        see the notes.
     trainable
         A boolean mask over `params`; where it is False, a parameter stays as it is.
     tol
@@ -140,6 +167,23 @@ def fit(
     Samples that are read a part at a time (see `predict`) are shuffled in two steps: 16 runs
     of rows at random places of the file make up a part of 32 MB, and the rows of this part
     are shuffled. Without shuffling the result is the same bit for bit as with arrays.
+
+    What a metric is called with:
+
+    ========================================================  ===============================
+    y                                                         prediction
+    ========================================================  ===============================
+    class indices, (n,)                                       the most probable class, (n,)
+    rows with one 1, (n, outputs), with "cross_entropy"       rows with one 1
+    0 and 1, with "binary_cross_entropy"                      1 where the output is above 0.5
+    anything else                                             the outputs
+    ========================================================  ===============================
+
+    With one column both are (n,). A function whose second parameter is called ``y_score``,
+    ``y_proba``, ``y_prob`` or ``pred_decision``, as scikit-learn's functions of scores and
+    probabilities have it, gets the outputs in any case; ``lambda y, y_proba: ...`` gives them
+    to any other function. Metrics do not see the weights of samples. Where an output is not
+    finite, the metrics are NaN.
     """
     network.require_writable()
     crew.check_threads(threads)
@@ -148,7 +192,15 @@ def fit(
     solves = isinstance(chosen, Solver)
     # An update with all samples needs all of them in memory, however large they are.
     whole = solves or batch_size is None
-    samples = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
+    samples: Any = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
+    held_back = None
+    if validation_split is not None:
+        if validation_data is not None:
+            raise ValueError("validation_data and validation_split exclude each other; give one")
+        held_back = _split(network, samples, validation_split, rng, resume)
+        samples = held_back.training
+    if class_weight is not None:
+        samples = class_weighted(network, samples, class_weight)
     kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
     run: Run[Samples] = kind(
         network,
@@ -159,6 +211,8 @@ def fit(
         batch_size=batch_size,
         shuffle=shuffle,
         validation_data=validation_data,
+        split=held_back,
+        metrics=metrics,
         trainable=trainable,
         tol=tol,
         patience=patience,
@@ -170,3 +224,12 @@ def fit(
     )
     with crew.using(threads):
         return run.run()
+
+
+def _split(network: Model, samples: Samples, fraction: Any, rng: Any, resume: Any) -> Split:
+    """The split that follows from the seed of this training, or of the one that is resumed."""
+    if resume is not None:
+        seed = seed_in(resume)
+    else:  # The run draws it once everything is checked.
+        seed = seeds.next_drawn(network.rng if rng is None else checks.generator(rng))
+    return split(network, samples, fraction, seeds.of_split(seed))

@@ -41,6 +41,10 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
         whether more than a tenth of the targets' variance is left.
     seconds : float
         How long the training took.
+    metrics : dict of ndarray
+        The `metrics` of `fit` after each epoch, by name; NaN where nothing was measured.
+    validation_rows : ndarray of int
+        Which samples `validation_split` held back, ascending; empty without it.
     """
 
     loss: FloatArray = field(default_factory=_none)
@@ -50,18 +54,27 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     best_epoch: int | None = None
     message: str = ""
     seconds: float = 0.0
+    metrics: dict[str, FloatArray] = field(default_factory=dict)
+    validation_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def epochs(self) -> int:
         """How many epochs were finished."""
         return len(self.loss)
 
+    def _curves(self) -> dict[str, FloatArray]:
+        """What was measured in every epoch."""
+        curves = self.metrics | {"loss": self.loss, "val_loss": self.val_loss}
+        order = ["loss", "val_loss", *self.metrics]
+        return {name: curves[name] for name in order if len(curves[name])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(vars(History()) | state)  # a pickle of version 0.1 has less
+
     def __repr__(self) -> str:
         parts = [f"{self.epochs} epochs in {self.seconds:.3g} s", f"stopped by {self.stopped_by}"]
-        for name in ("loss", "val_loss"):
-            values: Any = getattr(self, name)
-            if len(values):
-                parts.append(f"{name} {values[0]:.4g} -> {values[-1]:.4g}")
+        for name, values in self._curves().items():
+            parts.append(f"{name} {values[0]:.4g} -> {values[-1]:.4g}")
         if self.best_epoch is not None:
             parts.append(f"best epoch {self.best_epoch}")
         return f"History({', '.join(parts)})"
@@ -72,9 +85,8 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
             ["stopped by", self.stopped_by],
             ["time", f"{self.seconds:.3g} s"],
         ]
-        for name, values in (("loss", self.loss), ("val_loss", self.val_loss)):
-            if len(values):
-                rows.append([name, f"{values[0]:.4g} → {values[-1]:.4g}"])
+        for name, values in self._curves().items():
+            rows.append([name, f"{values[0]:.4g} → {values[-1]:.4g}"])
         if self.best_epoch is not None:
             rows.append(["best epoch", f"{self.best_epoch:,}"])
         return html.of_training(rows, self.loss, self.val_loss, self.message)

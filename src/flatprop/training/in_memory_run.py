@@ -25,6 +25,7 @@ class InMemoryRun(OptimizerRun[Data]):
         self.stepper.take(self.samples, self.batch_size, self.shuffle)
         watching = self.validation, self.patience, self.follow
         self.each_epoch = bool(self.callbacks) or any(one is not None for one in watching)
+        self.each_epoch = self.each_epoch or bool(self.metrics)
         self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
@@ -44,8 +45,9 @@ class InMemoryRun(OptimizerRun[Data]):
                 # The only update of the epoch comes after the loss was measured.
                 measured_at = params.copy()
             status = self.stepper.advance(plan, self.kernel_progress, self.safe)
-            # Callbacks see finite parameters only, and so does a user after the training.
-            seen = self.callbacks or status in (loop.FINISHED, loop.CONVERGED, loop.DIVERGED)
+            # Callbacks and metrics see finite parameters only, and so does a user afterwards.
+            ends = status in (loop.FINISHED, loop.CONVERGED, loop.DIVERGED)
+            seen = self.callbacks or self.metrics or ends
             if (seen and self.safe.fall_back(params)) or status == loop.DIVERGED:
                 return "diverged"
             self._show()

@@ -15,7 +15,7 @@ from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
-from flatprop.training import divergence
+from flatprop.training import divergence, seeds
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
 from flatprop.training.run import Run, S
@@ -63,7 +63,7 @@ class OptimizerRun(Run[S]):
             slots = len(self.optimizer_state)
             self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
         else:  # Everything is checked by now, so that an error leaves the generator unchanged.
-            self.seed = int(source.integers(0, 2**64, dtype=np.uint64))
+            self.seed = seeds.drawn(source)
         self.safe = Snapshot(self.params)
 
     # ---- what depends on where the samples are
@@ -123,6 +123,8 @@ class OptimizerRun(Run[S]):
             "clip_norm": self.clip_norm,
             "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
             "validation": self.validation is not None,
+            "validation_split": None if self.split is None else self.split.fraction,
+            "metrics": self.metrics.names or None,
             **self._settings_of_samples(),
         }
 
@@ -136,6 +138,7 @@ class OptimizerRun(Run[S]):
             cursor=self.cursor.copy(),
             losses=np.array(self.losses[:done], np.float64),
             val_losses=np.array(self.val_losses, np.float64),
+            metrics=self.metrics.table(done),
             rates=self.learning_rates(done + 1),
             optimizer_state=self.optimizer_state,
             best_epoch=self.best_epoch,
@@ -154,6 +157,7 @@ class OptimizerRun(Run[S]):
         self.cursor[:] = state.cursor
         self.losses[:done] = state.losses
         self.val_losses = list(state.val_losses)
+        self.metrics.rows = state.metrics.T.tolist()
         self.optimizer_state[:] = state.optimizer_state
         monitored = state.val_losses if self.validation is not None else state.losses
         if self.patience is not None and state.best_epoch is not None:

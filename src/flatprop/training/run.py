@@ -3,10 +3,9 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Generic, TypeVar
-from zlib import crc32
 
 import numpy as np
 
@@ -15,11 +14,19 @@ from flatprop.evaluation.values import loss_over
 from flatprop.export.random_states import plain_state
 from flatprop.kernels.network.workspace import Block
 from flatprop.model.model import Model
-from flatprop.samples.samples import Samples, samples_of
+from flatprop.samples.samples import Samples
+from flatprop.samples.validation_data import Split, given_for_validation
 from flatprop.training import divergence, resolution
-from flatprop.training.callbacks import Callback, Epoch, checked_callbacks, wants_to_stop
+from flatprop.training.callbacks import (
+    Callback,
+    Epoch,
+    checked_callbacks,
+    identity,
+    wants_to_stop,
+)
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 from flatprop.training.history import History
+from flatprop.training.metrics import Metric, Metrics
 from flatprop.validation import checks
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
@@ -45,6 +52,8 @@ class Run(ABC, Generic[S]):
         given: Any,
         epochs: int,
         validation_data: Sequence[Any] | None,
+        split: Split | None,
+        metrics: Mapping[str, Metric] | None,
         trainable: Any,
         tol: float | None,
         patience: int | None,
@@ -60,7 +69,12 @@ class Run(ABC, Generic[S]):
         self.progress = bool(progress)
         if self.progress:
             import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
-        self.validation = _checked_validation(network, validation_data)
+        self.split = split
+        self.validation: tuple[Samples, Block] | None = None
+        held_back = given_for_validation(network, validation_data) if split is None else split.held
+        if held_back is not None:
+            self.validation = held_back, calls.block_for(network, held_back.rows)
+        self.metrics = Metrics(network, metrics, samples if held_back is None else held_back)
         self.trainable_mask = trainable
         self.trainable = checks.trainable_ranges(trainable, network.params.size)
         checks.finite("net.params", network.params)
@@ -149,6 +163,11 @@ class Run(ABC, Generic[S]):
             self.message,
             time.perf_counter() - began,
         )
+        if self.metrics:
+            table = self.metrics.table(done)
+            history.metrics = dict(zip(self.metrics.names, table, strict=True))
+        if self.split is not None:
+            history.validation_rows = self.split.rows
         if alarm:
             warn(alarm, DivergenceWarning)
         return history
@@ -167,10 +186,10 @@ class Run(ABC, Generic[S]):
         if self.patience is not None and best is not None and last - best >= self.patience:
             return "patience"
         # A user who leaves out the callback that ended the training wants it to go on.
-        return "callback" if {*map(_name, self.callbacks)} & {*self.ended_by} else ""
+        return "callback" if {*map(identity, self.callbacks)} & {*self.ended_by} else ""
 
     def _after_epoch(self, measured_at: Array | None) -> str:
-        """Validate, look at early stopping and the schedule, call the callbacks.
+        """Validate, measure, look at early stopping and the schedule, call the callbacks.
 
         `measured_at` are the parameters at which the epoch's loss was measured; None if the
         network still has them. Returns the rule that ends the training, or "".
@@ -184,6 +203,7 @@ class Run(ABC, Generic[S]):
             if not math.isfinite(val_loss):
                 self.only_validation = True
                 return "diverged"
+        metrics = self.metrics.measure(epoch)
         monitored = loss if val_loss is None else val_loss
         rate = self.learning_rate(epoch)
         self._follow_schedule(epoch, monitored)
@@ -194,7 +214,7 @@ class Run(ABC, Generic[S]):
                 self.best_params = self.params.copy() if measured_at is None else measured_at
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
-        report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self)
+        report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self, metrics)
         answer = self._call_back(report) if self.callbacks else ""
         if answer == "diverged":
             return answer
@@ -215,7 +235,7 @@ class Run(ABC, Generic[S]):
                 self._keep_finite()
                 return "diverged"
             stoppers = [
-                _name(callback)
+                identity(callback)
                 for callback, answer in zip(self.callbacks, answers, strict=True)
                 if wants_to_stop(answer)
             ]
@@ -303,35 +323,8 @@ class Run(ABC, Generic[S]):
         rate = self.learning_rate(done - 1)
         if rate is not None:
             figures["lr"] = f"{rate:.3g}"
+        if self.metrics.rows:
+            last = zip(self.metrics.names, self.metrics.rows[-1], strict=True)
+            figures = {name: f"{value:.4g}" for name, value in last} | figures
         bar.set_postfix(figures, refresh=False)
         bar.update(done - bar.n)
-
-
-def _checked_validation(
-    network: Model, validation_data: Sequence[Any] | None
-) -> tuple[Samples, Block] | None:
-    if validation_data is None:
-        return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-        raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
-    try:
-        samples = samples_of(network, *validation_data)
-    except checks.NoWeightError:
-        raise ValueError(
-            "validation_data: every sample_weight is zero: nothing would be measured; give some "
-            "of these samples a weight, or leave validation_data out"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"validation_data: {error}") from None
-    return samples, calls.block_for(network, samples.rows)
-
-
-def _name(callback: Callback) -> str:
-    """What identifies a callback in another process: its name and a checksum of its code."""
-    kind = callback if hasattr(callback, "__qualname__") else type(callback)
-    code = getattr(callback, "__code__", None)
-    if code is None:
-        return f"{kind.__module__}.{kind.__qualname__}"
-    numbers = [constant for constant in code.co_consts if isinstance(constant, (int, float, str))]
-    content = code.co_code + repr((numbers, code.co_names)).encode()
-    return f"{kind.__module__}.{kind.__qualname__} {crc32(content):08x}"

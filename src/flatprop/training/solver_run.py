@@ -11,7 +11,7 @@ from flatprop.samples.in_memory import Data
 from flatprop.solvers import LevenbergMarquardt
 from flatprop.solvers.objective import Objective
 from flatprop.solvers.solver import DivergedError, Solver
-from flatprop.training import divergence
+from flatprop.training import divergence, seeds
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState
 from flatprop.training.run import Run
@@ -50,8 +50,7 @@ class SolverRun(Run[Data]):
                 f"{name} cannot go on from a checkpoint; load the network from it with fp.load "
                 "and call its fit"
             )
-        if rng is not None:
-            checks.generator(rng)
+        source = network.rng if rng is None else checks.generator(rng)
         super().__init__(network, samples, **common)
         left_out = batch_size is None or isinstance(batch_size, checks.LeftOut)
         if not left_out and checks.count("batch_size", batch_size) < samples.rows:
@@ -69,10 +68,13 @@ class SolverRun(Run[Data]):
         self.kept = aligned_copy(self.params)
         self.done = aligned_copy(np.zeros(1, np.int64))
         watching = self.validation, self.patience, self.tol
-        attended = bool(self.callbacks) or self.progress or any(w is not None for w in watching)
+        attended = bool(self.callbacks or self.progress or self.metrics)
+        attended = attended or any(w is not None for w in watching)
         course = Iterations(self.losses, self.done, self.kept)
         self.objective = Objective(network, self.samples, self.trainable, course, attended)
         self.stopped_by = ""
+        if self.split is not None:
+            seeds.drawn(source)  # the samples held back are drawn from it
 
     def _cannot_be_resumed(self) -> str:
         return (

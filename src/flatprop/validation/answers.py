@@ -108,7 +108,7 @@ def _about_keyword(
 
 _OFF_AT_ZERO = re.compile(
     r"\{(momentum|decay)\}|progress=.*|patience=.*|clip_norm=.*|fit\(clip_norm=.*"
-    r"|validation_data=.*|nothing: fit goes on.*"
+    r"|validation_(data|split)=.*|nothing: fit goes on.*"
 )
 """Answers for settings that are off at 0."""
 _ON = ("use_bias", "bias")

@@ -16,7 +16,6 @@ def _each(table: Mapping[str, str]) -> dict[str, str]:
 
 
 _RATE = "{rate}"
-_HELD_BACK = "validation_data=(X_val, y_val): hold some rows back for it"
 _MADE_WITH = 'fp.Network(inputs, layers, loss="mse"): the loss belongs to the network'
 _EPOCHS = "epochs={value}"
 _VALIDATION = "validation_data=(X_val, y_val)"
@@ -26,6 +25,9 @@ _MOMENTUM = "{momentum}"
 _DECAY = "{decay}"
 _SCHEDULE = "{schedule}"
 _BATCHES = "fit(batches): an iterable of (X, y) takes the place of X, and y is left out"
+
+_METRICS = "metrics={{name: function}}, where function(y, prediction) returns a number"
+_CLASS_WEIGHT = "sample_weight, one weight per sample, as class_weight[y] has them"
 
 _THREADS = "n_jobs num_threads n_threads workers num_workers nthreads"
 
@@ -37,7 +39,7 @@ FIT = _each(
         "weight_decay alpha l2 decay": _DECAY,
         "solver": "optimizer={value}",
         "verbose progress_bar show_progress": "progress=True",
-        "validation_split validation_fraction": _HELD_BACK,
+        "validation_fraction val_split val_fraction test_size": "validation_split={value}",
         "val_data validation_set eval_set val X_val y_val": _VALIDATION,
         "early_stopping": "patience=10",
         "early_stopping_rounds n_iter_no_change": "patience={value}",
@@ -45,9 +47,9 @@ FIT = _each(
         "max_epochs n_iter iterations steps": _EPOCHS,
         "batch batchsize bs minibatch_size mini_batch": "batch_size={value}",
         "loss loss_fn criterion loss_function": _MADE_WITH,
-        "metrics": "callbacks=function, which is called with an fp.Epoch and may measure anything",
+        "metric eval_metric scoring weighted_metrics": _METRICS,
         "random_state seed random_seed generator": _RNG,
-        "class_weight": "sample_weight, one weight per sample, as class_weight[y] has them",
+        "class_weights": "class_weight={value}",
         "sample_weights weights weight w": "sample_weight={value}",
         "clipnorm grad_clip max_norm max_grad_norm": _CLIP,
         "gradient_clip_val": _CLIP,
@@ -67,6 +69,7 @@ PARTIAL_FIT = _each(
         "learning_rate lr eta": "trainer.learning_rate = {value}",
         "epochs n_epochs max_iter": "nothing: each call goes through the samples once",
         "sample_weights weights weight w": "sample_weight={value}",
+        "class_weight": _CLASS_WEIGHT,
         "batch batchsize bs minibatch_size mini_batch": "batch_size={value}",
         "inputs x data": "X",
         "target targets Y labels": "y",
@@ -79,7 +82,7 @@ NETWORK = _each(
         "learning_rate lr learning_rate_init": "fit({rate})",
         "epochs batch_size": "fit(epochs=100, batch_size=32)",
         "max_iter": "fit(epochs={value})",
-        "metrics": "fit(callbacks=function)",
+        "metrics": "fit(metrics={value})",
         "activation activations": 'fp.Dense(units, "tanh") for each layer',
         "hidden_layer_sizes hidden sizes units": 'layers=[fp.Dense(64, "relu"), fp.Dense(1)]',
         "input_dim input_shape in_features n_inputs": "inputs={value}",
@@ -95,7 +98,7 @@ NETWORK = _each(
 MEASURE = _each(
     {
         "sample_weights weights weight w": "sample_weight={value}",
-        "class_weight": "sample_weight, one weight per sample, as class_weight[y] has them",
+        "class_weight": _CLASS_WEIGHT,
         "inputs x data": "X",
         "outputs target targets Y labels y_true": "y",
         "batch_size": "leave it out: all samples are taken at once",
@@ -137,6 +140,22 @@ TRAINER = _each(
     }
 )
 
+RANGE_TEST = _each(
+    {
+        "learning_rate lr eta": "low and high: the range to test",
+        "start_lr min_lr low_lr lr_min": "low={value}",
+        "end_lr max_lr high_lr lr_max": "high={value}",
+        "num_it num_iter num_training num_training_steps epochs": "steps={value}",
+        "stop_div early_stop_threshold": "leave it out: the test ends once the loss is too high",
+        "show_plot plot": "fp.plot.learning_rate_range(result)",
+        "momentum": _MOMENTUM,
+        "random_state seed random_seed generator": _RNG,
+        "batch batchsize bs minibatch_size mini_batch": "batch_size={value}",
+        "sample_weights weights weight w": "sample_weight={value}",
+        _THREADS: "threads={value}",
+    }
+)
+
 _NO_RATE = "leave it out: a solver has no learning rate"
 
 SOLVERS = {
@@ -164,7 +183,8 @@ SOLVERS = {
 
 _ANY_LOSS = {
     "reduction": 'loss="ssr" for a sum of squares, or fp.losses.Own(function, reduction=...)',
-    "weight weights sample_weight class_weight pos_weight": "fit(sample_weight=weights)",
+    "weight weights sample_weight": "fit(sample_weight=weights)",
+    "class_weight pos_weight": "fit(class_weight={value})",
     "from_logits": "leave it out: it follows from the activation of the last layer",
 }
 _LOSSES = {
@@ -276,6 +296,7 @@ ATTRIBUTES = _each(
         "get_params set_params": "net.params; the estimators of flatprop.sklearn have both",
         "n_layers_ hidden_layers modules children": "net.dense",
         "criterion loss_fn": "net.loss_function",
+        "lr_find find_lr lr_finder range_test": "fp.learning_rate_range(net, X, y)",
         "hess hvp": "net.hessian_vector_product(X, y, v)",
     }
 )
@@ -301,6 +322,7 @@ HISTORY = _each(
         "lr lrs learning_rates": "history.learning_rate",
         "stop_reason reason status": "history.stopped_by",
         "best_loss best_iteration": "history.best_epoch",
+        "metric scores": "history.metrics",
     }
 )
 
@@ -318,5 +340,6 @@ MODULE = _each(
         "load_model read from_file": "fp.load",
         "callbacks": "fp.Checkpoint, or any function of an fp.Epoch",
         "train": "net.fit",
+        "lr_find LRFinder lr_finder LearningRateFinder": "fp.learning_rate_range(net, X, y)",
     }
 )

@@ -29,21 +29,24 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from flatprop.kernels.compile import quickly
 from flatprop.kernels.loops.addresses import loss_type
 from flatprop.kernels.loops.masks import MaskedMoves
 from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array
+from flatprop.kernels.pipeline import Library
 
 _number = count()
 
 
-def compiled_at(emit: Callable[..., None], kind: ir.FunctionType, linked: Any = None) -> int:
+def compiled_at(
+    emit: Callable[..., None], kind: ir.FunctionType, linked: Any = None, plain: bool = False
+) -> int:
     """The address of the function of type `kind` that `emit` writes.
 
     `emit` gets a builder and the arguments. It may call the functions of the library `linked`.
+    If it writes `plain` loops, which are as they should be, LLVM looks for less to improve.
     """
     name = f"flatprop.own.{next(_number)}"
-    library = _codegen().create_library(name)
+    library = Library(_codegen(), name) if plain else _codegen().create_library(name)
     module = library.create_ir_module(name)
     function = ir.Function(module, kind, name)
     emit(ir.IRBuilder(function.append_basic_block("entry")), *function.args)
@@ -86,9 +89,7 @@ def loss_at(
             builder.ret(DOUBLE(math.nan))
         builder.ret(emit(builder, builder.udiv(n, INT64(outputs)), scale, pointers, y_columns))
 
-    if linked is None:  # these loops are written for vectors; a user's code may gain by more
-        return int(quickly(compiled_at)(whole, kind))
-    return compiled_at(whole, kind, linked)
+    return compiled_at(whole, kind, linked, plain=linked is None)
 
 
 def constants(builder: ir.IRBuilder, numbers: Sequence[float], element: ir.Type) -> ir.Value:

@@ -11,6 +11,7 @@ from flatprop.kernels.loops.vector_loops import (
     INT64,
     Array,
     broadcast,
+    prefetch,
     registers,
     rows_of,
     wide,
@@ -52,12 +53,21 @@ def _mixed(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
 def gather(
     builder: ir.IRBuilder, source: Array, order: Array, start: ir.Value, out: Array
 ) -> None:
-    """out ← rows order[start], order[start + 1], ... of `source`, which is flat."""
-    columns = out.shape[1]
+    """out ← rows order[start], order[start + 1], ... of `source`, which is flat.
+
+    While a row is copied, the next one is asked for.
+    """
+    columns, last = out.shape[1], builder.sub(order.count, ONE)
+
+    def row(place: ir.Value) -> Array:
+        return source.part(builder.mul(builder.load(order.at(place)), columns), columns)
+
     for i in rows_of(out):
-        row = builder.load(order.at(builder.add(start, i)))
-        chosen = source.part(builder.mul(row, columns), columns)
-        for register in registers(chosen, out.row(i), written_only=1):
+        place = builder.add(start, i)
+        before = builder.icmp_signed("<", place, last)
+        following = row(builder.add(place, builder.zext(before, INT64)))
+        for register in registers(row(place), out.row(i), written_only=1):
+            prefetch(builder, following.at(register.start))
             register.store(register[0], 1)
 
 

@@ -182,3 +182,12 @@ def broadcast(number: Lanes, element: ir.Type) -> Lanes:
     if number.element != element:
         value = builder.fptrunc(value, element)
     return Lanes(builder, splat(builder, value, lane_count(element)))
+
+
+def prefetch(builder: ir.IRBuilder, at: ir.Value) -> None:
+    """Ask for the line of memory around an address, into the second cache."""
+    byte = builder.bitcast(at, ir.IntType(8).as_pointer())
+    arguments = [byte, INT32(0), INT32(2), INT32(1)]
+    signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    builder.call(function, arguments)

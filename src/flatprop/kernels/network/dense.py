@@ -18,6 +18,7 @@ from flatprop.kernels.loops.elementwise import (
     copy,
     multiply,
 )
+from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.softmax import softmax, softmax_backward
 from flatprop.kernels.network.records import (
     ACTIVATION,
@@ -158,7 +159,7 @@ def gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, scra
     `out` where `accumulate`. The inputs of the layer are a.
     """
     layer = layers[l]
-    rows_of_W = min(rows, layer.inputs - row)
+    rows_of_W = smaller(rows, layer.inputs - row)
     if rows_of_W > 0:
         dW = matrix(out, start, rows_of_W, layer.units)
         product_transposed_left(a, dL_dz, row, alpha, accumulate, dW, scratch)

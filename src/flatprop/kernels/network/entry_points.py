@@ -9,6 +9,7 @@ import math
 
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
+from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, shares, traced
 from flatprop.kernels.network.records import matrix, rows_of
@@ -21,7 +22,7 @@ from flatprop.kernels.threads.team import join, share_of, sum_over_units, unit_o
 @kernel
 def rows_of_block(layers, data, start, stop, block):
     """x, y and room for the weights, for as many rows from `start` on as `block` holds."""
-    count = min(block.rows, stop - start)
+    count = smaller(block.rows, stop - start)
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = data.y.size // data.rows
     x = matrix(data.x, start * inputs, count, inputs)
@@ -47,7 +48,7 @@ def predict(layers, params, x, out, block_rows, workspace):
     rows = out.size // outputs
     norm = 0.0
     for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
+        count = smaller(block_rows, rows - start)
         a = matrix(x, start * inputs, count, inputs)
         norm += squared_norm(a, 0, count * inputs)
         backprop.forward(

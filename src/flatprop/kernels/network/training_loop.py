@@ -12,6 +12,7 @@ import numpy as np
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.integers import larger, smaller
 from flatprop.kernels.loops.minibatch import (
     gather,
     shuffle,
@@ -171,8 +172,8 @@ def _learn(layers, l, params, own_x, share, context):
     some = last - first
     if update_timing == PER_PANEL:
         some = target.size // units // SHARED_ROWS * SHARED_ROWS
-    for row in range(first, last, max(some, 1)):
-        stop = min(row + some, last)
+    for row in range(first, last, larger(some, 1)):
+        stop = smaller(row + some, last)
         here = start + row * units
         place = 0 if update_timing == PER_PANEL else offset + here
         gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
@@ -183,7 +184,7 @@ def _learn(layers, l, params, own_x, share, context):
 
 @entry_point
 def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
-    """Carry a training on by `blocks` blocks of rows at most; says why it returned.
+    """Carry a training on by `blocks` blocks of rows, one or more, at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
     at the fields of `Rule`, `Progress` and `Buffers`.
@@ -206,8 +207,8 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    status, left = RUNNING, blocks
-    while status == RUNNING and left > 0:
+    left, diverged = blocks, False
+    while left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
             if epoch > 0:  # the first may go on with the sums of other data
@@ -219,19 +220,19 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 wait(cells, size)
 
         first_row = start - start % batch_size
-        last_row = min(first_row + batch_size, samples)
+        last_row = smaller(first_row + batch_size, samples)
         done, count = (start - first_row) // block_rows if start > first_row else 0, 1
         if shards > 1:
-            count = min(left, (last_row - start + block_rows - 1) // block_rows)
+            count = smaller(left, (last_row - start + block_rows - 1) // block_rows)
         left -= count
-        stop = min(start + count * block_rows, last_row)
+        stop = smaller(start + count * block_rows, last_row)
         ends = stop == last_row
         if done == 0:
             total = sum_of_weights(all_weights, order, first_row, last_row)
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
         scale = sums[BATCH_SCALE]
-        rate = rates[min(epoch, rates.size - 1)]
+        rate = rates[smaller(epoch, rates.size - 1)]
         if scale > 0:
             settings[STEP] = cursor[UPDATES] + 1
             settings[LEARNING_RATE] = rate
@@ -243,7 +244,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 if not takes_block(index, shards, seat):
                     continue
                 begin = first_row + index * block_rows
-                rows = min(block_rows, last_row - begin)
+                rows = smaller(block_rows, last_row - begin)
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
                 share = Share(workspace, scratch, rows, row)
@@ -259,20 +260,12 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                     gather(all_y, order, begin + row, own_y)
                 weights_per_output(all_weights, order, begin + row, own_w)
                 loss_and_slopes(
-                    layers,
-                    loss_record,
-                    params,
-                    own_x,
-                    own_y,
-                    own_w,
-                    scale,
-                    share,
-                    unit_losses,
+                    layers, loss_record, params, own_x, own_y, own_w, scale, share, unit_losses
                 )
                 wait(cells, here.size)
                 block_losses[index] = sum_over_units(rows, unit, unit_losses)
                 if update_timing != AFTER_GRADIENT and not math.isfinite(block_losses[0] * scale):
-                    status = DIVERGED
+                    diverged = True
                     break
                 shard = index % shards if shards > 1 else 0
                 accumulate = index >= shards or update_timing == FUSED
@@ -291,13 +284,13 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 )
                 walk_back(layers, params, own_x, share, pass_on, _learn, context)
             wait(cells, size)
-            if ends and status == RUNNING:
+            if ends and not diverged:
                 sums[BATCH_LOSS] = 0.0
                 for index in range(done + count):
                     sums[BATCH_LOSS] += block_losses[index]
                 batch_loss = sums[BATCH_LOSS] * scale
                 if not math.isfinite(batch_loss):
-                    status = DIVERGED
+                    diverged = True
                     break
                 counts = sums[BATCH_WEIGHT]
                 if by_rows and loss_record.divisor > 0:
@@ -309,7 +302,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
                     own = matrix(gradient, low, 1, high - low)
-                    for s in range(1, min(shards, done + count)):
+                    for s in range(1, smaller(shards, done + count)):
                         add(matrix(gradient, s * params.size + low, 1, high - low), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
@@ -327,20 +320,28 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0
             sums[EPOCH_LOSS] -= sums[EPOCH_LOSS] / sums[EPOCH_WEIGHT]
-        if status == DIVERGED:
+        if diverged:
             break
         cursor[ROW] = stop
-        if stop < samples:
-            continue
-
-        losses[epoch] = sums[EPOCH_LOSS]
-        cursor[EPOCH] = epoch + 1
-        cursor[ROW] = 0
-        if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= tol:
-            status = CONVERGED
-        elif epoch + 1 == losses.size:
-            status = FINISHED
-        elif each_epoch:
-            status = EPOCH_ENDED
+        if stop == samples:
+            losses[epoch] = sums[EPOCH_LOSS]
+            cursor[EPOCH] = epoch + 1
+            cursor[ROW] = 0
+        status = _status(cursor, losses, tol, each_epoch)
+        if status != RUNNING:
+            break
     wait(cells, size)  # once the leader has returned, what others still read may change
-    return status
+    return DIVERGED if diverged else status
+
+
+@kernel
+def _status(cursor, losses, tol, each_epoch):
+    """Whether a training goes on that has not diverged; if not, why."""
+    done = cursor[EPOCH]
+    if cursor[ROW] > 0:
+        return RUNNING
+    if done > 1 and abs(losses[done - 1] - losses[done - 2]) <= tol:
+        return CONVERGED
+    if done == losses.size:
+        return FINISHED
+    return EPOCH_ENDED if each_epoch else RUNNING

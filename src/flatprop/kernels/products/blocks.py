@@ -9,7 +9,7 @@ PANEL = 32
 """Columns of a panel, at most."""
 FEW_COLUMNS = 4
 """Up to so many columns `narrow` has its own way."""
-A_READERS = 128
+A_READERS = 256
 """A is packed where so many columns of B read the copy."""
 
 
@@ -36,11 +36,11 @@ def blocks_for(sizes: Caches) -> Blocks:
     | block | it takes |
     | --- | --- |
     | depth × a vector of B | 5/8 of the first cache |
-    | depth × rows of A | half of the second cache |
+    | depth × rows of A | two thirds of the second cache |
     | rows × columns of sums | an eighth of the third cache |
     """
     depth = _within(128, sizes.first * 5 // 8 // REGISTER_BYTES, 512, 16)
-    rows = _within(48, sizes.second // 2 // (4 * depth), 768, 48)
+    rows = _within(48, sizes.second * 2 // 3 // (4 * depth), 768, 48)
     columns = _within(256, sizes.third // 8 // (4 * rows), 1024, 64)
     return Blocks(depth, rows, columns, sizes.second)
 

@@ -66,8 +66,9 @@ class Multiplication(NamedTuple):
 
     def finish_of_one(self) -> Finish:
         """What becomes of one sum."""
-        _, _, d, out = self.matrices
-        return Finish(out, d, self.values[16], self.multiplies, self.values[17])
+        (_, _, d, out), bound = self.matrices, self.values[17]
+        rectifies = self.builder.fcmp_ordered("==", bound, bound.type(0.0))
+        return Finish(out, d, self.values[16], self.multiplies, rectifies, bound)
 
     def is_kind(self, kind: int) -> ir.Value:
         """Whether it is of this kind."""

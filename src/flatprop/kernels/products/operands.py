@@ -43,18 +43,19 @@ class Strided(NamedTuple):
 class Finish(NamedTuple):
     """What becomes of a product A B.
 
-    | `multiplies` | `bound` | out |
-    | --- | --- | --- |
-    | 0 | -∞ | D + alpha A B |
-    | 0 | 0 | relu(D + alpha A B) |
-    | 1 | ∞ | D ⊙ A B |
-    | 1 | 0 | A B where D > 0, elsewhere D ⊙ A B: D is the a of a relu, so 0 or NaN there |
+    | `multiplies` | `rectifies` | `bound` | out |
+    | --- | --- | --- | --- |
+    | 0 | 0 | -∞ | D + alpha A B |
+    | 0 | 1 | 0 | relu(D + A B) |
+    | 1 | 0 | ∞ | D ⊙ A B |
+    | 1 | 1 | 0 | A B where D > 0, elsewhere D: D is the a of a relu, so 0 or NaN there |
     """
 
     out: Strided
     d: Strided
     alpha: ir.Value
     multiplies: ir.Value
+    rectifies: ir.Value
     bound: ir.Value
     """The same number in every lane. A sum is at least the bound. A factor D above it counts
     as 1."""

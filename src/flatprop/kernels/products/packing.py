@@ -156,7 +156,7 @@ def write_transposed(
             rows = tiles.rows_from(source.at(i, ZERO), lanes)
             totals = transposed(tiles, [tiles.load_part(place) for place in rows])
             mask = tiles.mask(builder.sub(m, i))
-            tiles.write(totals, True, mask, finish.at(j, i), left, sums.nowhere)
+            tiles.write(totals, mask, finish.at(j, i), left, sums.nowhere)
 
 
 def transposed(tiles: Tiles, parts: Values) -> Values:

@@ -40,7 +40,8 @@ from flatprop.numbers.numbers import fma
 WithCount: TypeAlias = Callable[[Multiplication, int], None]
 
 FEW_PRODUCTS = 96
-"""Up to so many products are made one by one."""
+"""Up to so many products are made one by one, unless a single sum takes most of them: it would
+wait for each of them, where `narrow` adds up several at once."""
 FEW = 16
 """And for fewer columns, which would not fill a vector, and for fewer rows: a part of a larger
 product must have the same bits as the whole, and has as many rows."""
@@ -63,6 +64,7 @@ def special_cases(product: Multiplication) -> None:
 
     products = builder.mul(builder.mul(m, n), k)
     small = builder.and_(at_most(m, FEW - 1), at_most(n, FEW - 1))
+    small = builder.and_(small, at_most(k, FEW_PRODUCTS // 2))
     some = builder.and_(at_most(products, FEW_PRODUCTS), small)
     go_on_if(some, "number_by_number", _number_by_number)
     few = at_most(n, FEW_COLUMNS)

@@ -5,23 +5,35 @@ of A, A[i, p] times row p of B is added to row i of the tile. So every number th
 A, and every vector that is read of B, serves many multiplications.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from llvmlite import ir
 from numba.core import cgutils
 
 from flatprop.kernels.loops.masks import LaneMask, MaskedMoves
-from flatprop.kernels.loops.vector_loops import INT64, cases
+from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.products.blocks import blocks_of
 from flatprop.kernels.products.operands import ZERO, Finish, Panel, RowBlock, Strided, Sums
 from flatprop.kernels.products.vectors import Values, Vectors
-from flatprop.numbers.lanes import REGISTER_BYTES
+from flatprop.numbers.lanes import REGISTER_BYTES, Lanes
+from flatprop.numbers.numbers import fma, maximum, where
 
 CHAINS = 8
 """How many sums must be under way at once to keep two multipliers busy that take 4 cycles
 each. The sums of a single row are split into as many."""
 LONG = 64
 """From so many products for each sum on, what comes next is fetched meanwhile."""
+
+
+End: TypeAlias = Callable[[Lanes, Lanes, Lanes], Lanes]
+ENDS: tuple[tuple[End, End], ...] = (
+    (lambda total, d, _: where(d > 0.0, total, d), lambda total, d, _: total * d),
+    (lambda total, d, _: maximum(total + d, 0.0), lambda total, d, alpha: fma(total, alpha, d)),
+)
+"""What becomes of a tile's totals: see `Finish`. First those that multiply and those that rectify.
+
+Each has instructions of its own, so that no product pays for what another one needs."""
 
 
 class Tiles(Vectors):
@@ -81,6 +93,12 @@ class Tiles(Vectors):
             left = builder.sub(m, i)
             last = height == self.heights[-1]
             enough = builder.icmp_signed(">=", left, INT64(1 if last else height))
+            if not last and height % self.heights[-1]:
+                # Two low tiles hold 8 rows and take less time than a high and a low one; three
+                # hold 11 rows, which would be a high one and two low ones.
+                for rows in (height + 1, height + 2, height + 5):
+                    other = builder.icmp_signed("!=", left, INT64(rows))
+                    enough = builder.and_(enough, other)
             builder.cbranch(enough, body, after)
             builder.position_at_end(body)
             yield height, i, left if last else None
@@ -143,10 +161,11 @@ class Tiles(Vectors):
         zeros = [ir.Constant(self.vector, None)] * (size * chains)
         walk = [*pointers, b.data]
         if written is not None and left is None:
-            # now and then one: many at once would make the tile wait
+            # Now and then one: many at once would make the tile wait. The last one is asked for
+            # after half of the products, so that it has come when all are made.
             long = builder.icmp_signed(">=", k, INT64(LONG))
             places = builder.select(long, INT64(rows), ZERO)
-            steps = builder.udiv(k, INT64(rows))
+            steps = builder.udiv(k, INT64(2 * rows))
 
             def stretch(walk: Values, sums: Values) -> tuple[Values, Values]:
                 *here, line = walk
@@ -176,37 +195,48 @@ class Tiles(Vectors):
             added = [builder.fadd(*pair) for pair in zip(totals, earlier, strict=True)]
             after = builder.block
         totals = self.merged((before, totals), (after, added))
-        code = builder.select(sums.go_on, INT64(2), builder.zext(finish.multiplies, INT64))
-        for multiplies in cases(builder, code, (False, True, None)):
-            if multiplies is None:
+        with builder.if_else(sums.go_on) as (waits, ends):
+            with waits:
                 for j, total in enumerate(totals):
                     self.store(total, self.vector_at(sums.data, j))
-                continue
-            for j in range(vectors):
-                mask = panel.mask if j == vectors - 1 else None
-                part = finish.at(ZERO, INT64(j * self.lanes))
-                self.write(totals[j::vectors], multiplies, mask, part, left, sums.nowhere)
+            with ends:
+                for j in range(vectors):
+                    mask = panel.mask if j == vectors - 1 else None
+                    part = finish.at(ZERO, INT64(j * self.lanes))
+                    self.write(totals[j::vectors], mask, part, left, sums.nowhere)
 
     def write(
         self,
         totals: Values,
-        multiplies: bool,
         mask: LaneMask | None,
         finish: Finish,
         left: ir.Value | None,
         nowhere: ir.Value,
     ) -> None:
-        """out ← D ⊙ the totals or D + alpha times these, a vector of each row.
+        """out ← what `finish` makes of D and the totals, a vector of each row.
 
         Rows that are not `left`, if that is given, are written `nowhere`.
         """
+        builder = self.builder
         outs, ds = (
             self.rows_from(matrix, len(totals), left, nowhere) for matrix in (finish.out, finish.d)
         )
+        alpha = Lanes(builder, finish.alpha)
+
+        def finished(end: End) -> tuple[ir.Block, Values]:
+            pairs = zip(totals, self.loads(ds, mask), strict=True)
+            vectors = [[Lanes(builder, value) for value in pair] for pair in pairs]
+            result = [end(total, d, alpha).value for total, d in vectors]
+            return builder.block, result
+
         results = []
-        for total, d in zip(totals, self.loads(ds, mask), strict=True):
-            if multiplies:
-                results.append(self.builder.fmul(total, finish.factor(d)))
-            else:
-                results.append(finish.rectified(self.fma(total, finish.alpha, d)))
-        self.stores(results, outs, mask)
+        with builder.if_else(finish.multiplies) as branches:
+            for branch, (rectified, plain) in zip(branches, ENDS, strict=True):
+                with branch:
+                    with builder.if_else(finish.rectifies) as (yes, no):
+                        with yes:
+                            one = finished(rectified)
+                        with no:
+                            other = finished(plain)
+                    results.append((builder.block, self.merged(one, other)))
+        self.stores(self.merged(*results), outs, mask)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from flatprop.kernels.loops.masks import LaneMask, MaskedMoves, halves, merged, splat
-from flatprop.kernels.loops.vector_loops import INT32, INT64
+from flatprop.kernels.loops.vector_loops import INT64, prefetch
 from flatprop.kernels.products.operands import ZERO, Strided
 from flatprop.numbers.lanes import REGISTER_BYTES, Lanes, lane_count
 from flatprop.numbers.numbers import fma
@@ -77,11 +76,7 @@ class Vectors:
 
     def prefetch(self, at: ir.Value) -> None:
         """Ask for the line around one byte, into the second cache."""
-        arguments = [at, INT32(0), INT32(2), INT32(1)]
-        signature = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
-        module = self.builder.module
-        function = cgutils.get_or_insert_function(module, signature, "llvm.prefetch.p0")
-        self.builder.call(function, arguments)
+        prefetch(self.builder, at)
 
     def prefetch_vectors(self, at: ir.Value, count: int) -> None:
         """Ask for the lines of `count` vectors, which may begin in the middle of a line."""

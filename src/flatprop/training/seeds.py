@@ -1,0 +1,23 @@
+"""The seed of a training: one draw from its generator, from which all other draws follow."""
+
+import numpy as np
+
+
+def drawn(source: np.random.Generator) -> int:
+    """A seed of 64 bits; the generator moves on."""
+    return int(source.integers(0, 2**64, dtype=np.uint64))
+
+
+def next_drawn(source: np.random.Generator) -> int:
+    """The seed that `drawn` will give next; the generator stays where it is."""
+    bits = source.bit_generator
+    before = bits.state
+    try:
+        return drawn(source)
+    finally:
+        bits.state = before
+
+
+def of_split(seed: int) -> np.random.Generator:
+    """What draws the samples that `validation_split` holds back."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
