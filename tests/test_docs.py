@@ -117,6 +117,20 @@ def check_embed(run):
     np.testing.assert_array_equal(names["again"].params, names["wavy"].params)
 
 
+@checks("docs/guide/uncertainty.md")
+def check_uncertainty(run):
+    names = run.names
+    spread = np.exp(names["log_variance"] / 2)
+    np.testing.assert_allclose(spread, [0.05, 0.293], rtol=0.15)
+    shares = [np.mean(names["y"] < names[bound]) for bound in ("low", "median", "high")]
+    np.testing.assert_allclose(shares, [0.05, 0.5, 0.95], atol=0.03)
+    assert (names["deviation"] > 0).all()
+    assert names["quantiles"].shape == (3, 3)
+    net, inputs, angles = (names[name] for name in ("net", "inputs", "angles"))
+    assert net.loss(inputs, angles) < 0.02
+    assert names["fp"].check_gradients(net, inputs[:50], angles[:50]) < 1e-6
+
+
 @checks("docs/tutorials/backpropagation.md")
 def check_backpropagation(run):
     names = run.names
@@ -171,11 +185,11 @@ def check_activations(run):
 @checks("docs/reference/losses.md")
 def check_losses(run):
     import flatprop as fp
-    from flatprop.formulas.losses import LOSSES
+    from flatprop.formulas.losses import LOSSES_BY_NAME
 
     table = re.findall(r'^\| `"(\w+)"` \| `(.*)` \|$', page_text("docs/reference/losses.md"), re.M)
     assert {loss: eval(made, {"fp": fp}) for loss, made in table} == {
-        loss: made() for loss, made in LOSSES.items()
+        loss: made() for loss, made in LOSSES_BY_NAME.items()
     }
 
 

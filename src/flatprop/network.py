@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from flatprop.evaluation import derivatives, trace, values
 from flatprop.export import c_file, files, html, onnx
-from flatprop.formulas.losses import Loss
+from flatprop.formulas.loss import Loss
 from flatprop.model.dense_layer import Dense
 from flatprop.model.model import Model
 from flatprop.training.fit import fit
@@ -31,8 +31,9 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
         The layers in order, the last one giving the outputs.
     loss
         A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
-        "mae", "huber", "log_cosh", "quantile", "poisson"), an object such as
-        ``fp.losses.Huber(delta=2.0)``, or your own function: see `fp.losses.Own`.
+        "mae", "huber", "log_cosh", "quantile", "poisson", "gaussian_nll"), an object such as
+        ``fp.losses.Huber(delta=2.0)``, or your own function: see `fp.losses.Own`, and
+        `fp.losses.Row` for a function of all outputs.
     dtype
         "float32" or "float64", of the parameters and of all arithmetic.
     rng
@@ -44,6 +45,10 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
     ----------
     inputs : int
         The number of input features.
+    outputs : int
+        The units of the last layer.
+    targets : int
+        The columns of y; as many as there are outputs, unless the loss sees them as a whole.
     dtype : numpy.dtype
         Of the parameters and of all arithmetic.
     layers : structured array

@@ -50,6 +50,7 @@ int layouts(int64_t *out)
         sizeof(flatprop_objective), offsetof(flatprop_objective, loss),
         offsetof(flatprop_objective, divisor), offsetof(flatprop_objective, from_logits),
         offsetof(flatprop_objective, parameter), offsetof(flatprop_objective, function),
+        offsetof(flatprop_objective, targets),
         sizeof(network), offsetof(network, layers), offsetof(network, n_layers),
         offsetof(network, objective), offsetof(network, params), offsetof(network, n_params),
         sizeof(optimizer), offsetof(optimizer, code), offsetof(optimizer, settings),
@@ -213,6 +214,49 @@ double with_own(const functions *f, const network *net, int64_t rows, const real
     changed.objective = &objective;
     loss = f->loss_and_gradient(&changed, rows, x, y, outputs, NULL, gradient, workspace);
     f->hessian_vector_product(&changed, v, rows, x, y, outputs, NULL, product, workspace);
+    free(workspace);
+    return loss;
+}
+
+/* A loss of all outputs of a sample: the fourth power of their sum less y. */
+static double sum_to_the_fourth(int64_t n, double scale, const real *prediction, const real *y,
+                                const real *weight, real *slope, real *tangent, int64_t outputs,
+                                int64_t targets)
+{
+    double sum = 0;
+    for (int64_t row = 0; row < n / outputs; row++) {
+        const int64_t first = row * outputs;
+        const real w = weight[first];
+        real off = -y[row * targets], moving = 0;
+        for (int64_t k = 0; k < outputs; k++) {
+            off += prediction[first + k];
+            if (tangent)
+                moving += tangent[first + k];
+        }
+        sum += (double)(w * off * off * off * off);
+        for (int64_t k = 0; k < outputs; k++) {
+            if (slope)
+                slope[first + k] = (real)scale * w * 4 * off * off * off;
+            if (tangent)
+                tangent[first + k] = (real)scale * w * 12 * off * off * moving;
+        }
+    }
+    return sum;
+}
+
+/* As with_own, of a loss with one target, whatever the outputs. */
+double with_own_row(const functions *f, const network *net, int64_t rows, const real *x,
+                    const real *y, const real *v, real *gradient, real *product)
+{
+    const NAME(flatprop_row_loss) row_loss = sum_to_the_fourth;
+    flatprop_objective objective = {FLATPROP_OWN, 1.0, 0, 0.0, 0, 1};
+    network changed = *net;
+    real *workspace = allocated(f->gradient_workspace_size(net, rows));
+    double loss;
+    objective.function = (int64_t)(intptr_t)row_loss;
+    changed.objective = &objective;
+    loss = f->loss_and_gradient(&changed, rows, x, y, 1, NULL, gradient, workspace);
+    f->hessian_vector_product(&changed, v, rows, x, y, 1, NULL, product, workspace);
     free(workspace);
     return loss;
 }

@@ -54,6 +54,41 @@ def test_a_fit_of_one_dimension(model):
         np.testing.assert_allclose(curve[[0, -1], 1], expected[[0, -1]])
 
 
+@pytest.mark.parametrize("kind", ["gaussian_nll", "quantiles", "estimator"])
+def test_a_band_where_the_network_is_uncertain(kind):
+    x = np.linspace(-1, 1, 60)
+    y = x + 0.1 * np.random.default_rng(0).normal(size=60)
+    if kind == "quantiles":
+        net = fp.Network(1, [fp.Dense(3)], fp.losses.Quantiles(), rng=0)
+        net.biases[0][:] = -1, 0, 2
+        low, middle, high = net.predict(x).T
+        label = "quantiles 0.05 to 0.95"
+    else:
+        net = fp.Network(1, [fp.Dense(2)], "gaussian_nll", rng=0)
+        middle, log_variance = net.predict(x).T
+        deviation = np.exp(log_variance / 2)
+        low, high, label = (
+            middle - 2 * deviation,
+            middle + 2 * deviation,
+            "two standard deviations",
+        )
+    model, X = net, x
+    if kind == "estimator":
+        MLPRegressor = pytest.importorskip("flatprop.sklearn").MLPRegressor
+        model = MLPRegressor("gaussian_nll", (4,), solver="lbfgs", max_iter=3000, random_state=0)
+        X = x[:, None]
+        model.fit(X, y)
+        middle, deviation = model.predict(X, return_std=True)
+        low, high = middle - 2 * deviation, middle + 2 * deviation
+    top, bottom = fp.plot.fit(model, X, y)
+    np.testing.assert_allclose(bottom.lines[0].get_ydata(), y - middle, rtol=1e-5, atol=1e-6)
+    (band,) = top.collections
+    assert band.get_label() == label
+    corners = band.get_paths()[0].vertices
+    assert corners[:, 1].min() == pytest.approx(low.min(), abs=1e-3)
+    assert corners[:, 1].max() == pytest.approx(high.max(), abs=1e-3)
+
+
 def test_a_fit_of_several_inputs():
     net = fp.Network(3, [fp.Dense(1)], rng=0)
     rng = np.random.default_rng(0)

@@ -31,7 +31,7 @@ NEEDED_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
 
 def loss_records(code, parameter):
     """The mean of a loss of `formulas.losses`, as the kernels take it."""
-    return np.array([(code, 1, 0, parameter, 0)], LOSS_RECORD)
+    return np.array([(code, 1, 0, parameter, 0, 0)], LOSS_RECORD)
 
 
 # One of each rule, with every term in it.

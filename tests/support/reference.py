@@ -256,7 +256,7 @@ class Twin:
         self.sizes = [net.inputs, *(layer.units for layer in net.dense)]
         self.activations = [layer.activation for layer in net.dense]
         self.loss_name = net.loss_function.name
-        self.parameter = vars(net.loss_function)
+        self.parameter = net.loss_function.described()
 
     def predict(self, X):
         return forward(*split(self.theta, self.sizes), self.activations, X)[0][-1]

@@ -78,7 +78,8 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     ------
     TypeError, ValueError
         If `network` is no Network, `batch_size` is not a positive whole number, or the network
-        has more than 1,500 parameters or an activation or a loss of your own.
+        has more than 1,500 parameters, an activation or a loss of your own, or a loss over the
+        whole row of outputs.
 
     Examples
     --------
@@ -96,8 +97,9 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     loss_record = network.objectives[0]
     if network.layers["activation"].min() < 0 or loss_record["loss"] < 0:
         raise ValueError(
-            "a network with an activation or a loss of your own cannot be specialised; "
-            "use net.fit, or flatprop.kernels.sgd_step in compiled code"
+            "a network with an activation or a loss of your own, or with a loss over the whole "
+            "row of outputs, cannot be specialised; use net.fit, or flatprop.kernels.sgd_step in "
+            "compiled code"
         )
     if network.params.size > MOST_PARAMETERS:
         raise ValueError(

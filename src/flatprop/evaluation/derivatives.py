@@ -120,14 +120,15 @@ def per_sample_gradients(network: Model, X: ArrayLike, y: ArrayLike) -> Array:
     -------
     ndarray
         (n, parameters). The mean of the rows is the gradient of the loss; if the loss
-        is a sum, the sum of the rows is.
+        is a sum, the sum of the rows is. If the loss has weights of classes and y has class
+        indices, it is the mean that is weighted by those of the samples' classes.
 
     Raises
     ------
     TypeError, ValueError
         As for `loss`.
     """
-    data = in_memory(network, X, y)
+    data = in_memory(network, X, y, by_class=False)
     out = np.empty((data.rows, network.params.size), network.dtype)
     scale = network.loss_function.scale(network.outputs, 1)
     count = -(-data.rows // calls.rows_of_a_block(network, calls.WRITTEN))
@@ -149,8 +150,8 @@ def hessian_vector_product(
     """The Hessian of the loss with respect to `params`, times a vector.
 
     The product is exact and costs as much as a few gradients (Pearlmutter 1994); the matrix
-    is never formed. Only the second derivative of an own activation that has a loop is
-    approximated by differences.
+    is never formed. Only the second derivatives of an own activation or loss that has a loop, and
+    of `fp.losses.Row`, are approximated by differences.
 
     Parameters
     ----------
@@ -186,6 +187,8 @@ def gauss_newton_vector_product(
     loss with respect to the outputs. For a loss that is computed from the logits, both are
     taken at the logits instead of the outputs. If the loss is convex in the outputs, this
     matrix has no negative eigenvalue, while the Hessian may have some (Schraudolph 2002).
+    `GaussianNLL` is not convex: H couples mean and log-variance, and the matrix may have negative
+    eigenvalues, too.
 
     Parameters
     ----------

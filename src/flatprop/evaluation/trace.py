@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
-from flatprop.formulas.losses import Own
+from flatprop.formulas.losses import CrossEntropy, Own, Row
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.traced import Quantities
 from flatprop.model.layers import starts_in_params
@@ -62,7 +62,7 @@ class Trace:
     layers : list of LayerTrace
         The layers in order.
     y : ndarray
-        The targets, (n, outputs).
+        The targets, (n, targets); for class indices rows of 0 and 1.
     loss_name, definition : str
         Which loss it is, and how its docstring defines it.
     """
@@ -171,18 +171,21 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
             )
         )
         x = a
-    layers[-1].dL_da[:] = _slope_of_loss(network, a, target)
+    layers[-1].dL_da[:] = _slope_of_loss(network, a, target, scale)
     function = network.loss_function
-    source = function.function if isinstance(function, Own) else type(function)
+    source = function.function if isinstance(function, Own | Row) else type(function)
     definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
     definition = definition or function.name
     return Trace(total * scale, layers, target, function.name, definition)
 
 
-def _slope_of_loss(network: Model, prediction: Array, y: Array) -> Array:
+def _slope_of_loss(network: Model, prediction: Array, y: Array, scale: float) -> Array:
     """∂L/∂ŷ, from the definition of the loss also where training starts from the logits."""
     function = network.loss_function
-    scale = function.scale(network.outputs, len(y))
+    if isinstance(function, CrossEntropy) and function.has_function:
+        y = function.smoothed(y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(y > 0, -y / prediction, 0) * scale, prediction.dtype)
     if function.name == "binary_cross_entropy":
         with np.errstate(divide="ignore", invalid="ignore"):
             ones = np.where(y > 0, -y / prediction, 0)

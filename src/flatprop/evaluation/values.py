@@ -121,7 +121,7 @@ def loss(
     X
         (n, inputs); see `predict`.
     y
-        (n, outputs); or (n,) for a network with one output. For "cross_entropy"
+        (n, targets), see `Network.targets`; or (n,) for one target. For "cross_entropy"
         class indices (n,) or a row of probabilities per sample. y may be of any kind that X
         may be.
     sample_weight

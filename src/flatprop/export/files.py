@@ -6,7 +6,7 @@ anywhere, so whatever it says is checked before parameters are read.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 from os import PathLike
 from typing import Any, TypeAlias, TypeVar
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from flatprop.export.random_states import checked_generator, plain_state
 from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown, size
 from flatprop.export.writing import write_in_one_step
-from flatprop.formulas.losses import LOSSES, REDUCTIONS, Loss, Own
+from flatprop.formulas.loss import REDUCTIONS, Loss
+from flatprop.formulas.losses import LOSSES_BY_NAME, CrossEntropy, Own, Quantiles, Row
 from flatprop.model.dense_layer import Dense
 from flatprop.model.layers import checked_layers, starts_in_params
 from flatprop.model.model import Model
@@ -92,13 +93,19 @@ def described(network: Model) -> Json:
         "format": FORMAT,
         "inputs": network.inputs,
         "layers": [entry(layer) for layer in network.dense],
-        "loss": {"own": loss.name, "reduction": loss.reduction}
-        if isinstance(loss, Own)
-        else {"name": loss.name, **asdict(loss)},
+        "loss": _described_loss(loss),
         "dtype": network.dtype.name,
         "rng": plain_state(network.rng),
         "extra": None,
     }
+
+
+def _described_loss(loss: Loss) -> Json:
+    if isinstance(loss, Own):
+        return {"own": loss.name, "reduction": loss.reduction}
+    if isinstance(loss, Row):
+        return {"row": loss.name, "reduction": loss.reduction, "targets": loss.targets}
+    return {"name": loss.name, **loss.described()}
 
 
 def _made(said: Json, functions: Mapping[str, Any]) -> tuple[int, Any, Loss, Any, Any]:
@@ -134,25 +141,40 @@ def _layers(entries: Any, functions: Mapping[str, Any]) -> list[Dense]:
 
 
 def _loss(loss: Any, functions: Mapping[str, Any]) -> Loss:
-    if isinstance(loss, dict) and "own" in loss:
-        named = loss.keys() == {"own", "reduction"} and isinstance(loss["own"], str)
+    if isinstance(loss, dict) and ("own" in loss or "row" in loss):
+        own, *more = ("own",) if "own" in loss else ("row", "targets")
+        named = loss.keys() == {own, *more, "reduction"} and isinstance(loss[own], str)
         if not named or loss["reduction"] not in REDUCTIONS:
             raise ValueError(f"the loss is no own function: {shown(loss)}")
-        return Own(_function(functions, loss["own"]), reduction=loss["reduction"])
+        function, reduction = _function(functions, loss[own]), loss["reduction"]
+        if own == "own":
+            return Own(function, reduction=reduction)
+        return Row(function, size("targets", loss["targets"]), reduction=reduction)
     name = loss.get("name") if isinstance(loss, dict) else None
     if not isinstance(name, str):
         raise ValueError(f"the loss must have a name, got {shown(loss)}")
-    kind: Any = LOSSES[checks.choice("loss", name, LOSSES)]
-    expected = {f.name for f in fields(kind)} if hasattr(kind, "__dataclass_fields__") else set()
-    if loss.keys() != {"name", *expected}:
+    kinds = LOSSES_BY_NAME | {Quantiles.name: Quantiles}
+    kind: Any = kinds[checks.choice("loss", name, kinds)]
+    expected = {f.name for f in fields(kind)}
+    plain = kind is CrossEntropy and loss.keys() == {"name"}
+    if not plain and loss.keys() != {"name", *expected}:
         raise ValueError(f"the loss {name!r} does not have the fields {shown(sorted(loss))}")
-    for key in expected:
-        if type(loss[key]) not in (int, float) or not abs(loss[key]) <= 1e300:
-            raise ValueError(
-                f"{key} of the loss {name!r} must be a number, got {shown(loss[key])}"
-            )
-    made: Loss = kind(**{key: loss[key] for key in expected})
+    given = {key: value for key, value in loss.items() if key != "name"}
+    for key, value in given.items():
+        several = key in ("quantiles", "class_weight")
+        if not (_are_numbers(value) if several else _is_number(value)):
+            wanted = "a list of numbers" if several else "a number"
+            raise ValueError(f"{key} of the loss {name!r} must be {wanted}, got {shown(value)}")
+    made: Loss = kind(**given)
     return made
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= 1e300
+
+
+def _are_numbers(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_number, value)))
 
 
 def _function(functions: Mapping[str, Any], name: str) -> Any:
@@ -168,7 +190,7 @@ def _function(functions: Mapping[str, Any], name: str) -> Any:
 def own_functions(network: Model) -> dict[str, Callable[..., Any]]:
     """The user's own functions in a network, by name."""
     given: list[Any] = [layer.activation for layer in network.dense]
-    if isinstance(network.loss_function, Own):
+    if isinstance(network.loss_function, Own | Row):
         given.append(network.loss_function.function)
     functions: dict[str, Any] = {}
     for function in filter(callable, given):

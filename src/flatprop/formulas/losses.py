@@ -1,69 +1,43 @@
-"""Loss functions: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
+"""Loss functions of one output: (ŷ, y) -> (value, slope), the slope with respect to ŷ.
 
 To add a loss, write its class here: the formula for one output, how the values are
-averaged, and a parameter if the loss has one. `Network(loss=...)` takes its `name`.
+averaged, and a parameter if the loss has one. `Network(loss=...)` takes its `name`. Losses of all
+outputs of a sample are in `row_losses`.
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any
+
+import numpy as np
 
 from flatprop.formulas import custom_check
+from flatprop.formulas.loss import OVER_SAMPLES, OVER_SAMPLES_AND_OUTPUTS, REDUCTIONS, SUM, Loss
+from flatprop.formulas.row_losses import ROW_LOSSES, GaussianNLL, Quantiles, Row, pinball
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import N, copysign, where
 from flatprop.validation import checks, other_names
+from flatprop.validation.arrays import Array
+from flatprop.validation.sequences import finite_numbers
 
-OVER_SAMPLES_AND_OUTPUTS = "mean over samples and outputs"
-OVER_SAMPLES = "mean over samples"
-SUM = "sum"
-REDUCTIONS = OVER_SAMPLES_AND_OUTPUTS, OVER_SAMPLES, SUM
-
-
-@dataclass(frozen=True)
-class Loss(ABC):
-    """What training makes small.
-
-    `formula` is the loss ℓ of one sample and one output; `reduction` says how these values
-    become one number. With sample weights w a mean over samples is Σ wᵢ ℓᵢ / Σ wᵢ, and a
-    sum is Σ wᵢ ℓᵢ.
-    """
-
-    name: ClassVar[str]
-    reduction: ClassVar[str] = OVER_SAMPLES_AND_OUTPUTS
-    activation: ClassVar[str | None] = None
-    """If the loss is computed from the logits z instead of ŷ: the activation that the last
-    layer must have."""
-    domain: ClassVar[str] = "any"
-    """What y may be: `"any"` number, `"non-negative"`, a `"fraction"` from 0 to 1, `"classes"`."""
-    squares: ClassVar[float] = 0.0
-    """c if the formula is c (ŷ - y)², as methods for least squares need it; 0 otherwise."""
-
-    @property
-    def parameter(self) -> float:
-        """The one number that shapes the loss; 0 if the loss has none."""
-        return 0.0
-
-    def scale(self, outputs: int, weight: float) -> float:
-        """The factor that makes Σ w ℓ the loss; `weight` is Σ w."""
-        divisor = self.divisor(outputs)
-        return 1.0 / (weight * divisor) if divisor else 1.0
-
-    def divisor(self, outputs: int) -> int:
-        """How often a sample's weight counts in the mean; 0 for a sum."""
-        return {OVER_SAMPLES_AND_OUTPUTS: outputs, OVER_SAMPLES: 1, SUM: 0}[self.reduction]
-
-    @property
-    def is_mean(self) -> bool:
-        """Whether the loss is a mean over samples, and not a sum."""
-        return self.reduction != SUM
-
-    @staticmethod
-    @abstractmethod
-    def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
-        """The value and its slope; `prediction` is z where `activation` is set."""
-
+__all__ = [
+    "MAE",
+    "MSE",
+    "SSR",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "GaussianNLL",
+    "HalfMSE",
+    "Huber",
+    "LogCosh",
+    "Loss",
+    "Own",
+    "Poisson",
+    "Quantile",
+    "Quantiles",
+    "Row",
+]
 
 LOSSES: dict[str, type[Loss]] = {}
 
@@ -192,9 +166,7 @@ class Quantile(Loss):
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
-        d = y - prediction
-        factor = where(d >= 0.0, parameter, parameter - 1.0)
-        return factor * d, where(d.equals(0.0), d.like(0.0), -factor)
+        return pinball(prediction, y, parameter)
 
 
 @named("poisson")
@@ -239,7 +211,11 @@ class Own(Loss):
     def name(self) -> str:  # type: ignore[override]
         return str(getattr(self.function, "__name__", "own"))
 
-    def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:  # type: ignore[override]
+    @property
+    def has_function(self) -> bool:
+        return True
+
+    def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:
         from flatprop.numbers.translated import custom_formula
 
         value, slope = custom_formula(self.function, 2)[0](prediction, y)
@@ -267,20 +243,87 @@ class BinaryCrossEntropy(Loss):
 
 
 @named("cross_entropy")
+@dataclass(frozen=True)
 class CrossEntropy(Loss):
     """The mean over samples of -Σₖ y log ŷ, ŷ a softmax.
 
     y is a class index or a row of probabilities. The kernels compute the loss from the
     logits z: `kernels.loops.softmax.cross_entropy`. The formula here is the definition,
     which `trace` shows.
+
+    Parameters
+    ----------
+    label_smoothing
+        ε, from 0 on and below 1: (1 - ε) y + ε / K takes the place of y, with K classes (Szegedy
+        et al. 2016).
+    class_weight
+        A weight c for each class, or None. ℓ = -Σₖ cₖ yₖ log ŷₖ. With class indices the loss is
+        Σ wᵢ ℓᵢ / Σ wᵢ c of the sample's class, as PyTorch's; with rows of probabilities
+        Σ wᵢ ℓᵢ / Σ wᵢ. A class of weight 0 does not count; that needs a label_smoothing of 0.
     """
+
+    label_smoothing: float = 0.0
+    class_weight: tuple[float, ...] | None = None
 
     reduction = OVER_SAMPLES
     activation = "softmax"
     domain = "classes"
+
+    def __post_init__(self) -> None:
+        smoothing = checks.positive("label_smoothing", self.label_smoothing, or_zero=True)
+        if smoothing >= 1:
+            raise ValueError(f"label_smoothing must be below 1, got {self.label_smoothing!r}")
+        object.__setattr__(self, "label_smoothing", smoothing)
+        if self.class_weight is None:
+            return
+        weights = finite_numbers("class_weight", self.class_weight)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(
+                "class_weight must not be negative, nor 0 for all classes, got "
+                f"{self.class_weight!r}"
+            )
+        if smoothing and min(weights) == 0:
+            raise ValueError(
+                "label_smoothing gives every sample a part in every class, so that a class of "
+                "weight 0 would still count; give the class a small weight, or leave out "
+                "label_smoothing"
+            )
+        object.__setattr__(self, "class_weight", weights)
+
+    @property
+    def has_function(self) -> bool:
+        return self.label_smoothing > 0 or self.class_weight is not None
+
+    def target_count(self, outputs: int) -> int:
+        if self.class_weight is not None and len(self.class_weight) != outputs:
+            raise ValueError(
+                f"class_weight has {len(self.class_weight)} numbers, but the last layer has "
+                f"{outputs} units, one for each class"
+            )
+        return outputs
+
+    def weight_factors(self, y: Array) -> Array | None:
+        if self.class_weight is None or y.shape[1] == len(self.class_weight):
+            return None
+        factors: Array = np.array(self.class_weight, y.dtype)[y[:, 0].astype(np.int64)]
+        return factors
+
+    def smoothed(self, y: Array) -> Array:
+        """What takes the place of rows of probabilities y, with the weights of the classes."""
+        smoothed = (1 - self.label_smoothing) * y + self.label_smoothing / y.shape[1]
+        weighted: Array = smoothed * np.array(self.class_weight or 1.0)
+        return weighted
+
+    def described(self) -> dict[str, Any]:
+        # A plain one is described as it always was.
+        return super().described() if self.has_function else {}
 
     @staticmethod
     def formula(prediction: N, y: N, parameter: N) -> tuple[N, N]:
         counted = y > 0.0
         value = where(counted, -y * elementary.log(prediction), 0.0)
         return value, where(counted, -y / prediction, 0.0)
+
+
+LOSSES_BY_NAME: dict[str, type[Loss]] = {**LOSSES, **ROW_LOSSES}
+"""What `Network(loss=...)` takes as a name."""

@@ -140,6 +140,11 @@ def to_sklearn(
     last = network.dense[-1].activation
     W, b = [array.copy() for array in network.weights], [array.copy() for array in network.biases]
     if network.loss_function.activation is not None:
+        if network.loss_function.has_function:
+            raise ValueError(
+                "scikit-learn's MLPClassifier has neither label_smoothing nor weights of classes "
+                'in its loss; copy the parameters into a network with the loss "cross_entropy"'
+            )
         labels = _labels(network, classes)
         if last == "softmax" and network.outputs == 2:
             W[-1], b[-1] = W[-1][:, 1:] - W[-1][:, :1], b[-1][1:] - b[-1][:1]

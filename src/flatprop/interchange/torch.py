@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop.formulas.losses import LOSSES, Loss
+from flatprop.formulas.loss import Loss
+from flatprop.formulas.losses import LOSSES
 from flatprop.interchange.arrays_in import assign
 from flatprop.interchange.state_dicts import array_of
 from flatprop.model.dense_layer import Dense

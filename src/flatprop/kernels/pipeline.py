@@ -40,7 +40,7 @@ class Pipeline(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         """The passes, in their order."""
         codegen = self.state.targetctx.codegen()
-        self.state.library = _Library(codegen, self.state.func_id.func_qualname)
+        self.state.library = Library(codegen, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
         passes = PassManager("flatprop")
         for step, description in DefaultPassBuilder.define_nopython_pipeline(self.state).passes:
@@ -84,7 +84,7 @@ class _Inlining(InlineInlinables):
         return True
 
 
-class _Library(JITCodeLibrary):
+class Library(JITCodeLibrary):
     """Machine code that LLVM improves once, and not by looking for vectors.
 
     What loops have to compute is written for vectors already, and in order.

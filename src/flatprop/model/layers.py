@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop.formulas.losses import LOSSES, Loss, Own
+from flatprop.formulas.loss import Loss
+from flatprop.formulas.losses import LOSSES, LOSSES_BY_NAME, Own
 from flatprop.kernels.loops.addresses import here
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD
 from flatprop.model.dense_layer import Dense
-from flatprop.validation import checks
+from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
 
@@ -40,7 +41,9 @@ def checked_loss(given: Any, last: Dense) -> Loss:
     elif callable(given):
         loss = Own(given)
     else:
-        loss = LOSSES[checks.choice("loss", given, LOSSES)]()
+        if isinstance(given, str) and given in other_names.LOSS:
+            raise ValueError(f"unknown loss {given!r}; write {other_names.LOSS[given]}")
+        loss = LOSSES_BY_NAME[checks.choice("loss", given, LOSSES_BY_NAME)]()
     if loss.activation is not None and last.activation != loss.activation:
         raise ValueError(
             f'the loss "{loss.name}" needs a last layer with "{loss.activation}", but it has '
@@ -81,14 +84,15 @@ def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> 
 def loss_records(loss: Loss, outputs: int, dtype: np.dtype[Any]) -> Array:
     """The record of the loss for the kernels."""
     code, function = here(), 0
-    if isinstance(loss, Own):
-        from flatprop.kernels.loops.custom import loss_address
+    if loss.has_function:
+        from flatprop.kernels.loops.loss_functions import function_of
 
-        function = loss_address(loss.function, dtype)
+        function = function_of(loss, outputs, dtype)
     else:
         code = list(LOSSES).index(loss.name)
     record = np.zeros(1, LOSS_RECORD)
-    record[0] = code, loss.divisor(outputs), loss.activation is not None, loss.parameter, function
+    logits, targets = loss.activation is not None, loss.target_count(outputs)
+    record[0] = code, loss.divisor(outputs), logits, loss.parameter, function, targets
     return frozen(record)
 
 

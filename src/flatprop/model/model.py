@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.losses import Loss
+from flatprop.formulas.loss import Loss
 from flatprop.kernels.network.records import NetworkArrays
 from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.dense_layer import Dense
@@ -26,10 +26,11 @@ from flatprop.model.layers import (
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, Views, aligned_copy, aligned_empty
 
+_RECORDS = "layers", "objectives", "_arrays"
 _DESCRIPTION = frozenset(
-    ("inputs", "dense", "dtype", "outputs", "loss_function", "layers", "objectives", "_arrays")
+    ("inputs", "dense", "dtype", "outputs", "targets", "loss_function", *_RECORDS)
 )
-_MADE_ANEW = ("_arrays", "outputs", "_weights", "_biases", "_shown", "_row_workspace")
+_MADE_ANEW = ("_arrays", "outputs", "targets", "_weights", "_biases", "_shown", "_row_workspace")
 """What a pickle leaves out: views, records (they may hold addresses of this process), and what
 follows from the rest."""
 
@@ -41,6 +42,8 @@ class Model:
     dense: tuple[Dense, ...]
     dtype: np.dtype[Any]
     outputs: int
+    targets: int
+    """How many columns y has; `outputs` for most losses."""
     loss_function: Loss
     _arrays: NetworkArrays
     """What kernels take. Only this package uses it, for dtypes and sizes must not change."""
@@ -53,6 +56,7 @@ class Model:
         self.dense = checked_layers(layers)
         self.outputs = self.dense[-1].units
         self.loss_function = checked_loss(loss, self.dense[-1])
+        self.targets = self.loss_function.target_count(self.outputs)
         self.dtype = checked_dtype(dtype)
         self.rng = rng
         records, size = layer_records(self.inputs, self.dense, self.dtype)

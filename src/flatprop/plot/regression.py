@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike
 
+from flatprop.formulas.losses import GaussianNLL, Quantiles
 from flatprop.network import Network
 from flatprop.plot import frame_names
 from flatprop.plot.canvas import checked_figure, colours
@@ -32,15 +33,18 @@ def fit(
     Parameters
     ----------
     model
-        A Network, or any object with ``predict``, as scikit-learn's regressors.
+        A Network, or any object with ``predict``, as scikit-learn's regressors. With the loss
+        "gaussian_nll" the mean is drawn, and with one input a band of two standard deviations to
+        each side; with `fp.losses.Quantiles` the quantile nearest to the median, and a band from
+        the lowest quantile to the highest.
     X
         (n, inputs); (n,) where there is one input. An array or a data frame.
     y
-        (n, outputs), or (n,) where there is one output.
+        (n, targets), or (n,) where there is one target.
     figure
         Where to draw; None makes one.
     output
-        Which output, where there are several.
+        Which target, where there are several.
 
     Returns
     -------
@@ -59,7 +63,8 @@ def fit(
     if one_input:
         x = samples[:, 0]
         grid = np.linspace(x.min(), x.max(), CURVE_POINTS)
-        curve = predict(frame_names.as_given(X, grid[:, None]))
+        given = frame_names.as_given(X, grid[:, None])
+        curve, band = predict(given), _band(model, given, output)
         (name,) = frame_names.feature_names(X, None, 1)
     figure = checked_figure(figure, (6.4, 5.6) if one_input else (9.6, 4.4))
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": colours().positive}
@@ -69,6 +74,10 @@ def fit(
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot(x, observed, label="observed y", **style)
         top.plot(grid, curve, color=colours().negative, label="fitted ŷ")
+        if band is not None:
+            low, high, label = band
+            shade = {"color": colours().negative, "alpha": 0.2, "linewidth": 0}
+            top.fill_between(grid, low, high, label=label, **shade)
         top.set_ylabel("y")
         top.legend()
         bottom.plot(x, residuals, **style)
@@ -119,6 +128,8 @@ def _checked(
 
     def predict(rows: Any) -> Array:
         predicted = np.asarray(model.predict(rows), float)
+        if isinstance(model, Network):
+            predicted = model.loss_function.point(predicted)
         predicted = predicted.reshape(len(predicted), -1)
         checks.finite("model.predict(X)", predicted)
         if predicted.shape[1] != outputs:
@@ -128,6 +139,22 @@ def _checked(
         return predicted[:, output]
 
     return samples, observed[:, output], predict
+
+
+def _band(model: Any, X: Any, output: int) -> tuple[Array, Array, str] | None:
+    """Where most targets should lie: from, to, and what it is called; None if nobody knows."""
+    network = model if isinstance(model, Network) else getattr(model, "network_", None)
+    if not isinstance(network, Network):
+        return None
+    loss = network.loss_function
+    if not isinstance(loss, GaussianNLL | Quantiles):
+        return None
+    outputs = network.predict(X).astype(float)
+    if isinstance(loss, Quantiles):
+        label = f"quantiles {loss.quantiles[0]:g} to {loss.quantiles[-1]:g}"
+        return outputs[:, 0], outputs[:, -1], label
+    mean, deviation = loss.point(outputs)[:, output], loss.deviation(outputs)[:, output]
+    return mean - 2 * deviation, mean + 2 * deviation, "two standard deviations"
 
 
 def _goodness(observed: Array, residuals: Array) -> str:

@@ -72,7 +72,7 @@ class Batches:
                 data = in_memory(self._network, *batch)
                 weighed = True
             except checks.NoWeightError:
-                data = in_memory(self._network, *batch[:2])
+                data = in_memory(self._network, *batch[:2], by_class=False)
                 data = data._replace(weight=read_only(np.zeros(data.rows, self._network.dtype)))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"batch {number}, counted from 0: {error}") from None

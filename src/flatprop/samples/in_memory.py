@@ -46,10 +46,30 @@ class Data(NamedTuple):
         return Data(x, y, weight, places.size)
 
 
-def in_memory(network: Model, X: Any, y: Any, sample_weight: Any = None) -> Data:
-    """Samples, targets and weights: checked, contiguous and of the network's dtype."""
+def in_memory(
+    network: Model, X: Any, y: Any, sample_weight: Any = None, *, by_class: bool = True
+) -> Data:
+    """Samples, targets and weights: checked, contiguous and of the network's dtype.
+
+    The weights hold those of the classes, if the loss has some, unless `by_class` is False.
+    """
     x = checks.inputs(X, network.inputs, network.dtype)
     rows = x.shape[0]
-    target = checks.targets(y, rows, network.outputs, network.loss_function.domain, network.dtype)
+    target = checks.targets(y, rows, network.targets, network.loss_function.domain, network.dtype)
     weight = checks.sample_weights(sample_weight, rows, network.dtype)
+    if by_class:
+        weight = weights_by_class(weight, network.loss_function.weight_factors(target))
     return Data(flat(x), flat(target), flat(weight), rows)
+
+
+def weights_by_class(weight: Array, factors: Array | None) -> Array:
+    """(rows,), the weights of samples times those of their classes; `weight` may be empty."""
+    if factors is None:
+        return weight
+    product = weight * factors if weight.size else factors
+    if not product.any():
+        raise checks.NoWeightError(
+            "every sample_weight is 0, or the class_weight of the sample's class is: nothing "
+            "would be learnt or measured"
+        )
+    return checks.sample_weights(product, len(product), product.dtype)

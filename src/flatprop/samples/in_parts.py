@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.model.model import Model
-from flatprop.samples.in_memory import Data
+from flatprop.samples.in_memory import Data, weights_by_class
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
 
@@ -135,13 +135,13 @@ def inputs_of(network: Model, X: Any) -> Rows:
 
 def targets_of(network: Model, y: Any, rows: int) -> Rows:
     """The rows of y, of which there must be `rows`; if y is large, only the first is read yet."""
-    dtype, outputs = network.dtype, network.outputs
+    dtype, columns = network.dtype, network.targets
     domain = network.loss_function.domain
     if not is_large(y, dtype):
-        return rows_in_memory(checks.targets(y, rows, outputs, domain, dtype))
+        return rows_in_memory(checks.targets(y, rows, columns, domain, dtype))
 
     def check(segment: Array, first: int) -> Array:
-        return checks.targets(segment, len(segment), outputs, domain, dtype, first)
+        return checks.targets(segment, len(segment), columns, domain, dtype, first)
 
     checks.one_per_sample(y.shape, rows)
     return _large_rows("y", y, check)
@@ -158,6 +158,22 @@ def _large_rows(name: str, values: Any, check: Callable[..., Array]) -> Rows:
 
     columns = checked(matrix[:1], 0).shape[1]
     return Rows(matrix.shape[0], columns, lambda rows: matrix[rows], checked, sparse)
+
+
+def _factors_of(network: Model, y: Rows) -> Array | None:
+    """`Loss.weight_factors` of all samples; y is gone through if there may be some."""
+    if getattr(network.loss_function, "class_weight", None) is None:
+        return None
+    found: list[Array | None] = []
+
+    def look(rows: Array) -> None:
+        found.append(network.loss_function.weight_factors(rows))
+
+    step = max(1, PART_BYTES // SEGMENTS // (y.columns * network.dtype.itemsize))
+    for start in range(0, y.rows, step):
+        y.visit(start, min(start + step, y.rows), look)
+    factors = [part for part in found if part is not None]
+    return np.concatenate(factors) if factors else None
 
 
 class Parts:
@@ -181,7 +197,8 @@ class Parts:
         self._x = inputs_of(network, X)
         self.rows = self._x.rows
         self._y = targets_of(network, y, self.rows)
-        self.weight = checks.sample_weights(sample_weight, self.rows, network.dtype)
+        weight = checks.sample_weights(sample_weight, self.rows, network.dtype)
+        self.weight = weights_by_class(weight, _factors_of(network, self._y))
         weights = rows_in_memory(self.weight[:, None])
         self._columns = [self._x, self._y, weights] if weights.rows else [self._x, self._y]
         self._buffers: list[Array] = []

@@ -10,6 +10,7 @@ from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from flatprop.formulas.losses import CrossEntropy
 from flatprop.model.dense_layer import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
@@ -31,8 +32,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     {network}
     {training}
     loss : {{"log_loss"}}, a loss of flatprop or a function, default="log_loss"
-        What is made small. "log_loss" is the cross-entropy; any other loss gets 0 and 1
-        as targets for the probabilities.
+        What is made small. "log_loss" is the cross-entropy;
+        ``fp.losses.CrossEntropy(label_smoothing=0.1)`` is it with smoothing, for three
+        classes or more; any other loss gets 0 and 1 as targets for the probabilities.
     class_weight : dict or "balanced", default=None
         A factor for each class, by which the weights of its samples are multiplied;
         "balanced" makes it inversely proportional to how often the class occurs.
@@ -239,7 +241,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.asarray(self._label_binarizer.transform(y)).astype(bool)
 
     def _targets(self, encoded: Array) -> Array:
-        if encoded.ndim == 1 and self.loss != "log_loss":
+        by_index = self.loss == "log_loss" or isinstance(self.loss, CrossEntropy)
+        if encoded.ndim == 1 and not by_index:
             return np.eye(len(self.classes_))[encoded]
         return encoded
 
@@ -251,6 +254,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         loss = "cross_entropy" if several else "binary_cross_entropy"
         if self.loss != "log_loss":
             loss = settings.loss(self.loss)
+            if isinstance(loss, CrossEntropy) and not several:
+                raise ValueError(
+                    "fp.losses.CrossEntropy is for three classes or more: two classes have one "
+                    'output, a sigmoid; take the loss "log_loss", and class_weight of the '
+                    "estimator"
+                )
         return Dense(units, "softmax" if several else "sigmoid"), loss
 
     def _score(self, outputs: Array, samples: GivenSamples) -> float:

@@ -5,7 +5,8 @@ from typing import Any
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from flatprop.formulas.losses import Poisson
+from flatprop.formulas.loss import Loss
+from flatprop.formulas.losses import GaussianNLL, Poisson, Quantiles
 from flatprop.model.dense_layer import Dense
 from flatprop.sklearn import plain, settings
 from flatprop.sklearn.base import BaseMLP
@@ -25,6 +26,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         "poisson" (half the Poisson deviance, without what does not depend on ŷ),
         "absolute_error", "huber", "quantile", "log_cosh", any other name that `fp.Network`
         takes, an object such as ``fp.losses.Quantile(q=0.9)``, or your own function.
+        "gaussian_nll" also learns the standard deviation of every target, and
+        ``fp.losses.Quantiles(...)`` several quantiles of one target: see `predict`.
     {network}
     {training}
     output_activation : str or function, default=None
@@ -84,21 +87,51 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> None:
         self._keep(locals())
 
-    def predict(self, X: Any) -> Array:
-        """The network's outputs.
+    def predict(self, X: Any, return_std: bool = False, return_quantiles: bool = False) -> Any:
+        """The predicted targets.
+
+        | the loss | what is predicted |
+        | --- | --- |
+        | "gaussian_nll" | the mean |
+        | `fp.losses.Quantiles` | the quantile that is nearest to the median |
+        | any other | the network's outputs |
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The inputs.
+        return_std : bool, default=False
+            Whether to return the standard deviation as well; for the loss "gaussian_nll".
+        return_quantiles : bool, default=False
+            Whether to return all quantiles as well; for the loss `fp.losses.Quantiles`.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             In the dtype of the weights.
+        y_std : ndarray of the shape of y
+            Only with `return_std`.
+        y_quantiles : ndarray of shape (n_samples, n_quantiles)
+            Only with `return_quantiles`.
         """
         outputs = self._outputs(X)
-        return outputs.ravel() if self.n_outputs_ == 1 else outputs
+        loss = self._current().loss_function
+        found = _as_given(loss.point(outputs))
+        if return_std:
+            if not isinstance(loss, GaussianNLL):
+                raise ValueError(
+                    'return_std=True needs the loss "gaussian_nll", which learns standard '
+                    f"deviations; the loss is {loss.name!r}"
+                )
+            return found, _as_given(loss.deviation(outputs))
+        if return_quantiles:
+            if not isinstance(loss, Quantiles):
+                raise ValueError(
+                    "return_quantiles=True needs the loss fp.losses.Quantiles(...), which learns "
+                    f"several; the loss is {loss.name!r}"
+                )
+            return found, outputs
+        return found
 
     # ---- what the base asks for
 
@@ -108,7 +141,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._arrays(X, y, reset, y_numeric=True)
 
     def _units(self, encoded: Array) -> int:
-        return 1 if encoded.ndim == 1 else encoded.shape[1]
+        targets = 1 if encoded.ndim == 1 else encoded.shape[1]
+        loss = settings.loss(self.loss)
+        return loss.outputs_for(targets) if isinstance(loss, Loss) else targets
 
     def _last_layer(self, units: int) -> tuple[Dense, Any]:
         activation, loss = self.output_activation, settings.loss(self.loss)
@@ -117,9 +152,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return Dense(units, settings.sigmoid(activation)), loss
 
     def _score(self, outputs: Array, samples: GivenSamples) -> float:
-        return float(r2_score(samples.y, outputs, sample_weight=samples.weight))
+        point = self._current().loss_function.point(outputs)
+        return float(r2_score(samples.y, point, sample_weight=samples.weight))
 
     @property
     def _loss_scale(self) -> float:
         # scikit-learn divides by the outputs where it reports the loss, not where it trains
         return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0
+
+
+def _as_given(columns: Array) -> Array:
+    """(n,) if there is one column."""
+    return columns.ravel() if columns.shape[1] == 1 else columns

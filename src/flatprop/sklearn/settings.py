@@ -5,7 +5,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from flatprop.formulas.losses import LOSSES, OVER_SAMPLES, Loss, Poisson
+from flatprop.formulas.loss import OVER_SAMPLES, Loss
+from flatprop.formulas.losses import LOSSES, LOSSES_BY_NAME, Poisson
 from flatprop.formulas.optimizer import OPTIMIZERS, Optimizer
 from flatprop.formulas.optimizers import SGD, Adam
 from flatprop.model.dense_layer import Dense
@@ -79,7 +80,7 @@ def loss(given: Any) -> Any:
     if isinstance(given, str) and given in ALIASES:
         return ALIASES[given]()
     if isinstance(given, str):
-        return LOSSES[checks.choice("loss", given, [*ALIASES, *LOSSES])]()
+        return LOSSES_BY_NAME[checks.choice("loss", given, [*ALIASES, *LOSSES_BY_NAME])]()
     return given
 
 

@@ -89,6 +89,9 @@ NETWORK = _each(
         "outputs out_features n_outputs": "the units of the last layer, fp.Dense({value})",
         "random_state seed random_seed": _RNG,
         "criterion loss_fn loss_function": "loss={value}",
+        "label_smoothing": "loss=fp.losses.CrossEntropy(label_smoothing={value})",
+        "class_weight": "loss=fp.losses.CrossEntropy(class_weight={value})",
+        "targets n_targets": "nothing: it follows from the loss, see net.targets",
     }
 )
 
@@ -188,13 +191,49 @@ _LOSSES = {
     "huber": {"d threshold beta epsilon k": "delta={value}"},
     "quantile": {"quantile tau alpha level quantiles p": "q={value}"},
     "own": {"func fn f loss callable": "function={value}"},
+    "row": {
+        "func fn f loss callable": "function={value}",
+        "n_targets outputs n_outputs target_count": "targets={value}",
+    },
+    "quantiles": {"q taus tau alphas levels probs alpha": "quantiles={value}"},
+    "gaussian_nll": {
+        "full": "leave it out: the constant ½ log 2π is part of the loss",
+        "var variance eps": "leave it out: the network gives the logarithm of the variance",
+    },
+    "cross_entropy": {
+        "smoothing eps epsilon": "label_smoothing={value}",
+        "weight weights class_weights": "class_weight={value}",
+        "ignore_index": "class_weight, with 0 for that class",
+    },
 }
 
 
 def loss_names(name: str) -> dict[str, str]:
     """The table for the constructor of a loss: entries for all losses, and for this one."""
-    return _each({**_ANY_LOSS, **_LOSSES.get(name, {})})
+    of_name = _each(_LOSSES.get(name, {}))
+    return _each(_ANY_LOSS) | of_name
 
+
+_NLL = 'loss="gaussian_nll"'
+_SQUARES = 'loss="mse"'
+_CLASSES = 'loss="cross_entropy"'
+_SMOOTHED = "loss=fp.losses.CrossEntropy(label_smoothing=0.1)"
+_QUANTILES = "loss=fp.losses.Quantiles((0.05, 0.5, 0.95)), or fp.losses.Quantile(q=0.5) for one"
+
+LOSS = _each(
+    {
+        "nll gaussian GaussianNLLLoss gaussian_nll_loss normal mve": _NLL,
+        "pinball pinball_loss quantiles QuantileLoss quantile_loss": _QUANTILES,
+        "MSELoss mean_squared_error squared_error l2": _SQUARES,
+        "L1Loss mean_absolute_error absolute_error l1": 'loss="mae"',
+        "CrossEntropyLoss NLLLoss categorical_crossentropy log_loss": _CLASSES,
+        "sparse_categorical_crossentropy": _CLASSES,
+        "BCELoss BCEWithLogitsLoss binary_crossentropy bce": 'loss="binary_cross_entropy"',
+        "label_smoothing": _SMOOTHED,
+        "weighted_cross_entropy": "loss=fp.losses.CrossEntropy(class_weight=weights)",
+    }
+)
+"""Names of losses elsewhere."""
 
 SCHEDULE = _each(
     {
@@ -294,6 +333,7 @@ MODULE = _each(
         "optim optimizers": "fp.SGD, fp.Adam and the others, by themselves",
         "MLPClassifier MLPRegressor": "flatprop.sklearn.MLPClassifier and MLPRegressor",
         "MSELoss": 'fp.Network(..., loss="mse")',
+        "GaussianNLLLoss": 'fp.Network(..., loss="gaussian_nll")',
         "CrossEntropyLoss": 'fp.Network(..., loss="cross_entropy")',
         "EarlyStopping early_stopping": "fit(patience=10)",
         "ModelCheckpoint": "fp.Checkpoint",

@@ -341,6 +341,35 @@ def test_an_activation_and_a_loss_written_in_c(dtype, libraries):
         )
 
 
+@numba.njit
+def sum_to_the_fourth(prediction, y, slope):
+    off = prediction.sum() - y[0]
+    slope[:] = 4 * off**3
+    return off**4
+
+
+@needs_compiler
+@both_dtypes
+def test_a_loss_of_rows_written_in_c(dtype, libraries):
+    net, x, y = problem(dtype)
+    net.params[:] *= 0.5
+    jitted = fp.Network(5, net.dense, fp.losses.Row(sum_to_the_fourth, targets=1), dtype)
+    jitted.params, target = net.params, np.ascontiguousarray(y[:, :1])
+    v = np.random.default_rng(5).normal(size=net.params.size).astype(dtype)
+    gradient, product = np.zeros((2, v.size), dtype)
+    structs = functions(dtype), fp.c_network(net)
+    data = len(x), x, target, v, gradient, product
+    loss = call(libraries[dtype], "with_own_row", *structs, *data, result=ctypes.c_double)
+    expected, slope = jitted.loss_and_gradient(x, target)
+    curved = jitted.hessian_vector_product(x, target, v)
+    tolerance = 300 * np.finfo(dtype).eps
+    np.testing.assert_allclose(loss, expected, tolerance)
+    for actual, wanted in ((gradient, slope), (product, curved)):
+        np.testing.assert_allclose(
+            actual, wanted, max(tolerance, 1e-9), max(tolerance, 1e-9) * abs(wanted).max()
+        )
+
+
 def test_c_reads_own_functions_as_the_header_says():
     layers = [fp.Dense(20, cubic), fp.Dense(3)]
     net = fp.Network(5, layers, fp.losses.Own(quartic), "float64", rng=0)

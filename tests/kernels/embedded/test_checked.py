@@ -13,6 +13,7 @@ from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX
 from guards import read_only
 from networks import network as make
 from networks import samples
+from row_functions import squares
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,8 @@ LOSS_LIES = {
     "no divisor": lambda objectives: changed(objectives, 0, divisor=np.nan),
     "a function beside a code": lambda objectives: changed(objectives, 0, function=4096),
     "no function": lambda objectives: changed(objectives, 0, loss=CUSTOM),
+    "negative targets": lambda objectives: changed(objectives, 0, targets=-1),
+    "other targets": lambda objectives: changed(objectives, 0, targets=1),
     "of another process": lambda objectives: changed(
         objectives, 0, loss=here() - 1, function=4096
     ),
@@ -319,6 +322,50 @@ def test_checked_functions_take_every_loss(loss):
     network = net.layers, net.objectives, net.params
     value = checked.loss_and_gradient(*network, x, y, weight, gradient, workspace)
     assert value == pytest.approx(net.loss(x, y, weight), rel=1e-12, nan_ok=True)
+
+
+ROW_LOSSES = {
+    "gaussian_nll": ("gaussian_nll", 4, 2),
+    "quantiles": (fp.losses.Quantiles(), 3, 1),
+    "classes": (fp.losses.CrossEntropy(0.1, (1, 2, 3)), 3, 1),
+    "probabilities": (fp.losses.CrossEntropy(0.1, (1, 2, 3)), 3, 3),
+    "own": (fp.losses.Row(squares, targets=3), 3, 3),
+}
+
+
+@pytest.mark.parametrize("case", ROW_LOSSES)
+def test_checked_functions_take_losses_of_rows(case):
+    loss, outputs, columns = ROW_LOSSES[case]
+    last = getattr(loss, "activation", None) or "identity"
+    net = fp.Network(3, [fp.Dense(5, "tanh"), fp.Dense(outputs, last)], loss, "float64", rng=0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, columns))
+    weight = rng.uniform(0.5, 2, 6)
+    given, weighed = y, weight
+    if last == "softmax":
+        y = np.arange(6.0)[:, None] % 3 if columns == 1 else rng.dirichlet(np.ones(3), 6)
+        given = y.ravel().astype(int) if columns == 1 else y
+        if columns == 1:  # the caller multiplies the weights by those of the classes
+            weighed = weight * np.array(loss.class_weight)[given]
+    gradient, product = np.empty((2, net.params.size))
+    workspace = np.empty(kernels.gradient_workspace_size(net.layers, 6))
+    network = net.layers, net.objectives, net.params
+    value = checked.loss_and_gradient(*network, x, y, weighed, gradient, workspace)
+    expected, slope = net.loss_and_gradient(x, given, weight)
+    assert value == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-14)
+    v = rng.normal(size=net.params.size)
+    checked.hessian_vector_product(*network, v, x, y, weighed, product, workspace)
+    np.testing.assert_allclose(
+        product, net.hessian_vector_product(x, given, v, weight), rtol=1e-9, atol=1e-13
+    )
+    before = net.params.copy()
+    step = checked.sgd_step(*network, x, y, weighed, 0.1, workspace)
+    assert step == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(net.params, before - 0.1 * slope, rtol=1e-10, atol=1e-14)
+    for false in (np.zeros((6, 5)), np.zeros((5, columns))):
+        with pytest.raises(ValueError, match="y or dL_dy must be"):
+            checked.loss_and_gradient(*network, x, false, weighed, gradient, workspace)
 
 
 def test_checked_functions_take_own_functions():

@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 /* Changes whenever anything in this file does. */
-#define FLATPROP_ABI_VERSION 1
+#define FLATPROP_ABI_VERSION 2
 
 /* The activation or the loss of a record that has a function of its own. */
 #define FLATPROP_OWN (-1)
@@ -56,7 +56,9 @@ typedef struct flatprop_objective {
     double divisor;      /* of a mean: how often a sample's weight counts; 0: the loss is a sum */
     int64_t from_logits; /* 1: computed from z of the last layer, not from a */
     double parameter;    /* Huber's delta, the quantile's q */
-    int64_t function;    /* the address of a flatprop_loss_function_f32 or _f64; 0: none */
+    int64_t function;    /* the address of a flatprop_loss_function_f32 or _f64, or of a
+                            flatprop_row_loss_f32 or _f64; 0: none */
+    int64_t targets;     /* how many columns y has; 0: as many as there are outputs */
 } flatprop_objective;
 
 /* The types for one kind of floating-point numbers.
@@ -75,6 +77,15 @@ typedef struct flatprop_objective {
  * flatprop_loss_function: returns the sum of weight times loss over n numbers. It overwrites slope
  * with scale * weight * (d loss / d prediction) and multiplies tangent by
  * scale * weight * (d2 loss / d prediction2), each where it is not NULL.
+ *
+ * flatprop_row_loss: the same for a loss that sees all outputs of a sample. The n numbers are
+ * n / outputs rows of prediction, weight, slope and tangent; y has `targets` columns. The weights
+ * of a row are equal. tangent is overwritten with scale * weight times the product of the row's
+ * Hessian with it. slope may be the array prediction: read a row before you write it.
+ *
+ * Every loss is called with the arguments of a flatprop_row_loss. A flatprop_loss_function does
+ * not look at the last two, which the calling conventions of C allow for on every processor that
+ * flatprop runs on.
  */
 #define FLATPROP_DEFINE_TYPES(real, suffix)                                                       \
     typedef struct flatprop_network_##suffix {                                                    \
@@ -97,7 +108,10 @@ typedef struct flatprop_objective {
                                                  real *curvature);                                \
     typedef double (*flatprop_loss_function_##suffix)(                                            \
         int64_t n, double scale, const real *prediction, const real *y, const real *weight,       \
-        real *slope, real *tangent);
+        real *slope, real *tangent);                                                              \
+    typedef double (*flatprop_row_loss_##suffix)(                                                 \
+        int64_t n, double scale, const real *prediction, const real *y, const real *weight,       \
+        real *slope, real *tangent, int64_t outputs, int64_t targets);
 
 FLATPROP_DEFINE_TYPES(float, f32)
 FLATPROP_DEFINE_TYPES(double, f64)
@@ -111,8 +125,10 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
 
 /* The functions, in the order of the table.
  *
- * y is (rows, y_columns): outputs columns, or one of class indices for "cross_entropy". weight is
- * (rows), or NULL where every sample counts alike. "<-" is what is overwritten.
+ * y is (rows, y_columns): the targets of the objective, or one column of class indices for
+ * "cross_entropy". weight is (rows), or NULL where every sample counts alike. If the loss has
+ * weights of classes and y has class indices, weight is the sample's weight times that of its
+ * class. "<-" is what is overwritten.
  *
  * workspace_size          how many numbers forward needs as its workspace for so many rows. The
  *                         two sizes depend on the network's shape, not on its parameters.

@@ -19,7 +19,14 @@ from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, los
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
 from flatprop.kernels.network.least_squares_call import N_SOLVER, solver_workspace_size
-from flatprop.kernels.network.records import ACTIVATION, ADDRESS, CROSS_ENTROPY, LAYERS, PARAMS
+from flatprop.kernels.network.records import (
+    ACTIVATION,
+    ADDRESS,
+    CROSS_ENTROPY,
+    LAYERS,
+    PARAMS,
+    SOFTMAX,
+)
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
 X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
@@ -78,8 +85,9 @@ def refuse(fault):
         )
     if fault == ADDRESS:
         raise ValueError(
-            "flatprop: a record of a function of your own was made in another process, or holds "
-            "no address; send the network instead, and take net.layers and net.objectives there"
+            "flatprop: a record of a function of your own, or of a loss over the whole row of "
+            "outputs, was made in another process, or holds no address; send the network instead, "
+            "and take net.layers and net.objectives there"
         )
     if fault == PARAMS:
         raise ValueError("flatprop: layers and params belong to different networks")
@@ -87,7 +95,8 @@ def refuse(fault):
         raise ValueError("flatprop: x must be (rows, inputs), with one row at least")
     if fault == Y:
         raise ValueError(
-            "flatprop: y or dL_dy must be (rows, outputs), or y (rows, 1) for class indices"
+            "flatprop: y or dL_dy must be (rows, outputs), or y (rows, 1) for class indices, or "
+            "(rows, targets) for a loss over the whole row of outputs"
         )
     if fault == WEIGHT:
         raise ValueError("flatprop: weight must be (rows,) or None")
@@ -150,16 +159,21 @@ def _of_loss(layers, loss_record):
     code, logits = loss_record.loss, loss_record.from_logits
     if not 0.0 <= loss_record.divisor < inf:
         return LOSS
+    last = layers[layers.size - 1]
+    if loss_record.targets < 0:
+        return LOSS
     if code < 0:
         if not callable_here(code, loss_record.function):
             return ADDRESS
-        return 0 if logits == 0 else LOSS
+        return 0 if logits == 0 or (logits == 1 and last.activation == SOFTMAX) else LOSS
+    if loss_record.targets > 0 and loss_record.targets != last.units:
+        return LOSS
     if code >= N_LOSSES or loss_record.function != 0:
         return LOSS
     needed = _item(NEEDED, code)
     if needed < 0:
         return 0 if logits == 0 else LOSS
-    fits = logits == 1 and layers[layers.size - 1].activation == needed
+    fits = logits == 1 and last.activation == needed
     return 0 if fits else LOSS
 
 
@@ -178,7 +192,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
     record = array_at(network, pointers.NETWORK, 1)[0]
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
-    rows = inputs = outputs = 1
+    rows = inputs = outputs = targets = 1
     forward_size = any_size = solver_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:
@@ -196,13 +210,16 @@ def find(network, n_loss_records, optimizer, arguments, count):
         fault = _of_loss(layers, loss_record) if n_loss_records == 1 else LOSS
         if fault != 0:
             return fault
-        classes = loss_record.loss == CROSS_ENTROPY
+        # An own loss of logits is a cross-entropy, too; see `_of_loss`.
+        code = loss_record.loss
+        classes = code == CROSS_ENTROPY or (code < 0 and loss_record.from_logits == 1)
+        targets = loss_record.targets if loss_record.targets > 0 else outputs
     if not is_null(optimizer):
         code = array_at(optimizer, pointers.OPTIMIZER, 1)[0].code
         if not 0 <= code < len(SLOTS):
             return OPTIMIZER
         settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
-    of_network = 1, rows, inputs, outputs, outputs, n, rows * outputs
+    of_network = 1, rows, inputs, outputs, targets, n, rows * outputs
     sizes = (*of_network, forward_size, any_size, settings, slots, N_SOLVER, solver_size)
     for i in range(count):
         one = given[i]

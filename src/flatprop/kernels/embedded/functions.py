@@ -7,10 +7,12 @@ The contract of all of them:
     parameter vector compiles nothing anew.
 `x`, `y` and other arrays
     C-contiguous and of the dtype of the parameters; what is not overwritten may be
-    read-only. x is (rows, inputs), y (rows, outputs), or (rows, 1) for class indices.
+    read-only. x is (rows, inputs), y (rows, `net.targets`), or (rows, 1) for class indices.
     A class index outside the classes adds nothing to the loss.
 `weight`
-    (rows,), or None where every sample counts alike.
+    (rows,), or None where every sample counts alike. If the loss has a `class_weight` and y has
+    class indices, the weight of a sample is to be multiplied by that of its class: `Network.fit`
+    does so, these functions do not.
 `workspace`
     Flat and of the dtype of the parameters: `workspace_size` numbers for `forward`,
     `gradient_workspace_size` for everything else; `levenberg_marquardt` has a size of its

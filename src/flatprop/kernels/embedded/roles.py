@@ -24,7 +24,7 @@ from flatprop.kernels.network.least_squares_call import N_SOLVER
 SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
 SIZES += [str(N_SOLVER), "levenberg_marquardt_workspace_size"]
-"""The names of the lengths of arrays. `y_columns` is 1 for class indices, else the outputs.
+"""The names of the lengths of arrays. `y_columns` is 1 for class indices, else the targets.
 `slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 
 

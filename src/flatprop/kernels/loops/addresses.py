@@ -96,6 +96,17 @@ def custom_cases(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> I
             yield False
 
 
+def activation_type(element: ir.Type) -> ir.FunctionType:
+    """An activation of the user's own, as `custom` describes it."""
+    return ir.FunctionType(ir.VoidType(), [_INT64, *[element.as_pointer()] * 3])
+
+
+def loss_type(element: ir.Type) -> ir.FunctionType:
+    """The function of a loss, as `custom` describes it."""
+    pointers = [element.as_pointer()] * 5
+    return ir.FunctionType(ir.DoubleType(), [_INT64, ir.DoubleType(), *pointers, _INT64, _INT64])
+
+
 @intrinsic
 def callable_here(typing_context: Any, code: Any, function: Any) -> Any:
     """`may_call` for kernels."""

@@ -12,11 +12,10 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.loops.addresses import custom_cases
+from flatprop.kernels.loops.addresses import activation_type, custom_cases, loss_type
 from flatprop.kernels.loops.routines import Record, routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
-    INT64,
     Array,
     broadcast,
     cases,
@@ -166,14 +165,14 @@ def loss_curvature(
             register.store(slope.tangent * (register[2] * factor), 3)
 
 
-# ---- the user's own functions, by their address
+# ---- functions by their address: of the user, and of losses over a row
 
 
 def _custom_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
     """Call the user's activation, where there is one; NaN where it may not be called."""
     builder = z.builder
     pointer = z.element.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [INT64, pointer, pointer, pointer])
+    kind = activation_type(z.element)
     for known in custom_cases(builder, code, function):
         if known:
             wanted = [array.data for array in derivatives]
@@ -192,17 +191,18 @@ def _custom_loss(
     slope: Array | None = None,
     tangent: Array | None = None,
 ) -> ir.Value:
-    """The sum of the user's loss; 0 where there is none, NaN where it may not be called."""
+    """The sum of a loss that has a function; 0 for others, NaN where it may not be called."""
     builder = arrays[0].builder
-    pointer = arrays[0].element.as_pointer()
-    kind = ir.FunctionType(DOUBLE, [INT64, DOUBLE, *[pointer] * 5])
+    prediction, y, _ = arrays
+    pointer, kind = prediction.element.as_pointer(), loss_type(prediction.element)
     result = cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0))
     for known in custom_cases(builder, code, function):
         if known:
             address = builder.inttoptr(function, kind.as_pointer())
             data = [ir.Constant(pointer, None) if a is None else a.data for a in (slope, tangent)]
-            given = [arrays[0].count, scale, *(array.data for array in arrays)]
-            builder.store(builder.call(address, [*given, *data]), result)
+            given = [prediction.count, scale, *(array.data for array in arrays), *data]
+            columns = prediction.shape[-1], y.shape[-1]
+            builder.store(builder.call(address, [*given, *columns]), result)
         else:
             builder.store(DOUBLE(math.nan), result)
             _fill_with_nan(*(array for array in (slope, tangent) if array is not None))

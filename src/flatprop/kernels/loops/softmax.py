@@ -37,7 +37,7 @@ def softmax(builder: ir.IRBuilder, z: Array) -> None:
     """z ← e^z / Σ e^z over each row."""
     for i in rows_of(z):
         row = z.row(i)
-        _, total = _exponentials(row, row)
+        _, total = exponentials(row, row)
         scale = broadcast(1.0 / total, z.element)
         for register in registers(row):
             register.store(register[0] * scale, 0)
@@ -68,12 +68,12 @@ def cross_entropy(
     """
     units = z.shape[1]
     indices = builder.icmp_signed("!=", y.shape[1], units)
-    loss, logarithms = sum_of(z), _Logarithms(builder, z.shape[0])
+    loss, logarithms = sum_of(z), Logarithms(builder, z.shape[0])
     for i in rows_of(z):
         logits, p = z.row(i), slope.row(i)
-        shift, total = _exponentials(logits, p)
+        shift, total = exponentials(logits, p)
         w = wide(weight.scalar(builder.mul(i, units)))
-        row = _Row(
+        row = LogitsRow(
             logits=logits,
             p=p,
             shift=shift,
@@ -102,7 +102,7 @@ def cross_entropy(
     return (loss.total() + logarithms.sum.total()).value
 
 
-class _Row(NamedTuple):
+class LogitsRow(NamedTuple):
     """One sample's cross-entropy, whose exponentials and their sum are known."""
 
     logits: Array
@@ -130,7 +130,7 @@ class _Row(NamedTuple):
             register.store(self.factor * (scale * register[0] - y_here), 0)
 
 
-class _Logarithms:
+class Logarithms:
     """Σ w log t over rows, for a register full of rows at a time.
 
     That takes no longer than a single logarithm.
@@ -167,7 +167,7 @@ def _third(register: Register) -> Lanes:
     return register[2]
 
 
-def _exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:
+def exponentials(z: Array, out: Array) -> tuple[Lanes, Lanes]:
     """out ← e^(z - shift), shift the largest z; that, and the sum of out in float64."""
     largest = largest_of(z)
     for register in registers(z):

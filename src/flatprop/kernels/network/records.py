@@ -45,11 +45,12 @@ LAYER = np.dtype(
 
 LOSS_RECORD = np.dtype(
     [
-        ("loss", np.int64),  # the code of formulas.losses; < 0: `function`
+        ("loss", np.int64),  # the code of formulas.losses.LOSSES; < 0: `function`
         ("divisor", np.float64),  # how often a sample's weight counts in a mean; 0: a sum
         ("from_logits", np.int64),  # 1: computed from z of the last layer, not from a
         ("parameter", np.float64),  # Huber's delta, the quantile's q
-        ("function", np.int64),  # the address of the user's own loss; 0: none
+        ("function", np.int64),  # the address of a loss that has a function of its own; 0: none
+        ("targets", np.int64),  # how many columns y has; 0: as many as there are outputs
     ]
 )
 """The loss, `flatprop_objective` in C; an array of one record."""
