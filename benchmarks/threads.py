@@ -3,9 +3,10 @@
     python -m benchmarks.threads [--avx2] [--only fit]
 
 One thread, two, and as many as the call takes by itself ("None") alternate in every round; shown
-are medians and ranges of one thread's time by the others'. Then eight threads of the user's each
-call `fit`, while a neighbour keeps one processor busy: their time by that of the same eight calls
-one after the other.
+are medians and ranges of one thread's time by the others'. Then what two processors can give: two
+trainings that share nothing, one thread each, one after the other by both at once. Then eight
+threads of the user's each call `fit`, while a neighbour keeps one processor busy: their time by
+that of the same eight calls one after the other.
 """
 
 import argparse
@@ -140,6 +141,24 @@ def default_threads():
     return stack
 
 
+# ---- what two processors can give
+
+
+def apart(case):
+    """The time of two trainings in turn, one thread each, by that of both at once."""
+    calls = [Call(case, "fit", "float32") for _ in range(2)]
+    times = max(2, round(calls[0].duration / calls[0].seconds(1, 3)))
+
+    def seconds(workers):
+        with ThreadPoolExecutor(workers) as users:
+            began = time.perf_counter()
+            for future in [users.submit(call.run, 1, times) for call in calls]:
+                future.result()
+            return time.perf_counter() - began
+
+    return sorted(seconds(1) / seconds(2) for _ in range(ROUNDS))
+
+
 # ---- eight threads of the user's
 
 BUSY = "while True: pass"
@@ -210,6 +229,12 @@ def main():
                     middle = f"{statistics.median(every):.2f}"
                     line += f"{f'{middle} ({every[0]:.2f} to {every[-1]:.2f})':>22}"
                 print(line, flush=True)
+    for case in CASES:
+        if options.only in f"apart, {case}":
+            found = apart(case)
+            middle = statistics.median(found)
+            title = f"apart, {case}: two trainings in turn / at once"
+            print(f"{title:80}{middle:.2f} ({found[0]:.2f} to {found[-1]:.2f})", flush=True)
     if options.only in "crowd":
         ratios = sorted(crowd() for _ in range(5))
         print(

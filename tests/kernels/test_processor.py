@@ -42,6 +42,9 @@ def test_blocks_fit_the_caches(first, second, third):
     assert blocks.depth * 64 < sizes.first
     assert blocks.rows >= 48
     assert blocks.depth * blocks.rows * 4 <= max(sizes.second * 2 // 3, 48 * 4 * blocks.depth)
+    # besides the rows of A there is room for two panels of B and the tiles' results
+    beside = 2 * blocks.depth * 64 + blocks.rows * 64
+    assert blocks.rows == 48 or blocks.depth * blocks.rows * 4 + beside <= sizes.second
     assert 256 <= blocks.columns <= 1024
 
 

@@ -5,6 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
+
+
 import flatprop as fp
 from flatprop.sklearn import MLPClassifier, MLPRegressor
 from row_functions import squares

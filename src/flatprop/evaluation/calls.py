@@ -52,8 +52,12 @@ def block_rows(network: Model) -> int:
     """
     row_bytes = 2 * sum(layer.units for layer in network.dense) * network.dtype.itemsize
     in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
-    in_time = max(LONGEST_BLOCK // 6 // int(network.params.size), 32)
-    return whole_units(min(in_cache, in_time))
+    return whole_units(min(in_cache, rows_in_time(network)))
+
+
+def rows_in_time(network: Model) -> int:
+    """The most rows of a block whose gradient ends in time for Ctrl-C."""
+    return max(LONGEST_BLOCK // (2 * GRADIENT) // int(network.params.size), 32)
 
 
 def whole_units(rows: int) -> int:
@@ -68,8 +72,8 @@ def even_block(network: Model, rows: int) -> int:
     would cost more than the values of a longer block do.
     """
     count = -(-rows // block_rows(network))
-    in_time = rows * int(network.params.size) <= LONGEST_BLOCK // 6
-    if count == 1 or (count == 2 and in_time and network.params.nbytes >= LONG_GRADIENT):
+    wide = network.params.nbytes >= LONG_GRADIENT
+    if count == 1 or (count == 2 and wide and rows <= rows_in_time(network)):
         return rows
     return whole_units(-(-rows // count))
 
@@ -117,6 +121,7 @@ def of_helper(block: Block, shared: bool = False) -> Block:
 
 
 MOST_SHARDS = 8
+
 LONG_GRADIENT = 2**20
 """Bytes of a gradient that do not stay in the second cache beside other numbers."""
 SHARD_NUMBERS = 2**22

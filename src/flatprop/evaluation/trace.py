@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
-from flatprop.formulas.losses import CrossEntropy, Own, Row
+from flatprop.formulas.loss import OwnFunction
+from flatprop.formulas.losses import CrossEntropy
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.traced import Quantities
 from flatprop.model.layers import starts_in_params
@@ -173,7 +174,7 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
         x = a
     layers[-1].dL_da[:] = _slope_of_loss(network, a, target, scale)
     function = network.loss_function
-    source = function.function if isinstance(function, Own | Row) else type(function)
+    source = function.function if isinstance(function, OwnFunction) else type(function)
     definition = " ".join((source.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
     definition = definition or function.name
     return Trace(total * scale, layers, target, function.name, definition)

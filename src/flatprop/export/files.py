@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flatprop.export.random_states import checked_generator, plain_state
 from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, shown, size
 from flatprop.export.writing import write_in_one_step
-from flatprop.formulas.loss import REDUCTIONS, Loss
+from flatprop.formulas.loss import REDUCTIONS, Loss, OwnFunction
 from flatprop.formulas.losses import LOSSES_BY_NAME, CrossEntropy, Own, Quantiles, Row
 from flatprop.model.dense_layer import Dense
 from flatprop.model.layers import checked_layers, starts_in_params
@@ -190,7 +190,7 @@ def _function(functions: Mapping[str, Any], name: str) -> Any:
 def own_functions(network: Model) -> dict[str, Callable[..., Any]]:
     """The user's own functions in a network, by name."""
     given: list[Any] = [layer.activation for layer in network.dense]
-    if isinstance(network.loss_function, Own | Row):
+    if isinstance(network.loss_function, OwnFunction):
         given.append(network.loss_function.function)
     functions: dict[str, Any] = {}
     for function in filter(callable, given):

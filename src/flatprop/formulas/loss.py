@@ -73,6 +73,11 @@ class Loss(ABC):
         """(n, targets): the predictions of the targets among these outputs, (n, outputs)."""
         return outputs
 
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether `weight_factors` may find some."""
+        return False
+
     def weight_factors(self, y: Array) -> Array | None:
         """What the weights of samples with these targets, (n, columns), are multiplied by.
 
@@ -91,3 +96,19 @@ class Loss(ABC):
 
     formula: ClassVar[Callable[..., tuple[Any, ...]]]
     """The value, then its slopes; of numbers of any kind: see `numbers.numbers`."""
+
+
+@dataclass(frozen=True)
+class OwnFunction(Loss):
+    """A loss that is a compiled function of the user's."""
+
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What the user has called the function."""
+        return str(getattr(self.function, "__name__", "own"))
+
+    @property
+    def has_function(self) -> bool:
+        return True

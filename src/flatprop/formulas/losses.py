@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from flatprop.formulas import custom_check
-from flatprop.formulas.loss import OVER_SAMPLES, OVER_SAMPLES_AND_OUTPUTS, REDUCTIONS, SUM, Loss
+from flatprop.formulas.loss import (
+    OVER_SAMPLES,
+    OVER_SAMPLES_AND_OUTPUTS,
+    REDUCTIONS,
+    SUM,
+    Loss,
+    OwnFunction,
+)
 from flatprop.formulas.row_losses import ROW_LOSSES, GaussianNLL, Quantiles, Row, pinball
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import N, copysign, where
@@ -187,7 +194,7 @@ class Poisson(Loss):
 
 @other_names.suggesting(other_names.loss_names("own"))
 @dataclass(frozen=True)
-class Own(Loss):
+class Own(OwnFunction):
     """Your own loss; ``loss=function`` is short for ``loss=fp.losses.Own(function)``.
 
     Parameters
@@ -206,14 +213,6 @@ class Own(Loss):
     def __post_init__(self) -> None:
         checks.choice("reduction", self.reduction, REDUCTIONS)
         custom_check.checked_loss(self.function)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return str(getattr(self.function, "__name__", "own"))
-
-    @property
-    def has_function(self) -> bool:
-        return True
 
     def formula(self, prediction: N, y: N, parameter: N) -> tuple[N, N]:
         from flatprop.numbers.translated import custom_formula
@@ -301,6 +300,10 @@ class CrossEntropy(Loss):
                 f"{outputs} units, one for each class"
             )
         return outputs
+
+    @property
+    def weighs_classes(self) -> bool:
+        return self.class_weight is not None
 
     def weight_factors(self, y: Array) -> Array | None:
         if self.class_weight is None or y.shape[1] == len(self.class_weight):

@@ -1,7 +1,7 @@
 """Losses that see all outputs of a sample, and not one after the other.
 
 The slopes of such a loss with respect to one output depend on the others. Kernels call a function
-that is made for the loss and for its number of outputs: see `kernels.loops.row_losses`.
+that is made for the loss and for its number of outputs: see `kernels.loops.loss_functions`.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from flatprop.formulas import custom_check
-from flatprop.formulas.loss import OVER_SAMPLES, REDUCTIONS, Loss
+from flatprop.formulas.loss import OVER_SAMPLES, REDUCTIONS, Loss, OwnFunction
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import N, where
 from flatprop.validation import checks, other_names
@@ -148,7 +148,7 @@ def pinball(prediction: N, y: N, q: N) -> tuple[N, N]:
 
 @other_names.suggesting(other_names.loss_names("row"))
 @dataclass(frozen=True)
-class Row(Loss):
+class Row(OwnFunction):
     """Your own loss of a whole row of outputs.
 
     Parameters
@@ -180,14 +180,6 @@ class Row(Loss):
         custom_check.check_row_function(self.function)
         object.__setattr__(self, "targets", checks.count("targets", self.targets))
         checks.choice("reduction", self.reduction, REDUCTIONS)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return str(getattr(self.function, "__name__", "row"))
-
-    @property
-    def has_function(self) -> bool:
-        return True
 
     def target_count(self, outputs: int) -> int:
         return self.targets

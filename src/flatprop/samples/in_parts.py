@@ -162,7 +162,7 @@ def _large_rows(name: str, values: Any, check: Callable[..., Array]) -> Rows:
 
 def _factors_of(network: Model, y: Rows) -> Array | None:
     """`Loss.weight_factors` of all samples; y is gone through if there may be some."""
-    if getattr(network.loss_function, "class_weight", None) is None:
+    if not network.loss_function.weighs_classes:
         return None
     found: list[Array | None] = []
 

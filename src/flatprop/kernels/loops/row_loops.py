@@ -21,6 +21,7 @@ from flatprop.kernels.loops.function_at import (
     loss_at,
 )
 from flatprop.kernels.loops.vector_loops import (
+    DOUBLE,
     INT64,
     Register,
     broadcast,
@@ -87,6 +88,7 @@ def compiled_row_loss(loss: RowLoss, outputs: int, dtype: np.dtype[Any]) -> int:
                 for places in _each(builder, start, count, sizes):
                     for out, buffer, i in changed:
                         places.copy_back(buffer, out, places.output(i))
+            builder.ret(DOUBLE(0.0))
 
         total = sum_of(array_of(builder, rows, prediction))
         for start, count in _tiles(builder, rows, sizes):
