@@ -92,6 +92,14 @@ class Dual(Number):
         return Dual(-self.value, None if self._tangent is None else -self._tangent)
 
 
+def twice_dual(x: Lanes) -> Dual:
+    """x for second derivatives: a formula's result y has y″ in ``y.tangent.tangent``.
+
+    The value and the tangent are dual numbers themselves.
+    """
+    return Dual(Dual(x, x.like(1.0)), Dual(x.like(1.0)))
+
+
 def _change(*terms: tuple[Dual, Lanes | float]) -> Lanes | None:
     """Σ ẋ ∂f/∂x over the arguments x that are not constant."""
     total: Lanes | None = None
