@@ -1,7 +1,7 @@
 """The dense layer for stacks: values and derivatives along directions in the inputs.
 
-Derivatives of z = x W + b along a direction are those of x times W. `chain_rule` has the activation.
-Nothing is allocated.
+Derivatives of z = x W + b along a direction are those of x times W. `chain_rule` has what the
+activation does to them. Nothing is allocated.
 """
 
 from flatprop.kernels.compile import kernel
@@ -84,9 +84,10 @@ def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
 def activate_stack_back(layers, l, count, z, slope, bends, gradient):
     """gradient ← that with respect to z, from that with respect to a: a stack, in place.
 
-    Second derivatives are those along each direction.
+    Second derivatives are those along the first directions, as many as the stack has room for.
     """
-    rows, parts = slope.shape[0], gradient.shape[0] // slope.shape[0]
+    rows = slope.shape[0]
+    seconds = gradient.shape[0] // rows - 1 - count
     if layers[l].activation == SOFTMAX:
         _softmax_back(slope, count, z, gradient)
     else:
@@ -95,7 +96,7 @@ def activate_stack_back(layers, l, count, z, slope, bends, gradient):
         multiply(slope, of_z)
         for k in range(1, 1 + count):
             dz, of_da = part(z, rows, k), part(gradient, rows, k)
-            if parts > 1 + count:
+            if k <= seconds:
                 d2z, of_d2a = part(z, rows, count + k), part(gradient, rows, count + k)
                 second_derivative_back(slope, curvature, third, dz, d2z, of_da, of_d2a, of_z)
             else:
@@ -162,9 +163,10 @@ def _center(a, count, pair, pairs, z):
 def _softmax_back(a, count, z, gradient):
     """What `activate_stack_back` does for a softmax."""
     rows, units = a.shape
-    with_second = gradient.shape[0] > rows * (1 + count)
+    seconds = gradient.shape[0] // rows - 1 - count
     for row in range(rows):
         for k in range(1, 1 + count):
+            with_second = k <= seconds
             first, second = rows * k + row, rows * (count + k) + row
             mean = total = 0.0
             if with_second:

@@ -113,7 +113,7 @@ def restack(stack, rows, count, u, du, d2u):
 def kept_stacks(layers, params, x, directions, seconds, workspace):
     """The stack of outputs; all stacks stay in `workspace`, of `stacks.stacks_size` numbers.
 
-    `seconds` is the number of directions, or 0 without second derivatives.
+    There are second derivatives along the first `seconds` directions.
     """
     rows, count, last = x.shape[0], directions.shape[0], layers.size - 1
     height = rows * (1 + count + seconds)

@@ -10,7 +10,7 @@ A stack is one matrix, so that a layer multiplies all of it with W at once. The 
 
 | in this order | how many numbers |
 | --- | --- |
-| of each layer, the stack of its a and then that of its z, with f' where z was | 2 · height · units |
+| of each layer, the stack of a and then that of z, f' where z was | 2 · height · units |
 | of each layer, f'' and then f''' | 2 · rows · units |
 | one row per direction | directions · units of the largest layer |
 | scratch of the matrix products | `scratch_size` |
