@@ -163,7 +163,7 @@ long train(const functions *f, const network *net, const optimizer *rule, int64_
 
 /* ---- an activation and a loss written in C */
 
-static void cubic(int64_t n, real *z, real *slope, real *curvature)
+static void cubic(int64_t n, real *z, real *slope, real *curvature, real *third)
 {
     for (int64_t i = 0; i < n; i++) {
         const real at = z[i];
@@ -172,6 +172,8 @@ static void cubic(int64_t n, real *z, real *slope, real *curvature)
             slope[i] = 1 + 3 * at * at / 4;
         if (curvature)
             curvature[i] = 3 * at / 2;
+        if (third)
+            third[i] = (real)1.5;
     }
 }
 

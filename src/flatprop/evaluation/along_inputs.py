@@ -164,7 +164,7 @@ def derivatives_vjp(
 
         team = crew.size_for(calls.threads_worth(network, block, passes, blocks))
         crew.each(team, shard, range(shards))
-    gradient = gradients[0]
+    gradient: Array = gradients[0]
     for other in gradients[1:]:
         gradient += other
     return gradient
@@ -240,7 +240,8 @@ def _slope(name: str, value: Any, shape: tuple[int, ...], network: Model) -> Arr
     array = checks.numbers(name, value, network.dtype)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, but it has {array.shape}")
-    return array.reshape(-1, shape[-1])
+    flat: Array = array.reshape(-1, shape[-1])
+    return flat
 
 
 def _block_rows(network: Model, rows: int, height: int) -> int:

@@ -201,7 +201,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
     record = array_at(network, pointers.NETWORK, 1)[0]
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
-    rows = inputs = outputs = targets = 1
+    rows = inputs = outputs = targets = directions = 1
     forward_size = any_size = solver_size = stacked_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:

@@ -137,7 +137,8 @@ def _third_of_differences(formula: CustomFormula, x: Lanes) -> Lanes:
         return result
 
     near, far = slope(x + h) + slope(x - h), slope(x + 2.0 * h) + slope(x - 2.0 * h)
-    return (16.0 * near - far - 30.0 * slope(x)) / (12.0 * h * h)
+    result: Lanes = (16.0 * near - far - 30.0 * slope(x)) / (12.0 * h * h)
+    return result
 
 
 def _cases(builder: ir.IRBuilder, *pointers: ir.Value) -> Iterator[int]:
