@@ -59,7 +59,7 @@ def derivatives(
         rows, count, outputs = len(x), len(along), network.outputs
         u = np.empty((rows, outputs), network.dtype)
         du, d2u = (np.empty((rows * count, outputs), network.dtype) for _ in range(2))
-        block = _block_rows(network, rows, 1 + 2 * count)
+        block = stack_rows(network, rows, 1 + 2 * count)
         layers, _, params = network._arrays
         size = forward_stacks_size(layers, block, count, count)
 
@@ -131,7 +131,7 @@ def derivatives_vjp(
         ]
         seconds = 0 if dL_dd2u is None else count
         height = 1 + count + seconds
-        block = _block_rows(network, rows, 2 * (1 + height))
+        block = stack_rows(network, rows, 2 * (1 + height))
         shards = calls.shards_of(network, rows, block)
         blocks = -(-rows // block)
         layers, _, params = network._arrays
@@ -196,7 +196,7 @@ def hessian(network: Model, X: ArrayLike, *, threads: int | None = None) -> Arra
         # All first derivatives go along with each part of the second ones.
         some_pairs = calls.blocks(len(pairs), max(PAIRS_AT_ONCE, inputs))
         most = min(len(pairs), max(PAIRS_AT_ONCE, inputs))
-        block = _block_rows(network, rows, 1 + inputs + most)
+        block = stack_rows(network, rows, 1 + inputs + most)
         layers, _, params = network._arrays
         size = forward_stacks_size(layers, block, inputs, most)
 
@@ -244,7 +244,7 @@ def _slope(name: str, value: Any, shape: tuple[int, ...], network: Model) -> Arr
     return flat
 
 
-def _block_rows(network: Model, rows: int, height: int) -> int:
+def stack_rows(network: Model, rows: int, height: int) -> int:
     """The rows of a block whose stacks have so many rows for each of them."""
     numbers = height * sum(layer.units for layer in network.dense)
     most = max(1, STACK_BYTES // (numbers * network.dtype.itemsize))
