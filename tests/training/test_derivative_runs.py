@@ -238,7 +238,7 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     path = tmp_path / "checkpoint"
 
     def stop(epoch):
-        return epoch.number == 2
+        return epoch.epoch == 2
 
     parts.fit(X, y, epochs=6, callbacks=[fp.Checkpoint(path), stop], **options)
     resumed = parts.fit(X, y, epochs=6, resume=path, **options)
@@ -338,7 +338,7 @@ def points(columns=2):
 
 
 def fitted(**options):
-    X, y, dy = wave(10)
+    X, y, _ = wave(10)
     network([2, 4, 1]).fit(X, y, **options)
 
 
@@ -379,7 +379,7 @@ WRONG = {
     "loop": (lambda: fitted(equations=fp.Equation(looping, points())), "cannot be derived"),
     "index": (lambda: fitted(equations=fp.Equation(wrong_index, points())), "does not compile"),
     "words": (lambda: fitted(equations=fp.Equation(of_words, points())), "must return"),
-    "arguments": (lambda: fitted(equations=fp.Equation(burgers, points())), "does not compile"),
+    "arguments": (lambda: fitted(equations=fp.Equation(burgers, points())), "takes 5 arguments"),
     "checkpoint": (
         lambda: fitted(
             equations=fp.Equation(burgers, points(), unknowns={"nu": 1}),

@@ -2,7 +2,7 @@
 
 | term | what it adds to the loss of a batch |
 | --- | --- |
-| samples | their loss, as without derivatives; with dy also `derivative_weight` · mean (∂ŷ/∂x - dy)² |
+| samples | their usual loss; with dy also `derivative_weight` · mean (∂ŷ/∂x - dy)² |
 | each equation | `weight` · mean over its points of Σ r² |
 
 A batch takes its part of each equation's points. Parts of a term are computed independently, each

@@ -68,6 +68,12 @@ def residual_of(
         *[number] * unknowns,
     )
     name = getattr(function, "__name__", "residual")
+    taken = function.py_func.__code__.co_argcount
+    if taken != len(signature):
+        raise TypeError(
+            f"the residual {name} takes {taken} arguments; it must take x, u, du, d2u"
+            + f" and {unknowns} unknowns" * bool(unknowns)
+        )
     try:
         function.compile(signature)
     except NumbaError as error:
