@@ -401,7 +401,7 @@ def test_wrong_input_is_an_error(case):
 def test_only_the_derivatives_that_are_used_are_computed(dtype):
     net = network([2, 4, 1], dtype=dtype)
     found = fp.Equation(burgers, points(), unknowns={"nu": 1}).compiled(net)
-    assert (found.directions, found.seconds, found.count) == ((0, 1), 1, 1)
+    assert (found.directions, found.seconds, found.results) == ((0, 1), 1, 1)
     found = fp.Equation(algebra, points()).compiled(net)
     assert (found.directions, found.seconds) == ((0,), 0)
     assert fp.Equation(algebra, points()).compiled(net) is found

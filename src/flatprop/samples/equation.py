@@ -99,7 +99,8 @@ class Equation:
         """What kernels call for networks like this one."""
         count = len(self.along(network))
         sizes = network.inputs, network.outputs, count, len(self.unknowns)
-        return residual_of(self.residual, *sizes, network.dtype)
+        found: Residual = residual_of(self.residual, *sizes, network.dtype)
+        return found
 
     def __repr__(self) -> str:
         name = getattr(self.residual, "__name__", "residual")

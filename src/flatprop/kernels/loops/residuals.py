@@ -40,7 +40,7 @@ class Residual(NamedTuple):
     """A residual for networks of one shape."""
 
     address: int
-    count: int
+    results: int
     """How many residuals the function returns."""
     directions: tuple[int, ...]
     """The directions whose derivatives the residual needs, those with second ones first."""
@@ -98,8 +98,9 @@ def _results(name: str, kind: Any) -> int:
     """How many residuals a function of this type returns; 0 for a number that is no tuple."""
     if isinstance(kind, types.Float):
         return 0
-    if isinstance(kind, types.BaseTuple) and len(kind) and isinstance(kind[0], types.Float):
-        return len(kind)
+    parts = getattr(kind, "types", ())  # of a tuple
+    if parts and all(isinstance(part, types.Float) for part in parts):
+        return len(parts)
     raise TypeError(f"the residual {name} must return a number or a tuple of numbers, not {kind}")
 
 
@@ -217,7 +218,7 @@ def _of_scalars(function: Any, sizes: tuple[int, int, int, int], results: int) -
     lines += [f"found = function({', '.join(given)})", *stores]
     namespace = {"function": function}
     exec("\n    ".join(lines), namespace)
-    pointers = [types.CPointer(types.float64)] * len(places)  # type: ignore[no-untyped-call]
+    pointers = [types.CPointer(types.float64)] * len(places)
     signature = types.void(*[types.float64] * len(arguments), *pointers)
     options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
     shim = numba.njit(signature, **options)(namespace["shim"])
