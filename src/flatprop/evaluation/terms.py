@@ -210,7 +210,7 @@ class _Slopes(_Samples):
     def __init__(self, network: Model, data: Data, dy: Array) -> None:
         super().__init__(network, data)
         self.dy, self.axes = flat(dy), read_only(np.eye(network.inputs, dtype=network.dtype))
-        height = 1 + network.inputs
+        height = 2 if network.outputs == 1 else 1 + network.inputs
         self.passes = calls.GRADIENT * height
         self.block = stack_rows(network, data.rows, 2 * (1 + height))
 
@@ -218,7 +218,8 @@ class _Slopes(_Samples):
         network, rows = self.network, self.block
         size = stacks_size(network._arrays.layers, rows, network.inputs, 0)
         columns = self.data.y.size // self.data.rows
-        return _scratch(network, rows, columns, network.outputs * network.inputs, size)
+        room = (network.outputs + 2) * network.inputs
+        return _scratch(network, rows, columns, room, size)
 
     def call(
         self,

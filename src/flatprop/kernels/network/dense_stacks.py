@@ -21,6 +21,7 @@ from flatprop.kernels.products.matmul import (
     column_sums,
     product,
     product_transposed_left,
+    product_transposed_right,
     times_transposed,
 )
 
@@ -43,11 +44,30 @@ def affine_of_inputs(layers, params, x, directions, moved, a, z, scratch):
 
 
 @kernel
-def affine_of_stack(layers, l, params, before, rows, a, z, scratch):
-    """The same for the stack of the layer before."""
-    W, height = weights(layers, l, params), before.shape[0]
-    affine(part(before, rows, 0), W, biases(layers, l, params), False, part(a, rows, 0), scratch)
+def affine_of_values(layers, l, params, before, z, scratch):
+    """z ← x W + b, without derivatives."""
+    affine(before, weights(layers, l, params), biases(layers, l, params), False, z, scratch)
+
+
+@kernel
+def derivatives_of_stack(layers, l, params, before, rows, z, scratch):
+    """The derivatives of x W into their rows of z."""
+    height, W = before.shape[0], weights(layers, l, params)
     product(rows_of(before, rows, height), W, rows_of(z, rows, height), scratch)
+
+
+@kernel
+def slopes_back(layers, l, params, gradient, slope, out, scratch):
+    """out ← f' times the gradient with respect to the inputs of layer l, from that of its z."""
+    W = weights(layers, l, params)
+    product_transposed_right(gradient, W, slope, False, out, scratch)
+
+
+@kernel
+def affine_of_stack(layers, l, params, before, rows, a, z, scratch):
+    """Values and derivatives, from the stack of the layer before, as `affine_of_inputs`."""
+    affine_of_values(layers, l, params, part(before, rows, 0), part(a, rows, 0), scratch)
+    derivatives_of_stack(layers, l, params, before, rows, z, scratch)
 
 
 @kernel

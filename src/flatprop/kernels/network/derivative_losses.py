@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 from flatprop.formulas.optimizer import GRADIENT_SCALE
 from flatprop.kernels.compile import entry_point, kernel
+from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import gather, weights_per_output
 from flatprop.kernels.loops.residuals import squared_residuals
 from flatprop.kernels.loops.updates import clipping, update_trained
 from flatprop.kernels.network.backprop import loss_and_gradient, output_loss
 from flatprop.kernels.network.input_derivatives import gradient_of_stacks, kept_stacks
-from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network.records import SOFTMAX, matrix
+from flatprop.kernels.network.slopes_of_one import gradient_along, values_and_slopes
 from flatprop.kernels.network.stacks import part
 
 
@@ -27,7 +29,8 @@ class Scratch(NamedTuple):
     y: Any
     """(rows · columns,)"""
     dy: Any
-    """(rows · outputs · inputs,), or the columns of an equation."""
+    """(rows · outputs · inputs,) and as much as a stack of x and g, see `slopes_of_one`; or the
+    columns of an equation."""
     weight: Any
     """(rows · outputs,), filled with ones where every sample counts alike."""
     workspace: Any
@@ -83,6 +86,19 @@ def of_slopes(model, data, dy, axes, order, first, stop, scale, share, gradient,
         slopes = _taken(dy, outputs * inputs, order, start, rows, scratch.dy)
         weight = matrix(scratch.weight, 0, rows, outputs)
         weights_per_output(data.weight, order, start, weight)
+        if outputs == 1 and inputs > 1 and layers[layers.size - 1].activation != SOFTMAX:
+            stack = matrix(scratch.dy, rows * inputs, 2 * rows, inputs)
+            directions = part(stack, rows, 1)
+            values = values_and_slopes(layers, params, x, directions, scratch.workspace)
+            total += output_loss(loss_records[0], values, y, weight, scale, values)
+            copy(x, part(stack, rows, 0))
+            for i in range(rows):
+                for j in range(inputs):
+                    d = directions[i, j] - slopes[i, j]
+                    squares += weight[i, 0] * d * d
+                    directions[i, j] = 2.0 * share * weight[i, 0] * d
+            gradient_along(layers, params, stack, rows, gradient, scratch.workspace)
+            continue
         stack = kept_stacks(layers, params, x, axes, 0, scratch.workspace)
         values = part(stack, rows, 0)
         total += output_loss(loss_records[0], values, y, weight, scale, values)

@@ -42,6 +42,11 @@ def _without_third(code, function, z, slope, curvature, third):
 
 
 @kernel
+def _with_third(code, function, z, slope, curvature, third):
+    activate_with_third(code, function, z, slope, curvature, third)
+
+
+@kernel
 def forward_stacks(layers, params, x, directions, seconds, pair, pairs, workspace):
     """The stack of outputs, with so many second derivatives.
 
@@ -127,16 +132,11 @@ def kept_stacks(layers, params, x, directions, seconds, workspace):
             before, _ = stacks_of(layers, l - 1, rows, height, workspace)
             affine_of_stack(layers, l, params, before, rows, a, z, scratch)
         bends, slope = bends_of(layers, l, rows, height, workspace), part(z, rows, 0)
-        activate_stack(
-            layers, l, count, along_each, 0, a, z, slope, bends, activate_with_third_derivative
-        )
+        if seconds > 0:
+            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _with_third)
+        else:
+            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _without_third)
     return stacks_of(layers, last, rows, height, workspace)[0]
-
-
-@kernel
-def activate_with_third_derivative(code, function, z, slope, curvature, third):
-    """`activate_with_third`, as one kernel passes it to another."""
-    activate_with_third(code, function, z, slope, curvature, third)
 
 
 @kernel
