@@ -266,6 +266,30 @@ def test_epochs_are_means_of_batches_and_seeds_repeat():
     assert loss == pytest.approx(np.dot(losses, [0.4, 0.4, 0.2]), rel=1e-12)
 
 
+def test_batches_without_weight_are_passed_over():
+    X, y, dy = wave(40)
+    weight = np.ones(40)
+    weight[20:] = 0
+    one, other = network([2, 8, 1]), network([2, 8, 1])
+    options = {"batch_size": 20, "shuffle": False, "epochs": 3}
+    options["optimizer"] = fp.SGD(0.05, momentum=0.9)
+    history = one.fit(X, y, sample_weight=weight, derivatives=dy, **options)
+    expected = other.fit(X[:20], y[:20], derivatives=dy[:20], **options)
+    np.testing.assert_array_equal(one.params, other.params)
+    np.testing.assert_array_equal(history.loss, expected.loss)
+
+
+@pytest.mark.parametrize("loss", ["ssr", "mae", "gaussian_nll"])
+def test_every_loss_of_outputs_takes_slopes(loss):
+    X, y, dy = wave(30, outputs=2)
+    net = network([2, 6, 2], loss=loss)
+    if loss == "gaussian_nll":
+        y = y[:, :1]
+    expected = expected_loss(net, X, y, None, dy, 0.5, None)
+    options = {"derivatives": dy, "derivative_weight": 0.5, "batch_size": None, "epochs": 1}
+    assert net.fit(X, y, **options).loss[0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_best_epoch_has_its_unknowns():
     X, y, _ = wave(40)
     net = network([2, 8, 1])

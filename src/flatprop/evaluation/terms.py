@@ -72,6 +72,8 @@ class Terms:
         values = [v for equation in equations for v in equation.unknowns.values()]
         self.unknowns = np.array(values, np.float64)
         self._scratch: dict[tuple[int, int], Any] = {}
+        self._alike: dict[tuple[int, int], list[_Part]] = {}
+        """The parts of each batch, where no weights of samples make them differ."""
 
     def publish(self) -> None:
         """Write the unknowns into their equations."""
@@ -105,37 +107,19 @@ class Terms:
     ) -> float:
         """The loss of a batch; `gradient` and `of_unknowns` are overwritten with its gradient."""
         parts = self._parts(orders, batch, batch_size)
-        network = self.network
-        gradients = np.zeros((len(parts), gradient.size), network.dtype)
+        if len(parts) == 1:
+            gradient.fill(0)
+            of_unknowns.fill(0)
+            return self._compute(0, parts[0], orders, gradient, of_unknowns)
+        gradients = np.zeros((len(parts), gradient.size), gradient.dtype)
         slopes = np.zeros((len(parts), self.unknowns.size))
 
         def compute(worker: int, number: int) -> float:
-            part, total = parts[number], 0.0
-            term = self._terms[part.term]
-            scratch = self._scratch.get((worker, part.term))
-            if scratch is None:
-                scratch = self._scratch.setdefault((worker, part.term), term.scratch())
-            block = scratch.rows
-            step = block * calls.blocks_in_time(network, block, term.passes)
-            for first in range(part.first, part.stop, step):
-                stop = min(first + step, part.stop)
-                order = orders[part.term]
-                total += term.call(
-                    order,
-                    first,
-                    stop,
-                    part.scales,
-                    gradients[number],
-                    self.unknowns,
-                    slopes[number],
-                    scratch,
-                )
-            return total
+            results = gradients[number], slopes[number]
+            return self._compute(worker, parts[number], orders, *results)
 
-        worth = 1
-        if len(parts) > 1:
-            term = self._terms[parts[-1].term]
-            worth = calls.threads_worth(network, term.block, term.passes, len(parts))
+        term = self._terms[parts[-1].term]
+        worth = calls.threads_worth(self.network, term.block, term.passes, len(parts))
         losses = crew.each(crew.size_for(worth), compute, range(len(parts)))
         np.copyto(gradient, gradients[0])
         for other in gradients[1:]:
@@ -143,10 +127,33 @@ class Terms:
         of_unknowns[:] = slopes.sum(axis=0)
         return float(sum(losses))
 
+    def _compute(
+        self,
+        worker: int,
+        part: _Part,
+        orders: Sequence[NDArray[np.int64]],
+        gradient: Array,
+        slopes: NDArray[np.float64],
+    ) -> float:
+        """The loss of a part; its gradient is added to `gradient` and `slopes`."""
+        term, total = self._terms[part.term], 0.0
+        if (worker, part.term) not in self._scratch:
+            step = term.block * calls.blocks_in_time(self.network, term.block, term.passes)
+            self._scratch[worker, part.term] = term.scratch(), step
+        scratch, step = self._scratch[worker, part.term]
+        order = orders[part.term]
+        for first in range(part.first, part.stop, step):
+            stop = min(first + step, part.stop)
+            rows = order, first, stop
+            total += term.call(*rows, part.scales, gradient, self.unknowns, slopes, scratch)
+        return total
+
     def _parts(
         self, orders: Sequence[NDArray[np.int64]], batch: int, batch_size: int
     ) -> list[_Part]:
         """What makes up the loss of a batch: whole blocks of each term's rows."""
+        if (batch, batch_size) in self._alike:
+            return self._alike[batch, batch_size]
         network, parts = self.network, []
         batches = -(-self.rows // batch_size)
         for number, term in enumerate(self._terms):
@@ -168,7 +175,10 @@ class Terms:
                 start = first + shard * blocks // shards * term.block
                 end = min(first + (shard + 1) * blocks // shards * term.block, stop)
                 parts.append(_Part(number, start, end, scales))
-        return parts or [_Part(0, 0, 0, (0.0, 0.0))]
+        parts = parts or [_Part(0, 0, 0, (0.0, 0.0))]
+        if not self.data.weight.size:
+            self._alike[batch, batch_size] = parts
+        return parts
 
 
 class _Samples:

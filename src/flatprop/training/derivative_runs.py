@@ -66,6 +66,7 @@ class DerivativeStepper:
         self._gradient = aligned_empty(params.size, params.dtype)
         self._slopes = np.zeros(terms.unknowns.size)
         self._orders: Any = None
+        self._is_sum = terms.network._arrays.loss_records[0]["divisor"] == 0
         self._epoch = -1
 
     def advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
@@ -77,44 +78,28 @@ class DerivativeStepper:
         return status if safe.keep_in_time(self.terms.network._arrays.params) else loop.DIVERGED
 
     def _update(self, plan: loop.Plan, cursor: Any, sums: Any, losses: Any) -> int:
-        terms, settings = self.terms, self.rule.settings
+        terms, _settings = self.terms, self.rule.settings
         epoch, row = int(cursor[loop.EPOCH]), int(cursor[loop.ROW])
         if row == 0:
             sums[loop.EPOCH_LOSS] = sums[loop.EPOCH_WEIGHT] = 0.0
         if self._epoch != epoch:
             self._orders, self._epoch = terms.orders(int(plan.seed), epoch, self.shuffle), epoch
         stop = min(row + self.batch_size, terms.rows)
-        loss = terms.loss_and_gradient(
-            self._orders, row // self.batch_size, self.batch_size, self._gradient, self._slopes
-        )
-        if not math.isfinite(loss):
-            return int(loop.DIVERGED)
         weight = terms.weight_of(self._orders[0], row, stop)
-        if terms.network.loss_function.scale(1, 1.0) == terms.network.loss_function.scale(1, 2.0):
-            weight = 1.0  # a sum
-        sums[loop.EPOCH_WEIGHT] += weight
-        if sums[loop.EPOCH_WEIGHT] > 0:
-            share = weight / sums[loop.EPOCH_WEIGHT]
-            sums[loop.EPOCH_LOSS] += share * (loss - sums[loop.EPOCH_LOSS])
-        rate = float(plan.rates[min(epoch, plan.rates.size - 1)])
-        cursor[loop.UPDATES] += 1
-        for one in (settings, self._of_unknowns.settings):
-            one[STEP], one[LEARNING_RATE], one[GRADIENT_SCALE] = cursor[loop.UPDATES], rate, 1.0
-        derivative_losses.update(
-            self.rule.code,
-            settings,
-            terms.network._arrays.params,
-            self._gradient,
-            self.rule.state,
-            self.rule.trainable,
-            self.rule.clip_norm,
-        )
-        self.unknowns_before[:] = terms.unknowns
-        if terms.unknowns.size:
-            code, own, state = self._of_unknowns
-            own[GRADIENT_SCALE] = settings[GRADIENT_SCALE]
-            given = code, own, terms.unknowns, self._slopes, state, self._all, 0.0
-            derivative_losses.update(*given)
+        if weight > 0 or terms.equations:  # else the batch is passed over
+            loss = terms.loss_and_gradient(
+                self._orders, row // self.batch_size, self.batch_size, self._gradient, self._slopes
+            )
+            if not math.isfinite(loss):
+                return int(loop.DIVERGED)
+            cursor[loop.UPDATES] += 1
+            rate = float(plan.rates[min(epoch, plan.rates.size - 1)])
+            self._learn(int(cursor[loop.UPDATES]), rate)
+            counts = 1.0 if self._is_sum else weight
+            sums[loop.EPOCH_WEIGHT] += counts
+            if counts > 0:
+                share = counts / sums[loop.EPOCH_WEIGHT]
+                sums[loop.EPOCH_LOSS] += share * (loss - sums[loop.EPOCH_LOSS])
         cursor[loop.ROW] = stop
         if stop < terms.rows:
             return int(loop.RUNNING)
@@ -125,6 +110,23 @@ class DerivativeStepper:
         if epoch + 1 == losses.size:
             return int(loop.FINISHED)
         return int(loop.EPOCH_ENDED if plan.each_epoch else loop.RUNNING)
+
+    def _learn(self, updates: int, rate: float) -> None:
+        """One update of parameters and unknowns."""
+        terms, (code, settings, state, trainable, clip_norm, *_) = self.terms, self.rule
+        settings[STEP], settings[LEARNING_RATE], settings[GRADIENT_SCALE] = updates, rate, 1.0
+        params = terms.network._arrays.params
+        derivative_losses.update(
+            code, settings, params, self._gradient, state, trainable, clip_norm
+        )
+        if terms.unknowns.size:
+            self.unknowns_before[:] = terms.unknowns
+            code, own, state = self._of_unknowns
+            own[STEP], own[LEARNING_RATE] = updates, rate
+            own[GRADIENT_SCALE] = settings[GRADIENT_SCALE]
+            derivative_losses.update(
+                code, own, terms.unknowns, self._slopes, state, self._all, 0.0
+            )
 
 
 class DerivativeRun(InMemoryRun):
