@@ -21,7 +21,6 @@ from flatprop.kernels.products.matmul import (
     column_sums,
     product,
     product_transposed_left,
-    product_transposed_right,
     times_transposed,
 )
 
@@ -54,13 +53,6 @@ def derivatives_of_stack(layers, l, params, before, rows, z, scratch):
     """The derivatives of x W into their rows of z."""
     height, W = before.shape[0], weights(layers, l, params)
     product(rows_of(before, rows, height), W, rows_of(z, rows, height), scratch)
-
-
-@kernel
-def slopes_back(layers, l, params, gradient, slope, out, scratch):
-    """out ← f' times the gradient with respect to the inputs of layer l, from that of its z."""
-    W = weights(layers, l, params)
-    product_transposed_right(gradient, W, slope, False, out, scratch)
 
 
 @kernel

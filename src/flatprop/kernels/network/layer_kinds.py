@@ -24,5 +24,5 @@ activate_stack, activate_stack_back = (
 )
 stack_back, stack_gradient = dense_stacks.stack_back, dense_stacks.stack_gradient
 stack_gradient_of_inputs = dense_stacks.stack_gradient_of_inputs
-affine_of_values, slopes_back = dense_stacks.affine_of_values, dense_stacks.slopes_back
+affine_of_values = dense_stacks.affine_of_values
 derivatives_of_stack = dense_stacks.derivatives_of_stack
