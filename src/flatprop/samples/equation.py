@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.kernels.loops.residuals import Residual, residual_of
 from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -95,12 +94,13 @@ class Equation:
             )
         return self.directions.astype(network.dtype)
 
-    def compiled(self, network: Model) -> Residual:
-        """What kernels call for networks like this one."""
+    def compiled(self, network: Model) -> Any:
+        """The `Residual` that kernels call for networks like this one."""
+        from flatprop.kernels.loops.residuals import residual_of  # few programs need it
+
         count = len(self.along(network))
         sizes = network.inputs, network.outputs, count, len(self.unknowns)
-        found: Residual = residual_of(self.residual, *sizes, network.dtype)
-        return found
+        return residual_of(self.residual, *sizes, network.dtype)
 
     def __repr__(self) -> str:
         name = getattr(self.residual, "__name__", "residual")

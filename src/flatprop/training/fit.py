@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.evaluation import crew
-from flatprop.evaluation.terms import Terms
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.model.model import Model
 from flatprop.samples.class_weights import class_weighted
@@ -30,11 +29,6 @@ from flatprop.training import seeds
 from flatprop.training.callbacks import Callback
 from flatprop.training.checkpoints import seed_in
 from flatprop.training.choice import optimizer_only, optimizer_or_solver
-from flatprop.training.derivative_runs import (
-    DerivativeRun,
-    DerivativeSolverRun,
-    checked_slopes,
-)
 from flatprop.training.history import History
 from flatprop.training.in_memory_run import InMemoryRun
 from flatprop.training.metrics import Metric
@@ -234,13 +228,16 @@ def fit(
     kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
     more: dict[str, Any] = {}
     if derived:
-        kind = DerivativeSolverRun if solves else DerivativeRun
+        from flatprop.evaluation import terms  # few programs need it
+        from flatprop.training import derivative_runs
+
+        kind = derivative_runs.DerivativeSolverRun if solves else derivative_runs.DerivativeRun
         weight = checks.positive("derivative_weight", derivative_weight)
         logits = bool(network._arrays.loss_records[0]["from_logits"])
         dy = None
         if derivatives is not None:
-            dy = checked_slopes(network, derivatives, samples.rows, logits)
-        more["terms"] = Terms(network, samples, dy, weight, given_equations)
+            dy = derivative_runs.checked_slopes(network, derivatives, samples.rows, logits)
+        more["terms"] = terms.Terms(network, samples, dy, weight, given_equations)
     run: Run[Samples] = kind(
         network,
         samples,
