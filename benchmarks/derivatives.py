@@ -37,6 +37,16 @@ class Derivatives:
     def track_vjp(self, case, dtype):
         return self.gradients(lambda: self.net.vjp(self.x, self.y))
 
+    def track_input_derivatives(self, case, dtype):
+        return self.gradients(lambda: self.net.derivatives(self.x))
+
+    def track_input_derivatives_vjp(self, case, dtype):
+        slopes = self.net.derivatives(self.x)
+        return self.gradients(lambda: self.net.derivatives_vjp(self.x, *slopes))
+
+    def track_input_hessian(self, case, dtype):
+        return self.gradients(lambda: self.net.hessian(self.x))
+
     def track_per_sample_gradients(self, case, dtype):
         return self.gradients(lambda: self.net.per_sample_gradients(self.x, self.y))
 

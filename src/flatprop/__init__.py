@@ -26,6 +26,7 @@ from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rpr
 from flatprop.kernels.configuration import show_config
 from flatprop.model.dense_layer import Dense
 from flatprop.network import Network, load
+from flatprop.samples.equation import Equation
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training.callbacks import Checkpoint, Epoch
 from flatprop.training.history import History
@@ -53,6 +54,7 @@ __all__ = [
     "Dense",
     "DivergenceWarning",
     "Epoch",
+    "Equation",
     "History",
     "LayerTrace",
     "LearningRateRange",

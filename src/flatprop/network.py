@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flatprop.evaluation import derivatives, trace, values
+from flatprop.evaluation import along_inputs, derivatives, trace, values
 from flatprop.export import c_file, files, html, onnx
 from flatprop.formulas.loss import Loss
 from flatprop.model.dense_layer import Dense
@@ -104,6 +104,9 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
     per_sample_gradients = derivatives.per_sample_gradients
     hessian_vector_product = derivatives.hessian_vector_product
     gauss_newton_vector_product = derivatives.gauss_newton_vector_product
+    derivatives = along_inputs.derivatives
+    derivatives_vjp = along_inputs.derivatives_vjp
+    hessian = along_inputs.hessian
     trace = trace.trace
 
     to_c = c_file.to_c

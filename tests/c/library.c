@@ -73,7 +73,9 @@ int table(const functions *f, int64_t *out)
         (int64_t)(intptr_t)f->gauss_newton_vector_product, (int64_t)(intptr_t)f->update,
         (int64_t)(intptr_t)f->training_step, (int64_t)(intptr_t)f->sgd_step,
         (int64_t)(intptr_t)f->levenberg_marquardt_workspace_size,
-        (int64_t)(intptr_t)f->levenberg_marquardt};
+        (int64_t)(intptr_t)f->levenberg_marquardt,
+        (int64_t)(intptr_t)f->derivatives_workspace_size,
+        (int64_t)(intptr_t)f->derivatives, (int64_t)(intptr_t)f->derivatives_vjp};
     memcpy(out, all, sizeof all);
     return (int)(sizeof all / sizeof *all);
 }
@@ -81,7 +83,7 @@ int table(const functions *f, int64_t *out)
 int fits(const functions *f)
 {
     return f->version == FLATPROP_ABI_VERSION && f->size == sizeof(real) &&
-           sizeof *f == (2 + 16) * sizeof(int64_t);
+           sizeof *f == (2 + 19) * sizeof(int64_t);
 }
 
 static real *allocated(int64_t n) { return malloc((size_t)n * sizeof(real)); }
@@ -161,7 +163,7 @@ long train(const functions *f, const network *net, const optimizer *rule, int64_
 
 /* ---- an activation and a loss written in C */
 
-static void cubic(int64_t n, real *z, real *slope, real *curvature)
+static void cubic(int64_t n, real *z, real *slope, real *curvature, real *third)
 {
     for (int64_t i = 0; i < n; i++) {
         const real at = z[i];
@@ -170,6 +172,8 @@ static void cubic(int64_t n, real *z, real *slope, real *curvature)
             slope[i] = 1 + 3 * at * at / 4;
         if (curvature)
             curvature[i] = 3 * at / 2;
+        if (third)
+            third[i] = (real)1.5;
     }
 }
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from flatprop.formulas.optimizer import LEARNING_RATE, OptimizerState
 from flatprop.kernels.embedded.functions import (
+    derivatives,
+    derivatives_vjp,
+    derivatives_workspace_size,
     forward,
     gauss_newton_vector_product,
     gradient_workspace_size,
@@ -38,6 +41,9 @@ __all__ = [
     "LEARNING_RATE",
     "OptimizerState",
     "checked",
+    "derivatives",
+    "derivatives_vjp",
+    "derivatives_workspace_size",
     "forward",
     "gauss_newton_vector_product",
     "gradient_workspace_size",

@@ -14,6 +14,9 @@ and its address is trusted.
 
 from flatprop.kernels.embedded import faces
 from flatprop.kernels.embedded.functions import (
+    derivatives_workspace_size as derivatives_workspace_size,
+)
+from flatprop.kernels.embedded.functions import (
     gradient_workspace_size as gradient_workspace_size,
 )
 from flatprop.kernels.embedded.functions import (
@@ -34,3 +37,5 @@ update = faces.checked("update", __name__)
 training_step = faces.checked("training_step", __name__)
 sgd_step = faces.checked("sgd_step", __name__)
 levenberg_marquardt = faces.checked("levenberg_marquardt", __name__)
+derivatives = faces.checked("derivatives", __name__)
+derivatives_vjp = faces.checked("derivatives_vjp", __name__)

@@ -9,6 +9,8 @@ of a Hessian with a vector consists of such numbers (Pearlmutter 1994).
 At a kink the derivative is that of the branch from which the value comes.
 """
 
+from typing import Any
+
 from flatprop.numbers.elementary import log
 from flatprop.numbers.lanes import Lanes, Mask
 from flatprop.numbers.numbers import Elementary, Number, copysign, fma, power, sqrt, where
@@ -90,6 +92,15 @@ class Dual(Number):
 
     def __neg__(self) -> "Dual":
         return Dual(-self.value, None if self._tangent is None else -self._tangent)
+
+
+def twice_dual(x: Lanes) -> Any:
+    """x for second derivatives: a formula's result y has y″ in ``y.tangent.tangent``.
+
+    The value and the tangent are dual numbers themselves.
+    """
+    inner: Any = Dual(x, x.like(1.0)), Dual(x.like(1.0))
+    return Dual(*inner)
 
 
 def _change(*terms: tuple[Dual, Lanes | float]) -> Lanes | None:

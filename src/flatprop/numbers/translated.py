@@ -95,14 +95,32 @@ def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
     scalar = _scalar(function, arguments)
     name = scalar.fndesc.llvm_func_name
     formula = partial(_translation, llvm.parse_assembly(scalar.library.get_llvm_str()), name)
-    kind = ir.FunctionType(ir.VoidType(), [DOUBLE] * arguments)
-    nowhere = ir.Function(ir.Module(), kind, "nowhere")
-    builder = ir.IRBuilder(nowhere.append_basic_block())
     try:
-        formula(*(Lanes(builder, argument) for argument in nowhere.args))
+        _try(formula, arguments)
     except UntranslatableError as error:
         return partial(_calls, scalar.library.get_pointer_to_function(name)), str(error)
     return formula, ""
+
+
+def formula_of(compiled: Any, arguments: int, results: int) -> CustomFormula:
+    """The formula of a function that Numba has compiled, of so many float64 arguments.
+
+    The function writes its results through pointers, which follow the other arguments. Raises an
+    `UntranslatableError` where there is no formula.
+    """
+    name = compiled.fndesc.llvm_func_name
+    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    formula = partial(_translation, module, name, results=results)
+    _try(formula, arguments)
+    return formula
+
+
+def _try(formula: CustomFormula, arguments: int) -> None:
+    """Carry a formula out, nowhere."""
+    kind = ir.FunctionType(ir.VoidType(), [DOUBLE] * arguments)
+    nowhere = ir.Function(ir.Module(), kind, "nowhere")
+    builder = ir.IRBuilder(nowhere.append_basic_block())
+    formula(*(Lanes(builder, argument) for argument in nowhere.args))
 
 
 def _scalar(function: Any, arguments: int) -> Any:
@@ -121,13 +139,13 @@ def _scalar(function: Any, arguments: int) -> Any:
     return shim.overloads[signature.args]
 
 
-def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
+def _translation(module: Any, name: str, *arguments: Number, results: int = 2) -> tuple[Any, ...]:
     """Carry the instructions of a function out on `arguments`."""
     code, model = module.get_function(name), arguments[0]
-    # The arguments in LLVM: places of Numba's result and exception, ours, places of two results
+    # The arguments in LLVM: places of Numba's result and exception, ours, places of the results
     names = [str(argument) for argument in code.arguments]
     values: dict[str, Any] = dict(zip(names[2:], arguments, strict=False))
-    results: dict[str, Any] = {name: model.like(nan) for name in names[-2:]}
+    written: dict[str, Any] = {name: model.like(nan) for name in names[-results:]}
     taken = {block.name: model.like(0.0) for block in code.blocks}
     edges: dict[tuple[str, str], Any] = {}
 
@@ -154,8 +172,8 @@ def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
                     taken[target.name] = where(edge > 0.5, 1.0, taken[target.name])
             elif opcode == "store":
                 place = str(operands[1])
-                if place in results:
-                    results[place] = where(reached > 0.5, operand(operands[0]), results[place])
+                if place in written:
+                    written[place] = where(reached > 0.5, operand(operands[0]), written[place])
             elif opcode == "phi" and str(instruction.type) in ("double", "i1"):
                 sources = [b.name for b in instruction.incoming_blocks]
                 chosen = operand(operands[0])
@@ -165,7 +183,7 @@ def _translation(module: Any, name: str, *arguments: Number) -> tuple[Any, ...]:
                 values[str(instruction)] = chosen
             elif opcode not in ("ret", "phi"):
                 values[str(instruction)] = _result(instruction, operands, operand)
-    return tuple(results.values())
+    return tuple(written.values())
 
 
 def _result(instruction: Any, operands: list[Any], operand: Callable[[Any], Any]) -> Any:

@@ -5,6 +5,7 @@
 | an `Optimizer`, whose formula the compiled loop contains | in memory | `InMemoryRun` |
 | an `Optimizer` | a part at a time | `StreamedRun` |
 | a `Solver`, which needs all samples at once | in memory | `SolverRun` |
+| the same two, with slopes or equations | in memory | `DerivativeRun`, `DerivativeSolverRun` |
 
 `run` has what all three runs share, `optimizer_run` what the two with an `Optimizer` share.
 """
@@ -20,6 +21,7 @@ from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.model.model import Model
 from flatprop.samples.class_weights import class_weighted
+from flatprop.samples.equation import Equation, checked_equations
 from flatprop.samples.samples import Samples, samples_of
 from flatprop.samples.validation_data import Split, split
 from flatprop.solvers import Solver
@@ -52,6 +54,9 @@ def fit(
     validation_data: tuple[Any, ...] | None = None,
     validation_split: float | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    derivatives: ArrayLike | None = None,
+    derivative_weight: float = 1.0,
+    equations: Equation | Sequence[Equation] | None = None,
     trainable: ArrayLike | None = None,
     tol: float | None = None,
     patience: int | None = None,
@@ -107,6 +112,15 @@ def fit(
         if there are no validation data, and the number is kept in `History.metrics`. The
         prediction is of the same kind as y, so that scikit-learn's metrics fit as they are:
         see the notes.
+    derivatives, derivative_weight
+        (n, outputs, inputs): the derivatives ∂y/∂x of each sample, such as the forces of a
+        potential with the sign turned. To the loss is added `derivative_weight` times the mean
+        over all of their entries of (∂ŷ/∂x - ∂y/∂x)²; where samples have weights, their weighted
+        mean. Not with a loss that is computed from logits.
+    equations
+        An `Equation` or a list of them: differential equations that the network is to satisfy.
+        Each update takes the same part of the points as of the samples. X and y are then
+        boundary and initial values. `validation_data` measures the loss of samples alone.
     trainable
         A boolean mask over `params`; where it is False, a parameter stays as it is.
     tol
@@ -191,8 +205,17 @@ def fit(
     chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
     epochs = checks.count("epochs", epochs)
     solves = isinstance(chosen, Solver)
+    given_equations = checked_equations(equations)
+    derived = derivatives is not None or bool(given_equations)
+    if derived and y is None:
+        raise ValueError("derivatives and equations need y, and all samples at once in memory")
+    if derivatives is not None and validation_split is not None:
+        raise ValueError(
+            "validation_split does not divide derivatives; divide the samples yourself and pass "
+            "validation_data"
+        )
     # An update with all samples needs all of them in memory, however large they are.
-    whole = solves or batch_size is None
+    whole = solves or batch_size is None or derived
     samples: Any = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
     held_back = None
     if validation_split is not None:
@@ -203,10 +226,23 @@ def fit(
     if class_weight is not None:
         samples = class_weighted(network, samples, class_weight)
     kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
+    more: dict[str, Any] = {}
+    if derived:
+        from flatprop.evaluation import terms  # few programs need it
+        from flatprop.training import derivative_runs
+
+        kind = derivative_runs.DerivativeSolverRun if solves else derivative_runs.DerivativeRun
+        weight = checks.positive("derivative_weight", derivative_weight)
+        logits = bool(network._arrays.loss_records[0]["from_logits"])
+        dy = None
+        if derivatives is not None:
+            dy = derivative_runs.checked_slopes(network, derivatives, samples.rows, logits)
+        more["terms"] = terms.Terms(network, samples, dy, weight, given_equations)
     run: Run[Samples] = kind(
         network,
         samples,
         chosen,
+        **more,
         given=X,
         epochs=epochs,
         batch_size=batch_size,

@@ -18,17 +18,19 @@ class InMemoryRun(OptimizerRun[Data]):
     """One call of `fit` with an `Optimizer` and arrays."""
 
     def _begin(self) -> None:
-        network = self.network
-        self.stepper = Stepper(
-            network, self.optimizer, float(self.rates[0]), self.trainable, self.clip_norm
-        )
-        self.stepper.take(self.samples, self.batch_size, self.shuffle)
+        self.stepper = self._new_stepper()
         watching = self.validation, self.patience, self.follow
         self.each_epoch = bool(self.callbacks) or any(one is not None for one in watching)
         self.each_epoch = self.each_epoch or bool(self.metrics)
         self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
         self.kernel_progress = loop.progress(self.losses)
         self.cursor = self.kernel_progress.cursor
+
+    def _new_stepper(self) -> Any:
+        rate, given = float(self.rates[0]), (self.trainable, self.clip_norm)
+        stepper = Stepper(self.network, self.optimizer, rate, *given)
+        stepper.take(self.samples, self.batch_size, self.shuffle)
+        return stepper
 
     def _loop(self) -> str:
         params = self.params

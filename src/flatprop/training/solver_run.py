@@ -71,10 +71,13 @@ class SolverRun(Run[Data]):
         attended = bool(self.callbacks or self.progress or self.metrics)
         attended = attended or any(w is not None for w in watching)
         course = Iterations(self.losses, self.done, self.kept)
-        self.objective = Objective(network, self.samples, self.trainable, course, attended)
+        self.objective = self._new_objective(course, attended)
         self.stopped_by = ""
         if self.split is not None:
             seeds.drawn(source)  # the samples held back are drawn from it
+
+    def _new_objective(self, course: Iterations, attended: bool) -> Objective:
+        return Objective(self.network, self.samples, self.trainable, course, attended)
 
     def _cannot_be_resumed(self) -> str:
         return (

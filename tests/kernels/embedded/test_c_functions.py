@@ -153,6 +153,26 @@ def test_every_function_computes_what_the_jitted_one_does(loss, weighted):
         for one, other in zip(actual, expected, strict=True):
             assert np.array_equal(one, other), name
             assert one.any(), name
+    directions = rng.normal(size=(2, 5))
+    du, d2u, empty = np.zeros((2 * rows, 3)), np.zeros((2 * rows, 3)), np.zeros((0, 3))
+    space = np.empty(table.derivatives_workspace_size(network, rows, 2))
+    assert space.size == kernels.derivatives_workspace_size(net.layers, rows, 2)
+    u = np.zeros((rows, 3))
+    table.derivatives(network, rows, x, 2, directions, u, du, d2u, space)
+    expected = net.derivatives(x, directions)
+    for ours, theirs in zip((u, du, d2u), expected, strict=True):
+        assert np.array_equal(ours, theirs.reshape(-1, 3))
+    table.derivatives(network, rows, x, 2, directions, u, d2u, None, space)
+    assert np.array_equal(du, d2u)
+    for second, wanted in ((None, empty), (d2u, d2u)):
+        actual, expected = np.zeros(size), np.zeros(size)
+        table.derivatives_vjp(network, rows, x, 2, directions, u, du, second, actual, space)
+        kernels.derivatives_vjp(
+            net.layers, net.params, x, directions, u, du, wanted, expected, space
+        )
+        assert np.array_equal(actual, expected)
+        assert actual.any()
+    space = workspace(table, network, rows)
     only = np.zeros(size)
     table.vjp(network, rows, x, dL_dy, None, only, space)
     assert np.array_equal(only, net.vjp(x, dL_dy)[1])

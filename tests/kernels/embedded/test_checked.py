@@ -205,6 +205,63 @@ def test_checked_functions_refuse_before_they_write(name, number):
         np.testing.assert_array_equal(value, before[key])
 
 
+ALONG_LIES = {
+    "x": (lambda a: {"x": a["x"][:, :-1].copy()}, "x must be"),
+    "no direction": (lambda a: {"directions": a["directions"][:0]}, "directions must be"),
+    "long directions": (lambda a: {"directions": np.ones((2, 4))}, "directions must be"),
+    "u": (lambda a: {"u": np.zeros((6, 3))}, "has not the shape"),
+    "du": (lambda a: {"du": np.zeros((11, 2))}, "has not the shape"),
+    "d2u": (lambda a: {"d2u": np.zeros((6, 2))}, "has not the shape"),
+    "workspace": (lambda a: {"workspace": a["workspace"][:-1]}, "workspace is smaller"),
+    "overlap": (lambda a: {"d2u": a["du"]}, "overlaps"),
+}
+
+
+@pytest.mark.parametrize("lie", ALONG_LIES)
+@pytest.mark.slow
+def test_checked_derivatives_refuse_before_they_write(lie):
+    net = make([3, 5, 2])
+    x, _, _ = samples(net, 6)
+    change, message = ALONG_LIES[lie]
+    size = kernels.derivatives_workspace_size(net.layers, 6, 2)
+    given = {"x": x, "directions": np.ones((2, 3)), "u": np.zeros((6, 2))}
+    given |= {"du": np.zeros((12, 2)), "d2u": np.zeros((12, 2)), "workspace": np.zeros(size)}
+    given |= change(given)
+    with pytest.raises(ValueError, match=message):
+        checked.derivatives(net.layers, net.params, *given.values())
+    assert not any(given[name].any() for name in ("u", "du", "d2u", "workspace"))
+    if lie == "overlap":
+        return  # what `derivatives_vjp` only reads may overlap
+    *slopes, workspace = (given[name] for name in ("u", "du", "d2u", "workspace"))
+    arguments = net.layers, net.params, given["x"], given["directions"], *slopes
+    gradient = np.zeros_like(net.params)
+    message = message if lie != "u" else "has not the shape"
+    with pytest.raises(ValueError, match=message):
+        checked.derivatives_vjp(*arguments, gradient, workspace)
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("seconds", [0, 2])
+@pytest.mark.slow
+def test_checked_derivatives_compute_the_same(seconds):
+    net = make([3, 5, 2])
+    x, _, _ = samples(net, 6)
+    directions = np.random.default_rng(0).normal(size=(2, 3))
+    workspace = np.zeros(kernels.derivatives_workspace_size(net.layers, 6, 2))
+    u, du, d2u = np.zeros((6, 2)), np.zeros((12, 2)), np.zeros((6 * seconds, 2))
+    arguments = net.layers, net.params, x, directions, u, du, d2u
+    checked.derivatives(*arguments, workspace)
+    expected = net.derivatives(x, directions)
+    np.testing.assert_array_equal(du.reshape(6, 2, 2), expected[1])
+    if seconds:
+        np.testing.assert_array_equal(d2u.reshape(6, 2, 2), expected[2])
+    gradients = np.zeros((2, net.params.size))
+    for module, gradient in zip((kernels, checked), gradients, strict=True):
+        module.derivatives_vjp(*arguments, gradient, workspace)
+    np.testing.assert_array_equal(*gradients)
+    assert gradients.any()
+
+
 BIG = 2**62
 LAYER_LIES = {
     "no layers": lambda layers, net: layers[:0],

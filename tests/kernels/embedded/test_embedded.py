@@ -55,6 +55,50 @@ def all_of_them(layers, objectives, params, v, x, y, weight, results, workspace)
     return loss, same, kernels.gradient_workspace_size(layers, rows)
 
 
+@numba.njit
+def along_directions(layers, params, x, directions, results, workspace):
+    u, du, d2u, alone, gradient, first = results
+    none = d2u[:0]
+    kernels.derivatives(layers, params, x, directions, u, du, d2u, workspace)
+    kernels.derivatives(layers, params, x, directions, u, alone, none, workspace)
+    kernels.derivatives_vjp(layers, params, x, directions, u, du, d2u, gradient, workspace)
+    kernels.derivatives_vjp(layers, params, x, directions, u, du, none, first, workspace)
+    return kernels.derivatives_workspace_size(layers, x.shape[0], directions.shape[0])
+
+
+@pytest.mark.parametrize(("sizes", "rows"), ARCHITECTURES)
+@pytest.mark.parametrize("count", [1, 3])
+@both_dtypes
+@pytest.mark.slow
+def test_derivatives_along_directions(sizes, rows, count, dtype):
+    net = make(sizes, dtype=dtype)
+    x, *_ = samples(net, rows)
+    directions = np.random.default_rng(0).normal(size=(count, net.inputs)).astype(dtype)
+    size = kernels.derivatives_workspace_size(net.layers, rows, count)
+    whole, workspace = guarded(np.empty(size, dtype))
+    outputs, derivatives = (rows, net.outputs), (rows * count, net.outputs)
+    results = [np.full(shape, np.nan, dtype) for shape in (outputs, *[derivatives] * 3)]
+    results += [np.zeros_like(net.params), np.zeros_like(net.params)]
+    arguments = net.layers, net.params, x, directions, tuple(results), workspace
+    assert along_directions(*arguments) == size
+    assert_guards_intact(whole)
+    u, du, d2u, alone, gradient, first = results
+    shape = rows, count, net.outputs
+    expected = net.derivatives(x, directions)
+    slopes = u, du.reshape(shape), d2u.reshape(shape)
+    tolerance = (
+        {"rtol": 1e-4, "atol": 2e-4} if dtype == np.float32 else {"rtol": 1e-10, "atol": 1e-12}
+    )
+    for ours, theirs in zip(slopes, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, **tolerance)
+    np.testing.assert_array_equal(alone, du)
+    scale = np.abs(gradient).max()
+    of_both = net.derivatives_vjp(x, *slopes, directions)
+    of_first = net.derivatives_vjp(x, *slopes[:2], None, directions)
+    np.testing.assert_allclose(gradient / scale, of_both / scale, **tolerance)
+    np.testing.assert_allclose(first / scale, of_first / scale, **tolerance)
+
+
 def empty_results(net, rows):
     k, n, size = net.outputs, net.inputs, net.params.size
     shapes = [

@@ -71,8 +71,9 @@ typedef struct flatprop_objective {
  * the gradient, then what the optimizer needs; state is (n_slots, n_params). Both are changed by
  * every update. A program may write settings[FLATPROP_LEARNING_RATE] between updates.
  *
- * flatprop_activation: overwrites z, n numbers, with a, slope with da/dz and curvature with
- * d2a/dz2, the last two where they are not NULL. Several threads may call it at once.
+ * flatprop_activation: overwrites z, n numbers, with a, slope with da/dz, curvature with d2a/dz2 and
+ * third with d3a/dz3, the last three where they are not NULL. Where one is given, so are those
+ * before it. Several threads may call it at once.
  *
  * flatprop_loss_function: returns the sum of weight times loss over n numbers. It overwrites slope
  * with scale * weight * (d loss / d prediction) and multiplies tangent by
@@ -105,7 +106,7 @@ typedef struct flatprop_objective {
     } flatprop_optimizer_##suffix;                                                                \
                                                                                                   \
     typedef void (*flatprop_activation_##suffix)(int64_t n, real *z, real *slope,                 \
-                                                 real *curvature);                                \
+                                                 real *curvature, real *third);                   \
     typedef double (*flatprop_loss_function_##suffix)(                                            \
         int64_t n, double scale, const real *prediction, const real *y, const real *weight,       \
         real *slope, real *tangent);                                                              \
@@ -154,6 +155,12 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
  *                         settings, from mu on: mu, mu_dec, mu_inc, mu_max, min_grad, goal, ftol,
  *                         xtol, 1 for scaling="more" or 0, 0; and the rule that has ended the
  *                         iterations, see flatprop.kernels.levenberg_marquardt
+ * derivatives_workspace_size  the workspace of the next two functions
+ * derivatives             u (rows, outputs) <- the outputs; du and d2u (rows, n_directions, outputs) <-
+ *                         their first and second derivatives along each of the directions
+ *                         (n_directions, inputs); the second ones are left out where d2u is NULL
+ * derivatives_vjp         gradient (n_params) += dL/dparams from dL/du, dL/d(du) and dL/d(d2u), the
+ *                         last one NULL where L has no second derivatives
  *
  * An entry is NULL where `flatprop.c_functions` was asked for others only.
  */
@@ -196,6 +203,16 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
         const flatprop_network_##suffix *network, int64_t rows, const real *x, const real *y,     \
         int64_t y_columns, const real *weight, real *solver, int64_t iterations,                  \
         real *workspace);                                                                         \
+    typedef int64_t (*flatprop_derivatives_workspace_size_##suffix)(                              \
+        const flatprop_network_##suffix *network, int64_t rows, int64_t n_directions);            \
+    typedef void (*flatprop_derivatives_##suffix)(                                                \
+        const flatprop_network_##suffix *network, int64_t rows, const real *x,                    \
+        int64_t n_directions, const real *directions, real *u, real *du, real *d2u,               \
+        real *workspace);                                                                         \
+    typedef void (*flatprop_derivatives_vjp_##suffix)(                                            \
+        const flatprop_network_##suffix *network, int64_t rows, const real *x,                    \
+        int64_t n_directions, const real *directions, const real *dL_du, const real *dL_ddu,      \
+        const real *dL_dd2u, real *gradient, real *workspace);                                    \
                                                                                                   \
     typedef struct flatprop_functions_##suffix {                                                  \
         int64_t version; /* FLATPROP_ABI_VERSION of the flatprop that made the table */           \
@@ -216,6 +233,9 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
         flatprop_sgd_step_##suffix sgd_step;                                                      \
         flatprop_workspace_size_##suffix levenberg_marquardt_workspace_size;                      \
         flatprop_levenberg_marquardt_##suffix levenberg_marquardt;                                \
+        flatprop_derivatives_workspace_size_##suffix derivatives_workspace_size;                  \
+        flatprop_derivatives_##suffix derivatives;                                                \
+        flatprop_derivatives_vjp_##suffix derivatives_vjp;                                        \
     } flatprop_functions_##suffix;
 
 FLATPROP_DEFINE_FUNCTIONS(float, f32)

@@ -39,9 +39,19 @@ def embedded(result: Any, **arrays: ArrayRole) -> Callable[[Callable[..., Any]],
 
 
 def size(body: Callable[..., Any]) -> Any:
-    """Let compiled code and C call a function of layers and rows; Python computes it itself."""
+    """Let compiled code and C call a function that gives a size; Python computes it itself.
+
+    It is one of layers and rows, or of directions too.
+    """
     function = embedded(types.int64)(body)
-    overload(body)(lambda layers, rows: lambda layers, rows: function(layers, rows))
+    if "n_directions" in arguments_of(body):
+        overload(body)(
+            lambda layers, rows, n_directions: (
+                lambda layers, rows, n_directions: function(layers, rows, n_directions)
+            )
+        )
+    else:
+        overload(body)(lambda layers, rows: lambda layers, rows: function(layers, rows))
     return body
 
 

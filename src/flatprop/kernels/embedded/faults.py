@@ -16,6 +16,7 @@ from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, loss_records_of
+from flatprop.kernels.embedded.roles import SIZES
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
 from flatprop.kernels.network.least_squares_call import N_SOLVER, solver_workspace_size
@@ -27,13 +28,15 @@ from flatprop.kernels.network.records import (
     PARAMS,
     SOFTMAX,
 )
+from flatprop.kernels.network.stacks import stacks_size
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
 
 X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
-LOSS = 11  # `records` has the faults of layer records
+LOSS, DIRECTIONS = 11, 13  # `records` has the faults of layer records
 
 OF_ARRAYS = {"x": X, "y": Y, "dL_dy": Y, "weight": WEIGHT, "workspace": WORKSPACE}
-OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER}
+OF_ARRAYS |= {"settings": OPTIMIZER, "state": OPTIMIZER, "directions": DIRECTIONS}
+N_DIRECTIONS = SIZES.index("n_directions")
 """The fault of an array of another size than its role says; `OUT` for the others."""
 
 ARGUMENT = np.dtype(
@@ -110,10 +113,16 @@ def refuse(fault):
             "flatprop: the optimizer's settings or state do not fit; make it with "
             "fp.Adam(...).start(net.params), or of another class"
         )
+    if fault == DIRECTIONS:
+        raise ValueError(
+            "flatprop: directions must be (directions, inputs), with one row at least"
+        )
     if fault == WORKSPACE:
         raise ValueError(
             "flatprop: the workspace is smaller than workspace_size(layers, rows) for forward, "
             "levenberg_marquardt_workspace_size(layers, rows) for levenberg_marquardt, "
+            "derivatives_workspace_size(layers, rows, directions) for derivatives and "
+            "derivatives_vjp, "
             "gradient_workspace_size(layers, rows) for everything else"
         )
     if fault == OVERLAP:
@@ -192,19 +201,24 @@ def find(network, n_loss_records, optimizer, arguments, count):
     record = array_at(network, pointers.NETWORK, 1)[0]
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
-    rows = inputs = outputs = targets = 1
-    forward_size = any_size = solver_size = settings = slots = 0
+    rows = inputs = outputs = targets = directions = 1
+    forward_size = any_size = solver_size = stacked_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:
             rows = given[i].rows
+        if given[i].row_length == N_DIRECTIONS:
+            directions = given[i].rows
     if record.n_layers >= 0:
         fault = _of_layers(layers, n)
         if fault != 0 or rows < 1:
             return fault if fault != 0 else X
+        if directions < 1:
+            return DIRECTIONS
         inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
         forward_size = workspace_size(layers, rows)
         any_size = gradient_workspace_size(layers, rows)
         solver_size = solver_workspace_size(layers, rows)
+        stacked_size = stacks_size(layers, rows, directions, directions)
     classes = False
     if n_loss_records >= 0:
         fault = _of_loss(layers, loss_record) if n_loss_records == 1 else LOSS
@@ -220,7 +234,9 @@ def find(network, n_loss_records, optimizer, arguments, count):
             return OPTIMIZER
         settings, slots = _item(N_SETTINGS, code), _item(SLOTS, code)
     of_network = 1, rows, inputs, outputs, targets, n, rows * outputs
-    sizes = (*of_network, forward_size, any_size, settings, slots, N_SOLVER, solver_size)
+    of_solver = settings, slots, N_SOLVER, solver_size
+    along = directions, rows * directions, stacked_size
+    sizes = (*of_network, forward_size, any_size, *of_solver, *along)
     for i in range(count):
         one = given[i]
         wanted = _item(sizes, one.row_length)

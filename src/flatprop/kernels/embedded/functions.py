@@ -15,9 +15,9 @@ The contract of all of them:
     does so, these functions do not.
 `workspace`
     Flat and of the dtype of the parameters: `workspace_size` numbers for `forward`,
-    `gradient_workspace_size` for everything else; `levenberg_marquardt` has a size of its
-    own. It is overwritten, and what it holds between two calls does not matter. Threads need
-    one each, and share what is only read.
+    `gradient_workspace_size` for everything else; `levenberg_marquardt`, and `derivatives` with
+    `derivatives_vjp`, have sizes of their own. It is overwritten, and what it holds between two
+    calls does not matter. Threads need one each, and share what is only read.
 
 The first line of a docstring says what is overwritten (←) or added to (+=). Such an array must
 overlap neither the workspace nor an array that is read. Only a step both reads and writes
@@ -38,7 +38,14 @@ from flatprop.kernels.embedded.faces import embedded, size
 from flatprop.kernels.embedded.roles import read, written
 from flatprop.kernels.loops import elementwise, updates
 from flatprop.kernels.loops.minibatch import sum_of_weights, weights_per_output
-from flatprop.kernels.network import backprop, curvature, jacobians, least_squares_call
+from flatprop.kernels.network import (
+    backprop,
+    curvature,
+    input_derivatives,
+    jacobians,
+    least_squares_call,
+    stacks,
+)
 from flatprop.kernels.network import workspace as workspaces
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.walks import in_place, walk_back
@@ -198,6 +205,47 @@ def levenberg_marquardt(layers, objectives, params, x, y, weight, solver, iterat
     """
     return least_squares_call.solve(
         layers, objectives, params, x, y, weight, solver, iterations, workspace
+    )
+
+
+@size
+def derivatives_workspace_size(layers: Any, rows: int, n_directions: int) -> int:
+    """How many numbers `derivatives` and `derivatives_vjp` need for so many of these."""
+    return stacks.stacks_size(layers, rows, n_directions, n_directions)
+
+
+@embedded(
+    types.void,
+    u=written("rows", "outputs"),
+    du=written("rows * n_directions", "outputs"),
+    d2u=written("rows * n_directions", "outputs", absent="empty"),
+    workspace=written("derivatives_workspace_size"),
+)
+def derivatives(layers, params, x, directions, u, du, d2u, workspace):
+    """u (rows, outputs) ← the outputs; du, d2u ← their derivatives along each of the directions.
+
+    directions is (directions, inputs). du, the first, and d2u, the second derivatives, are
+    (rows · directions, outputs): the directions of one row after another. The second ones are left
+    out where `d2u` is empty.
+    """
+    input_derivatives.derivatives(layers, params, x, directions, u, du, d2u, workspace)
+
+
+@embedded(
+    types.void,
+    dL_du=read("rows", "outputs"),
+    dL_ddu=read("rows * n_directions", "outputs"),
+    dL_dd2u=read("rows * n_directions", "outputs", absent="empty"),
+    workspace=written("derivatives_workspace_size"),
+)
+def derivatives_vjp(layers, params, x, directions, dL_du, dL_ddu, dL_dd2u, gradient, workspace):
+    """gradient (parameters,) += ∂L/∂params, from ∂L/∂(u, du, d2u).
+
+    The arrays are laid out as those of `derivatives`. The second derivatives are left out where
+    `dL_dd2u` is empty.
+    """
+    input_derivatives.derivatives_vjp(
+        layers, params, x, directions, dL_du, dL_ddu, dL_dd2u, True, gradient, workspace
     )
 
 

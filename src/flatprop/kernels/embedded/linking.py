@@ -150,6 +150,8 @@ class Passed:
             return context.cast(builder, self.values[name], self.kinds[name], NUMBERS[name])
         if name == "rows":
             return self.shape("x")[0]
+        if name == "n_directions":
+            return self.shape("directions")[0]
         if name == "y_columns":
             return self.shape("y")[1]
         null = ir.Constant(self.arrays["params"].data.type, None)

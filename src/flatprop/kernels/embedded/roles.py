@@ -24,6 +24,7 @@ from flatprop.kernels.network.least_squares_call import N_SOLVER
 SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * outputs"]
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
 SIZES += [str(N_SOLVER), "levenberg_marquardt_workspace_size"]
+SIZES += ["n_directions", "rows * n_directions", "derivatives_workspace_size"]
 """The names of the lengths of arrays. `y_columns` is 1 for class indices, else the targets.
 `slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 
@@ -38,9 +39,9 @@ class ArrayRole(NamedTuple):
     """What may stand for no array: "None" or "empty". Both are NULL in C."""
 
 
-def read(*shape: str) -> ArrayRole:
+def read(*shape: str, absent: str = "") -> ArrayRole:
     """An array that is only read."""
-    return ArrayRole(shape)
+    return ArrayRole(shape, absent=absent)
 
 
 def written(*shape: str, absent: str = "") -> ArrayRole:
@@ -57,6 +58,7 @@ ARRAYS = {
     "y": read("rows", "y_columns"),
     "weight": ArrayRole(("rows",), absent="None"),
     "dL_dy": read("rows", "outputs"),
+    "directions": read("n_directions", "inputs"),
     "gradient": written("params.size"),
     "workspace": written("gradient_workspace_size"),
     "settings": written("settings"),  # these two are parts of `optimizer`
@@ -65,10 +67,11 @@ ARRAYS = {
 """The usual roles of arrays. `@embedded(...)` lists the arguments with other roles."""
 
 NUMBERS = {"rows": types.int64, "y_columns": types.int64, "learning_rate": types.float64}
-NUMBERS |= {"iterations": types.int64}
+NUMBERS |= {"iterations": types.int64, "n_directions": types.int64}
 
 IN_C: dict[str, tuple[str, ...]] = dict.fromkeys(("layers", "objectives", "params"), ())
 IN_C |= {"x": ("rows", "x"), "y": ("y", "y_columns")}
+IN_C |= {"directions": ("n_directions", "directions")}
 """What C passes for an argument, where C's argument has another name. The first three are in
 `network`, the first argument of every function."""
 

@@ -98,7 +98,7 @@ def custom_cases(builder: ir.IRBuilder, code: ir.Value, function: ir.Value) -> I
 
 def activation_type(element: ir.Type) -> ir.FunctionType:
     """An activation of the user's own, as `custom` describes it."""
-    return ir.FunctionType(ir.VoidType(), [_INT64, *[element.as_pointer()] * 3])
+    return ir.FunctionType(ir.VoidType(), [_INT64, *[element.as_pointer()] * 4])
 
 
 def loss_type(element: ir.Type) -> ir.FunctionType:

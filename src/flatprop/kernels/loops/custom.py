@@ -14,7 +14,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from flatprop.kernels.loops.addresses import activation_type, loss_type
 from flatprop.kernels.loops.function_at import array_of, compiled_at, element_of, is_given
 from flatprop.kernels.loops.vector_loops import broadcast, registers, sum_of, wide
-from flatprop.numbers.duals import Dual
+from flatprop.numbers.duals import Dual, twice_dual
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import central_difference
 from flatprop.numbers.translated import CustomFormula, custom_formula
@@ -56,18 +56,22 @@ _addresses: dict[Any, tuple[Any, int]] = {}
 
 def _compiled_activation(function: Any, dtype: np.dtype[Any]) -> int:
     formula, obstacle = custom_formula(function, 1)
-    second = _of_differences if obstacle else _of_dual
+    second, third = (
+        (_of_differences, _third_of_differences) if obstacle else (_of_dual, _third_of_dual)
+    )
 
-    def emit(builder: ir.IRBuilder, n: ir.Value, z: Any, slope: Any, curvature: Any) -> None:
-        arrays = [array_of(builder, n, pointer) for pointer in (z, slope, curvature)]
-        for wanted in _cases(builder, curvature, slope):
+    def emit(builder: ir.IRBuilder, n: ir.Value, *pointers: ir.Value) -> None:
+        arrays = [array_of(builder, n, pointer) for pointer in pointers]
+        for wanted in _cases(builder, *reversed(pointers[1:])):
             for register in registers(*arrays[: 1 + wanted], written_only=wanted):
                 a, slopes = formula(register[0])
                 register.store(a, 0)
                 if wanted >= 1:
                     register.store(slopes, 1)
-                if wanted == 2:
+                if wanted >= 2:
                     register.store(second(formula, register[0]), 2)
+                if wanted == 3:
+                    register.store(third(formula, register[0]), 3)
         builder.ret_void()
 
     address: int = compiled_at(emit, activation_type(element_of(dtype)))
@@ -114,6 +118,26 @@ def _of_differences(formula: CustomFormula, x: Lanes, *constants: Lanes) -> Lane
     """The derivative of the formula's slope with respect to x, by central differences."""
     h = (abs(x) + 1.0) * x.choose(2.0**-6, 2.0**-10)
     result: Lanes = central_difference(lambda x: formula(x, *constants)[1], x, h)
+    return result
+
+
+def _third_of_dual(formula: CustomFormula, x: Lanes) -> Lanes:
+    """The second derivative of the formula's slope, exactly."""
+    _, slope = formula(twice_dual(x))
+    result: Lanes = slope.tangent.tangent
+    return result
+
+
+def _third_of_differences(formula: CustomFormula, x: Lanes) -> Lanes:
+    """The second derivative of the formula's slope, by central differences."""
+    h = (abs(x) + 1.0) * x.choose(2.0**-4, 2.0**-8)
+
+    def slope(x: Lanes) -> Lanes:
+        result: Lanes = formula(x)[1]
+        return result
+
+    near, far = slope(x + h) + slope(x - h), slope(x + 2.0 * h) + slope(x - 2.0 * h)
+    result: Lanes = (16.0 * near - far - 30.0 * slope(x)) / (12.0 * h * h)
     return result
 
 

@@ -23,7 +23,7 @@ from flatprop.kernels.loops.vector_loops import (
     sum_of,
     wide,
 )
-from flatprop.numbers.duals import Dual
+from flatprop.numbers.duals import Dual, twice_dual
 from flatprop.numbers.lanes import Lanes
 
 ACTIVATION_FORMULAS = tuple(a.formula for a in ACTIVATIONS.values() if a.formula is not None)
@@ -113,6 +113,27 @@ def activate_with_curvature(
             register.store(derivative.tangent, 2)
 
 
+@routine(code=types.int64, function=types.int64)
+def activate_with_third(
+    builder: ir.IRBuilder,
+    code: ir.Value,
+    function: ir.Value,
+    z: Array,
+    slope: Array,
+    curvature: Array,
+    third: Array,
+) -> None:
+    """As `activate_with_curvature`, and third ← d³a/dz³."""
+    _custom_activation(code, function, z, slope, curvature, third)
+    for formula in cases(builder, code, ACTIVATION_FORMULAS):
+        for register in registers(z, slope, curvature, third, written_only=3):
+            a, derivative = formula(twice_dual(register[0]))
+            register.store(a.value.value, 0)
+            register.store(derivative.value.value, 1)
+            register.store(derivative.value.tangent, 2)
+            register.store(derivative.tangent.tangent, 3)
+
+
 @routine(types.float64, scale=types.float64)
 def loss_with_slope(
     builder: ir.IRBuilder,
@@ -176,7 +197,7 @@ def _custom_activation(code: ir.Value, function: ir.Value, z: Array, *derivative
     for known in custom_cases(builder, code, function):
         if known:
             wanted = [array.data for array in derivatives]
-            unwanted = [ir.Constant(pointer, None)] * (2 - len(derivatives))
+            unwanted = [ir.Constant(pointer, None)] * (3 - len(derivatives))
             address = builder.inttoptr(function, kind.as_pointer())
             builder.call(address, [z.count, z.data, *wanted, *unwanted])
         else:

@@ -3,12 +3,12 @@
 A record of the network holds the address, so that a new function recompiles no kernel. The C
 signatures are
 
-    void activation(int64_t n, T *z, T *slope, T *curvature)
+    void activation(int64_t n, T *z, T *slope, T *curvature, T *third)
     double loss(int64_t n, double scale, const T *prediction, const T *y, const T *weight,
                 T *slope, T *tangent, int64_t outputs, int64_t targets)
 
-An activation overwrites z with a, `slope` with da/dz and `curvature` with d²a/dz², the last two
-where they are not NULL.
+An activation overwrites z with a, `slope` with da/dz, `curvature` with d²a/dz² and `third` with
+d³a/dz³. The last three may be NULL. Where one of them is not, nor is one before it.
 
 A loss is given n numbers: `prediction` is (n / outputs, outputs), y (n / outputs, targets), and
 all others are as `prediction`; the weights of a row are equal. It returns Σ w ℓ. It overwrites

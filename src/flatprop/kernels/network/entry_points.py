@@ -12,6 +12,8 @@ from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
 from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, shares, traced
+from flatprop.kernels.network.input_derivatives import derivatives, derivatives_vjp
+from flatprop.kernels.network.input_derivatives import hessian as input_hessian
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import Seat
 from flatprop.kernels.network.walks import walk_back
@@ -145,12 +147,67 @@ def trace(layers, loss_records, params, data, start, stop, total, scale, gradien
     return total
 
 
+@entry_point
+def input_derivatives(layers, params, x, directions, u, du, d2u, block_rows, workspace):
+    """u, du and d2u ← as `input_derivatives.derivatives`, for any number of rows."""
+    count = directions.shape[0]
+    for start in range(0, x.shape[0], block_rows):
+        stop = smaller(start + block_rows, x.shape[0])
+        first, last = start * count, stop * count
+        seconds = rows_of(d2u, first, last) if d2u.size > 0 else rows_of(d2u, 0, 0)
+        derivatives(
+            layers,
+            params,
+            rows_of(x, start, stop),
+            directions,
+            rows_of(u, start, stop),
+            rows_of(du, first, last),
+            seconds,
+            workspace,
+        )
+
+
+@entry_point
+def input_derivatives_vjp(
+    layers,
+    params,
+    x,
+    directions,
+    dL_du,
+    dL_ddu,
+    dL_dd2u,
+    accumulate,
+    gradient,
+    block_rows,
+    workspace,
+):
+    """gradient ← as `input_derivatives.derivatives_vjp`, for any number of rows."""
+    count = directions.shape[0]
+    for start in range(0, x.shape[0], block_rows):
+        stop = smaller(start + block_rows, x.shape[0])
+        first, last = start * count, stop * count
+        seconds = rows_of(dL_dd2u, first, last) if dL_dd2u.size > 0 else rows_of(dL_dd2u, 0, 0)
+        derivatives_vjp(
+            layers,
+            params,
+            rows_of(x, start, stop),
+            directions,
+            rows_of(dL_du, start, stop),
+            rows_of(dL_ddu, first, last),
+            seconds,
+            accumulate or start > 0,
+            gradient,
+            workspace,
+        )
+
+
 # ---- for one block of rows
 
 
 vjp = entry_point(jacobians.vjp.py_func)
 jacobian = entry_point(jacobians.jacobian.py_func)
 parameter_jacobian = entry_point(jacobians.parameter_jacobian.py_func)
+hessian = entry_point(input_hessian.py_func)
 per_sample_gradients = entry_point(jacobians.per_sample_gradients.py_func)
 hessian_vector_product = entry_point(curvature.hessian_vector_product.py_func)
 gauss_newton_vector_product = entry_point(curvature.gauss_newton_vector_product.py_func)

@@ -136,6 +136,14 @@ def add_product(builder: ir.IRBuilder, x: Array, W: Array, z: Array, scratch: Ar
 
 
 @routine()
+def product(builder: ir.IRBuilder, x: Array, W: Array, z: Array, scratch: Array) -> None:
+    """z ← x W."""
+    zeros = _constant(builder, z.element, 0.0)
+    matrices = _strided(x), _strided(W), zeros, _strided(z)
+    _multiply(PLAIN, (*z.shape, x.shape[1]), *matrices, scratch)
+
+
+@routine()
 def times_transposed(
     builder: ir.IRBuilder, a: Array, b: Array, out: Array, scratch: Array
 ) -> None:

@@ -1,0 +1,204 @@
+"""The dense layer for stacks: values and derivatives along directions in the inputs.
+
+Derivatives of z = x W + b along a direction are those of x times W. `chain_rule` has what the
+activation does to them. Nothing is allocated.
+"""
+
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.chain_rule import (
+    first_derivative,
+    first_derivative_back,
+    second_derivative,
+    second_derivative_back,
+)
+from flatprop.kernels.loops.elementwise import copy, fill, multiply
+from flatprop.kernels.loops.softmax import softmax
+from flatprop.kernels.network.records import SOFTMAX, rows_of
+from flatprop.kernels.network.stacks import part
+from flatprop.kernels.network.workspace import biases, weights
+from flatprop.kernels.products.matmul import (
+    affine,
+    column_sums,
+    product,
+    product_transposed_left,
+    times_transposed,
+)
+
+
+@kernel
+def affine_of_inputs(layers, params, x, directions, moved, a, z, scratch):
+    """x W + b into the values of `a`, and its derivatives into the other rows of `z`.
+
+    The first derivatives of x are the directions, the second ones are 0. `moved` is scratch,
+    (directions, units).
+    """
+    W, rows, count = weights(layers, 0, params), x.shape[0], directions.shape[0]
+    affine(x, W, biases(layers, 0, params), False, part(a, rows, 0), scratch)
+    product(directions, W, moved, scratch)
+    for k in range(count):
+        of_direction = rows_of(moved, k, k + 1)
+        for i in range(rows * (1 + k), rows * (2 + k)):
+            copy(of_direction, rows_of(z, i, i + 1))
+    fill(rows_of(z, rows * (1 + count), z.shape[0]), 0.0)
+
+
+@kernel
+def affine_of_values(layers, l, params, before, z, scratch):
+    """z ← x W + b, without derivatives."""
+    affine(before, weights(layers, l, params), biases(layers, l, params), False, z, scratch)
+
+
+@kernel
+def derivatives_of_stack(layers, l, params, before, rows, z, scratch):
+    """The derivatives of x W into their rows of z."""
+    height, W = before.shape[0], weights(layers, l, params)
+    product(rows_of(before, rows, height), W, rows_of(z, rows, height), scratch)
+
+
+@kernel
+def affine_of_stack(layers, l, params, before, rows, a, z, scratch):
+    """Values and derivatives, from the stack of the layer before, as `affine_of_inputs`."""
+    affine_of_values(layers, l, params, part(before, rows, 0), part(a, rows, 0), scratch)
+    derivatives_of_stack(layers, l, params, before, rows, z, scratch)
+
+
+@kernel
+def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
+    """a ← the activation of values and derivatives; the values of z lie in `a` before.
+
+    There are `count` directions, and `pair` gives the two of each second derivative. `activate`
+    makes the values, f' in `slope` and f'', or also f''', in the two `bends`. `a` may be the array
+    z if `slope` lies apart.
+
+    A softmax has its values in the place of f' afterwards, and in z what `_center` leaves there.
+    """
+    layer, rows, parts = layers[l], slope.shape[0], a.shape[0] // slope.shape[0]
+    values = part(a, rows, 0)
+    if layer.activation == SOFTMAX:
+        softmax(values)
+        copy(values, slope)
+        _center(slope, count, pair, pairs, z)
+        for number in range(1, parts):
+            first_derivative(slope, part(z, rows, number), part(a, rows, number))
+    else:
+        curvature, third = bends
+        activate(layer.activation, layer.function, values, slope, curvature, third)
+        for number in range(1 + count, parts):
+            i, j = pair(pairs, number - 1 - count)
+            one, other = part(z, rows, 1 + i), part(z, rows, 1 + j)
+            d2z, d2a = part(z, rows, number), part(a, rows, number)
+            second_derivative(slope, curvature, one, other, d2z, d2a)
+        for number in range(1, 1 + count):
+            first_derivative(slope, part(z, rows, number), part(a, rows, number))
+
+
+@kernel
+def activate_stack_back(layers, l, count, z, slope, bends, gradient):
+    """gradient ← that with respect to z, from that with respect to a: a stack, in place.
+
+    Second derivatives are those along the first directions, as many as the stack has room for.
+    """
+    rows = slope.shape[0]
+    seconds = gradient.shape[0] // rows - 1 - count
+    if layers[l].activation == SOFTMAX:
+        _softmax_back(slope, count, z, gradient)
+    else:
+        curvature, third = bends
+        of_z = part(gradient, rows, 0)
+        multiply(slope, of_z)
+        for k in range(1, 1 + count):
+            dz, of_da = part(z, rows, k), part(gradient, rows, k)
+            if k <= seconds:
+                d2z, of_d2a = part(z, rows, count + k), part(gradient, rows, count + k)
+                second_derivative_back(slope, curvature, third, dz, d2z, of_da, of_d2a, of_z)
+            else:
+                first_derivative_back(slope, curvature, dz, of_da, of_z)
+
+
+@kernel
+def stack_back(layers, l, params, gradient, before, scratch):
+    """before ← the gradient with respect to the inputs of layer l, a stack, from that of z."""
+    times_transposed(gradient, weights(layers, l, params), before, scratch)
+
+
+@kernel
+def stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch):
+    """The gradient of W and b into their places in `out`, added where `accumulate`."""
+    product_transposed_left(before, gradient, 0, 1.0, accumulate, weights(layers, l, out), scratch)
+    of_values = part(gradient, rows, 0)
+    column_sums(of_values, 1.0, accumulate, biases(layers, l, out), scratch)
+
+
+@kernel
+def stack_gradient_of_inputs(layers, x, directions, gradient, moved, accumulate, out, scratch):
+    """The same for the first layer, whose stack `affine_of_inputs` made."""
+    rows, dW = x.shape[0], weights(layers, 0, out)
+    of_values = part(gradient, rows, 0)
+    product_transposed_left(x, of_values, 0, 1.0, accumulate, dW, scratch)
+    column_sums(of_values, 1.0, accumulate, biases(layers, 0, out), scratch)
+    for k in range(directions.shape[0]):
+        sums = rows_of(moved, k, k + 1)
+        column_sums(part(gradient, rows, 1 + k), 1.0, False, sums, scratch)
+    product_transposed_left(directions, moved, 0, 1.0, True, dW, scratch)
+
+
+# ---- softmax, whose outputs depend on all of z. With ⟨·⟩ for the sum of a times something over a
+# row, and y = ż - ⟨ż⟩,
+#
+#     ȧ = a y      ä = a q,  q = p - ⟨p⟩,  p = y₁ y₂ + z̈
+#
+# On the way back, with g, g₁ and g₂ for the gradients with respect to a, ȧ and ä, and
+# h = g₂ - ⟨g₂⟩,
+#
+#     ∂L/∂z̈ = a h      ∂L/∂y = a g₁ + 2 a h y      ∂L/∂ż = ∂L/∂y - a Σ ∂L/∂y
+#     ∂L/∂z = a (s - ⟨s⟩),  s = g + Σ over directions of (g₁ - Σ ∂L/∂y) y + h q
+
+
+@kernel
+def _center(a, count, pair, pairs, z):
+    """y and q in the place of ż and z̈."""
+    rows, units = a.shape
+    for number in range(1, z.shape[0] // rows):
+        i, j = pair(pairs, max(number - 1 - count, 0))
+        one, other, here = rows * (1 + i), rows * (1 + j), rows * number
+        for row in range(rows):
+            mean = 0.0
+            for u in range(units):
+                if number > count:
+                    z[here + row, u] += z[one + row, u] * z[other + row, u]
+                mean += a[row, u] * z[here + row, u]
+            for u in range(units):
+                z[here + row, u] -= mean
+
+
+@kernel
+def _softmax_back(a, count, z, gradient):
+    """What `activate_stack_back` does for a softmax."""
+    rows, units = a.shape
+    seconds = gradient.shape[0] // rows - 1 - count
+    for row in range(rows):
+        for k in range(1, 1 + count):
+            with_second = k <= seconds
+            first, second = rows * k + row, rows * (count + k) + row
+            mean = total = 0.0
+            if with_second:
+                for u in range(units):
+                    mean += a[row, u] * gradient[second, u]
+            for u in range(units):
+                share, y, g = a[row, u], z[first, u], gradient[first, u]
+                gradient[row, u] += g * y
+                gradient[first, u] = share * g
+                if with_second:
+                    h = gradient[second, u] - mean
+                    gradient[row, u] += h * z[second, u]
+                    gradient[first, u] += 2.0 * share * h * y
+                    gradient[second, u] = share * h
+                total += gradient[first, u]
+            for u in range(units):
+                gradient[row, u] -= total * z[first, u]
+                gradient[first, u] -= total * a[row, u]
+        mean = 0.0
+        for u in range(units):
+            mean += a[row, u] * gradient[row, u]
+        for u in range(units):
+            gradient[row, u] = a[row, u] * (gradient[row, u] - mean)

@@ -1,0 +1,199 @@
+"""Outputs with their first and second derivatives along directions in the inputs.
+
+Values and derivatives go forward through the layers together, as a stack (forward-mode
+differentiation to the second order: Griewank & Walther 2008, chapter 13). One walk back through
+that gives the gradient of any loss of outputs and derivatives with respect to the parameters.
+`chain_rule` and `dense_stacks` have the formulas.
+
+Arrays of first and second derivatives are (rows · directions, outputs): the directions of one row
+after another. Nothing is allocated.
+"""
+
+from flatprop.kernels.compile import kernel
+from flatprop.kernels.loops.elementwise import activate_with_curvature, activate_with_third, copy
+from flatprop.kernels.network.layer_kinds import (
+    activate_stack,
+    activate_stack_back,
+    affine_of_inputs,
+    affine_of_stack,
+    stack_back,
+    stack_gradient,
+    stack_gradient_of_inputs,
+)
+from flatprop.kernels.network.records import matrix, most_units, rows_of
+from flatprop.kernels.network.stacks import behind_stacks, bends_of, part, stacks_of
+
+
+@kernel
+def along_each(pairs, m):
+    """The directions of second derivative m: twice direction m."""
+    return m, m
+
+
+@kernel
+def of_pairs(pairs, m):
+    """The same where `pairs` (second derivatives, 2) says which."""
+    return pairs[m, 0], pairs[m, 1]
+
+
+@kernel
+def _without_third(code, function, z, slope, curvature, third):
+    activate_with_curvature(code, function, z, slope, curvature)
+
+
+@kernel
+def _with_third(code, function, z, slope, curvature, third):
+    activate_with_third(code, function, z, slope, curvature, third)
+
+
+@kernel
+def forward_stacks(layers, params, x, directions, seconds, pair, pairs, workspace):
+    """The stack of outputs, with so many second derivatives.
+
+    Overwrites `workspace`, of `stacks.forward_stacks_size` numbers.
+    """
+    rows, count, most = x.shape[0], directions.shape[0], most_units(layers)
+    height = rows * (1 + count + seconds)
+    slopes = 2 * height * most
+    moved = slopes + 2 * rows * most
+    scratch = matrix(workspace, moved + count * most, 1, 1)
+    for l in range(layers.size):
+        units, before_units = layers[l].units, layers[l].inputs
+        stack = matrix(workspace, (l % 2) * height * most, height, units)
+        if l == 0:
+            of_directions = matrix(workspace, moved, count, units)
+            affine_of_inputs(layers, params, x, directions, of_directions, stack, stack, scratch)
+        else:
+            before = matrix(workspace, (1 - l % 2) * height * most, height, before_units)
+            affine_of_stack(layers, l, params, before, rows, stack, stack, scratch)
+        slope = matrix(workspace, slopes, rows, units)
+        bend = matrix(workspace, slopes + rows * most, rows, units)
+        activate_stack(
+            layers, l, count, pair, pairs, stack, stack, slope, (bend, bend), _without_third
+        )
+    last = layers.size - 1
+    return matrix(workspace, (last % 2) * height * most, height, layers[last].units)
+
+
+@kernel
+def derivatives(layers, params, x, directions, u, du, d2u, workspace):
+    """u (rows, outputs) ← the outputs, du and d2u ← their derivatives along each direction.
+
+    There are no second derivatives where `d2u` is empty. Overwrites `workspace`, of
+    `stacks.forward_stacks_size` numbers.
+    """
+    count = directions.shape[0]
+    seconds = count if d2u.size > 0 else 0
+    stack = forward_stacks(layers, params, x, directions, seconds, along_each, 0, workspace)
+    unstack(stack, x.shape[0], count, u, du, d2u)
+
+
+@kernel
+def unstack(stack, rows, count, u, du, d2u):
+    """u, du, d2u ← the parts of a stack."""
+    copy(part(stack, rows, 0), u)
+    for k in range(count):
+        for i in range(rows):
+            row = (1 + k) * rows + i
+            copy(rows_of(stack, row, row + 1), rows_of(du, i * count + k, i * count + k + 1))
+            if d2u.size > 0:
+                row += count * rows
+                copy(rows_of(stack, row, row + 1), rows_of(d2u, i * count + k, i * count + k + 1))
+
+
+@kernel
+def restack(stack, rows, count, u, du, d2u):
+    """A stack ← its parts: the reverse of `unstack`."""
+    copy(u, part(stack, rows, 0))
+    for k in range(count):
+        for i in range(rows):
+            row = (1 + k) * rows + i
+            copy(rows_of(du, i * count + k, i * count + k + 1), rows_of(stack, row, row + 1))
+            if d2u.size > 0:
+                row += count * rows
+                copy(rows_of(d2u, i * count + k, i * count + k + 1), rows_of(stack, row, row + 1))
+
+
+@kernel
+def kept_stacks(layers, params, x, directions, seconds, workspace):
+    """The stack of outputs; all stacks stay in `workspace`, of `stacks.stacks_size` numbers.
+
+    There are second derivatives along the first `seconds` directions.
+    """
+    rows, count, last = x.shape[0], directions.shape[0], layers.size - 1
+    height = rows * (1 + count + seconds)
+    for l in range(layers.size):
+        a, z = stacks_of(layers, l, rows, height, workspace)
+        columns = layers[0].units
+        moved, scratch = behind_stacks(layers, rows, height, count, columns, workspace)
+        if l == 0:
+            affine_of_inputs(layers, params, x, directions, moved, a, z, scratch)
+        else:
+            before, _ = stacks_of(layers, l - 1, rows, height, workspace)
+            affine_of_stack(layers, l, params, before, rows, a, z, scratch)
+        bends, slope = bends_of(layers, l, rows, height, workspace), part(z, rows, 0)
+        if seconds > 0:
+            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _with_third)
+        else:
+            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _without_third)
+    return stacks_of(layers, last, rows, height, workspace)[0]
+
+
+@kernel
+def gradient_of_stacks(layers, params, x, directions, seconds, accumulate, out, workspace):
+    """out ← the gradient of a loss, added where `accumulate`; behind `kept_stacks`.
+
+    Its gradient with respect to the stack of outputs is in the place of that stack.
+    """
+    rows, count = x.shape[0], directions.shape[0]
+    height = rows * (1 + count + seconds)
+    for l in range(layers.size - 1, -1, -1):
+        gradient, z = stacks_of(layers, l, rows, height, workspace)
+        bends, slope = bends_of(layers, l, rows, height, workspace), part(z, rows, 0)
+        activate_stack_back(layers, l, count, z, slope, bends, gradient)
+        columns = layers[0].units
+        moved, scratch = behind_stacks(layers, rows, height, count, columns, workspace)
+        if l == 0:
+            stack_gradient_of_inputs(
+                layers, x, directions, gradient, moved, accumulate, out, scratch
+            )
+        else:
+            before, _ = stacks_of(layers, l - 1, rows, height, workspace)
+            stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
+            stack_back(layers, l, params, gradient, before, scratch)
+
+
+@kernel
+def derivatives_vjp(
+    layers, params, x, directions, dL_du, dL_ddu, dL_dd2u, accumulate, gradient, workspace
+):
+    """gradient ← Σ ∂L/∂(u, du, d2u) · ∂(u, du, d2u)/∂params, added where `accumulate`.
+
+    The second derivatives are left out where `dL_dd2u` is empty. Overwrites `workspace`, of
+    `stacks.stacks_size` numbers.
+    """
+    rows, count = x.shape[0], directions.shape[0]
+    seconds = count if dL_dd2u.size > 0 else 0
+    stack = kept_stacks(layers, params, x, directions, seconds, workspace)
+    restack(stack, rows, count, dL_du, dL_ddu, dL_dd2u)
+    gradient_of_stacks(layers, params, x, directions, seconds, accumulate, gradient, workspace)
+
+
+@kernel
+def hessian(layers, params, x, directions, pairs, out, workspace):
+    """out (rows, outputs, inputs, inputs) ← ∂²ŷ/∂x² of these pairs of inputs, and of each turned.
+
+    The directions are the axes. Overwrites `workspace`, of `stacks.forward_stacks_size` numbers
+    for so many second derivatives.
+    """
+    rows, count = x.shape[0], directions.shape[0]
+    seconds = pairs.shape[0]
+    stack = forward_stacks(layers, params, x, directions, seconds, of_pairs, pairs, workspace)
+    outputs = stack.shape[1]
+    for m in range(seconds):
+        i, j = pairs[m, 0], pairs[m, 1]
+        for row in range(rows):
+            for k in range(outputs):
+                at = matrix(out, (row * outputs + k) * count * count, count, count)
+                at[i, j] = stack[(1 + count + m) * rows + row, k]
+                at[j, i] = at[i, j]

@@ -1,0 +1,431 @@
+"""`fit` with derivatives of the targets, and with equations."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+
+import flatprop as fp
+from flatprop.evaluation import along_inputs
+from networks import DTYPES, KINDS, both_dtypes, network
+
+
+def wave(rows, inputs=2, outputs=1, seed=0):
+    """X, y and dy of y = Σ sin(x) + o x₀."""
+    X = np.random.default_rng(seed).uniform(-1, 1, (rows, inputs))
+    some = np.arange(outputs)
+    y = np.sin(X).sum(axis=1)[:, None] + some * X[:, :1]
+    dy = np.repeat(np.cos(X)[:, None, :], outputs, axis=1)
+    dy[:, :, 0] += some
+    return X, y, dy
+
+
+@numba.njit
+def burgers(x, u, du, d2u, nu):
+    u_x, u_t = du
+    return u_t + u * u_x - nu * d2u[0]
+
+
+@numba.njit
+def system(x, u, du, d2u, a, b):
+    first = du[1][0] + u[1] * math.exp(x[0]) - a * d2u[0][1]
+    if u[0] > 0:
+        first += u[0] ** 2
+    return first, math.sin(u[0]) * du[0][1] - b * a
+
+
+@numba.njit
+def algebra(x, u, du, d2u):
+    return u - x[0]
+
+
+def expected_loss(net, X, y, weight, dy, share, equation):
+    """The loss from its definition, by the public functions."""
+    total = net.loss(X, y, weight)
+    if dy is not None:
+        w = np.ones(len(X)) if weight is None else weight
+        d = (net.jacobian(X) - dy) ** 2
+        total += share * (w[:, None, None] * d).sum() / (w.sum() * d[0].size)
+    if equation is not None:
+        u, du, d2u = net.derivatives(equation.points, equation.directions)
+        if net.outputs == 1:
+            u, du, d2u = u[:, 0], du[:, :, 0], d2u[:, :, 0]
+        squares = 0.0
+        for x, *given in zip(equation.points, u, du, d2u, strict=True):
+            value, first, second = (
+                tuple(map(tuple, part)) if np.ndim(part) == 2 else part for part in given
+            )
+            first, second = tuple(first), tuple(second)
+            value = tuple(value) if np.ndim(value) else float(value)
+            r = equation.residual(tuple(x), value, first, second, *equation.unknowns.values())
+            squares += np.sum(np.square(r))
+        total += equation.weight * squares / len(equation.points)
+    return total
+
+
+CASES = {
+    "slopes": (1, True, True, None),
+    "slopes of two outputs": (2, True, False, None),
+    "burgers": (1, False, False, lambda p: fp.Equation(burgers, p, unknowns={"nu": 0.3})),
+    "both": (1, True, True, lambda p: fp.Equation(burgers, p, weight=0.3, unknowns={"nu": 0.3})),
+    "a system": (
+        2,
+        False,
+        False,
+        lambda p: fp.Equation(
+            system, p, directions=[[1, 1], [0.5, -1]], unknowns={"a": 0.7, "b": -0.4}
+        ),
+    ),
+    "algebra": (1, False, False, lambda p: fp.Equation(algebra, p)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("last", ["identity", "tanh"])
+def test_loss_and_gradient_against_differences(case, last):
+    outputs, with_slopes, weighted, make = CASES[case]
+    X, y, dy = wave(23, outputs=outputs)
+    rng = np.random.default_rng(1)
+    weight = rng.uniform(0.5, 2, 23) if weighted else None
+    net = network([2, 7, 5, outputs], ["tanh", "gelu", last])
+    equation = None if make is None else make(rng.uniform(-1, 1, (17, 2)))
+    start, names = net.params.copy(), list(equation.unknowns) if equation else []
+    values = np.array([equation.unknowns[name] for name in names])
+
+    def at(theta):
+        net.params = theta[: start.size]
+        if equation:
+            equation.unknowns.update(zip(names, theta[start.size :].tolist(), strict=True))
+        given = dy if with_slopes else None
+        return expected_loss(net, X, y, weight, given, 0.6, equation)
+
+    theta, rate = np.concatenate([start, values]), 1e-3
+    loss = at(theta)
+    history = net.fit(
+        X,
+        y,
+        sample_weight=weight,
+        derivatives=dy if with_slopes else None,
+        derivative_weight=0.6,
+        equations=equation,
+        optimizer=fp.SGD(rate),
+        epochs=1,
+        batch_size=None,
+    )
+    assert history.loss[0] == pytest.approx(loss, rel=1e-12)
+    after = np.concatenate([net.params, [equation.unknowns[n] for n in names] if equation else []])
+    gradient = (theta - after) / rate
+    for v in (*np.random.default_rng(2).normal(size=(3, theta.size)), *np.eye(theta.size)[-3:]):
+        h = 1e-4
+        near, far = at(theta + h * v) - at(theta - h * v), at(theta + 2 * h * v)
+        far -= at(theta - 2 * h * v)
+        expected = (8 * near - far) / (12 * h)
+        assert gradient @ v == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def test_slopes_against_torch():
+    torch = pytest.importorskip("torch")
+    X, y, dy = wave(20)
+    net = network([2, 6, 1], ["tanh", "identity"])
+    W, b, V, c = (
+        torch.tensor(array, requires_grad=True)
+        for array in (net.weights[0], net.biases[0], net.weights[1], net.biases[1])
+    )
+    x = torch.tensor(X, requires_grad=True)
+    u = torch.tanh(x @ W + b) @ V + c
+    (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    value = ((u - torch.tensor(y)) ** 2).mean()
+    value = value + 2.5 * ((du - torch.tensor(dy[:, 0])) ** 2).mean()
+    value.backward()
+    theirs = np.concatenate([p.grad.numpy().ravel() for p in (W, b, V, c)])
+    before = net.params.copy()
+    history = net.fit(
+        X,
+        y,
+        derivatives=dy,
+        derivative_weight=2.5,
+        optimizer=fp.SGD(1.0),
+        epochs=1,
+        batch_size=None,
+    )
+    assert history.loss[0] == pytest.approx(value.item(), rel=1e-12)
+    ours = before - net.params
+    assert np.abs(ours - theirs).max() <= 1e-10 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("optimizer", [*KINDS, "lbfgs"], ids=repr)
+def test_every_optimizer_learns_values_and_slopes(optimizer):
+    X, y, dy = wave(60)
+    net = network([2, 12, 1])
+    solves = optimizer == "lbfgs"
+    options = {"epochs": 40} if solves else {"epochs": 60, "batch_size": 16, "rng": 0}
+    history = net.fit(X, y, derivatives=dy, optimizer=optimizer, **options)
+    assert history.loss[-1] < 0.5 * history.loss[0]
+
+
+@pytest.mark.parametrize("optimizer", [fp.Adam(0.02), "lbfgs"], ids=repr)
+@both_dtypes
+def test_an_unknown_is_found(optimizer, dtype):
+    """u' = -a u with a = 2, from values of u."""
+
+    @numba.njit
+    def decay(x, u, du, d2u, a):
+        return du[0] + a * u
+
+    X = np.linspace(0, 1, 30)[:, None]
+    net = network([1, 10, 1], dtype=dtype)
+    equation = fp.Equation(decay, np.linspace(0, 1, 50)[:, None], unknowns={"a": 0.5})
+    epochs = 300 if optimizer == "lbfgs" else 1500
+    net.fit(
+        X, np.exp(-2 * X), equations=equation, optimizer=optimizer, epochs=epochs, batch_size=None
+    )
+    assert equation.unknowns["a"] == pytest.approx(2, rel=0.03)
+    assert "a=" in repr(equation)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_several_equations(optimizer):
+    """u'' = -u, with u(0) = 0 as a value and u'(0) = 1 as an equation at the boundary."""
+
+    @numba.njit
+    def oscillation(x, u, du, d2u):
+        return d2u[0] + u
+
+    @numba.njit
+    def slope_at_0(x, u, du, d2u):
+        return du[0] - 1
+
+    net = network([1, 12, 1])
+    points = np.linspace(0, 2, 60)[:, None]
+    equations = [fp.Equation(oscillation, points), fp.Equation(slope_at_0, [[0.0]])]
+    epochs = 200 if optimizer == "lbfgs" else 3000
+    net.fit([[0.0]], [[0.0]], equations=equations, optimizer=optimizer, epochs=epochs)
+    np.testing.assert_allclose(net.predict(points), np.sin(points), atol=0.03)
+
+
+@both_dtypes
+@pytest.mark.parametrize("batch_size", [None, 50])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_threads_change_no_bit(dtype, batch_size, optimizer, monkeypatch):
+    monkeypatch.setattr(along_inputs, "STACK_BYTES", 2**14)
+    if optimizer == "lbfgs" and batch_size:
+        return
+    X, y, dy = wave(333)
+    results = []
+    for threads in (1, 3):
+        net = network([2, 17, 9, 1], dtype=dtype)
+        points = np.random.default_rng(2).uniform(-1, 1, (500, 2))
+        equation = fp.Equation(burgers, points, unknowns={"nu": 0.1})
+        options = {"derivatives": dy, "equations": equation, "epochs": 4, "rng": 3}
+        net.fit(X, y, batch_size=batch_size, threads=threads, optimizer=optimizer, **options)
+        results.append(np.append(net.params, equation.unknowns["nu"]))
+    np.testing.assert_array_equal(*results)
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    X, y, dy = wave(70)
+    options = {"derivatives": dy, "derivative_weight": 0.5, "batch_size": 16, "rng": 1}
+    points = np.random.default_rng(2).uniform(-1, 1, (40, 2))
+
+    @numba.njit
+    def heat(x, u, du, d2u):
+        return du[1] - d2u[0]
+
+    options["equations"] = fp.Equation(heat, points)
+    whole, parts = network([2, 8, 1]), network([2, 8, 1])
+    history = whole.fit(X, y, epochs=6, **options)
+    path = tmp_path / "checkpoint"
+
+    def stop(epoch):
+        return epoch.epoch == 2
+
+    parts.fit(X, y, epochs=6, callbacks=[fp.Checkpoint(path), stop], **options)
+    resumed = parts.fit(X, y, epochs=6, resume=path, **options)
+    np.testing.assert_array_equal(parts.params, whole.params)
+    np.testing.assert_array_equal(resumed.loss, history.loss)
+    with pytest.raises(ValueError, match="derivative_weight"):
+        parts.fit(X, y, epochs=6, resume=path, **(options | {"derivative_weight": 0.7}))
+
+
+def test_epochs_are_means_of_batches_and_seeds_repeat():
+    X, y, dy = wave(50)
+    one, other, third = (network([2, 8, 1]) for _ in range(3))
+    options = {"derivatives": dy, "batch_size": 20, "epochs": 3}
+    first = one.fit(X, y, rng=5, **options)
+    second = other.fit(X, y, rng=5, **options)
+    np.testing.assert_array_equal(one.params, other.params)
+    np.testing.assert_array_equal(first.loss, second.loss)
+    third.fit(X, y, rng=6, **options)
+    assert not np.array_equal(one.params, third.params)
+    frozen = network([2, 8, 1])
+    options |= {"optimizer": fp.SGD(1e-300), "shuffle": False}
+    loss = frozen.fit(X, y, **options).loss[0]
+    parts = [slice(0, 20), slice(20, 40), slice(40, 50)]
+    losses = [expected_loss(frozen, X[p], y[p], None, dy[p], 1.0, None) for p in parts]
+    assert loss == pytest.approx(np.dot(losses, [0.4, 0.4, 0.2]), rel=1e-12)
+
+
+def test_batches_without_weight_are_passed_over():
+    X, y, dy = wave(40)
+    weight = np.ones(40)
+    weight[20:] = 0
+    one, other = network([2, 8, 1]), network([2, 8, 1])
+    options = {"batch_size": 20, "shuffle": False, "epochs": 3}
+    options["optimizer"] = fp.SGD(0.05, momentum=0.9)
+    history = one.fit(X, y, sample_weight=weight, derivatives=dy, **options)
+    expected = other.fit(X[:20], y[:20], derivatives=dy[:20], **options)
+    np.testing.assert_array_equal(one.params, other.params)
+    np.testing.assert_array_equal(history.loss, expected.loss)
+
+
+@pytest.mark.parametrize("loss", ["ssr", "mae", "gaussian_nll"])
+def test_every_loss_of_outputs_takes_slopes(loss):
+    X, y, dy = wave(30, outputs=2)
+    net = network([2, 6, 2], loss=loss)
+    if loss == "gaussian_nll":
+        y = y[:, :1]
+    expected = expected_loss(net, X, y, None, dy, 0.5, None)
+    options = {"derivatives": dy, "derivative_weight": 0.5, "batch_size": None, "epochs": 1}
+    assert net.fit(X, y, **options).loss[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_best_epoch_has_its_unknowns():
+    X, y, _ = wave(40)
+    net = network([2, 8, 1])
+    equation = fp.Equation(burgers, X, unknowns={"nu": 0.2})
+    seen = []
+
+    def look(epoch):
+        seen.append(equation.unknowns["nu"])
+
+    history = net.fit(
+        X,
+        y,
+        equations=equation,
+        optimizer=fp.SGD(0.05),
+        batch_size=10,
+        epochs=10,
+        patience=100,
+        callbacks=look,
+    )
+    assert equation.unknowns["nu"] == seen[history.best_epoch]
+
+
+def test_a_mask_and_clipping():
+    X, y, dy = wave(40)
+    net = network([2, 8, 1])
+    mask = np.zeros(net.params.size, bool)
+    mask[:5] = True
+    before = net.params.copy()
+    options = {"derivatives": dy, "trainable": mask, "epochs": 1, "batch_size": None}
+    net.fit(X, y, optimizer=fp.SGD(1.0), clip_norm=1e-3, **options)
+    moved = net.params - before
+    assert not moved[5:].any()
+    assert np.linalg.norm(moved) == pytest.approx(1e-3, rel=1e-3)
+    net.fit(X, y, optimizer="lbfgs", **(options | {"epochs": 3}))
+    np.testing.assert_array_equal(net.params[5:], before[5:])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training():
+    X, y, dy = wave(40)
+    net = network([2, 8, 1], dtype="float32")
+    with pytest.warns(fp.DivergenceWarning):
+        history = net.fit(X, y, derivatives=dy, optimizer=fp.SGD(1e30), epochs=50)
+    assert history.stopped_by == "diverged"
+    assert np.isfinite(net.params).all()
+
+
+@numba.njit
+def looping(x, u, du, d2u):
+    total = 0.0
+    for k in range(len(du)):
+        total += du[k] * x[0] ** k
+    i = int(u * 10) % 2
+    while total > 1:
+        total = total / 2 + i
+    return total
+
+
+@numba.njit
+def wrong_index(x, u, du, d2u):
+    return du[5]
+
+
+@numba.njit
+def of_words(x, u, du, d2u):
+    return "r"
+
+
+def points(columns=2):
+    return np.zeros((3, columns))
+
+
+def fitted(**options):
+    X, y, _ = wave(10)
+    network([2, 4, 1]).fit(X, y, **options)
+
+
+WRONG = {
+    "shape": (lambda: fitted(derivatives=np.zeros((10, 3))), "derivatives must have shape"),
+    "rows": (lambda: fitted(derivatives=np.zeros((9, 1, 2))), "derivatives must have shape"),
+    "NaN": (lambda: fitted(derivatives=np.full((10, 1, 2), np.nan)), "nan"),
+    "weight": (lambda: fitted(derivatives=wave(10)[2], derivative_weight=-1), "derivative_weight"),
+    "split": (lambda: fitted(derivatives=wave(10)[2], validation_split=0.2), "validation_split"),
+    "solver": (
+        lambda: fitted(derivatives=wave(10)[2], optimizer="levenberg_marquardt"),
+        "no derivatives",
+    ),
+    "logits": (
+        lambda: fp.Network(2, [fp.Dense(2, "softmax")], "cross_entropy").fit(
+            np.zeros((4, 2)), [0, 1, 0, 1], derivatives=np.zeros((4, 2, 2))
+        ),
+        "logits",
+    ),
+    "batches": (lambda: network([2, 4, 1]).fit([], derivatives=wave(10)[2]), "need y"),
+    "no equation": (lambda: fitted(equations=burgers), "fp.Equation"),
+    "twice": (lambda: fitted(equations=[(e := fp.Equation(algebra, points())), e]), "twice"),
+    "names": (
+        lambda: fitted(
+            equations=[fp.Equation(burgers, points(), unknowns={"nu": 1}) for _ in range(2)]
+        ),
+        "same name",
+    ),
+    "not compiled": (lambda: fp.Equation(lambda x, u, du, d2u: u, points()), "njit"),
+    "no points": (lambda: fp.Equation(algebra, np.zeros((0, 2))), "points"),
+    "columns": (lambda: fitted(equations=fp.Equation(algebra, points(3))), "3 columns"),
+    "directions": (
+        lambda: fitted(equations=fp.Equation(algebra, points(), directions=[[1, 2, 3]])),
+        "directions must be",
+    ),
+    "unknowns": (lambda: fp.Equation(algebra, points(), unknowns={"a": np.nan}), "unknowns"),
+    "weight of it": (lambda: fp.Equation(algebra, points(), weight=0), "weight"),
+    "loop": (lambda: fitted(equations=fp.Equation(looping, points())), "cannot be derived"),
+    "index": (lambda: fitted(equations=fp.Equation(wrong_index, points())), "does not compile"),
+    "words": (lambda: fitted(equations=fp.Equation(of_words, points())), "must return"),
+    "arguments": (lambda: fitted(equations=fp.Equation(burgers, points())), "takes 5 arguments"),
+    "checkpoint": (
+        lambda: fitted(
+            equations=fp.Equation(burgers, points(), unknowns={"nu": 1}),
+            callbacks=fp.Checkpoint("nowhere"),
+        ),
+        "unknowns",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_an_error(case):
+    call, message = WRONG[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_only_the_derivatives_that_are_used_are_computed(dtype):
+    net = network([2, 4, 1], dtype=dtype)
+    found = fp.Equation(burgers, points(), unknowns={"nu": 1}).compiled(net)
+    assert (found.directions, found.seconds, found.results) == ((0, 1), 1, 1)
+    found = fp.Equation(algebra, points()).compiled(net)
+    assert (found.directions, found.seconds) == ((0,), 0)
+    assert fp.Equation(algebra, points()).compiled(net) is found
