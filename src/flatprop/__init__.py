@@ -25,6 +25,10 @@ from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from flatprop.kernels.configuration import show_config
 from flatprop.model.dense_layer import Dense
+from flatprop.model.dropout_layer import Dropout
+from flatprop.model.layer import Layer
+from flatprop.model.layer_normalisation import LayerNorm
+from flatprop.model.residual_block import Residual, ResidualBegin, ResidualEnd
 from flatprop.network import Network, load
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training.callbacks import Checkpoint, Epoch
@@ -52,14 +56,20 @@ __all__ = [
     "Checkpoint",
     "Dense",
     "DivergenceWarning",
+    "Dropout",
     "Epoch",
     "History",
+    "Layer",
+    "LayerNorm",
     "LayerTrace",
     "LearningRateRange",
     "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
+    "Residual",
+    "ResidualBegin",
+    "ResidualEnd",
     "ResolutionWarning",
     "Rprop",
     "Solver",

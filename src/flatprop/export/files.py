@@ -116,7 +116,7 @@ def _made(said: Json, functions: Mapping[str, Any]) -> tuple[int, Any, Loss, Any
     inputs, dtype = size("inputs", required(said, "inputs")), required(said, "dtype")
     if dtype not in ("float32", "float64"):
         raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
-    layers = checked_layers(_layers(required(said, "layers"), functions))
+    layers = checked_layers(_layers(required(said, "layers"), functions), inputs)
     loss = _loss(required(said, "loss"), functions)
     return inputs, layers, loss, np.dtype(dtype), checked_generator(said.get("rng"))
 

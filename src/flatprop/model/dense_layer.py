@@ -1,22 +1,24 @@
 """The dense layer as a description: what is particular to it, beside the loops over layers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from flatprop.formulas import custom_check
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.kernels.loops.addresses import here
+from flatprop.kernels.network.records import DENSE
+from flatprop.model.layer import Layer
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
 
 @other_names.suggesting(other_names.DENSE)
 @dataclass(frozen=True)
-class Dense:
+class Dense(Layer):
     """One fully connected layer: a = f(x W + b).
 
     Parameters
@@ -63,9 +65,18 @@ class Dense:
         custom = callable(self.activation)
         return "glorot" if custom else ACTIVATIONS[self.name].initialisation
 
-    def check_place(self, l: int, last: bool) -> None:
-        """Raise if ``layers[l]`` cannot be such a layer; `last` says whether it is the last."""
-        if self.activation == "softmax" and not last:
+    @property
+    def title(self) -> str:
+        """What it is called in a line that names all layers."""
+        return f"{self.units} {self.name}"
+
+    def placed(self, inputs: int) -> Self:
+        """The layer itself: it is as wide in every network."""
+        return self
+
+    def check_place(self, l: int, layers: Sequence[Layer]) -> None:
+        """Raise if ``layers[l]`` cannot be such a layer."""
+        if self.activation == "softmax" and l < len(layers) - 1:
             raise ValueError(
                 f"layers[{l}] is a softmax, which only the last layer can be; "
                 'hidden layers take "relu", "tanh", ...'
@@ -76,9 +87,9 @@ class Dense:
         return (inputs + 1) * self.units
 
     def record(
-        self, inputs: int, start: int, units_before: int, dtype: np.dtype[Any]
-    ) -> tuple[int, ...]:
-        """A `LAYER` of the kernels, for a layer whose parameters begin at `start`."""
+        self, inputs: int, start: int, units_before: int, dtype: np.dtype[Any], l: int
+    ) -> tuple[Any, ...]:
+        """A `LAYER` of the kernels, for ``layers[l]``, whose parameters begin at `start`."""
         if callable(self.activation):
             from flatprop.kernels.loops.custom import activation_address
 
@@ -86,10 +97,12 @@ class Dense:
         else:
             code, function = ACTIVATIONS[self.activation].code, 0
         b_start = start + inputs * self.units
-        return inputs, self.units, start, b_start, code, units_before, function
+        shape = inputs, self.units, start, b_start, code, units_before, function
+        return *shape, DENSE, 0, 0.0
 
-    def draw(self, rng: np.random.Generator, W: Array, b: Array) -> None:
+    def draw(self, rng: np.random.Generator, params: Array) -> None:
         """Initial weights into W, as the activation suggests; 0 into b."""
+        W, b = params[: -self.units].reshape(-1, self.units), params[-self.units :]
         fan_in, fan_out = W.shape
         match self.initialisation:
             case "he":

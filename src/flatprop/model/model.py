@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.formulas.loss import Loss
-from flatprop.kernels.network.records import NetworkArrays
+from flatprop.kernels.network.records import DENSE, NetworkArrays
 from flatprop.kernels.network.workspace import workspace_size
-from flatprop.model.dense_layer import Dense
+from flatprop.model.layer import Layer
 from flatprop.model.layers import (
     Summary,
+    chain,
     checked_dtype,
     checked_layers,
     checked_loss,
     layer_records,
     loss_records,
+    starts_in_params,
     summary,
 )
 from flatprop.validation import checks
@@ -39,7 +41,8 @@ class Model:
     """The description of a dense network, its parameters and the views of its layers."""
 
     inputs: int
-    dense: tuple[Dense, ...]
+    dense: tuple[Layer, ...]
+    """All layers, also those that are not dense; of a `Residual`, the layers in it."""
     dtype: np.dtype[Any]
     outputs: int
     targets: int
@@ -53,7 +56,7 @@ class Model:
     ) -> None:
         """Check the description and take `params`; None allocates parameters without values."""
         self.inputs = checks.count("inputs", inputs)
-        self.dense = checked_layers(layers)
+        self.dense = checked_layers(layers, self.inputs)
         self.outputs = self.dense[-1].units
         self.loss_function = checked_loss(loss, self.dense[-1])
         self.targets = self.loss_function.target_count(self.outputs)
@@ -71,8 +74,9 @@ class Model:
                 f"{params.shape} of {params.dtype}"
             )
         self._shown: Array = params.view()
-        W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in records]
-        b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
+        dense = records[records["kind"] == DENSE]
+        W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in dense]
+        b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in dense]
         self._weights, self._biases = Views("weights", W), Views("biases", b)
         self._arrays = NetworkArrays(records, losses, params)
 
@@ -141,8 +145,9 @@ class Model:
         """
         self.require_writable()
         source = self.rng if rng is None else checks.generator(rng)
-        for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
-            layer.draw(source, W, b)
+        starts = starts_in_params(self.inputs, self.dense)
+        for layer, start, stop in zip(self.dense, starts, starts[1:], strict=False):
+            layer.draw(source, self.params[start:stop])
         return self
 
     @property
@@ -211,7 +216,7 @@ class Model:
         Model.__init__(self, inputs, dense, loss, dtype, rng, aligned_copy(np.asarray(params)))
 
     def __repr__(self) -> str:
-        layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
+        layers = chain(self.dense)
         return (
             f"{type(self).__name__}({self.inputs} -> {layers}; {self.loss_function.name}, "
             f"{self.dtype.name}, {self.params.size:,} parameter{'s' * (self.params.size != 1)})"

@@ -7,6 +7,8 @@ Arrays that are only read may be read-only.
 
 import math
 
+import numpy as np
+
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
 from flatprop.kernels.loops.integers import smaller
@@ -100,7 +102,7 @@ def loss_and_gradient(
             rows = x.shape[0]
             unit = unit_of(rows)
             first, last = share_of(rows, unit, here.rank, here.size)
-            share = Share(block.workspace, block.scratch, rows, first)
+            share = Share(block.workspace, block.scratch, rows, first, 0, -1, np.uint64(0))
             own_x, own_y = rows_of(x, first, last), rows_of(y, first, last)
             own_w = rows_of(weight, first, last)
             weights_per_output(data.weight, None, begin + first, own_w)

@@ -98,6 +98,8 @@ class Plan(NamedTuple):
     by_rows: bool
     """How much a batch counts in the mean over an epoch: its rows, as in scikit-learn, or else
     its Σ w."""
+    mask_seed: Any
+    """uint64; see `workspace.Share.seed`."""
 
 
 class Progress(NamedTuple):
@@ -196,7 +198,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
     code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
-    rates, batch_size, seed, tol, each_epoch, by_rows = plan
+    rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
@@ -247,7 +249,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 rows = smaller(block_rows, last_row - begin)
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
-                share = Share(workspace, scratch, rows, row)
+                place = begin + row - first_row
+                update = cursor[UPDATES]
+                share = Share(workspace, scratch, rows, row, place, update, mask_seed)
                 x = matrix(all_x, begin * inputs, rows, inputs)
                 y = matrix(all_y, begin * columns, rows, columns)
                 if order.size > 0:

@@ -18,14 +18,17 @@ rows only, and scratch of its own.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.extending import overload
 
 from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
     LAYER,
     all_units,
+    has_sums,
     matrix,
     matrix_type,
     most_units,
@@ -61,12 +64,31 @@ class Share(NamedTuple):
     """How many rows the block has."""
     first: int
     """The first of these rows."""
+    place: int
+    """The place in its batch of the first of these rows."""
+    update: int
+    """Which update these rows are for; -1: for none, and nothing is dropped."""
+    seed: Any
+    """uint64; with the three above it decides what `dropout` drops."""
+
+
+def training_of(workspace: Any) -> tuple[int, int, Any]:
+    """`place`, `update` and `seed` of a share; those of no update for a workspace."""
+    raise NotImplementedError("for compiled code")
+
+
+@overload(training_of)
+def _training_of(workspace):
+    if isinstance(workspace, types.NamedTuple):
+        return lambda workspace: (workspace.place, workspace.update, workspace.seed)
+    return lambda workspace: (0, -1, np.uint64(0))
 
 
 @jittable
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `backprop.forward` needs for so many rows."""
-    return 2 * rows * most_units(layers) + scratch_size(rows, widest(layers))
+    units = all_units(layers) if has_sums(layers) else most_units(layers)
+    return 2 * rows * units + scratch_size(rows, widest(layers))
 
 
 @jittable
@@ -169,7 +191,7 @@ def _array_of(kind: Any) -> Any:
 def _parts(builder: ir.IRBuilder, kind: Any, value: ir.Value) -> list[Any]:
     """A workspace and, of a share, also its scratch, its block_rows and its first row."""
     if isinstance(kind, types.NamedTuple):
-        return list(cgutils.unpack_tuple(builder, value))
+        return list(cgutils.unpack_tuple(builder, value))[:4]
     return [value, None]
 
 
