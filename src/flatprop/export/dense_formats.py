@@ -28,6 +28,10 @@ from flatprop.validation.arrays import Array
 # ---- saved files: [units, name of the activation], {"own": name} for a function of the user's
 
 
+passes = False
+"""Whether its outputs are its inputs, so that no array is needed for them."""
+
+
 def entry(layer: Dense) -> list[Any]:
     """What a file says of a layer."""
     return [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
@@ -90,12 +94,25 @@ def _written(writer: str, layer: Dense, l: int, z: Number) -> Any:
         ) from error
 
 
+def _dense(network: Model, l: int) -> Dense:
+    """The layer."""
+    layer = network.dense[l]
+    assert isinstance(layer, Dense)
+    return layer
+
+
 # ---- C
+
+
+def _parameters(network: Model, l: int) -> tuple[Array, Array]:
+    """W and b."""
+    params, units = network.layer_params(l), network.dense[l].units
+    return params[:-units].reshape(-1, units), params[-units:]
 
 
 def c_constants(network: Model, l: int, name: str) -> str:
     """W and b."""
-    W, b, number = network.weights[l], network.biases[l], l + 1
+    W, b, number = *_parameters(network, l), l + 1
     inputs, units = W.shape
     return (
         f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
@@ -106,7 +123,7 @@ def c_constants(network: Model, l: int, name: str) -> str:
 
 def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
     """Put the functions that the layer calls into `functions`."""
-    layer, activation = network.dense[l], _c_activation(network, l)
+    layer, activation = _dense(network, l), _c_activation(network, l)
     functions.add_dense()
     if activation == "softmax":
         functions.add_softmax()
@@ -118,7 +135,7 @@ def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
 
 def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[str]:
     """The lines that compute the array `out` from the array `x`."""
-    number, (inputs, units) = l + 1, network.weights[l].shape
+    number, (inputs, units) = l + 1, _parameters(network, l)[0].shape
     lines = [
         f"    {name}_dense({name}_W{number}, {name}_b{number}, {inputs}, {units}, {x}, {out});"
     ]
@@ -133,7 +150,7 @@ def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[st
 
 def _c_activation(network: Model, l: int) -> str:
     """The name of the layer's activation; "own1", "own2" where it is the user's."""
-    given = network.dense[l].activation
+    given = _dense(network, l).activation
     if not callable(given):
         return given
     own = dict.fromkeys(d.activation for d in network.dense if callable(d.activation))
@@ -149,12 +166,12 @@ CHANCE = 8
 class Rounding:
     """One layer as `c_self_test` walks it; arrays are (rows, units) unless said otherwise."""
 
-    def __init__(self, network: Model, l: int) -> None:
-        layer, info = network.dense[l], np.finfo(network.dtype)
+    def __init__(self, network: Model, l: int, before: list[Any]) -> None:
+        layer, info = _dense(network, l), np.finfo(network.dtype)
         self.softmax = layer.activation == "softmax"
         self.formula = None if self.softmax else _formula("to_c", layer, l)
         self.precision = Precision(float(info.eps) / 2, float(info.tiny))
-        self.W, self.b = (v[l].astype(np.float64) for v in (network.weights, network.biases))
+        self.W, self.b = (p.astype(np.float64) for p in _parameters(network, l))
 
     def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
         """The outputs for the inputs `a`, and how far they are off if `a` is by `error`.
@@ -256,17 +273,18 @@ _FLOAT32_OPERATORS: dict[str, _Operator] = {
 }
 
 
-def add_to_graph(graph: Graph, network: Model, l: int, x: str, a: str) -> None:
-    """Add what computes the value `a` from the value `x`."""
-    layer, number = network.dense[l], l + 1
-    W = graph.add_initializer(f"W{number}", network.weights[l])
-    b = graph.add_initializer(f"b{number}", network.biases[l])
+def add_to_graph(graph: Graph, network: Model, l: int, values: list[str], a: str) -> str:
+    """Add what computes the value `a` from the last of the values; the name `a`."""
+    layer, number, x = _dense(network, l), l + 1, values[-1]
+    parameters = zip("Wb", _parameters(network, l), strict=True)
+    W, b = (graph.add_initializer(f"{name}{number}", array) for name, array in parameters)
     tape = Tape(graph.dtype)
     steps = tape.operators(_onnx_activation(layer, l, tape))
     z = f"z{number}" if steps else a  # without steps it is the identity
     graph.add_node("Gemm", [x, W, b], z, f"dense{number}")
     prefix = f"own{number}" if callable(layer.activation) else f"{layer.name}{number}"
     graph.add_formula(steps, {tape.z: z} | dict.fromkeys(steps[-1:], a), prefix)
+    return a
 
 
 def _onnx_activation(layer: Dense, l: int, tape: Tape) -> OnnxNumber:

@@ -25,6 +25,11 @@ class Layer:
         raise NotImplementedError
 
     @property
+    def own_functions(self) -> list[Callable[..., Any]]:
+        """The user's own functions in it."""
+        return [self.activation] if callable(self.activation) else []
+
+    @property
     def title(self) -> str:
         """What it is called in a line that names all layers."""
         return self.name
@@ -69,7 +74,7 @@ class SameWidth(Layer):
         """Nothing to check here."""
 
     def operations(self) -> Callable[..., None]:
-        """What the kernels call; see `kernels.network.called_layers`."""
+        """What the kernels call; see `kernels.network.layer_call`."""
         raise NotImplementedError
 
     def partner(self, l: int) -> int:
@@ -94,7 +99,7 @@ class SameWidth(Layer):
     def record(
         self, inputs: int, start: int, units_before: int, dtype: np.dtype[Any], l: int
     ) -> tuple[Any, ...]:
-        from flatprop.kernels.network.called_layers import layer_address
+        from flatprop.kernels.network.layer_call import layer_address
 
         address = layer_address(self.operations(), dtype)
         b_start = start + self.n_params(inputs) // 2

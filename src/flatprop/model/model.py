@@ -184,6 +184,25 @@ class Model:
         """b of each layer, (units,): views of `params`; assigning to one copies into it."""
         return self._biases
 
+    def layer_params(self, l: int) -> Array:
+        """The parameters of ``dense[l]``, a view."""
+        starts = starts_in_params(self.inputs, self.dense)
+        return self.params[starts[l] : starts[l + 1]]
+
+    def parameter_pairs(self, array: Array | None = None) -> list[tuple[Array, Array]]:
+        """W and b of each dense layer, scale and shift of each other layer that has parameters.
+
+        They are views of `array`, which is laid out as `params`; None takes `params`.
+        """
+        pairs, source = [], self.params if array is None else array
+        starts = starts_in_params(self.inputs, self.dense)
+        for record, start, stop in zip(self.layers, starts, starts[1:], strict=False):
+            if stop > start:
+                rows = source[start:stop].reshape(-1, record["units"])
+                dense = record["kind"] == DENSE
+                pairs.append((rows[:-1] if dense else rows[0], rows[-1]))
+        return pairs
+
     def require_writable(self) -> None:
         """Raise if `params`, or one of the views `weights` and `biases`, is marked read-only."""
         checks.writable("net.params", self.params)
@@ -225,6 +244,16 @@ class Model:
     def summary(self) -> Summary:
         """A table of the layers, for printing."""
         return summary(self.dense, self.layers, self.loss_function, self.dtype)
+
+
+def checked_dense(function: str, model: Model) -> None:
+    """Raise if the network has other layers than dense ones, which `function` does not know."""
+    for l, layer in enumerate(model.dense):
+        if model.layers[l]["kind"] != DENSE:
+            raise ValueError(
+                f"{function} knows dense layers only, but layer {l + 1} of the network is "
+                f"{layer.name}: {model!r}"
+            )
 
 
 def checked_model(function: str, given: object) -> Model:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
-from flatprop.kernels.network.records import most_units
+from flatprop.kernels.network.records import DENSE, most_units
 from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
@@ -176,6 +176,7 @@ class Stepper:
         shards = calls.shards_of(network, self.batch_size, block.rows)
         timing = self._update_timing(block.rows)
         layers = network._arrays.layers
+        layers = layers[layers["kind"] == DENSE]
         weights = np.stack([layers["W_start"], layers["b_start"]], axis=1)
         self.rule = self.rule._replace(update_timing=timing, weights=weights)
         panel = {

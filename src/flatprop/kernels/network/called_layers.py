@@ -1,34 +1,29 @@
 """Layers that are not dense: each kind is one function, which kernels call by its address.
 
-So a further kind adds nothing to what the training of dense layers compiles. The function gets a
-pointer to the numbers of `CALL`, with those that its operation needs; the others are not set. Its
-matrices are (rows, units), and layers that are not dense have as many inputs as units.
-
-| `operation` | what it does |
-| --- | --- |
-| FORWARD | out ← the outputs for x, slope ← ∂out/∂z, where slope is not NULL |
-| BACKWARD | out ← ∂L/∂x times factor, which may be `out`; see `backward` |
-| GRADIENT | out ← alpha times the gradient of the parameters |
-| SAMPLE_GRADIENTS | the same of each row i alone, at out[i · stride] |
-| FORWARD_TANGENT | out, slope, out_tangent and bend, as `dense.forward_with_tangent` |
-| BACKWARD_TANGENT | slope and bend of the layer before, as `dense.backward_with_tangent` |
-| GRADIENT_TANGENT | out ← R{gradient} |
-
-What a layer passes back is ∂L/∂z, as in `dense`. A `DROPOUT` has z = x, and the factors of its
-mask as its slope. Of any other kind z is the outputs, and the slope 1.
+So a further kind adds nothing to what the training of dense layers compiles. `layer_call` says
+what the function is given, and the table there which operations there are.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.kernels.compile import c_address, intrinsic, kernel
+from flatprop.kernels.compile import arguments_of, intrinsic, kernel
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.loops.integers import larger
 from flatprop.kernels.loops.vector_loops import INT64
+from flatprop.kernels.network.layer_call import (
+    BACKWARD,
+    BACKWARD_TANGENT,
+    CALL,
+    FORWARD,
+    FORWARD_TANGENT,
+    GRADIENT,
+    GRADIENT_TANGENT,
+    SAMPLE_GRADIENTS,
+)
 from flatprop.kernels.network.records import (
     ADDRESS,
     DROPOUT,
@@ -38,99 +33,8 @@ from flatprop.kernels.network.records import (
     PARAMS,
     RELU,
     SUM,
-    array_at,
-    matrix,
 )
-from flatprop.kernels.network.workspace import inputs_of, outputs_of, slope_of, training_of
-
-(
-    FORWARD,
-    BACKWARD,
-    GRADIENT,
-    SAMPLE_GRADIENTS,
-    FORWARD_TANGENT,
-    BACKWARD_TANGENT,
-    GRADIENT_TANGENT,
-) = range(7)
-
-CALL = np.dtype(
-    [(name, np.int64) for name in ("operation", "l", "units", "rows")]
-    + [(name, np.int64) for name in ("params", "x", "out", "slope", "partner")]
-    + [("place", np.int64), ("update", np.int64), ("seed", np.uint64), ("rate", np.float64)]
-    + [("dL_dz", np.int64), ("flag", np.int64), ("stride", np.int64), ("alpha", np.float64)]
-    + [(name, np.int64) for name in ("v", "x_tangent", "tangent", "bend", "partner_tangent")]
-)
-"""What a layer's function is given; arrays by their addresses.
-
-| field | what it holds |
-| --- | --- |
-| `l`, `units`, `rows` | which layer it is (x of the first has no tangent), and the shape of its matrices |
-| `params`, `v` | the layer's parameters, and the direction in their place |
-| `partner` | for FORWARD, outputs of its partner; for BACKWARD, its ∂L/∂z |
-| `place`, `update`, `seed`, `rate` | those of `Share`, and the record's rate |
-| `slope` | for BACKWARD, what ∂L/∂x is multiplied by; NULL: by 1 |
-| `flag` | see the table below |
-| `stride` | between the gradients of two samples |
-| `tangent` | R{out} or R{∂L/∂z} of the layer |
-| `bend` | as `dense`: of this layer, for BACKWARD_TANGENT of the layer before |
-
-| `flag` of | says whether |
-| --- | --- |
-| BACKWARD | `slope` is a of a relu instead, which tells its slope |
-| GRADIENT, GRADIENT_TANGENT | to add to `out` |
-"""
-
-
-def layer_address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
-    """The address of the function of a kind, `(call, like)`, for numbers of `dtype`."""
-    like = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
-    return c_address(function, types.void, (types.voidptr, like))
-
-
-@intrinsic
-def _call(typing_context: Any, function: Any, fields: Any) -> Any:
-    """Call the function of a layer with the first fields of a `CALL`, in one or more tuples."""
-    kinds = [kind for some in fields for kind in some]
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, tuples = arguments
-        tuples = cgutils.unpack_tuple(builder, tuples)
-        values = [value for some in tuples for value in cgutils.unpack_tuple(builder, some)]
-        place = cgutils.alloca_once(builder, INT64, len(CALL))
-        for i, (kind, value) in enumerate(zip(kinds, values, strict=True)):
-            if isinstance(kind, types.Array):
-                value = context.make_array(kind)(context, builder, value).data
-                value = builder.ptrtoint(value, INT64)
-            elif isinstance(kind, types.Float):
-                value = builder.bitcast(value, INT64)
-            else:
-                value = context.cast(builder, value, kind, types.int64)
-            builder.store(value, builder.gep(place, [INT64(i)]))
-        pointer = ir.IntType(8).as_pointer()
-        signature = ir.FunctionType(ir.VoidType(), [pointer, pointer])
-        called = builder.inttoptr(address, signature.as_pointer())
-        builder.call(called, [builder.bitcast(place, pointer), pointer(None)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, fields), codegen
-
-
-@kernel
-def call_of(call):
-    """The `CALL` that a layer's function is given."""
-    return array_at(call, CALL, 1)[0]
-
-
-@kernel
-def rows_at(address, call, like):
-    """A matrix (rows, units)."""
-    return matrix(array_at(address, like, call.rows * call.units), 0, call.rows, call.units)
-
-
-@kernel
-def row_at(address, index, call, like):
-    """Row `index` of units, as a matrix of one row."""
-    return matrix(array_at(address, like, call.units), index * call.units, 1, call.units)
+from flatprop.kernels.network.workspace import Records, array_type, parts_of
 
 
 @kernel
@@ -153,7 +57,9 @@ def record_fault(layers, l, n_params):
             return LAYERS
     if layer.kind == DROPOUT and not 0.0 <= layer.rate < 1.0:
         return LAYERS
-    return 0 if layer.activation < 0 and callable_here(layer.activation, layer.function) else ADDRESS
+    return (
+        0 if layer.activation < 0 and callable_here(layer.activation, layer.function) else ADDRESS
+    )
 
 
 @kernel
@@ -162,123 +68,260 @@ def parameter_rows(layers, l):
     return 2 if layers[l].kind == LAYER_NORM else 0
 
 
-@kernel
-def _params_of(layers, l, params):
-    return matrix(params, layers[l].W_start, 1, layers[l].units)
+# ---- the operations. They are written as LLVM instructions, as the views of `workspace` are: so
+# they take hardly any of the time in which the training of dense layers is compiled.
 
 
-@kernel
-def forward(layers, l, params, x, out, slope, workspace):
-    """out ← the outputs of layer l for x; slope ← ∂out/∂z, unless it is 0 instead of a matrix."""
-    layer, rows = layers[l], x.shape[0]
-    place, update, seed = training_of(workspace)
-    partner = outputs_of(layers, layer.partner, rows, workspace)
-    parameters = _params_of(layers, l, params)
-    numbers = FORWARD, l, layer.units, rows
-    arrays = parameters, x, out, slope, partner
-    _call(layer.function, (numbers, arrays, (place, update, seed, layer.rate)))
+class Call:
+    """The call of one layer's function: arguments of an operation, and the fields of a `CALL`."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, kinds: Any, values: Any) -> None:
+        self.context, self.builder = context, builder
+        self.kinds, self.values = kinds, values
+        layers = context.make_array(kinds["layers"])(context, builder, values["layers"])
+        self.records = Records(builder, layers)
+        self.l: ir.Value = values["l"]
+
+    def record(self, field: str) -> ir.Value:
+        """A field of the layer's record."""
+        return self.records[self.l, field]
+
+    def array(self, name: str) -> Any:
+        """An argument that is an array."""
+        kind = self.kinds[name]
+        return self.context.make_array(kind)(self.context, self.builder, self.values[name])
+
+    def rows(self, name: str) -> ir.Value:
+        """How many rows a matrix has."""
+        rows: ir.Value = self.builder.extract_value(self.array(name).shape, 0)
+        return rows
+
+    def number(self, name: str) -> Any:
+        """An argument that is a number, as it is stored."""
+        kind, value = self.kinds[name], self.values[name]
+        if isinstance(kind, types.Float):
+            return self.builder.bitcast(value, INT64)
+        return self.context.cast(self.builder, value, kind, types.int64)
+
+    def parameters(self, name: str) -> ir.Value:
+        """The layer's place in an array laid out as the parameters."""
+        return self.builder.gep(self.array(name).data, [self.record("W_start")])
+
+    def place(self, workspace: str, l: ir.Value, matrices: int, rows: ir.Value) -> ir.Value:
+        """Where a layer's outputs lie in a workspace; its slope, behind one of its matrices."""
+        space, share = self._share(workspace)
+        start = self.records.start_of(l, matrices, rows, share)
+        array = self.context.make_array(array_type(self.kinds[workspace]))
+        return self.builder.gep(array(self.context, self.builder, space).data, [start])
+
+    def inputs(self, x: str, workspace: str, rows: ir.Value) -> ir.Value:
+        """x of the network for layer 0, and the outputs of the layer before for any other."""
+        before = self.place(workspace, self.before, 0, rows)
+        return self.builder.select(self.at_first, self.array(x).data, before)
+
+    @property
+    def at_first(self) -> ir.Value:
+        """Whether the layer is the first."""
+        return self.builder.icmp_signed("==", self.l, INT64(0))
+
+    @property
+    def before(self) -> ir.Value:
+        """The layer before; 0 for layer 0."""
+        less = self.builder.sub(self.l, INT64(1))
+        return self.builder.select(self.at_first, INT64(0), less)
+
+    def training(self, workspace: str) -> dict[str, ir.Value]:
+        """What `dropout` needs to know."""
+        kind = self.kinds[workspace]
+        if not isinstance(kind, types.NamedTuple):
+            return {"update": INT64(-1)}
+        values = cgutils.unpack_tuple(self.builder, self.values[workspace])
+        parts = dict(zip(kind.fields, values, strict=True))
+        return {name: parts[name] for name in ("place", "update", "seed")}
+
+    def _share(self, name: str) -> tuple[ir.Value, list[ir.Value]]:
+        space, _, *share = parts_of(self.builder, self.kinds[name], self.values[name])
+        return space, share
+
+    def run(self, operation: int, rows: ir.Value, **fields: ir.Value) -> None:
+        """Call the function of the layer."""
+        builder, pointer = self.builder, ir.IntType(8).as_pointer()
+        fields |= {"operation": INT64(operation), "l": self.l, "rows": rows}
+        fields |= {"units": self.record("units"), "rate": self.record("rate")}
+        names = list(CALL.names or ())
+        place = cgutils.alloca_once(builder, INT64, len(names))
+        for name, value in fields.items():
+            if isinstance(value.type, ir.PointerType):
+                value = builder.ptrtoint(value, INT64)
+            builder.store(value, builder.gep(place, [INT64(names.index(name))]))
+        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer])
+        function = builder.inttoptr(self.record("function"), kind.as_pointer())
+        builder.call(function, [builder.bitcast(place, pointer), pointer(None)])
 
 
-@kernel
-def forward_with_slope(layers, l, params, x, workspace):
+NULL = INT64(0)
+
+
+def operation(write: Callable[..., None]) -> Any:
+    """An operation that compiled code calls, from what writes its `Call`."""
+    names = arguments_of(write)[1:]
+
+    @wraps(write)
+    def written(typing_context: Any, *given: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kinds = dict(zip(names, signature.args, strict=True))
+            write(Call(context, builder, kinds, dict(zip(names, values, strict=True))), *names)
+            return context.get_dummy_value()
+
+        return types.void(*given), codegen
+
+    return intrinsic(written)
+
+
+@operation
+def forward(call, layers, l, params, x, out, workspace):
+    """out ← the outputs of layer l for x."""
+    rows = call.rows(x)
+    _forward(call, rows, params, call.array(x).data, call.array(out).data, NULL, workspace)
+
+
+@operation
+def laid_open(call, layers, l, params, x, out, slope, workspace):
+    """The same; slope ← ∂out/∂z."""
+    rows = call.rows(x)
+    inputs, outputs, slopes = (call.array(name).data for name in (x, out, slope))
+    _forward(call, rows, params, inputs, outputs, slopes, workspace)
+
+
+@operation
+def forward_with_slope(call, layers, l, params, x, workspace):
     """The outputs of layer l and its slope into their places."""
-    rows = x.shape[0]
-    inputs = inputs_of(layers, l, x, workspace)
-    out, slope = outputs_of(layers, l, rows, workspace), slope_of(layers, l, rows, workspace)
-    forward(layers, l, params, inputs, out, slope, workspace)
+    rows = call.rows(x)
+    inputs = call.inputs(x, workspace, rows)
+    out, slope = (call.place(workspace, call.l, matrices, rows) for matrices in (0, 1))
+    _forward(call, rows, params, inputs, out, slope, workspace)
 
 
-@kernel
-def _backward(layers, l, params, x, dL_dz, out, factor, rectified, workspace):
-    layer, rows = layers[l], dL_dz.shape[0]
-    partner = slope_of(layers, layer.partner, rows, workspace)
-    parameters = _params_of(layers, l, params)
-    numbers = BACKWARD, l, layer.units, rows
-    arrays = parameters, x, out, factor, partner
-    _call(layer.function, (numbers, arrays, (0, -1, 0, layer.rate, dL_dz, rectified)))
+def _forward(
+    call: Call,
+    rows: ir.Value,
+    params: str,
+    x: ir.Value,
+    out: ir.Value,
+    slope: ir.Value,
+    workspace: str,
+) -> None:
+    partner = call.place(workspace, call.record("partner"), 0, rows)
+    arrays = {"params": call.parameters(params), "x": x, "out": out, "slope": slope}
+    call.run(FORWARD, rows, partner=partner, **arrays, **call.training(workspace))
 
 
-@kernel
-def backward(layers, l, params, dL_dz, out, workspace):
+@operation
+def backward(call, layers, l, params, dL_dz, out, workspace):
     """out ← ∂L/∂z of layer l - 1 from layer l's; `out` may be the slope of layer l - 1."""
-    rows, rectified = dL_dz.shape[0], layers[l - 1].activation == RELU
-    a, slope = outputs_of(layers, l - 1, rows, workspace), slope_of(layers, l - 1, rows, workspace)
-    factor = a if rectified else slope
-    _backward(layers, l, params, a, dL_dz, out, factor, rectified, workspace)
+    builder, rows = call.builder, call.rows(dL_dz)
+    a, slope = (call.place(workspace, call.before, matrices, rows) for matrices in (0, 1))
+    activation = call.records[call.before, "activation"]
+    rectified = builder.icmp_signed("==", activation, INT64(RELU))
+    factor = builder.select(rectified, a, slope)  # a relu's a tells its slope
+    _backward(call, rows, params, a, dL_dz, out, factor, builder.zext(rectified, INT64), workspace)
 
 
-@kernel
-def input_gradient(layers, l, params, x, dL_dz, out, workspace):
+@operation
+def input_gradient(call, layers, l, params, x, dL_dz, out, workspace):
     """out ← the gradient of the loss with respect to the inputs x of layer l, from its ∂L/∂z."""
-    _backward(layers, l, params, x, dL_dz, out, 0, False, workspace)
+    rows, inputs = call.rows(dL_dz), call.array(x).data
+    _backward(call, rows, params, inputs, dL_dz, out, NULL, NULL, workspace)
 
 
-@kernel
-def gradient(layers, l, x, dL_dz, rows, alpha, accumulate, out, start):
+def _backward(
+    call: Call,
+    rows: ir.Value,
+    params: str,
+    x: ir.Value,
+    dL_dz: str,
+    out: str,
+    factor: ir.Value,
+    rectified: ir.Value,
+    workspace: str,
+) -> None:
+    arrays = {"x": x, "dL_dz": call.array(dL_dz).data, "out": call.array(out).data}
+    arrays |= {"params": call.parameters(params), "slope": factor}
+    partner = call.place(workspace, call.record("partner"), 1, rows)
+    call.run(BACKWARD, rows, partner=partner, flag=rectified, **arrays)
+
+
+@operation
+def gradient(call, layers, l, x, dL_dz, rows, alpha, accumulate, out, start):
     """out[start:] ← alpha times the gradient of layer l, added where `accumulate`.
 
     No layer has so many rows of parameters that threads would share them: `rows` are all or none.
     """
-    layer = layers[l]
-    if rows > 0:
-        place = matrix(out, start, rows, layer.units)
-        numbers = GRADIENT, l, layer.units, x.shape[0]
-        more = 0, -1, 0, 0.0, dL_dz, accumulate, 0, alpha
-        _call(layer.function, (numbers, (0, x, place, 0, 0), more))
+    builder = call.builder
+    with builder.if_then(builder.icmp_signed(">", call.number(rows), NULL)):
+        place = builder.gep(call.array(out).data, [call.number(start)])
+        arrays = {"x": call.array(x).data, "dL_dz": call.array(dL_dz).data, "out": place}
+        numbers = {"alpha": call.number(alpha), "flag": call.number(accumulate)}
+        call.run(GRADIENT, call.rows(x), **arrays, **numbers)
 
 
-@kernel
-def sample_gradients(layers, l, x, dL_dz, out, start, stride):
+@operation
+def sample_gradients(call, layers, l, x, dL_dz, out, start, stride):
     """out[start + i · stride:] ← the gradient of layer l from row i alone, in its place."""
-    layer = layers[l]
-    place = matrix(out, start + layer.W_start, 1, layer.units)
-    numbers = SAMPLE_GRADIENTS, l, layer.units, x.shape[0]
-    more = 0, -1, 0, 0.0, dL_dz, False, stride
-    _call(layer.function, (numbers, (0, x, place, 0, 0), more))
+    builder = call.builder
+    first = builder.add(call.number(start), call.record("W_start"))
+    place = builder.gep(call.array(out).data, [first])
+    arrays = {"x": call.array(x).data, "dL_dz": call.array(dL_dz).data, "out": place}
+    call.run(SAMPLE_GRADIENTS, call.rows(x), stride=call.number(stride), **arrays)
 
 
-@kernel
-def forward_with_tangent(layers, l, params, v, x, workspace, tangents):
+@operation
+def forward_with_tangent(call, layers, l, params, v, x, workspace, tangents):
     """As `dense.forward_with_tangent`."""
-    layer, rows = layers[l], x.shape[0]
-    before = inputs_of(layers, l, x, workspace)
-    out, slope = outputs_of(layers, l, rows, workspace), slope_of(layers, l, rows, workspace)
-    tangent, bend = outputs_of(layers, l, rows, tangents), slope_of(layers, l, rows, tangents)
-    partner = outputs_of(layers, layer.partner, rows, workspace)
-    moving = outputs_of(layers, layer.partner, rows, tangents)
-    parameters, direction = _params_of(layers, l, params), _params_of(layers, l, v)
-    # x does not depend on the parameters: it has no tangent, and this address is not used
-    before_tangent = outputs_of(layers, larger(l - 1, 0), rows, tangents)
-    numbers = FORWARD_TANGENT, l, layer.units, rows
-    arrays = parameters, before, out, slope, partner
-    more = 0, -1, 0, layer.rate, 0, False, 0, 0.0, direction, before_tangent, tangent, bend, moving
-    _call(layer.function, (numbers, arrays, more))
+    rows = call.rows(x)
+    out, slope = (call.place(workspace, call.l, matrices, rows) for matrices in (0, 1))
+    tangent, bend = (call.place(tangents, call.l, matrices, rows) for matrices in (0, 1))
+    partner = call.record("partner")
+    arrays = {"params": call.parameters(params), "v": call.parameters(v), "out": out}
+    arrays |= {"slope": slope, "tangent": tangent, "bend": bend}
+    arrays |= {"partner": call.place(workspace, partner, 0, rows)}
+    arrays |= {"partner_tangent": call.place(tangents, partner, 0, rows)}
+    _along(call, FORWARD_TANGENT, rows, call.inputs(x, workspace, rows), tangents, arrays)
 
 
-@kernel
-def backward_with_tangent(layers, l, params, v, rows, workspace, tangents):
+@operation
+def backward_with_tangent(call, layers, l, params, v, rows, workspace, tangents):
     """As `dense.backward_with_tangent`."""
-    layer = layers[l]
-    x, moving = outputs_of(layers, l - 1, rows, workspace), outputs_of(layers, l - 1, rows, tangents)
-    slope, bend = slope_of(layers, l - 1, rows, workspace), slope_of(layers, l - 1, rows, tangents)
-    dL_dz, tangent = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)
-    partner = slope_of(layers, layer.partner, rows, workspace)
-    partner_tangent = slope_of(layers, layer.partner, rows, tangents)
-    parameters, direction = _params_of(layers, l, params), _params_of(layers, l, v)
-    numbers = BACKWARD_TANGENT, l, layer.units, rows
-    arrays = parameters, x, slope, slope, partner
-    directions = direction, moving, tangent, bend, partner_tangent
-    _call(layer.function, (numbers, arrays, (0, -1, 0, layer.rate, dL_dz, True, 0, 0.0), directions))
+    rows = call.number(rows)
+    slope, bend = (call.place(name, call.before, 1, rows) for name in (workspace, tangents))
+    dL_dz, tangent = (call.place(name, call.l, 1, rows) for name in (workspace, tangents))
+    partner = call.record("partner")
+    arrays = {"params": call.parameters(params), "v": call.parameters(v), "out": slope}
+    arrays |= {"slope": slope, "bend": bend, "dL_dz": dL_dz, "tangent": tangent}
+    arrays |= {"partner": call.place(workspace, partner, 1, rows)}
+    arrays |= {"partner_tangent": call.place(tangents, partner, 1, rows)}
+    x = call.place(workspace, call.before, 0, rows)
+    _along(call, BACKWARD_TANGENT, rows, x, tangents, arrays)
 
 
-@kernel
-def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents):
+@operation
+def gradient_tangent(call, layers, l, x, accumulate, out, workspace, tangents):
     """R{gradient} of layer l into its place in `out`, added where `accumulate`."""
-    layer, rows = layers[l], x.shape[0]
-    before = inputs_of(layers, l, x, workspace)
-    dL_dz, tangent = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)
-    moving = outputs_of(layers, larger(l - 1, 0), rows, tangents)
-    place = _params_of(layers, l, out)
-    numbers = GRADIENT_TANGENT, l, layer.units, rows
-    more = 0, -1, 0, 0.0, dL_dz, accumulate, 0, 0.0, 0, moving, tangent, 0, 0
-    _call(layer.function, (numbers, (0, before, place, 0, 0), more))
+    rows = call.rows(x)
+    dL_dz, tangent = (call.place(name, call.l, 1, rows) for name in (workspace, tangents))
+    arrays = {"out": call.parameters(out), "dL_dz": dL_dz, "tangent": tangent}
+    arrays |= {"flag": call.number(accumulate)}
+    _along(call, GRADIENT_TANGENT, rows, call.inputs(x, workspace, rows), tangents, arrays)
+
+
+def _along(
+    call: Call,
+    operation: int,
+    rows: ir.Value,
+    x: ir.Value,
+    tangents: str,
+    fields: dict[str, ir.Value],
+) -> None:
+    """An operation along a direction."""
+    moving = call.place(tangents, call.before, 0, rows)
+    call.run(operation, rows, x=x, x_tangent=moving, **fields)

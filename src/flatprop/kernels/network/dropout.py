@@ -14,7 +14,7 @@ two of them give sequences that overlap. A unit is 0 where the high 32 bits of t
 import numpy as np
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.network.called_layers import (
+from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_TANGENT,
     FORWARD,
@@ -26,7 +26,7 @@ from flatprop.kernels.network.records import array_at
 
 
 def dropout(call, like):
-    """What a `DROPOUT` does; see `called_layers`."""
+    """What a `DROPOUT` does; see `layer_call`."""
     c = call_of(call)
     if c.operation == FORWARD and c.update >= 0:
         _drop(c, like)

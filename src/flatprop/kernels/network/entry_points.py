@@ -10,14 +10,14 @@ import math
 import numpy as np
 
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
+from flatprop.kernels.loops.elementwise import copy, loss_with_slope, squared_norm
 from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, shares, traced
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import Seat
 from flatprop.kernels.network.walks import walk_back
-from flatprop.kernels.network.workspace import Share
+from flatprop.kernels.network.workspace import Share, outputs_of
 from flatprop.kernels.threads.team import join, share_of, sum_over_units, unit_of, wait
 
 
@@ -57,6 +57,19 @@ def predict(layers, params, x, out, block_rows, workspace):
             layers, params, a, matrix(out, start * outputs, count, outputs), workspace, False
         )
     return math.isfinite(norm)
+
+
+@entry_point
+def sample(layers, params, x, out, first, seed, block):
+    """out ← the outputs for a block of rows of x, with dropout; `first` is the place of the first.
+
+    Overwrites `block`.
+    """
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    rows = out.size // outputs
+    share = Share(block.workspace, block.scratch, rows, 0, first, 0, seed)
+    backprop.forward_with_slopes(layers, params, matrix(x, 0, rows, inputs), False, share)
+    copy(outputs_of(layers, layers.size - 1, rows, share), matrix(out, 0, rows, outputs))
 
 
 @entry_point

@@ -141,8 +141,8 @@ def _alternately(layers, l, rows, columns, workspace):
 def _derivative_of(layers, l, rows, workspace):
     """The place of ∂ŷ/∂z of layer l: beside the slopes, which the next output needs.
 
-    It stays only to the layer before. If a layer needs that of a later layer, all lie in the places
-    of the slopes, and each output begins with a forward pass of its own.
+    It stays only to the layer before. If a layer needs that of a later layer, all lie in the
+    places of the slopes, and each output begins with a forward pass of its own.
     """
     if has_sums(layers):
         place = slope_of(layers, l, rows, workspace)

@@ -32,7 +32,7 @@ def parameter_rows(layers, l):
 @kernel
 def forward(layers, l, params, a, z, activates, workspace, scratch):
     if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, a, z, 0, workspace)
+        called_layers.forward(layers, l, params, a, z, workspace)
     else:
         dense.forward(layers, l, params, a, z, activates, scratch)
 
@@ -48,7 +48,7 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
 @kernel
 def laid_open(layers, l, params, inputs, z, a, slope, workspace, scratch):
     if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, inputs, z, slope, workspace)
+        called_layers.laid_open(layers, l, params, inputs, z, slope, workspace)
         copy(z, a)
     else:
         dense.laid_open(layers, l, params, inputs, z, a, slope, scratch)

@@ -31,7 +31,7 @@ from flatprop.kernels.loops.vector_loops import (
     sum_of,
     wide,
 )
-from flatprop.kernels.network.called_layers import (
+from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_TANGENT,
     FORWARD,
@@ -54,7 +54,7 @@ CHUNK = 512
 
 
 def layer_norm(call, like):
-    """What a `LAYER_NORM` does; see `called_layers`."""
+    """What a `LAYER_NORM` does; see `layer_call`."""
     c = call_of(call)
     x = rows_at(c.x, c, like)
     scale, shift = row_at(c.params, 0, c, like), row_at(c.params, 1, c, like)
@@ -131,7 +131,7 @@ def _backward(
     how: ir.Value,
     out: Array,
 ) -> None:
-    """out ← ∂L/∂x where `how` is 0; times `factor` for 1; where `factor` > 0, and else 0, for 2."""
+    """out ← ∂L/∂x where `how` is 0; for 1 times `factor`; for 2 where `factor` > 0, and else 0."""
     for i in rows_of(x):
         row = _row(x.row(i))
         total, along = sum_of(x), sum_of(x)

@@ -5,7 +5,7 @@ Arrays are flat here.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
-from flatprop.kernels.network.called_layers import FORWARD_TANGENT, rows_at
+from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at
 from flatprop.kernels.network.records import array_at
 
 

@@ -7,7 +7,7 @@
 """
 
 from flatprop.kernels.loops.elementwise import add
-from flatprop.kernels.network.called_layers import (
+from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_TANGENT,
     FORWARD,
@@ -19,7 +19,7 @@ from flatprop.kernels.network.passed_on import pass_on, pass_on_both, pass_on_wi
 
 
 def fork(call, like):
-    """What a `FORK` does; see `called_layers`."""
+    """What a `FORK` does; see `layer_call`."""
     c = call_of(call)
     if c.operation == FORWARD or c.operation == FORWARD_TANGENT:
         same(c, like)
@@ -30,7 +30,7 @@ def fork(call, like):
 
 
 def residual_sum(call, like):
-    """What a `SUM` does; see `called_layers`."""
+    """What a `SUM` does; see `layer_call`."""
     c = call_of(call)
     if c.operation == FORWARD or c.operation == FORWARD_TANGENT:
         same(c, like)
