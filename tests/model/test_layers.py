@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
+from flatprop.samples import in_parts
 
 LAYERS = {
     "norm": [fp.Dense(7, "relu"), fp.LayerNorm(), fp.Dense(2)],
@@ -81,7 +82,8 @@ def test_values_and_gradients_are_pytorchs(layers):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_jacobians_and_curvature_are_pytorchs(layers):
     torch = pytest.importorskip("torch")
-    from torch.func import functional_call, hessian, jacrev
+    from torch.autograd.functional import hessian
+    from torch.func import functional_call, jacrev
 
     net = network(layers)
     X, y = samples(6)
@@ -102,7 +104,8 @@ def test_jacobians_and_curvature_are_pytorchs(layers):
     close(net.jacobian(X), of_inputs.detach().numpy())
     J = jacrev(with_params)(flat, x).detach().numpy()
     close(net.jacobian(X, wrt="params"), J)
-    H = hessian(lambda flat: ((with_params(flat, x) - target) ** 2).mean())(flat).numpy()
+    # torch.func has errors of order 1 here: LayerNorm's second derivative under vmap.
+    H = hessian(lambda flat: ((with_params(flat, x) - target) ** 2).mean(), flat).numpy()
     v = np.random.default_rng(5).normal(size=net.params.size)
     close(net.hessian_vector_product(X, y, v), H @ v, 1e-9)
     rows = J.reshape(-1, net.params.size)
@@ -221,7 +224,7 @@ def test_impossible_settings():
 
 
 @each
-@pytest.mark.parametrize("optimizer", [fp.SGD(0.05), fp.SGD(0.05, momentum=0.9), "adam"])
+@pytest.mark.parametrize("optimizer", [fp.SGD(0.02), fp.SGD(0.01, momentum=0.8), "adam"])
 def test_training_lowers_the_loss(layers, optimizer):
     net = network(layers, "float32")
     X, y = samples(200, dtype="float32")
@@ -273,12 +276,13 @@ def test_resumed_training_is_the_same(layers, tmp_path):
 
 
 @each
-def test_samples_in_parts_train_as_arrays(layers, mapped):
+def test_samples_in_parts_train_as_arrays(layers, mapped, monkeypatch):
+    monkeypatch.setattr(in_parts, "PART_BYTES", 2**11)
     X, y = samples(300, dtype="float32")
     arrays, files = network(layers, "float32"), network(layers, "float32")
     options = {"epochs": 2, "batch_size": 32, "shuffle": False, "rng": 4}
     one = arrays.fit(X, y, **options)
-    other = files.fit(*mapped(X, y), **options)
+    other = files.fit(mapped(X), mapped(y), **options)
     assert one.loss.tobytes() == other.loss.tobytes()
     assert arrays.params.tobytes() == files.params.tobytes()
 
