@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and how it grows.
 
-    python -m benchmarks.breakdown
+    python -m benchmarks.breakdown [--avx2]
 
 For each workload the kernels of a step are timed one by one at the sizes that the step
 has, with data in the cache as the step would find them, and set beside the whole step
@@ -8,12 +8,17 @@ and beside two floors: the operations over the gemm peak, and the bytes of the p
 which a step reads twice and writes once, over the bandwidth of a copy.
 """
 
+import argparse
 import os
+import sys
 import time
 
-# One processor, before a thread pool starts.
-if hasattr(os, "sched_setaffinity") and __name__ == "__main__":
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+from . import machine
+
+if __name__ == "__main__":  # before a thread pool starts
+    machine.restart("benchmarks.breakdown", avx2="--avx2" in sys.argv)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import numpy as np
 
@@ -161,6 +166,10 @@ def net_units(net):
 
 
 def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.breakdown")
+    parser.add_argument("--avx2", action="store_true", help="hold every library to AVX2")
+    parser.parse_args()
+    print(machine.kind())
     rate = copy_rate()
     print(f"gemm peak {loops.sgemm_rate():.0f} GFLOP/s, copy {rate / 1e9:.1f} GB/s\n")
     workloads(rate)

@@ -1,7 +1,7 @@
 """The three matrix products of backpropagation, and what follows, beside OpenBLAS.
 
-`python -m benchmarks.products` prints a table, on one thread. Everybody in a row takes turns, so
-that what the machine does meanwhile happens to all.
+`python -m benchmarks.products [--avx2]` prints a table, on one thread. Everybody in a row takes
+turns, so that what the machine does meanwhile happens to all.
 
 | column | what it takes |
 | --- | --- |
@@ -13,7 +13,13 @@ that what the machine does meanwhile happens to all.
 """
 
 import argparse
+import sys
 import time
+
+from . import machine
+
+if __name__ == "__main__":  # before OpenBLAS looks at the processor
+    machine.restart("benchmarks.products", avx2="--avx2" in sys.argv)
 
 import numpy as np
 import scipy.linalg.blas
@@ -180,7 +186,9 @@ def main():
     parser.add_argument("--products", default=",".join(PRODUCTS))
     parser.add_argument("--dtypes", default="float32,float64")
     parser.add_argument("--budget", type=float, default=0.25, help="seconds for a row")
+    parser.add_argument("--avx2", action="store_true", help="hold flatprop and BLAS to AVX2")
     given = parser.parse_args()
+    print(machine.kind())
     print(f"{'':32}GFLOP/s (quartiles of flatprop)               flatprop / ...")
     print(f"{'':32}flatprop           NumPy  NumPy + SciPy  FMA    NumPy  NumPy + SciPy  FMA")
     for dtype in given.dtypes.split(","):

@@ -464,6 +464,16 @@ def test_the_faster_way_is_kept_and_the_other_one_tried_again():
     assert without[-1] == (4, 1.0)
 
 
+def test_a_trial_of_one_long_block_comes_later():
+    pace, calls = crew.Pace(), []
+    while 1 not in calls:
+        size, _ = pace.next_size(4, 1)
+        pace.note(size, 1.0, 1)
+        calls.append(size)
+    assert len(calls) > crew.Pace.FIRST / crew.Pace.TRIAL
+    assert pace.next_size(4, 1) == (4, 1.0)  # one trial, not one after the other
+
+
 def test_short_calls_are_measured_together():
     pace = crew.Pace()
     for _ in range(1000):

@@ -563,6 +563,20 @@ def test_files_that_lie_about_the_loss_are_refused(case, tmp_path):
         fp.load(tmp_path / "net", functions={"mixed": mixed})
 
 
+def test_metrics_compare_targets_with_what_is_predicted_for_them():
+    net = made("gaussian_nll", 4)
+    X, y, _ = data(net, 30)
+    seen = {}
+
+    def means(y, prediction):
+        seen["y"], seen["prediction"] = y, prediction
+        return 1.0
+
+    net.fit(X, y, epochs=1, metrics={"means": means}, validation_split=0.2, rng=0)
+    assert seen["y"].shape == seen["prediction"].shape
+    assert seen["y"].shape[1] == 2
+
+
 @pytest.mark.parametrize("name", ["GaussianNLLLoss", "pinball", "label_smoothing", "MSELoss"])
 def test_names_of_other_libraries(name):
     with pytest.raises(ValueError, match=f"unknown loss '{name}'; write loss="):

@@ -52,7 +52,7 @@ def block_rows(network: Model) -> int:
     """
     row_bytes = 2 * sum(layer.units for layer in network.dense) * network.dtype.itemsize
     in_cache = min(max(96 * 1024 // row_bytes, 264), 4096)
-    in_time = max(2**31 // int(network.params.size), 32)
+    in_time = max(LONGEST_BLOCK // 6 // int(network.params.size), 32)
     return whole_units(min(in_cache, in_time))
 
 
@@ -62,9 +62,16 @@ def whole_units(rows: int) -> int:
 
 
 def even_block(network: Model, rows: int) -> int:
-    """`block_rows`, or as many fewer as make all blocks about equally long."""
+    """`block_rows`, or as many fewer as make all blocks about equally long.
+
+    Two blocks become one if the network has so many parameters that a gradient for each block
+    would cost more than the values of a longer block do.
+    """
     count = -(-rows // block_rows(network))
-    return rows if count == 1 else whole_units(-(-rows // count))
+    in_time = rows * int(network.params.size) <= LONGEST_BLOCK // 6
+    if count == 1 or (count == 2 and in_time and network.params.nbytes >= LONG_GRADIENT):
+        return rows
+    return whole_units(-(-rows // count))
 
 
 def shards_of(network: Model, rows: int, block_rows: int) -> int:
@@ -110,6 +117,8 @@ def of_helper(block: Block, shared: bool = False) -> Block:
 
 
 MOST_SHARDS = 8
+LONG_GRADIENT = 2**20
+"""Bytes of a gradient that do not stay in the second cache beside other numbers."""
 SHARD_NUMBERS = 2**22
 """How many numbers the gradients of all shards may have together."""
 MOST_ALONE = 256

@@ -185,14 +185,21 @@ class Pace:
         self._measured, self._next_trial = 0, self.FIRST
         self._seconds_per_row = {"several": 0.0, "one": math.inf}
         self._size, self._seconds, self._rows = 0, 0.0, 0
+        self._on_trial = False
 
-    def next_size(self, size: int) -> tuple[int, float]:
-        """How many of `size` threads the next call has, and the part of its usual length."""
+    def next_size(self, size: int, blocks: float = math.inf) -> tuple[int, float]:
+        """How many of `size` threads the next call has, and the part of its usual length.
+
+        Usually it goes through so many `blocks`. Of few blocks a trial would be no short one, and
+        so comes later.
+        """
+        self._on_trial = False
         if size == 1 or _asked.threads is not None:
             return size, 1.0
         several = self._seconds_per_row["several"] <= self.MARGIN * self._seconds_per_row["one"]
-        trial = self._measured >= self._next_trial
-        return size if several != trial else 1, self.TRIAL if trial else 1.0
+        due = self._next_trial * max(1.0, 1.0 / (self.TRIAL * blocks))
+        self._on_trial = self._measured >= due
+        return size if several != self._on_trial else 1, self.TRIAL if self._on_trial else 1.0
 
     def note(self, size: int, seconds: float, rows: int) -> None:
         """Take note of how long so many rows took with so many threads."""
@@ -204,6 +211,6 @@ class Pace:
         which = "one" if size == 1 else "several"
         self._seconds_per_row[which] = self._seconds / self._rows
         self._seconds, self._rows = 0.0, 0
-        if self._measured >= self._next_trial:
+        if self._on_trial:
             self._next_trial += self.SOON if which == "several" else self.LATER
         self._measured += 1

@@ -176,6 +176,7 @@ def fit(
     class indices, (n,)                                       the most probable class, (n,)
     rows with one 1, (n, outputs), with "cross_entropy"       rows with one 1
     0 and 1, with "binary_cross_entropy"                      1 where the output is above 0.5
+    any, with "gaussian_nll" or ``fp.losses.Quantiles``       the means; the middle quantile
     anything else                                             the outputs
     ========================================================  ===============================
 

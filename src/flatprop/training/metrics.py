@@ -126,7 +126,7 @@ def _comparable(network: Model, y: Array, outputs: Array) -> tuple[Array, Array]
     | class indices | the index of the largest output |
     | rows with one 1 | rows with a 1 at the largest output |
     | 0 and 1, with binary_cross_entropy | 1 where the output is above ½ |
-    | anything else | the outputs |
+    | anything else | the outputs, or what they predict for the targets: see `Loss.point` |
     """
     domain, labels = network.loss_function.domain, labels_of(network, y)
     if domain == "classes" and labels is not None:
@@ -137,7 +137,8 @@ def _comparable(network: Model, y: Array, outputs: Array) -> tuple[Array, Array]
         return read_only(labels), read_only(found)
     if domain == "fraction" and is_zero_or_one(y):
         y, outputs = y.astype(np.int64), (outputs > 0.5).astype(np.int64)
-    return _one_dimension_less(y), _one_dimension_less(outputs)
+    predicted = network.loss_function.point(outputs)
+    return _one_dimension_less(y), _one_dimension_less(predicted)
 
 
 def _one_dimension_less(array: Array) -> Array:

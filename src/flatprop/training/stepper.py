@@ -125,7 +125,7 @@ class Stepper:
             self._blocks_left(plan, progress),
             buffers.shards,
         )
-        size, part = self._pace.next_size(crew.size_for(worth))
+        size, part = self._pace.next_size(crew.size_for(worth), self._blocks)
         blocks = max(1, int(part * self._blocks))
         given = self.model, self.data, self.rule, plan, progress, buffers, blocks
         cursor, rows = progress.cursor, self.data.rows

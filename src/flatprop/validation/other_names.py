@@ -227,7 +227,7 @@ LOSS = _each(
         "MSELoss mean_squared_error squared_error l2": _SQUARES,
         "L1Loss mean_absolute_error absolute_error l1": 'loss="mae"',
         "CrossEntropyLoss NLLLoss categorical_crossentropy log_loss": _CLASSES,
-        "sparse_categorical_crossentropy crossentropy": _CLASSES,
+        "sparse_categorical_crossentropy": _CLASSES,
         "BCELoss BCEWithLogitsLoss binary_crossentropy bce": 'loss="binary_cross_entropy"',
         "label_smoothing": _SMOOTHED,
         "weighted_cross_entropy": "loss=fp.losses.CrossEntropy(class_weight=weights)",
