@@ -93,7 +93,7 @@ def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
     layers: list[Any] = []
     for l, layer in enumerate(network.dense):
-        layers.append(formats_of(layer).Rounding(network, l, layers))
+        layers.append(formats_of(layer).rounding(network, l, layers))
     widest = max(layer.units for layer in network.dense)
     some = max(1, NUMBERS // (widest * network.outputs))
     with np.errstate(all="ignore"):  # a bound that overflows becomes the largest

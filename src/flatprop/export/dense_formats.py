@@ -163,7 +163,7 @@ CHANCE = 8
 """A sum of errors of random signs stays within so many of its standard deviations."""
 
 
-class Rounding:
+class DenseRounding:
     """One layer as `c_self_test` walks it; arrays are (rows, units) unless said otherwise."""
 
     def __init__(self, network: Model, l: int, before: list[Any]) -> None:
@@ -226,6 +226,9 @@ class Rounding:
         bound += np.einsum("nku,nu->nk", np.abs(dy_dz), self.added_to_z)
         dy_dx: Array = dy_dz @ self.W.T
         return dy_dx
+
+
+rounding = DenseRounding
 
 
 def _sums(a: Array, W: Array, b: Array) -> tuple[Array, Array]:

@@ -38,8 +38,8 @@ passes = True
 """Whether its outputs are its inputs, so that no array is needed for them."""
 
 
-class Rounding:
-    """It adds no error; see `dense_formats.Rounding`."""
+class NoRounding:
+    """It adds no error; see `dense_formats.DenseRounding`."""
 
     def __init__(self, network: Model, l: int, before: list[Any]) -> None:
         pass
@@ -51,6 +51,9 @@ class Rounding:
     def backward(self, dy_da: Array, bound: Array) -> Array:
         """The same derivative."""
         return dy_da
+
+
+rounding = NoRounding
 
 
 def add_to_graph(graph: Any, network: Model, l: int, values: list[str], a: str) -> str:

@@ -6,7 +6,7 @@ A kind's formats are a module or a class with the functions of `dense_formats`:
 | --- | --- |
 | `entry(layer)`, `of_entry(l, given, function)` | what a file says of a layer, and the layer |
 | `c_constants`, `add_c_functions`, `c_statements` | its part of the C |
-| `Rounding` | how far the C may be off |
+| `rounding(network, l, before)` | how far the C may be off |
 | `add_to_graph` | its part of the ONNX graph |
 """
 

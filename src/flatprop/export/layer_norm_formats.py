@@ -76,8 +76,8 @@ def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[st
     return [f"    {name}_layer_norm({constants}, {x}, {out});"]
 
 
-class Rounding:
-    """One layer as `c_self_test` walks it; see `dense_formats.Rounding`.
+class NormRounding:
+    """One layer as `c_self_test` walks it; see `dense_formats.DenseRounding`.
 
     The error of the mean reaches the variance in second order only.
     """
@@ -118,6 +118,9 @@ class Rounding:
         along = (g * x).mean(axis=2, keepdims=True)
         dy_dx: Array = self.r[:, None] * (g - g.mean(axis=2, keepdims=True) - x * along)
         return dy_dx
+
+
+rounding = NormRounding
 
 
 def add_to_graph(graph: Graph, network: Model, l: int, values: list[str], a: str) -> str:

@@ -10,10 +10,48 @@ from flatprop.model.residual_block import ResidualBegin, ResidualEnd
 from flatprop.validation.arrays import Array
 
 
+class BeginRounding:
+    """It adds no error; see `dense_formats.DenseRounding`."""
+
+    def __init__(self, network: Model, l: int, before: list[Any]) -> None:
+        self.passed_on: Any = 0.0
+
+    def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
+        """The inputs, which the end of the block adds."""
+        self.a, self.error = a, error
+        return a, error
+
+    def backward(self, dy_da: Array, bound: Array) -> Array:
+        """∂y/∂x by both ways."""
+        total: Array = dy_da + self.passed_on
+        return total
+
+
+class SumRounding:
+    """The error of a sum; see `dense_formats.DenseRounding`."""
+
+    def __init__(self, network: Model, l: int, before: list[Any]) -> None:
+        self.begin = before[_begin(network, l)]
+        self.unit = float(np.finfo(network.dtype).eps) / 2
+
+    def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
+        """The outputs, and how far they are off if `a` is by `error`."""
+        total = a + self.begin.a
+        self.added = self.unit * np.abs(total)
+        return total, error + self.begin.error + self.added
+
+    def backward(self, dy_da: Array, bound: Array) -> Array:
+        """The same derivative, for both terms."""
+        bound += np.einsum("nku,nu->nk", np.abs(dy_da), self.added)
+        self.begin.passed_on = dy_da
+        return dy_da
+
+
 class Begin:
     """The begin of a block: its inputs are kept in an array of their own."""
 
     passes = True
+    rounding = BeginRounding
 
     @staticmethod
     def entry(layer: ResidualBegin) -> dict[str, Any]:
@@ -45,27 +83,12 @@ class Begin:
         """The value of its inputs."""
         return values[-1]
 
-    class Rounding:
-        """It adds no error; see `dense_formats.Rounding`."""
-
-        def __init__(self, network: Model, l: int, before: list[Any]) -> None:
-            self.passed_on: Any = 0.0
-
-        def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
-            """The inputs, which the end of the block adds."""
-            self.a, self.error = a, error
-            return a, error
-
-        def backward(self, dy_da: Array, bound: Array) -> Array:
-            """∂y/∂x by both ways."""
-            total: Array = dy_da + self.passed_on
-            return total
-
 
 class End:
     """The end of a block: the inputs of the block are added."""
 
     passes = False
+    rounding = SumRounding
 
     @staticmethod
     def entry(layer: ResidualEnd) -> dict[str, Any]:
@@ -98,25 +121,6 @@ class End:
         """Add what computes the value `a` from the last of the values."""
         graph.add_node("Add", [values[-1], values[_begin(network, l) + 1]], a, f"residual{l + 1}")
         return a
-
-    class Rounding:
-        """The error of a sum; see `dense_formats.Rounding`."""
-
-        def __init__(self, network: Model, l: int, before: list[Any]) -> None:
-            self.begin = before[_begin(network, l)]
-            self.unit = float(np.finfo(network.dtype).eps) / 2
-
-        def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
-            """The outputs, and how far they are off if `a` is by `error`."""
-            total = a + self.begin.a
-            self.added = self.unit * np.abs(total)
-            return total, error + self.begin.error + self.added
-
-        def backward(self, dy_da: Array, bound: Array) -> Array:
-            """The same derivative, for both terms."""
-            bound += np.einsum("nku,nu->nk", np.abs(dy_da), self.added)
-            self.begin.passed_on = dy_da
-            return dy_da
 
 
 def _begin(network: Model, l: int) -> int:
