@@ -120,7 +120,7 @@ class Found:
 def residual_class() -> Any:
     from flatprop.interchange import torch_modules
 
-    return torch_modules.Residual
+    return torch_modules.ResidualModule
 
 
 def class_of(activation: str) -> Any:

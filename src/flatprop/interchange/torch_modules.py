@@ -3,7 +3,7 @@
 import torch
 
 
-class Residual(torch.nn.Sequential):  # type: ignore[misc]
+class ResidualModule(torch.nn.Sequential):  # type: ignore[misc]
     """x + f(x), where f is the modules in it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

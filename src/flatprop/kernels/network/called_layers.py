@@ -72,7 +72,7 @@ def parameter_rows(layers, l):
 # they take hardly any of the time in which the training of dense layers is compiled.
 
 
-class Call:
+class LayerCall:
     """The call of one layer's function: arguments of an operation, and the fields of a `CALL`."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kinds: Any, values: Any) -> None:
@@ -163,14 +163,16 @@ NULL = INT64(0)
 
 
 def operation(write: Callable[..., None]) -> Any:
-    """An operation that compiled code calls, from what writes its `Call`."""
+    """An operation that compiled code calls, from what writes its call."""
     names = arguments_of(write)[1:]
 
     @wraps(write)
     def written(typing_context: Any, *given: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             kinds = dict(zip(names, signature.args, strict=True))
-            write(Call(context, builder, kinds, dict(zip(names, values, strict=True))), *names)
+            write(
+                LayerCall(context, builder, kinds, dict(zip(names, values, strict=True))), *names
+            )
             return context.get_dummy_value()
 
         return types.void(*given), codegen
@@ -203,7 +205,7 @@ def forward_with_slope(call, layers, l, params, x, workspace):
 
 
 def _forward(
-    call: Call,
+    call: LayerCall,
     rows: ir.Value,
     params: str,
     x: ir.Value,
@@ -235,7 +237,7 @@ def input_gradient(call, layers, l, params, x, dL_dz, out, workspace):
 
 
 def _backward(
-    call: Call,
+    call: LayerCall,
     rows: ir.Value,
     params: str,
     x: ir.Value,
@@ -315,7 +317,7 @@ def gradient_tangent(call, layers, l, x, accumulate, out, workspace, tangents):
 
 
 def _along(
-    call: Call,
+    call: LayerCall,
     operation: int,
     rows: ir.Value,
     x: ir.Value,

@@ -84,7 +84,7 @@ def layer_norm(call, like):
         _along_a_direction(c, x, scale, shift, like)
 
 
-class Row(NamedTuple):
+class RowStatistics(NamedTuple):
     """What is known of a row of x."""
 
     n: ir.Value
@@ -98,7 +98,7 @@ class Row(NamedTuple):
         return result
 
 
-def _row(row: Array) -> Row:
+def _row(row: Array) -> RowStatistics:
     builder = row.builder
     n = Lanes(builder, builder.sitofp(row.count, ir.DoubleType()))
     total = sum_of(row)
@@ -110,7 +110,7 @@ def _row(row: Array) -> Row:
         distance = wide(register.inside(register[0] - mean))
         squares.add(distance * distance)
     r = 1.0 / sqrt(squares.total() / n + EPSILON)
-    return Row(n, mean, broadcast(r, row.element))
+    return RowStatistics(n, mean, broadcast(r, row.element))
 
 
 @routine()
@@ -142,7 +142,9 @@ def _backward(
         mean = broadcast(total.total() / row.n, x.element)
         share = broadcast(along.total() / row.n, x.element)
 
-        def dL_dx(register: Register, row: Row = row, mean: Any = mean, share: Any = share) -> Any:
+        def dL_dx(
+            register: Register, row: RowStatistics = row, mean: Any = mean, share: Any = share
+        ) -> Any:
             g = register[1] * register[2]
             return row.r * (g - mean - row.normalised(register[0]) * share)
 
