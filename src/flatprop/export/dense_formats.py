@@ -25,7 +25,8 @@ from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
 from flatprop.numbers.translated import CustomFormula, custom_formula
 from flatprop.validation.arrays import Array
 
-# ---- saved files: [units, name of the activation], {"own": name} for a function of the user's
+# ---- saved files: [units, name of the activation], {"own": name} for a function of the user's;
+# behind these l1, l2 and max_norm, {name: number}, if there are any
 
 
 passes = False
@@ -34,7 +35,9 @@ passes = False
 
 def entry(layer: Dense) -> list[Any]:
     """What a file says of a layer."""
-    return [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
+    name = {"own": layer.name} if callable(layer.activation) else layer.name
+    more = layer.regularisation
+    return [layer.units, name, more] if more else [layer.units, name]
 
 
 def of_entry(l: int, given: Any, function: Callable[[str], Any]) -> Dense:
@@ -42,16 +45,20 @@ def of_entry(l: int, given: Any, function: Callable[[str], Any]) -> Dense:
 
     Raises ValueError if it is no `entry`.
     """
-    if not isinstance(given, list) or len(given) != 2:
+    if not isinstance(given, list) or len(given) not in (2, 3):
         raise ValueError(f"layers[{l}] must be [units, activation]")
     units, activation = size(f"layers[{l}]", given[0]), given[1]
+    more = given[2] if len(given) > 2 else {}
+    known = isinstance(more, dict) and more.keys() <= {"l1", "l2", "max_norm"}
+    if not known or not all(type(v) in (int, float) and 0 < v < 1e300 for v in more.values()):
+        raise ValueError(f"layers[{l}]: {shown(more)} is not of l1, l2 and max_norm")
     if isinstance(activation, dict):
         if activation.keys() != {"own"} or not isinstance(activation["own"], str):
             raise ValueError(f"layers[{l}] has an activation without a name")
-        return Dense(units, function(activation["own"]))
+        return Dense(units, function(activation["own"]), **more)
     if not isinstance(activation, str):
         raise ValueError(f"layers[{l}]: activation must be a name, got {shown(activation)}")
-    return Dense(units, activation)
+    return Dense(units, activation, **more)
 
 
 # ---- the formula of the activation

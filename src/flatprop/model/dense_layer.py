@@ -34,24 +34,54 @@ class Dense(Layer):
         NaN. It is tried at points from -4 to 4, none of them a whole number. Weights
         before it start as for tanh. After ``activation.recompile()`` new networks and
         copies use the new code; existing networks keep the old code.
+    l1, l2
+        In training, l1 Σ |W| + l2 Σ W² is added to the loss of each batch, as in Keras; not
+        divided by the number of samples, and without the biases. The slope of |W| at 0 is taken
+        for 0. `History.loss` and what `Trainer.partial_fit` returns hold these terms;
+        `Network.loss`, validation losses and all derivatives are those of the data alone.
+        L-BFGS takes l2; other solvers, and l1, are refused.
+    max_norm
+        After each update, the weights of a unit (a column of W) whose norm √Σ W² is larger are
+        scaled down to this norm (Srebro & Shraibman 2005). Not with a solver.
 
     Raises
     ------
     TypeError, ValueError
-        If `units` is not a positive whole number or the name is unknown; if your own
+        If `units` is not a positive whole number, the name is unknown, or l1, l2 or max_norm are
+        no such numbers; if your own
         function does not return two numbers, is not finite somewhere from -4 to 4, or
         its slope is not that of its values there.
     """
 
     units: int
     activation: "str | Callable[[float], tuple[float, float]]" = "identity"
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("l1", "l2"):
+            value = checks.positive(name, getattr(self, name), or_zero=True)
+            object.__setattr__(self, name, value)
+        if self.max_norm is not None:
+            limit = checks.positive("max_norm", self.max_norm)
+            object.__setattr__(self, "max_norm", limit)
         object.__setattr__(self, "units", checks.count("units", self.units))
         if callable(self.activation):
             custom_check.checked_activation(self.activation)
         else:
             checks.choice("activation", self.activation, ACTIVATIONS)
+
+    def __repr__(self) -> str:
+        parts = [f"units={self.units}", f"activation={self.activation!r}"]
+        parts += [f"{name}={value!r}" for name, value in self.regularisation.items()]
+        return f"Dense({', '.join(parts)})"
+
+    @property
+    def regularisation(self) -> dict[str, float]:
+        """l1, l2 and max_norm, those that are given."""
+        given = {"l1": self.l1, "l2": self.l2, "max_norm": self.max_norm}
+        return {name: value for name, value in given.items() if value}
 
     @property
     def name(self) -> str:

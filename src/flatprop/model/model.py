@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from flatprop.formulas.loss import Loss
 from flatprop.kernels.network.records import DENSE, NetworkArrays
 from flatprop.kernels.network.workspace import workspace_size
+from flatprop.model.dense_layer import Dense
 from flatprop.model.layer import Layer
 from flatprop.model.layers import (
     Summary,
@@ -183,6 +184,11 @@ class Model:
     def biases(self) -> Views:
         """b of each layer, (units,): views of `params`; assigning to one copies into it."""
         return self._biases
+
+    @property
+    def dense_layers(self) -> list[Dense]:
+        """Those of the layers that are dense."""
+        return [layer for layer in self.dense if isinstance(layer, Dense)]
 
     def layer_params(self, l: int) -> Array:
         """The parameters of ``dense[l]``, a view."""

@@ -51,6 +51,12 @@ class SolverRun(Run[Data]):
                 f"{name} needs the same loss in every iteration, but the network has dropout; "
                 'leave it out, or choose an optimizer such as "adam"'
             )
+        for refused in ("l1", "max_norm", *(("l2",) if not solver.takes_l2 else ())):
+            if any(refused in layer.regularisation for layer in network.dense_layers):
+                raise ValueError(
+                    f"{name} cannot take {refused} of a layer into account; leave it out, or "
+                    'choose an optimizer such as "adam"'
+                )
         if resume is not None:
             raise ValueError(
                 f"{name} cannot go on from a checkpoint; load the network from it with fp.load "

@@ -18,6 +18,7 @@ from flatprop.kernels.loops.minibatch import (
 )
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
+from flatprop.kernels.network.max_norm import limit_norms
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import (
     Seat,
@@ -115,7 +116,20 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
-    code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
+    (
+        code,
+        settings,
+        state,
+        trainable,
+        clip_norm,
+        penalty,
+        update_timing,
+        weights,
+        strengths,
+        penalised,
+        limits,
+        limit,
+    ) = rule
     rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, block_losses, block = buffers
@@ -226,11 +240,12 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                     own = matrix(gradient, low, 1, high - low)
                     for s in range(1, smaller(shards, done + count)):
                         add(matrix(gradient, s * params.size + low, 1, high - low), own)
-                    if penalty > 0:
+                    if penalised:
+                        alpha = penalty / sums[BATCH_WEIGHT]
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
-                            penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
+                            alpha, weights, strengths, params, gradient, low, high
                         )
-                    if clip_norm > 0 or penalty > 0:  # of what all threads have added up
+                    if clip_norm > 0 or penalised:  # of what all threads have added up
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
@@ -238,6 +253,10 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         code, settings, params, gradient, state, trainable, low, high, 0
                     )
                     wait(cells, size)
+                    if limit != 0:
+                        if rank == 0:
+                            limit_norms(limit, limits, params, gradient)
+                        wait(cells, size)
         elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0

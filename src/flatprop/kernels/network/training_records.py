@@ -26,7 +26,7 @@ class Rule(NamedTuple):
     clip_norm: float
     """The gradient's largest norm; 0 for no limit."""
     penalty: float
-    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTER_GRADIENT only."""
+    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have."""
     update_timing: int
     """When the parameters change:
 
@@ -36,10 +36,20 @@ class Rule(NamedTuple):
     | PER_PANEL | when some rows of a layer's gradient are known | a plain training |
     | FUSED | in the product that gives the gradient | that, and `Optimizer.linear` |
 
-    A plain training is one of all parameters, without `clip_norm`, by batches of one block.
+    A plain training is one of all parameters, by batches of one block, with nothing else that this
+    record can ask for.
     """
     weights: Any = None
-    """(layers, 2): where each W begins and ends in `params`. A pickle of version 0.1 has none."""
+    """(layers, 2): where each W begins and ends in `params`. This and what follows is made anew
+    with the scratch of a training; a pickle of version 0.1 has none of it."""
+    strengths: Any = None
+    """(layers, 2) float64: l1 and l2 of the terms l1 Σ |W| + l2 Σ W² of each batch's loss."""
+    penalised: bool = False
+    """Whether there is a penalty, or one of these strengths."""
+    limits: Any = None
+    """(layers with a limit, 4) float64: W's start and shape, and the limit for `max_norm`."""
+    limit: int = 0
+    """The address of `max_norm`; 0 if there are no limits."""
 
 
 class Plan(NamedTuple):
