@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
-from flatprop.kernels.network.max_norm import max_norm_address
 from flatprop.kernels.network.records import DENSE, most_units
+from flatprop.kernels.network.regularisation import max_norm_address, penalties_address
 from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
@@ -185,7 +185,7 @@ class Stepper:
             update_timing=timing,
             weights=weights,
             strengths=strengths,
-            penalised=self._penalised,
+            penalised=penalties_address(dtype) if strengths.any() else 0,
             limits=limits,
             limit=max_norm_address(dtype) if len(limits) else 0,
         )

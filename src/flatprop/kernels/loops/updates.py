@@ -156,35 +156,57 @@ def penalise(
     builder: ir.IRBuilder,
     strength: ir.Value,
     weights: Array,
+    params: Array,
+    gradient: Array,
+    first: ir.Value,
+    last: ir.Value,
+) -> ir.Value:
+    """½ strength Σ W², W being what lies in the ranges `weights`.
+
+    Its gradient is added to the gradient, between places `first` and `last`.
+    """
+    factor, total = broadcast(Lanes(builder, strength), params.element), sum_of(params)
+    for low, high in _within(weights, ZERO, params.count):
+        for register in registers(params.part(low, builder.sub(high, low))):
+            number = wide(register[0])
+            total.add(number * number)
+    for low, high in _within(weights, first, last):
+        count = builder.sub(high, low)
+        for register in registers(params.part(low, count), gradient.part(low, count)):
+            register.store(register[1] + factor * register[0], 1)
+    half = Lanes(builder, strength) * 0.5
+    return (half * total.total()).value
+
+
+@routine(types.float64, first=types.int64, last=types.int64)
+def penalise_layers(
+    builder: ir.IRBuilder,
+    weights: Array,
     strengths: Array,
     params: Array,
     gradient: Array,
     first: ir.Value,
     last: ir.Value,
 ) -> ir.Value:
-    """Σ over layers of ½ strength Σ W² + l1 Σ |W| + l2 Σ W².
+    """Σ over layers of l1 Σ |W| + l2 Σ W², with a row (l1, l2) of `strengths` for each W.
 
-    W is what lies in the ranges `weights`; `strengths` has a row (l1, l2) for each. The gradient
-    of the sum is added to the gradient, between places `first` and `last`.
+    Arguments otherwise as for `penalise`.
     """
-    all_squares, more = sum_of(params), sum_of(params)
+    total = sum_of(params)
     for low, high, layer in _each_within(weights, ZERO, params.count):
         l1, l2 = (_everywhere(strengths.row(layer).scalar(INT64(i)), params) for i in (0, 1))
         for register in registers(params.part(low, builder.sub(high, low))):
             number = wide(register[0])
-            square = number * number
-            all_squares.add(square)
-            more.add(l1 * abs(number) + l2 * square)
+            total.add(l1 * abs(number) + l2 * (number * number))
     for low, high, layer in _each_within(weights, first, last):
         l1, l2 = (strengths.row(layer).scalar(INT64(i)) for i in (0, 1))
-        factor = broadcast(Lanes(builder, strength) + 2.0 * l2, params.element)
-        step, count = broadcast(l1, params.element), builder.sub(high, low)
+        factor, step = broadcast(2.0 * l2, params.element), broadcast(l1, params.element)
+        count = builder.sub(high, low)
         for register in registers(params.part(low, count), gradient.part(low, count)):
             W = register[0]
             of_size = where(W > 0.0, step, where(W < 0.0, -step, 0.0))
             register.store(register[1] + factor * W + of_size, 1)
-    half = Lanes(builder, strength) * 0.5
-    return (half * all_squares.total() + more.total()).value
+    return total.total().value
 
 
 def _everywhere(number: Lanes, like: Array) -> Lanes:

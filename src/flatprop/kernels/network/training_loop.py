@@ -18,8 +18,8 @@ from flatprop.kernels.loops.minibatch import (
 )
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
-from flatprop.kernels.network.max_norm import limit_norms
 from flatprop.kernels.network.records import matrix, rows_of
+from flatprop.kernels.network.regularisation import limit_norms, penalties
 from flatprop.kernels.network.shares import (
     Seat,
     gradient_rows,
@@ -240,12 +240,16 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                     own = matrix(gradient, low, 1, high - low)
                     for s in range(1, smaller(shards, done + count)):
                         add(matrix(gradient, s * params.size + low, 1, high - low), own)
-                    if penalised:
-                        alpha = penalty / sums[BATCH_WEIGHT]
+                    if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
-                            alpha, weights, strengths, params, gradient, low, high
+                            penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
                         )
-                    if clip_norm > 0 or penalised:  # of what all threads have added up
+                    if penalised != 0:
+                        sums[EPOCH_LOSS] += share_of_epoch * penalties(
+                            penalised, weights, strengths, params, gradient, low, high
+                        )
+                    # of what all threads have added up
+                    if clip_norm > 0 or penalty > 0 or penalised != 0:
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)

@@ -44,8 +44,8 @@ class Rule(NamedTuple):
     with the scratch of a training; a pickle of version 0.1 has none of it."""
     strengths: Any = None
     """(layers, 2) float64: l1 and l2 of the terms l1 Σ |W| + l2 Σ W² of each batch's loss."""
-    penalised: bool = False
-    """Whether there is a penalty, or one of these strengths."""
+    penalised: int = 0
+    """The address of `layer_penalties`; 0 if no layer has any of these strengths."""
     limits: Any = None
     """(layers with a limit, 4) float64: W's start and shape, and the limit for `max_norm`."""
     limit: int = 0

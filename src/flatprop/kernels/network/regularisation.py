@@ -1,4 +1,4 @@
-"""The largest norm that the weights of a unit may have: what `train` calls by address."""
+"""l1, l2 and max_norm of layers: functions that `train` calls by address, since few have them."""
 
 import math
 from typing import Any
@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba.core import types
 
 from flatprop.kernels.compile import c_address, intrinsic
+from flatprop.kernels.loops.updates import penalise_layers
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import array_at, matrix
 
@@ -34,6 +35,57 @@ def max_norm(limits, count, params, scratch):
         for i in range(inputs):
             for j in range(units):
                 W[i, j] *= squares[0, j]
+
+
+def layer_penalties(weights, strengths, count, params, size, gradient, first, last):
+    """`updates.penalise_layers`, of `count` layers and `size` parameters."""
+    table, ranges = array_at(strengths, np.float64, 2 * count), array_at(weights, np.int64, 0)
+    return penalise_layers(
+        matrix(ranges, 0, count, 2),
+        matrix(table, 0, count, 2),
+        array_at(params, params, size),
+        array_at(gradient, params, size),
+        first,
+        last,
+    )
+
+
+def penalties_address(dtype: np.dtype[Any]) -> int:
+    """The address of `layer_penalties` for parameters of this dtype."""
+    number = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
+    table, size = types.voidptr, types.int64
+    arguments = table, table, size, number, size, number, size, size
+    return c_address(layer_penalties, types.float64, arguments)
+
+
+@intrinsic
+def penalties(
+    typing_context: Any,
+    function: Any,
+    weights: Any,
+    strengths: Any,
+    params: Any,
+    gradient: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """Call `layer_penalties` at this address."""
+    arrays = weights, strengths, params, gradient
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, *given, low, high = arguments
+        ranges, table, numbers, slopes = (
+            context.make_array(kind)(context, builder, array)
+            for kind, array in zip(arrays, given, strict=True)
+        )
+        byte = ir.IntType(8).as_pointer()
+        count = builder.extract_value(ranges.shape, 0)
+        tables = [builder.bitcast(one.data, byte) for one in (ranges, table)]
+        values = [*tables, count, numbers.data, numbers.nitems, slopes.data, low, high]
+        kind = ir.FunctionType(ir.DoubleType(), [value.type for value in values])
+        return builder.call(builder.inttoptr(address, kind.as_pointer()), values)
+
+    return types.float64(types.int64, *arrays, types.int64, types.int64), codegen
 
 
 def max_norm_address(dtype: np.dtype[Any]) -> int:
