@@ -59,7 +59,7 @@ CASES = {
 }
 
 
-class Ratios:
+class _Ratios:
     """How many times as long a step takes with own functions as with built-in ones."""
 
     params = (tuple(CASES), tuple(FUNCTIONS), ("float32",))  # the script does float64, too
@@ -93,7 +93,7 @@ class Ratios:
     track_ratio.unit = "times as long"
 
 
-class OwnActivation(Ratios):
+class OwnActivation(_Ratios):
     """With an own activation and an own loss of one output."""
 
     def setup(self, case, activation, dtype):
@@ -104,7 +104,7 @@ class OwnActivation(Ratios):
         self.check(dtype)
 
 
-class OwnRowLoss(Ratios):
+class OwnRowLoss(_Ratios):
     """With an own loss of a whole row, beside "gaussian_nll"."""
 
     params = (tuple(CASES), ("tanh",), ("float32",))

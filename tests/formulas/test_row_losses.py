@@ -150,7 +150,7 @@ def test_float32_gives_the_same_to_its_digits(case, dtype):
     assert error(gradient, slopes) < 2e-5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["gaussian_nll", "quantiles", "classes", "row"]),
     st.sampled_from([1, 2, 3, 7, 17, 40]),  # each is compiled once
