@@ -25,6 +25,10 @@ from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from flatprop.kernels.configuration import show_config
 from flatprop.model.dense_layer import Dense
+from flatprop.model.dropout_layer import Dropout
+from flatprop.model.layer import Layer
+from flatprop.model.layer_normalisation import LayerNorm
+from flatprop.model.residual_block import Residual, ResidualBegin, ResidualEnd
 from flatprop.network import Network, load
 from flatprop.samples.equation import Equation
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
@@ -53,15 +57,21 @@ __all__ = [
     "Checkpoint",
     "Dense",
     "DivergenceWarning",
+    "Dropout",
     "Epoch",
     "Equation",
     "History",
+    "Layer",
+    "LayerNorm",
     "LayerTrace",
     "LearningRateRange",
     "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
+    "Residual",
+    "ResidualBegin",
+    "ResidualEnd",
     "ResolutionWarning",
     "Rprop",
     "Solver",

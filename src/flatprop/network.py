@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from flatprop.evaluation import along_inputs, derivatives, trace, values
 from flatprop.export import c_file, files, html, onnx
 from flatprop.formulas.loss import Loss
-from flatprop.model.dense_layer import Dense
+from flatprop.model.layer import Layer
 from flatprop.model.model import Model
 from flatprop.training.fit import fit
 from flatprop.training.optimizer_words import optimizer_words
@@ -28,7 +28,8 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
     inputs
         The number of input features.
     layers
-        The layers in order, the last one giving the outputs.
+        The layers in order, the last one giving the outputs: `Dense` layers and, between them,
+        `LayerNorm`, `Dropout` and `Residual`.
     loss
         A name ("mse", "half_mse", "ssr", "cross_entropy", "binary_cross_entropy",
         "mae", "huber", "log_cosh", "quantile", "poisson", "gaussian_nll"), an object such as
@@ -56,8 +57,9 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
         functions of your own in it hold in this process only: send the network elsewhere.
     objectives : structured array
         The loss as the kernels see it, one record; read-only. The same holds for it.
-    dense : tuple of Dense
-        The layers as they were given.
+    dense : tuple of Layer
+        The layers as they were given; of a `Residual` the layers in it, with its begin and its
+        end around them.
     rng : numpy.random.Generator
         Where random numbers come from; a seed can be assigned, too.
 
@@ -85,7 +87,7 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
     def __init__(
         self,
         inputs: int,
-        layers: Sequence[Dense],
+        layers: Sequence[Layer],
         loss: "str | Loss | Callable[[float, float], tuple[float, float]]" = "mse",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,

@@ -47,6 +47,8 @@ int layouts(int64_t *out)
         offsetof(flatprop_layer, units), offsetof(flatprop_layer, weights),
         offsetof(flatprop_layer, biases), offsetof(flatprop_layer, activation),
         offsetof(flatprop_layer, place), offsetof(flatprop_layer, function),
+        offsetof(flatprop_layer, kind), offsetof(flatprop_layer, partner),
+        offsetof(flatprop_layer, rate),
         sizeof(flatprop_objective), offsetof(flatprop_objective, loss),
         offsetof(flatprop_objective, divisor), offsetof(flatprop_objective, from_logits),
         offsetof(flatprop_objective, parameter), offsetof(flatprop_objective, function),

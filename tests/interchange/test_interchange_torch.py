@@ -243,7 +243,7 @@ def test_modules_that_do_nothing_to_rows():
     module = nn.Sequential(
         nn.Flatten(),
         nn.Sequential(nn.Linear(6, 4), nn.Identity(), nn.ReLU(inplace=True)),
-        nn.Dropout(0.5),
+        nn.Dropout(0.0),
         nn.Sequential(nn.Linear(4, 5, bias=False), nn.Sequential()),
         nn.AlphaDropout(0.1),
         nn.Linear(5, 2),

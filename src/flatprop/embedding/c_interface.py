@@ -22,7 +22,7 @@ from flatprop.model.model import Model, checked_model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 """FLATPROP_ABI_VERSION of the header."""
 
 

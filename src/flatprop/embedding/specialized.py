@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from flatprop.model.model import Model, checked_model
+from flatprop.model.model import Model, checked_dense, checked_model
 from flatprop.validation import checks
 
 MOST_PARAMETERS = 1500
@@ -78,8 +78,8 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     ------
     TypeError, ValueError
         If `network` is no Network, `batch_size` is not a positive whole number, or the network
-        has more than 1,500 parameters, an activation or a loss of your own, or a loss over the
-        whole row of outputs.
+        has more than 1,500 parameters, a layer that is not dense, an activation or a loss of
+        your own, or a loss over the whole row of outputs.
 
     Examples
     --------
@@ -93,6 +93,7 @@ def specialize(network: Model, batch_size: int | None = None) -> Specialized:
     from flatprop.kernels.fixed_size.sizes import Sizes
 
     checked_model("specialize", network)
+    checked_dense("specialize", network)
     rows = 0 if batch_size is None else checks.count("batch_size", batch_size)
     loss_record = network.objectives[0]
     if network.layers["activation"].min() < 0 or loss_record["loss"] < 0:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,6 @@ from flatprop.formulas.loss import OwnFunction
 from flatprop.formulas.losses import CrossEntropy
 from flatprop.kernels.network import entry_points
 from flatprop.kernels.network.traced import Quantities
-from flatprop.model.layers import starts_in_params
 from flatprop.model.model import Model
 from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
@@ -27,29 +27,43 @@ class LayerTrace:
     ----------
     x : ndarray
         (n, inputs), what the layer is given.
-    W, b : ndarray
-        (inputs, units) and (units,), its parameters.
+    W, b : ndarray or None
+        (inputs, units) and (units,), its parameters. Of a `LayerNorm` its scale and its shift,
+        both (units,); None for a layer without parameters.
     z, a : ndarray
-        (n, units): z = x W + b and a = f(z).
+        (n, units): z = x W + b and a = f(z). Of a layer that is not dense, both are its outputs.
     da_dz : ndarray or None
         (n, units), f'(z); None for softmax, whose outputs depend on all z of a row.
     dL_da, dL_dz : ndarray
         (n, units), the gradient of the loss with respect to a and z.
     dL_dW, dL_db : ndarray
-        (inputs, units) and (units,): xᵀ ∂L/∂z, and the sum of ∂L/∂z over samples.
+        (inputs, units) and (units,): xᵀ ∂L/∂z, and the sum of ∂L/∂z over samples. Those of W
+        and b of any other layer.
     """
 
     activation: str
     x: Array
-    W: Array
-    b: Array
+    W: Any
+    b: Any
     z: Array
     a: Array
     da_dz: Array | None
     dL_da: Array
     dL_dz: Array
-    dL_dW: Array
-    dL_db: Array
+    dL_dW: Any
+    dL_db: Any
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a dense layer."""
+        return self.W is not None and self.W.ndim == 2
+
+
+FORMULAS = {
+    "layer_norm": "γ x̂ + β, x̂ = (x - mean) / √(variance + 1e-5)",
+    "residual end": "x + the x of its begin",
+}
+"""What layers that are not dense compute; the others give x."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +97,25 @@ class Trace:
             "FORWARD",
         ]
         for number, layer in enumerate(self.layers, start=1):
-            inputs, units = layer.W.shape
+            inputs, units = layer.x.shape[1], layer.a.shape[1]
             source = "the inputs" if number == 1 else f"a of layer {number - 1}"
             lines += [
                 "",
                 f"layer {number}: {_many(inputs, 'input')} -> "
                 f"{_many(units, 'unit')}, {layer.activation}",
                 *_quantity("x", source, layer.x),
-                *_quantity("W", "weights", layer.W),
-                *_quantity("b", "biases", layer.b),
-                *_quantity("z", "x W + b", layer.z),
-                *_quantity("a", f"{layer.activation}(z)", layer.a),
             ]
+            if layer.is_dense:
+                lines += [
+                    *_quantity("W", "weights", layer.W),
+                    *_quantity("b", "biases", layer.b),
+                    *_quantity("z", "x W + b", layer.z),
+                    *_quantity("a", f"{layer.activation}(z)", layer.a),
+                ]
+            else:
+                if layer.W is not None:
+                    lines += _quantity("γ", "scale", layer.W) + _quantity("β", "shift", layer.b)
+                lines += _quantity("a", FORMULAS.get(layer.activation, "x"), layer.a)
         lines += [
             "",
             f"loss: {self.loss_name}",
@@ -107,8 +128,19 @@ class Trace:
         for number in range(len(self.layers), 0, -1):
             layer = self.layers[number - 1]
             last = number == len(self.layers)
-            source = "slope of the loss" if last else f"∂L/∂z Wᵀ of layer {number + 1}"
+            source = "slope of the loss"
+            if not last:
+                behind = self.layers[number]
+                source = f"∂L/∂z Wᵀ of layer {number + 1}"
+                if not behind.is_dense:
+                    source = f"∂L/∂x of layer {number + 1}"
             slope, chain = [], "a (∂L/∂a - Σ a ∂L/∂a)"
+            if not layer.is_dense:
+                lines += ["", f"layer {number}", *_quantity("∂L/∂a", source, layer.dL_da)]
+                if layer.dL_dW is not None:
+                    lines += _quantity("∂L/∂γ", "x̂ ∂L/∂a, summed over samples", layer.dL_dW)
+                    lines += _quantity("∂L/∂β", "∂L/∂a, summed over samples", layer.dL_db)
+                continue
             if layer.da_dz is not None:
                 slope = _quantity("∂a/∂z", f"slope of {layer.activation} at z", layer.da_dz)
                 chain = "∂L/∂a · ∂a/∂z"
@@ -159,18 +191,16 @@ def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
         target = np.eye(network.outputs, dtype=network.dtype)[target[:, 0].astype(int)]
     layers: list[LayerTrace] = []
     x, end = data.x.reshape(rows, -1), 0
-    gradients = np.split(gradient, starts_in_params(network.inputs, network.dense)[1:-1])
-    views = zip(network.dense, network.weights, network.biases, gradients, strict=True)
-    for dense, W, b, slopes in views:
-        here = slice(end, end := end + rows * dense.units)
+    pairs, slopes = iter(network.parameter_pairs()), iter(network.parameter_pairs(gradient))
+    for layer, inputs in zip(network.dense, network.layers["inputs"], strict=True):
+        here = slice(end, end := end + rows * layer.units)
         z, a, da_dz, dL_da, dL_dz = (q[here].reshape(rows, -1) for q in kept)
-        slope = None if dense.activation == "softmax" else da_dz
-        of_parameters = slopes[: W.size].reshape(W.shape), slopes[W.size :]
-        layers.append(
-            LayerTrace(
-                dense.name, x, W.copy(), b.copy(), z, a, slope, dL_da, dL_dz, *of_parameters
-            )
-        )
+        slope = None if layer.activation == "softmax" else da_dz
+        W = b = dW = db = None
+        if layer.n_params(int(inputs)):
+            W, b = (parameter.copy() for parameter in next(pairs))
+            dW, db = next(slopes)
+        layers.append(LayerTrace(layer.name, x, W, b, z, a, slope, dL_da, dL_dz, dW, db))
         x = a
     layers[-1].dL_da[:] = _slope_of_loss(network, a, target, scale)
     function = network.loss_function
@@ -263,7 +293,7 @@ def _many(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _quantity(symbol: str, meaning: str, value: Array) -> list[str]:
+def _quantity(symbol: str, meaning: str, value: Any) -> list[str]:
     """One quantity, its numbers beside it or below it."""
     text = np.array2string(
         np.asarray(value), precision=6, suppress_small=True, threshold=60, max_line_width=76

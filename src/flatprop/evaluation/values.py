@@ -24,7 +24,14 @@ FEW_ROWS = 32
 """So many rows are one block and one call, whatever the network."""
 
 
-def predict(network: Model, X: ArrayLike, *, threads: int | None = None) -> Array:
+def predict(
+    network: Model,
+    X: ArrayLike,
+    *,
+    dropout: bool = False,
+    rng: int | np.random.Generator | None = None,
+    threads: int | None = None,
+) -> Array:
     """The outputs after the last activation.
 
     Parameters
@@ -35,6 +42,12 @@ def predict(network: Model, X: ArrayLike, *, threads: int | None = None) -> Arra
         position and not by name; or a sparse matrix of SciPy's. A memory-mapped file of
         more than 32 MB is read a part at a time and may be larger than memory; so is a
         sparse matrix that would take more than 32 MB as an array.
+    dropout
+        Whether `Dropout` layers drop, as they do while a network is trained. Each call then gives
+        another sample, whose spread over many calls says how uncertain the outputs are (Gal &
+        Ghahramani 2016). One thread computes it.
+    rng
+        A seed or a generator for `dropout`; None takes the network's generator.
     threads
         How many threads compute. None takes as many processors as the work pays for, among those
         that this process may use and that no other call of flatprop uses just now. The result is
@@ -50,6 +63,11 @@ def predict(network: Model, X: ArrayLike, *, threads: int | None = None) -> Arra
     TypeError, ValueError
         If X does not fit the network, is empty, or holds NaN or infinity.
     """
+    if dropout:
+        from flatprop.evaluation.sampling import sampled
+
+        crew.check_threads(threads)
+        return sampled(network, X, rng)
     if threads is not None:
         with crew.using(threads):
             return predict(network, X)

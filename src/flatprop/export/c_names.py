@@ -79,5 +79,5 @@ def _similar(name: str) -> str:
 
 
 def c_comment(text: str) -> str:
-    """A function's name for a comment: in ASCII, and without anything that would end it."""
-    return re.sub(r"[^\w<>.-]", "_", text.encode("ascii", "backslashreplace").decode())
+    """Functions' names for a comment: in ASCII, and without anything that would end it."""
+    return re.sub(r"[^\w<>.\[\]+ -]", "_", text.encode("ascii", "backslashreplace").decode())

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.evaluation.values import predict
-from flatprop.export.dense_formats import Rounding
+from flatprop.export.layer_formats import formats_of
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type, constant_array, function_name, literal
 from flatprop.validation import checks
@@ -91,7 +91,9 @@ def _as_double(name: str, variable: str, dtype: np.dtype[Any]) -> str:
 
 def bounds(network: Model, x: Array, expected: Array) -> Array:
     """How far each of the outputs for x may be from `expected`; of the network's dtype."""
-    layers = [Rounding(network, l) for l in range(len(network.dense))]
+    layers: list[Any] = []
+    for l, layer in enumerate(network.dense):
+        layers.append(formats_of(layer).rounding(network, l, layers))
     widest = max(layer.units for layer in network.dense)
     some = max(1, NUMBERS // (widest * network.outputs))
     with np.errstate(all="ignore"):  # a bound that overflows becomes the largest
@@ -105,7 +107,7 @@ def bounds(network: Model, x: Array, expected: Array) -> Array:
     return bound
 
 
-def _of_rows(layers: list[Rounding], x: Array, expected: Array) -> Array:
+def _of_rows(layers: list[Any], x: Array, expected: Array) -> Array:
     a = x.astype(np.float64)
     error = np.zeros_like(a)
     for layer in layers:

@@ -1,24 +1,30 @@
-"""The text of a network in C, around what `dense_formats` writes of the layers."""
+"""The text of a network in C, around what `layer_formats` writes of the layers."""
 
 from importlib.metadata import version
 
-from flatprop.export import dense_formats
+import numpy as np
+
 from flatprop.export.c_functions import FileFunctions
 from flatprop.export.c_names import c_comment
+from flatprop.export.layer_formats import formats_of
+from flatprop.kernels.network.records import FORK
+from flatprop.model.layers import chain
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type
 
 
 def source(network: Model, name: str) -> str:
     """All of the file but its self-test."""
-    functions, layers = FileFunctions(name, network.dtype), range(len(network.dense))
-    for l in layers:
-        dense_formats.add_c_functions(network, l, functions)
+    functions = FileFunctions(name, network.dtype)
+    formats = [formats_of(layer) for layer in network.dense]
+    for l, of_layer in enumerate(formats):
+        of_layer.add_c_functions(network, l, functions)
+    constants = (of_layer.c_constants(network, l, name) for l, of_layer in enumerate(formats))
     parts = [
         _head(network, name, _HEADERS if functions.elementary else _HEADERS[:1]),
         _declarations(network, name),
         _extensions(name),
-        *(dense_formats.c_constants(network, l, name) for l in layers),
+        *filter(None, constants),
         *functions.texts(),
         _network(network, name),
     ]
@@ -30,7 +36,7 @@ _HEADERS = ("math", "float", "stdint", "string")
 
 
 def _head(network: Model, name: str, headers: tuple[str, ...]) -> str:
-    buffers = _buffers(network)
+    buffers = [*_buffers(network), *_kept(network).values()]
     stack = sum(buffers) * network.dtype.itemsize
     taken = " + ".join(map(str, buffers)) or "no"
     included = "\n".join(f"#include <{header}.h>" for header in headers)
@@ -126,25 +132,32 @@ def header(network: Model, name: str) -> str:
 
 
 def _layers(network: Model) -> str:
-    layers = (f"{layer.units} {c_comment(layer.name)}" for layer in network.dense)
-    return f"{network.inputs} inputs -> {' -> '.join(layers)}"
+    return f"{network.inputs} inputs -> {c_comment(chain(network.dense))}"
 
 
 def _buffers(network: Model) -> list[int]:
     """The sizes of the two buffers that the hidden layers write to in turn."""
-    hidden = [layer.units for layer in network.dense[:-1]]
+    hidden = [layer.units for layer in network.dense[:-1] if not formats_of(layer).passes]
     return [max(part) for part in (hidden[::2], hidden[1::2]) if part]
+
+
+def _kept(network: Model) -> dict[str, int]:
+    """The buffers of the inputs of residual blocks, and their sizes."""
+    begins = np.flatnonzero(network.layers["kind"] == FORK)
+    return {f"kept{l + 1}": network.dense[l].units for l in begins}
 
 
 def _network(network: Model, name: str) -> str:
     kind = c_type(network.dtype)
-    buffers = [f"{letter}[{size}]" for letter, size in zip("uv", _buffers(network), strict=False)]
+    sizes = dict(zip("uv", _buffers(network), strict=False)) | _kept(network)
+    buffers = [f"{buffer}[{size}]" for buffer, size in sizes.items()]
     lines = [f"    {kind} {', '.join(buffers)};\n"] if buffers else []
-    source, last = "x", len(network.dense) - 1
-    for l in range(last + 1):
-        target = "out" if l == last else "uv"[l % 2]
-        lines += dense_formats.c_statements(network, l, name, source, target)
-        source = target
+    source, last, written = "x", len(network.dense) - 1, 0
+    for l, layer in enumerate(network.dense):
+        target = "out" if l == last else "uv"[written % 2]
+        lines += formats_of(layer).c_statements(network, l, name, source, target)
+        if not formats_of(layer).passes:
+            source, written = target, written + 1
     body = "\n".join(lines)
     upper = name.upper()
     return f"""\

@@ -25,12 +25,19 @@ from flatprop.numbers.rounding import FUNCTION, Precision, Rounded
 from flatprop.numbers.translated import CustomFormula, custom_formula
 from flatprop.validation.arrays import Array
 
-# ---- saved files: [units, name of the activation], {"own": name} for a function of the user's
+# ---- saved files: [units, name of the activation], {"own": name} for a function of the user's;
+# behind these l1, l2 and max_norm, {name: number}, if there are any
+
+
+passes = False
+"""Whether its outputs are its inputs, so that no array is needed for them."""
 
 
 def entry(layer: Dense) -> list[Any]:
     """What a file says of a layer."""
-    return [layer.units, {"own": layer.name} if callable(layer.activation) else layer.name]
+    name = {"own": layer.name} if callable(layer.activation) else layer.name
+    more = layer.regularisation
+    return [layer.units, name, more] if more else [layer.units, name]
 
 
 def of_entry(l: int, given: Any, function: Callable[[str], Any]) -> Dense:
@@ -38,16 +45,20 @@ def of_entry(l: int, given: Any, function: Callable[[str], Any]) -> Dense:
 
     Raises ValueError if it is no `entry`.
     """
-    if not isinstance(given, list) or len(given) != 2:
+    if not isinstance(given, list) or len(given) not in (2, 3):
         raise ValueError(f"layers[{l}] must be [units, activation]")
     units, activation = size(f"layers[{l}]", given[0]), given[1]
+    more = given[2] if len(given) > 2 else {}
+    known = isinstance(more, dict) and more.keys() <= {"l1", "l2", "max_norm"}
+    if not known or not all(type(v) in (int, float) and 0 < v < 1e300 for v in more.values()):
+        raise ValueError(f"layers[{l}]: {shown(more)} is not of l1, l2 and max_norm")
     if isinstance(activation, dict):
         if activation.keys() != {"own"} or not isinstance(activation["own"], str):
             raise ValueError(f"layers[{l}] has an activation without a name")
-        return Dense(units, function(activation["own"]))
+        return Dense(units, function(activation["own"]), **more)
     if not isinstance(activation, str):
         raise ValueError(f"layers[{l}]: activation must be a name, got {shown(activation)}")
-    return Dense(units, activation)
+    return Dense(units, activation, **more)
 
 
 # ---- the formula of the activation
@@ -90,12 +101,25 @@ def _written(writer: str, layer: Dense, l: int, z: Number) -> Any:
         ) from error
 
 
+def _dense(network: Model, l: int) -> Dense:
+    """The layer."""
+    layer = network.dense[l]
+    assert isinstance(layer, Dense)
+    return layer
+
+
 # ---- C
+
+
+def _parameters(network: Model, l: int) -> tuple[Array, Array]:
+    """W and b."""
+    params, units = network.layer_params(l), network.dense[l].units
+    return params[:-units].reshape(-1, units), params[-units:]
 
 
 def c_constants(network: Model, l: int, name: str) -> str:
     """W and b."""
-    W, b, number = network.weights[l], network.biases[l], l + 1
+    W, b, number = *_parameters(network, l), l + 1
     inputs, units = W.shape
     return (
         f"/* layer {number}: W by inputs, {inputs} rows of {units}, then b */\n"
@@ -106,7 +130,7 @@ def c_constants(network: Model, l: int, name: str) -> str:
 
 def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
     """Put the functions that the layer calls into `functions`."""
-    layer, activation = network.dense[l], _c_activation(network, l)
+    layer, activation = _dense(network, l), _c_activation(network, l)
     functions.add_dense()
     if activation == "softmax":
         functions.add_softmax()
@@ -118,7 +142,7 @@ def add_c_functions(network: Model, l: int, functions: FileFunctions) -> None:
 
 def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[str]:
     """The lines that compute the array `out` from the array `x`."""
-    number, (inputs, units) = l + 1, network.weights[l].shape
+    number, (inputs, units) = l + 1, _parameters(network, l)[0].shape
     lines = [
         f"    {name}_dense({name}_W{number}, {name}_b{number}, {inputs}, {units}, {x}, {out});"
     ]
@@ -133,7 +157,7 @@ def c_statements(network: Model, l: int, name: str, x: str, out: str) -> list[st
 
 def _c_activation(network: Model, l: int) -> str:
     """The name of the layer's activation; "own1", "own2" where it is the user's."""
-    given = network.dense[l].activation
+    given = _dense(network, l).activation
     if not callable(given):
         return given
     own = dict.fromkeys(d.activation for d in network.dense if callable(d.activation))
@@ -146,15 +170,15 @@ CHANCE = 8
 """A sum of errors of random signs stays within so many of its standard deviations."""
 
 
-class Rounding:
+class DenseRounding:
     """One layer as `c_self_test` walks it; arrays are (rows, units) unless said otherwise."""
 
-    def __init__(self, network: Model, l: int) -> None:
-        layer, info = network.dense[l], np.finfo(network.dtype)
+    def __init__(self, network: Model, l: int, before: list[Any]) -> None:
+        layer, info = _dense(network, l), np.finfo(network.dtype)
         self.softmax = layer.activation == "softmax"
         self.formula = None if self.softmax else _formula("to_c", layer, l)
         self.precision = Precision(float(info.eps) / 2, float(info.tiny))
-        self.W, self.b = (v[l].astype(np.float64) for v in (network.weights, network.biases))
+        self.W, self.b = (p.astype(np.float64) for p in _parameters(network, l))
 
     def forward(self, a: Array, error: Array) -> tuple[Array, Array]:
         """The outputs for the inputs `a`, and how far they are off if `a` is by `error`.
@@ -211,6 +235,9 @@ class Rounding:
         return dy_dx
 
 
+rounding = DenseRounding
+
+
 def _sums(a: Array, W: Array, b: Array) -> tuple[Array, Array]:
     """z = b + Σ a W in the order of the C, and what is rounded: |terms| and |partial sums|."""
     z = np.broadcast_to(b, (len(a), len(b))).copy()
@@ -256,17 +283,18 @@ _FLOAT32_OPERATORS: dict[str, _Operator] = {
 }
 
 
-def add_to_graph(graph: Graph, network: Model, l: int, x: str, a: str) -> None:
-    """Add what computes the value `a` from the value `x`."""
-    layer, number = network.dense[l], l + 1
-    W = graph.add_initializer(f"W{number}", network.weights[l])
-    b = graph.add_initializer(f"b{number}", network.biases[l])
+def add_to_graph(graph: Graph, network: Model, l: int, values: list[str], a: str) -> str:
+    """Add what computes the value `a` from the last of the values; the name `a`."""
+    layer, number, x = _dense(network, l), l + 1, values[-1]
+    parameters = zip("Wb", _parameters(network, l), strict=True)
+    W, b = (graph.add_initializer(f"{name}{number}", array) for name, array in parameters)
     tape = Tape(graph.dtype)
     steps = tape.operators(_onnx_activation(layer, l, tape))
     z = f"z{number}" if steps else a  # without steps it is the identity
     graph.add_node("Gemm", [x, W, b], z, f"dense{number}")
     prefix = f"own{number}" if callable(layer.activation) else f"{layer.name}{number}"
     graph.add_formula(steps, {tape.z: z} | dict.fromkeys(steps[-1:], a), prefix)
+    return a
 
 
 def _onnx_activation(layer: Dense, l: int, tape: Tape) -> OnnxNumber:

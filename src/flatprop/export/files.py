@@ -19,7 +19,7 @@ from flatprop.export.tensor_file import MOST_HEADER_BYTES, TensorFile, parsed, s
 from flatprop.export.writing import write_in_one_step
 from flatprop.formulas.loss import REDUCTIONS, Loss, OwnFunction
 from flatprop.formulas.losses import LOSSES_BY_NAME, CrossEntropy, Own, Quantiles, Row
-from flatprop.model.dense_layer import Dense
+from flatprop.model.layer import Layer
 from flatprop.model.layers import checked_layers, starts_in_params
 from flatprop.model.model import Model
 from flatprop.validation import checks
@@ -85,7 +85,7 @@ def load(
 
 def described(network: Model) -> Json:
     """What the header says of a network."""
-    from flatprop.export.dense_formats import entry  # import flatprop stays light
+    from flatprop.export.layer_formats import entry  # import flatprop stays light
 
     loss = network.loss_function
     own_functions(network)  # raises where two of them have the same name
@@ -116,7 +116,7 @@ def _made(said: Json, functions: Mapping[str, Any]) -> tuple[int, Any, Loss, Any
     inputs, dtype = size("inputs", required(said, "inputs")), required(said, "dtype")
     if dtype not in ("float32", "float64"):
         raise ValueError(f'dtype must be "float32" or "float64", got {shown(dtype)}')
-    layers = checked_layers(_layers(required(said, "layers"), functions))
+    layers = checked_layers(_layers(required(said, "layers"), functions), inputs)
     loss = _loss(required(said, "loss"), functions)
     return inputs, layers, loss, np.dtype(dtype), checked_generator(said.get("rng"))
 
@@ -128,12 +128,12 @@ def required(said: Any, name: str) -> Any:
     return said[name]
 
 
-def _layers(entries: Any, functions: Mapping[str, Any]) -> list[Dense]:
+def _layers(entries: Any, functions: Mapping[str, Any]) -> list[Layer]:
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"layers must be a list of layers, got {shown(entries)}")
-    from flatprop.export.dense_formats import of_entry
+    from flatprop.export.layer_formats import of_entry
 
-    made: dict[str, Dense] = {}  # of a thousand layers most are the same, and checks take time
+    made: dict[str, Layer] = {}  # of a thousand layers most are the same, and checks take time
     for l, entry in enumerate(entries):
         if str(entry) not in made:
             made[str(entry)] = of_entry(l, entry, partial(_function, functions))

@@ -1,4 +1,4 @@
-"""Networks as ONNX models: what stands around the layers, which `dense_formats` writes."""
+"""Networks as ONNX models: what stands around the layers, which `layer_formats` writes."""
 
 from importlib.metadata import version
 from os import PathLike
@@ -64,12 +64,13 @@ def to_onnx(network: Model, path: str | PathLike[str] | None = None) -> "ModelPr
             f"the parameters take {network.params.nbytes:,} bytes, but one ONNX file holds less "
             "than 2 GiB"
         )
-    from flatprop.export import dense_formats  # import flatprop stays light
+    from flatprop.export.layer_formats import formats_of  # import flatprop stays light
     from flatprop.export.onnx_number import Graph
 
-    graph, a, last = Graph(network.dtype), "X", len(network.dense) - 1
-    for l in range(last + 1):
-        dense_formats.add_to_graph(graph, network, l, a, a := "y" if l == last else f"a{l + 1}")
+    graph, values, last = Graph(network.dtype), ["X"], len(network.dense) - 1
+    for l, layer in enumerate(network.dense):
+        a = "y" if l == last else f"a{l + 1}"
+        values.append(formats_of(layer).add_to_graph(graph, network, l, values, a))
     kind = helper.np_dtype_to_tensor_dtype(network.dtype)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(

@@ -12,7 +12,7 @@ def assign(network: Model, arrays: Iterable[tuple[str, object]], transposed: boo
     W is (inputs, units), or (units, inputs) if `transposed`.
     """
     places = []
-    for W, b in zip(network.weights, network.biases, strict=True):
+    for W, b in network.parameter_pairs():
         places += [W.T if transposed else W, b]
     axes = "(units, inputs)" if transposed else "(inputs, units)"
     copies = []

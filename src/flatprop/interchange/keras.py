@@ -21,27 +21,28 @@ def get_weights(network: Network) -> list[Array]:
     Returns
     -------
     list of ndarray
-        Copies: W (inputs, units) and b (units,) of the first layer, then of the next.
+        Copies: W (inputs, units) and b (units,) of the first layer, then of the next; of a
+        LayerNorm scale and shift.
     """
     checked_model("get_weights", network)
-    layers = zip(network.weights, network.biases, strict=True)
-    return [array.copy() for layer in layers for array in layer]
+    return [array.copy() for pair in network.parameter_pairs() for array in pair]
 
 
 def set_weights(network: Network, weights: Sequence[ArrayLike]) -> None:
     """Copy what ``model.get_weights()`` of a Keras model gives into a network.
 
-    The model must have a Dense layer with a bias for every layer of the network and nothing
-    else that has weights. Activations and loss are those of the network; mind that Keras's
-    "leaky_relu" has the slope 0.2, flatprop's 0.01.
+    The model must have a Dense layer with a bias for every dense layer of the network, a
+    LayerNormalization for every LayerNorm, and nothing else that has weights. Activations and
+    loss are those of the network; mind that Keras's "leaky_relu" has the slope 0.2, flatprop's
+    0.01, and that Keras normalises with an epsilon of 1e-3 unless it is given, flatprop with 1e-5.
 
     Parameters
     ----------
     network
         The network; unchanged if anything does not fit.
     weights
-        W (inputs, units) and b (units,) of the first layer, then of the next; converted to the
-        network's dtype.
+        W (inputs, units) and b (units,) of the first layer, then of the next; of a LayerNorm
+        scale and shift. Converted to the network's dtype.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def set_weights(network: Network, weights: Sequence[ArrayLike]) -> None:
             f"weights must be a list [W, b, W, b, ...], as model.get_weights() gives, got "
             f"{weights!r}"
         ) from None
-    wanted = 2 * len(network.dense)
+    wanted = 2 * len(network.parameter_pairs())
     if len(arrays) != wanted:
         raise ValueError(
             f"weights must hold {wanted} arrays, W and b of each layer of {network!r}, but it "

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flatprop.interchange.arrays_in import assign
 from flatprop.model.dense_layer import Dense
-from flatprop.model.model import checked_model
+from flatprop.model.model import checked_dense, checked_model
 from flatprop.network import Network
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -130,6 +130,7 @@ def to_sklearn(
             "to_sklearn needs scikit-learn: pip install 'flatprop[sklearn]'"
         ) from None
     checked_model("to_sklearn", network)
+    checked_dense("to_sklearn", network)
     checks.finite("params", network.params)
     settings: dict[str, Any] = {
         "hidden_layer_sizes": tuple(layer.units for layer in network.dense[:-1]),

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from flatprop.interchange.arrays_in import assign
+from flatprop.model.dense_layer import Dense
+from flatprop.model.dropout_layer import Dropout
 from flatprop.model.model import checked_model
+from flatprop.model.residual_block import ResidualBegin, ResidualEnd
 from flatprop.network import Network
 from flatprop.validation.arrays import Array
 
@@ -32,17 +35,30 @@ def state_dict(network: Network) -> dict[str, Array]:
         "2.weight", ..., as `to_torch(network).state_dict()` has them.
     """
     checked_model("state_dict", network)
-    arrays = {}
-    for number, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-        arrays[f"{2 * number}.weight"] = np.array(W.T, order="C")
-        arrays[f"{2 * number}.bias"] = b.copy()
+    arrays: dict[str, Array] = {}
+    pairs = iter(network.parameter_pairs())
+    before, number = [], 0  # of the blocks around a layer, and of its module in the innermost
+    for layer in network.dense:
+        if isinstance(layer, ResidualBegin):
+            before.append(number)
+            number = 0
+        elif isinstance(layer, ResidualEnd):
+            number = before.pop() + 1
+        elif isinstance(layer, Dropout):
+            number += 1
+        else:
+            name = ".".join(map(str, [*before, number]))
+            weight, bias = next(pairs)
+            arrays[f"{name}.weight"] = np.array(weight.T, order="C")
+            arrays[f"{name}.bias"] = bias.copy()
+            number += 2 if isinstance(layer, Dense) else 1
     return arrays
 
 
 def load_state_dict(
     network: Network, mapping: Mapping[str, Any], layers: Sequence[str] | None = None
 ) -> None:
-    """Copy the parameters of a PyTorch model of Linear layers into a network.
+    """Copy the parameters of a PyTorch model of Linear and LayerNorm layers into a network.
 
     Activations and loss remain those of the network.
 
@@ -80,10 +96,11 @@ def load_state_dict(
                 "and .bias have a counterpart"
             )
         found[prefix] = None
-    if len(found) != len(network.dense):
+    pairs = network.parameter_pairs()
+    if len(found) != len(pairs):
         raise ValueError(
             f"the mapping holds {len(found)} layers ({', '.join(found)}), but the network has "
-            f"{len(network.dense)}: {network!r}"
+            f"{len(pairs)}: {network!r}"
         )
     names = [name for layer in found for name in _parameters(layer)]
     missing = [name for name in names if name not in mapping]
@@ -108,6 +125,8 @@ def _parameters(layer: str) -> tuple[str, str]:
 
 def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) -> list[str]:
     """Layers by the numbers in their names; where other words differ too, as shapes fit."""
+    if all(re.fullmatch(r"\d+(\.\d+)*", layer) for layer in layers):
+        return sorted(layers, key=lambda layer: [int(part) for part in layer.split(".")])
     by_words: dict[str, list[str]] = {}
     for layer in layers:
         by_words.setdefault(re.sub(r"\d+", "#", layer), []).append(layer)
@@ -118,7 +137,7 @@ def _in_order(network: Network, arrays: Mapping[str, Any], layers: list[str]) ->
     if len(groups) == 1:
         return groups[0]
     shapes = {layer: np.shape(arrays[_parameters(layer)[0]]) for layer in layers}
-    wanted = [W.shape[::-1] for W in network.weights]
+    wanted = [weight.T.shape for weight, _ in network.parameter_pairs()]
     if sorted(shapes.values()) != sorted(wanted):
         return layers  # `assign` says what does not fit
     orders = list(islice(_fitting(groups, shapes, wanted), 2))

@@ -11,28 +11,36 @@ from flatprop.formulas.loss import Loss
 from flatprop.formulas.losses import LOSSES, LOSSES_BY_NAME, Own
 from flatprop.kernels.loops.addresses import here
 from flatprop.kernels.network.records import LAYER, LOSS_RECORD
-from flatprop.model.dense_layer import Dense
+from flatprop.model.layer import Layer
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
 
 
-def checked_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
-    if isinstance(layers, Dense):
+def checked_layers(layers: Sequence[Layer], inputs: int) -> tuple[Layer, ...]:
+    """The layers of a network, with those of blocks in their places, for so many inputs."""
+    if isinstance(layers, Layer):
         raise TypeError("layers must be a list; write [fp.Dense(...)]")
     try:
-        dense = tuple(layers)
+        given = tuple(layers)
     except TypeError:
         raise TypeError(f"layers must be a list of fp.Dense, got {layers!r}") from None
-    if not dense:
+    if not given:
         raise ValueError("layers is empty; a network needs at least one, such as [fp.Dense(1)]")
-    for l, layer in enumerate(dense):
-        if not isinstance(layer, Dense):
-            raise TypeError(f"layers[{l}] must be a fp.Dense, got {layer!r}")
-        layer.check_place(l, last=l == len(dense) - 1)
-    return dense
+    for l, layer in enumerate(given):
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"layers[{l}] must be a fp.Dense, or another layer of flatprop, got {layer!r}"
+            )
+    placed: list[Layer] = []
+    for layer in given:
+        for part in layer.parts():
+            placed.append(part.placed(placed[-1].units if placed else inputs))
+    for l, part in enumerate(placed):
+        part.check_place(l, placed)
+    return tuple(placed)
 
 
-def checked_loss(given: Any, last: Dense) -> Loss:
+def checked_loss(given: Any, last: Any) -> Loss:
     loss: Loss
     if isinstance(given, type) and issubclass(given, Loss):
         loss = given()
@@ -62,21 +70,21 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return kind
 
 
-def starts_in_params(inputs: int, dense: Sequence[Dense]) -> list[int]:
+def starts_in_params(inputs: int, dense: Sequence[Layer]) -> list[int]:
     """Where the parameters of each layer begin in `params`, and how many there are in all."""
     widths = inputs, *(layer.units for layer in dense)
     sizes = (layer.n_params(width) for layer, width in zip(dense, widths, strict=False))
     return [0, *accumulate(sizes)]
 
 
-def layer_records(inputs: int, dense: Sequence[Dense], dtype: np.dtype[Any]) -> tuple[Array, int]:
+def layer_records(inputs: int, dense: Sequence[Layer], dtype: np.dtype[Any]) -> tuple[Array, int]:
     """The records of the layers for the kernels, and the number of parameters."""
     records, starts = np.zeros(len(dense), LAYER), starts_in_params(inputs, dense)
     units_before = 0
     for l, layer in enumerate(dense):
         if starts[l + 1] > 2**48:
             raise ValueError(f"layers[{l}] would take the network to {starts[l + 1]:,} parameters")
-        records[l] = layer.record(inputs, starts[l], units_before, dtype)
+        records[l] = layer.record(inputs, starts[l], units_before, dtype, l)
         inputs, units_before = layer.units, units_before + layer.units
     return frozen(records), starts[-1]
 
@@ -101,6 +109,12 @@ def frozen(records: Array) -> Array:
     return np.frombuffer(records.tobytes(), records.dtype)
 
 
+def chain(dense: Sequence[Layer]) -> str:
+    """The layers in one line: 8 tanh -> x + [8 relu -> 8 identity] -> 1 identity."""
+    text = " -> ".join(layer.title for layer in dense)
+    return text.replace("[ -> ", "[").replace(" -> ]", "]")
+
+
 class Summary(str):
     """A text that an interactive session shows without quotes and escapes."""
 
@@ -110,7 +124,7 @@ class Summary(str):
         return str(self)
 
 
-def summary(dense: Sequence[Dense], records: Array, loss: Loss, dtype: np.dtype[Any]) -> Summary:
+def summary(dense: Sequence[Layer], records: Array, loss: Loss, dtype: np.dtype[Any]) -> Summary:
     """A table of the layers."""
     rows = [("layer", "inputs", "units", "activation", "parameters", "in params")]
     starts = starts_in_params(int(records[0]["inputs"]), dense)

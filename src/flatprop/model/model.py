@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.formulas.loss import Loss
-from flatprop.kernels.network.records import NetworkArrays
+from flatprop.kernels.network.records import DENSE, NetworkArrays
 from flatprop.kernels.network.workspace import workspace_size
 from flatprop.model.dense_layer import Dense
+from flatprop.model.layer import Layer
 from flatprop.model.layers import (
     Summary,
+    chain,
     checked_dtype,
     checked_layers,
     checked_loss,
     layer_records,
     loss_records,
+    starts_in_params,
     summary,
 )
 from flatprop.validation import checks
@@ -39,7 +42,8 @@ class Model:
     """The description of a dense network, its parameters and the views of its layers."""
 
     inputs: int
-    dense: tuple[Dense, ...]
+    dense: tuple[Layer, ...]
+    """All layers, also those that are not dense; of a `Residual`, the layers in it."""
     dtype: np.dtype[Any]
     outputs: int
     targets: int
@@ -53,7 +57,7 @@ class Model:
     ) -> None:
         """Check the description and take `params`; None allocates parameters without values."""
         self.inputs = checks.count("inputs", inputs)
-        self.dense = checked_layers(layers)
+        self.dense = checked_layers(layers, self.inputs)
         self.outputs = self.dense[-1].units
         self.loss_function = checked_loss(loss, self.dense[-1])
         self.targets = self.loss_function.target_count(self.outputs)
@@ -71,8 +75,9 @@ class Model:
                 f"{params.shape} of {params.dtype}"
             )
         self._shown: Array = params.view()
-        W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in records]
-        b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in records]
+        dense = records[records["kind"] == DENSE]
+        W = [params[r["W_start"] : r["b_start"]].reshape(r["inputs"], -1) for r in dense]
+        b = [params[r["b_start"] : r["b_start"] + r["units"]] for r in dense]
         self._weights, self._biases = Views("weights", W), Views("biases", b)
         self._arrays = NetworkArrays(records, losses, params)
 
@@ -141,8 +146,9 @@ class Model:
         """
         self.require_writable()
         source = self.rng if rng is None else checks.generator(rng)
-        for layer, W, b in zip(self.dense, self.weights, self.biases, strict=True):
-            layer.draw(source, W, b)
+        starts = starts_in_params(self.inputs, self.dense)
+        for layer, start, stop in zip(self.dense, starts, starts[1:], strict=False):
+            layer.draw(source, self.params[start:stop])
         return self
 
     @property
@@ -179,6 +185,30 @@ class Model:
         """b of each layer, (units,): views of `params`; assigning to one copies into it."""
         return self._biases
 
+    @property
+    def dense_layers(self) -> list[Dense]:
+        """Those of the layers that are dense."""
+        return [layer for layer in self.dense if isinstance(layer, Dense)]
+
+    def layer_params(self, l: int) -> Array:
+        """The parameters of ``dense[l]``, a view."""
+        starts = starts_in_params(self.inputs, self.dense)
+        return self.params[starts[l] : starts[l + 1]]
+
+    def parameter_pairs(self, array: Array | None = None) -> list[tuple[Array, Array]]:
+        """W and b of each dense layer, scale and shift of each other layer that has parameters.
+
+        They are views of `array`, which is laid out as `params`; None takes `params`.
+        """
+        pairs, source = [], self.params if array is None else array
+        starts = starts_in_params(self.inputs, self.dense)
+        for record, start, stop in zip(self.layers, starts, starts[1:], strict=False):
+            if stop > start:
+                rows = source[start:stop].reshape(-1, record["units"])
+                dense = record["kind"] == DENSE
+                pairs.append((rows[:-1] if dense else rows[0], rows[-1]))
+        return pairs
+
     def require_writable(self) -> None:
         """Raise if `params`, or one of the views `weights` and `biases`, is marked read-only."""
         checks.writable("net.params", self.params)
@@ -211,7 +241,7 @@ class Model:
         Model.__init__(self, inputs, dense, loss, dtype, rng, aligned_copy(np.asarray(params)))
 
     def __repr__(self) -> str:
-        layers = " -> ".join(f"{layer.units} {layer.name}" for layer in self.dense)
+        layers = chain(self.dense)
         return (
             f"{type(self).__name__}({self.inputs} -> {layers}; {self.loss_function.name}, "
             f"{self.dtype.name}, {self.params.size:,} parameter{'s' * (self.params.size != 1)})"
@@ -220,6 +250,16 @@ class Model:
     def summary(self) -> Summary:
         """A table of the layers, for printing."""
         return summary(self.dense, self.layers, self.loss_function, self.dtype)
+
+
+def checked_dense(function: str, model: Model) -> None:
+    """Raise if the network has other layers than dense ones, which `function` does not know."""
+    for l, layer in enumerate(model.dense):
+        if model.layers[l]["kind"] != DENSE:
+            raise ValueError(
+                f"{function} knows dense layers only, but layer {l + 1} of the network is "
+                f"{layer.name}: {model!r}"
+            )
 
 
 def checked_model(function: str, given: object) -> Model:

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike
 
+from flatprop.model.dense_layer import Dense
 from flatprop.model.model import checked_model
 from flatprop.network import Network
 from flatprop.plot.canvas import checked_figure, colours
@@ -60,11 +61,12 @@ def histograms(
         np.histogram_bin_edges(np.concatenate([W.ravel() for W in values]), bins)
         for _, _, values in columns
     ]
-    layers, size = len(net.dense), (4.2 * len(columns), 0.8 + 1.6 * len(net.dense))
+    dense = [layer for layer in net.dense if isinstance(layer, Dense)]
+    layers, size = len(dense), (4.2 * len(columns), 0.8 + 1.6 * len(dense))
     figure = checked_figure(figure, size)
     axes = figure.subplots(layers, len(columns), sharex="col", squeeze=False)
     for column, (name, colour, values) in enumerate(columns):
-        for ax, W, layer in zip(axes[:, column], values, net.dense, strict=True):
+        for ax, W, layer in zip(axes[:, column], values, dense, strict=True):
             ax.hist(W.ravel(), edges[column], color=colour)
             inputs, units = W.shape
             ax.set_title(f"{inputs} → {units} {layer.name}, σ = {W.std():.2g}", fontsize="medium")

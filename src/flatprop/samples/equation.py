@@ -95,7 +95,7 @@ class Equation:
         return self.directions.astype(network.dtype)
 
     def compiled(self, network: Model) -> Any:
-        """The `Residual` that kernels call for networks like this one."""
+        """The `EquationResidual` that kernels call for networks like this one."""
         from flatprop.kernels.loops.residuals import residual_of  # few programs need it
 
         count = len(self.along(network))

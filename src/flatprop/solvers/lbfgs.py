@@ -45,6 +45,7 @@ class LBFGS(Solver):
     If a callback changes parameters, the next iteration overwrites them.
     """
 
+    takes_l2 = True
     maxcor: int = 10
     ftol: float = 2.220446049250313e-09
     gtol: float = 1e-5

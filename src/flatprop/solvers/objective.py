@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from flatprop.evaluation import calls
 from flatprop.evaluation.values import loss_over, predict, scale_of, sum_and_gradient
 from flatprop.kernels.network.damping import Iterations
+from flatprop.kernels.network.records import DENSE
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.validation.arrays import aligned_empty
@@ -55,6 +56,11 @@ class Objective:
         self.scale = scale_of(network, data)
         self.block = calls.block_for(network, data.rows)
         self._gradient = aligned_empty(network.params.size, network.dtype)
+        strength = np.zeros(network.params.size)
+        dense = network.layers[network.layers["kind"] == DENSE]
+        for layer, record in zip(network.dense_layers, dense, strict=True):
+            strength[record["W_start"] : record["b_start"]] = layer.l2
+        self._l2 = strength[self.trained] if strength.any() else None
 
     @property
     def theta(self) -> Vector:
@@ -72,13 +78,18 @@ class Objective:
         return loss_over(self.network, self.data, self.block)
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
-        """The loss and its gradient with respect to θ."""
+        """The loss, with the terms l2 Σ W² of trained weights, and its gradient by θ."""
         net, total = self.network, 0.0
         gradient: Any = 0.0
         for data in self.parts(16 * self.block.rows):
             total += sum_and_gradient(net, data, self.scale, self._gradient, self.block)
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
-        return total * self.scale, gradient
+        loss = total * self.scale
+        if self._l2 is not None:
+            theta = self.theta
+            loss += float(self._l2 @ theta**2)
+            gradient = gradient + 2 * self._l2 * theta
+        return loss, gradient
 
     def loss_of_the_mean(self) -> float:
         """The loss of predicting the targets' weighted mean, for a loss that is of squares."""

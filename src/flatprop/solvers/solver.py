@@ -31,6 +31,8 @@ class Solver(ABC):
     """
 
     name: ClassVar[str]
+    takes_l2: ClassVar[bool] = False
+    """Whether the terms l2 Σ W² of layers count."""
 
     @abstractmethod
     def check(self, network: Model, trained: int) -> None:

@@ -16,6 +16,7 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP, Opt
 from flatprop.kernels.network import derivative_losses
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.damping import Iterations
+from flatprop.kernels.network.training_records import EPOCH_LOSS, EPOCH_WEIGHT
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers.objective import Objective, Vector
@@ -81,7 +82,7 @@ class DerivativeStepper:
         terms, _settings = self.terms, self.rule.settings
         epoch, row = int(cursor[loop.EPOCH]), int(cursor[loop.ROW])
         if row == 0:
-            sums[loop.EPOCH_LOSS] = sums[loop.EPOCH_WEIGHT] = 0.0
+            sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
         if self._epoch != epoch:
             self._orders, self._epoch = terms.orders(int(plan.seed), epoch, self.shuffle), epoch
         stop = min(row + self.batch_size, terms.rows)
@@ -96,14 +97,14 @@ class DerivativeStepper:
             rate = float(plan.rates[min(epoch, plan.rates.size - 1)])
             self._learn(int(cursor[loop.UPDATES]), rate)
             counts = 1.0 if self._is_sum else weight
-            sums[loop.EPOCH_WEIGHT] += counts
+            sums[EPOCH_WEIGHT] += counts
             if counts > 0:
-                share = counts / sums[loop.EPOCH_WEIGHT]
-                sums[loop.EPOCH_LOSS] += share * (loss - sums[loop.EPOCH_LOSS])
+                share = counts / sums[EPOCH_WEIGHT]
+                sums[EPOCH_LOSS] += share * (loss - sums[EPOCH_LOSS])
         cursor[loop.ROW] = stop
         if stop < terms.rows:
             return int(loop.RUNNING)
-        losses[epoch] = sums[loop.EPOCH_LOSS]
+        losses[epoch] = sums[EPOCH_LOSS]
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch + 1, 0
         if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= plan.tol:
             return int(loop.CONVERGED)

@@ -37,9 +37,8 @@ class InMemoryRun(OptimizerRun[Data]):
         if self.epochs_done >= self.epochs:
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
-        plan = loop.Plan(
-            self.rates, self.stepper.batch_size, np.uint64(self.seed), tol, self.each_epoch, False
-        )
+        size, seed = self.stepper.batch_size, np.uint64(self.seed)
+        plan = loop.Plan(self.rates, size, seed, tol, self.each_epoch, False, seed)
         full_batch = self.stepper.batch_size == self.samples.rows
         while True:
             measured_at = None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.kernels.network.damping import Iterations
+from flatprop.kernels.network.records import DROPOUT
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers import LevenbergMarquardt
@@ -45,6 +46,17 @@ class SolverRun(Run[Data]):
                 f"clip_norm has no meaning for {name}, which chooses the length of its steps "
                 "itself; leave it out"
             )
+        if (network.layers["kind"] == DROPOUT).any():
+            raise ValueError(
+                f"{name} needs the same loss in every iteration, but the network has dropout; "
+                'leave it out, or choose an optimizer such as "adam"'
+            )
+        for refused in ("l1", "max_norm", *(("l2",) if not solver.takes_l2 else ())):
+            if any(refused in layer.regularisation for layer in network.dense_layers):
+                raise ValueError(
+                    f"{name} cannot take {refused} of a layer into account; leave it out, or "
+                    'choose an optimizer such as "adam"'
+                )
         if resume is not None:
             raise ValueError(
                 f"{name} cannot go on from a checkpoint; load the network from it with fp.load "

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
 from flatprop.kernels.network import training_loop as loop
-from flatprop.kernels.network.records import most_units
+from flatprop.kernels.network.records import DENSE, most_units
+from flatprop.kernels.network.regularisation import max_norm_address, penalties_address
 from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
@@ -176,8 +177,18 @@ class Stepper:
         shards = calls.shards_of(network, self.batch_size, block.rows)
         timing = self._update_timing(block.rows)
         layers = network._arrays.layers
+        layers = layers[layers["kind"] == DENSE]
         weights = np.stack([layers["W_start"], layers["b_start"]], axis=1)
-        self.rule = self.rule._replace(update_timing=timing, weights=weights)
+        strengths = np.array([(d.l1, d.l2) for d in network.dense_layers], np.float64)
+        limits = self._limits(layers)
+        self.rule = self.rule._replace(
+            update_timing=timing,
+            weights=weights,
+            strengths=strengths,
+            penalised=penalties_address(dtype) if strengths.any() else 0,
+            limits=limits,
+            limit=max_norm_address(dtype) if len(limits) else 0,
+        )
         panel = {
             loop.AFTER_GRADIENT: shards * size,
             loop.PER_PANEL: max(
@@ -195,12 +206,36 @@ class Stepper:
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
-        limited = self.rule.clip_norm > 0 or self.rule.penalty > 0
+        limited = self.rule.clip_norm > 0 or self._penalised
+        limited = limited or any(layer.max_norm for layer in self.network.dense_layers)
         if block_rows < self.batch_size or limited or not self._whole:
             return loop.AFTER_GRADIENT
         if self._linear:
             return loop.FUSED
         return loop.PER_PANEL if size > PANEL_PARAMETERS else loop.AFTER_GRADIENT
+
+    @property
+    def _penalised(self) -> bool:
+        """Whether the loss of a batch has terms of the weights."""
+        of_layers = any(layer.l1 or layer.l2 for layer in self.network.dense_layers)
+        return self.rule.penalty > 0 or of_layers
+
+    def _limits(self, layers: NDArray[Any]) -> NDArray[np.float64]:
+        """`Rule.limits`; those of layers whose W does not change are left out."""
+        limits = []
+        for layer, record in zip(self.network.dense_layers, layers, strict=True):
+            start, stop = int(record["W_start"]), int(record["b_start"])
+            low, high = self.rule.trainable.T
+            trained = np.maximum(np.minimum(high, stop) - np.maximum(low, start), 0).sum()
+            if layer.max_norm is None or not trained:
+                continue
+            if trained < stop - start:
+                raise ValueError(
+                    "max_norm needs all weights of its layer trained, or none of them; leave it "
+                    "out, or change `trainable`"
+                )
+            limits.append((start, record["inputs"], layer.units, layer.max_norm))
+        return np.array(limits, np.float64).reshape(-1, 4)
 
     def penalise(self, penalty: float) -> None:
         """Change the penalty, from the next call of `take` on."""

@@ -31,6 +31,7 @@ class StreamedRun(OptimizerRun[Samples]):
 
     def _loop(self) -> str:
         self.trainer.updates = int(self.cursor[loop.UPDATES])
+        self.trainer.mask_seed = np.uint64(self.seed)
         watch = Watch(self.network.inputs, self.network.dtype)
         for epoch in range(first := self.epochs_done, self.epochs):
             data = Watched(self.samples, watch) if epoch == first else self.samples

@@ -12,6 +12,7 @@ from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule, check_rate
 from flatprop.kernels.network import training_loop as loop
+from flatprop.kernels.network.records import DROPOUT
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.samples.samples import Samples, samples_of
@@ -71,6 +72,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     _told = False
     """Whether `frozen` has already told of an overflow in the optimizer's state."""
+    mask_seed: Any = None
+    """uint64: what the masks of dropout are drawn with; None before the first update."""
     _threads: int | None = None
     """As it was asked for; a pickle of version 0.1 has none."""
     _next_look = 0.0
@@ -335,7 +338,11 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         cursor = self._progress.cursor
         cursor[loop.EPOCH], cursor[loop.ROW] = epoch, 0
         size = self._stepper.batch_size
-        return loop.Plan(np.array([self._rate]), size, self._seed, -1.0, False, by_rows)
+        if self.mask_seed is None:
+            drops = (self.network.layers["kind"] == DROPOUT).any()
+            self.mask_seed = self._drawn() if drops else np.uint64(0)
+        rates = np.array([self._rate])
+        return loop.Plan(rates, size, self._seed, -1.0, False, by_rows, self.mask_seed)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)

@@ -111,6 +111,8 @@ DENSE = _each(
     {
         "input_dim input_shape in_features": "fp.Network(inputs, layers)",
         "out_features n size width neurons": "units={value}",
+        "kernel_regularizer": "l1={value} or l2={value}",
+        "kernel_constraint": "max_norm={value}",
         "kernel_initializer": "net.weights[l] = W; each activation has a start of its own",
         "use_bias bias": "fit(trainable=mask), with False at the biases",
     }

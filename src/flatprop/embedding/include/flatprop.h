@@ -34,12 +34,13 @@ extern "C" {
 #endif
 
 /* Changes whenever anything in this file does. */
-#define FLATPROP_ABI_VERSION 2
+#define FLATPROP_ABI_VERSION 3
 
 /* The activation or the loss of a record that has a function of its own. */
 #define FLATPROP_OWN (-1)
 
-/* One layer, a = f(x W + b). */
+/* One layer, a = f(x W + b). A layer of another kind, such as a layer normalisation, has a
+   function that is made in the Python process: take its record from there. */
 typedef struct flatprop_layer {
     int64_t inputs;
     int64_t units;
@@ -48,6 +49,9 @@ typedef struct flatprop_layer {
     int64_t activation; /* flatprop's own number for f; FLATPROP_OWN: `function` */
     int64_t place;      /* how many units the layers before have */
     int64_t function;   /* the address of a flatprop_activation_f32 or _f64; 0: none */
+    int64_t kind;       /* 0: dense; the others are flatprop's own */
+    int64_t partner;    /* of the two ends of a residual block, the other one */
+    double rate;        /* of a dropout, which these functions leave out */
 } flatprop_layer;
 
 /* What is made small. */

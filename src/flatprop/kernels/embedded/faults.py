@@ -15,7 +15,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.compile import entry_point, intrinsic, kernel
 from flatprop.kernels.embedded import pointers
-from flatprop.kernels.embedded.pointers import array_at, is_null, layers_of, loss_records_of
+from flatprop.kernels.embedded.pointers import is_null, layers_of, loss_records_of
 from flatprop.kernels.embedded.roles import SIZES
 from flatprop.kernels.loops.addresses import callable_here
 from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
@@ -27,6 +27,7 @@ from flatprop.kernels.network.records import (
     LAYERS,
     PARAMS,
     SOFTMAX,
+    array_at,
 )
 from flatprop.kernels.network.stacks import stacks_size
 from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size

@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 
 from flatprop.formulas.optimizer import OptimizerState
 from flatprop.kernels.compile import intrinsic, kernel
-from flatprop.kernels.network.records import LAYER, LOSS_RECORD, matrix
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD, array_at, matrix
 
 NETWORK = np.dtype(
     [
@@ -34,36 +34,6 @@ OPTIMIZER = np.dtype(
     ]
 )
 """What C knows as flatprop_optimizer_f32 and flatprop_optimizer_f64."""
-
-
-@intrinsic
-def array_at(typing_context: Any, address: Any, like: Any, size: Any) -> Any:
-    """A flat array over the memory at `address`, a pointer or an int64.
-
-    `like` is its dtype, or a pointer to such elements.
-    """
-    kind = types.Array(like.dtype, 1, "C")
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place, _, size = arguments
-        pointer = context.get_data_type(kind.dtype).as_pointer()
-        number = isinstance(signature.args[0], types.Integer)
-        data = (builder.inttoptr if number else builder.bitcast)(place, pointer)
-        itemsize = context.get_constant(
-            types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        )
-        array = context.make_array(kind)(context, builder)
-        context.populate_array(
-            array,
-            data=data,
-            shape=cgutils.pack_array(builder, [size]),
-            strides=cgutils.pack_array(builder, [itemsize]),
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return kind(address, like, types.intp), codegen
 
 
 @intrinsic

@@ -11,9 +11,9 @@ from numba.core import types
 from numba.np.numpy_support import from_dtype
 
 from flatprop.kernels.compile import c_address, kernel
-from flatprop.kernels.embedded.pointers import array_at, layers_of, params_of
+from flatprop.kernels.embedded.pointers import layers_of, params_of
 from flatprop.kernels.network import backprop
-from flatprop.kernels.network.records import matrix
+from flatprop.kernels.network.records import array_at, matrix
 
 CALLABLE = np.dtype(
     [

@@ -36,7 +36,7 @@ from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.translated import UntranslatableError, formula_of
 
 
-class Residual(NamedTuple):
+class EquationResidual(NamedTuple):
     """A residual for networks of one shape."""
 
     address: int
@@ -51,7 +51,7 @@ class Residual(NamedTuple):
 @global_compiler_lock
 def residual_of(
     function: Any, inputs: int, outputs: int, directions: int, unknowns: int, dtype: np.dtype[Any]
-) -> Residual:
+) -> EquationResidual:
     """What is compiled of a user's function (x, u, du, d2u, *unknowns), once for each shape.
 
     Raises a TypeError where that is not possible.
@@ -90,7 +90,7 @@ def residual_of(
     return _residuals[key][1]
 
 
-_residuals: dict[Any, tuple[Any, Residual]] = {}
+_residuals: dict[Any, tuple[Any, EquationResidual]] = {}
 """By function and shape: its code, and what was made of it."""
 
 
@@ -106,7 +106,7 @@ def _results(name: str, kind: Any) -> int:
 
 def _compiled(
     function: Any, name: str, sizes: tuple[int, int, int, int], results: int, dtype: np.dtype[Any]
-) -> Residual:
+) -> EquationResidual:
     inputs, outputs, directions, unknowns = sizes
     shim, count = _of_scalars(function, sizes, results), max(results, 1)
     arguments = inputs + outputs * (1 + 2 * directions) + unknowns
@@ -169,7 +169,7 @@ def _compiled(
         builder.ret(total.total().value)
 
     address = compiled_at(emit, residual_type(element_of(dtype)))
-    return Residual(address, count, chosen, len(second))
+    return EquationResidual(address, count, chosen, len(second))
 
 
 def _slope(formula: Callable[..., Any], numbers: list[Lanes], found: Any, i: int) -> Any:

@@ -19,7 +19,7 @@ from flatprop.kernels.loops.vector_loops import (
     sum_of,
     wide,
 )
-from flatprop.numbers.lanes import Lanes
+from flatprop.numbers.lanes import Lanes, lane_count
 from flatprop.numbers.numbers import sqrt, where
 
 ZERO = INT64(0)
@@ -134,13 +134,21 @@ def _squares(gradient: Array, ranges: Array, unit: Lanes) -> Lanes:
 
 def _within(ranges: Array, start: ir.Value, stop: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
     """A loop over the ranges, (ranges, 2): what each has in common with start:stop."""
+    for low, high, _ in _each_within(ranges, start, stop):
+        yield low, high
+
+
+def _each_within(
+    ranges: Array, start: ir.Value, stop: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+    """The same, and which range it is."""
     builder = ranges.builder
     with cgutils.for_range(builder, ranges.shape[0]) as loop:
         low, high = (builder.load(ranges.row(loop.index).at(INT64(i))) for i in range(2))
         low = builder.select(builder.icmp_signed("<", low, start), start, low)
         high = builder.select(builder.icmp_signed(">", high, stop), stop, high)
         with builder.if_then(builder.icmp_signed("<", low, high)):
-            yield low, high
+            yield low, high, loop.index
 
 
 @routine(types.float64, strength=types.float64, first=types.int64, last=types.int64)
@@ -168,3 +176,39 @@ def penalise(
             register.store(register[1] + factor * register[0], 1)
     half = Lanes(builder, strength) * 0.5
     return (half * total.total()).value
+
+
+@routine(types.float64, first=types.int64, last=types.int64)
+def penalise_layers(
+    builder: ir.IRBuilder,
+    weights: Array,
+    strengths: Array,
+    params: Array,
+    gradient: Array,
+    first: ir.Value,
+    last: ir.Value,
+) -> ir.Value:
+    """Σ over layers of l1 Σ |W| + l2 Σ W², with a row (l1, l2) of `strengths` for each W.
+
+    Arguments otherwise as for `penalise`.
+    """
+    total = sum_of(params)
+    for low, high, layer in _each_within(weights, ZERO, params.count):
+        l1, l2 = (_everywhere(strengths.row(layer).scalar(INT64(i)), params) for i in (0, 1))
+        for register in registers(params.part(low, builder.sub(high, low))):
+            number = wide(register[0])
+            total.add(l1 * abs(number) + l2 * (number * number))
+    for low, high, layer in _each_within(weights, first, last):
+        l1, l2 = (strengths.row(layer).scalar(INT64(i)) for i in (0, 1))
+        factor, step = broadcast(2.0 * l2, params.element), broadcast(l1, params.element)
+        count = builder.sub(high, low)
+        for register in registers(params.part(low, count), gradient.part(low, count)):
+            W = register[0]
+            of_size = where(W > 0.0, step, where(W < 0.0, -step, 0.0))
+            register.store(register[1] + factor * W + of_size, 1)
+    return total.total().value
+
+
+def _everywhere(number: Lanes, like: Array) -> Lanes:
+    """A float64 in every lane of a register that is `wide`."""
+    return Lanes(number.builder, splat(number.builder, number.value, lane_count(like.element)))

@@ -14,7 +14,14 @@ from flatprop.kernels.network.layer_kinds import (
     parameter_rows,
     through_activation,
 )
-from flatprop.kernels.network.records import CROSS_ENTROPY, SOFTMAX, matrix, most_units, rows_of
+from flatprop.kernels.network.records import (
+    CROSS_ENTROPY,
+    SOFTMAX,
+    has_sums,
+    matrix,
+    most_units,
+    rows_of,
+)
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 from flatprop.kernels.threads.team import end_of_unit, unit_of
@@ -25,15 +32,18 @@ def forward(layers, params, x, out, workspace, logits):
     """out ← the network's outputs for x, or the last z where `logits`.
 
     x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
-    `workspace_size` numbers. Layers write to two places there by turns.
+    `workspace_size` numbers. Layers write to two places there by turns, or each to
+    its own, if a later layer adds what an earlier one gave.
     """
     rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
-    a = matrix(x, 0, rows, layers[0].inputs)
+    a, all_stay = matrix(x, 0, rows, layers[0].inputs), has_sums(layers)
     for l in range(layers.size):
         z, scratch = one_of_two(workspace, l, rows, most, layers[l].units)
+        if all_stay:
+            z, scratch = outputs_of(layers, l, rows, workspace), rest_of(layers, rows, workspace)
         if l == last:
             z = matrix(out, 0, rows, layers[last].units)
-        forward_layer(layers, l, params, a, z, not (l == last and logits), scratch)
+        forward_layer(layers, l, params, a, z, not (l == last and logits), workspace, scratch)
         a = z
 
 

@@ -7,8 +7,10 @@ Arrays that are only read may be read-only.
 
 import math
 
+import numpy as np
+
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import loss_with_slope, squared_norm
+from flatprop.kernels.loops.elementwise import copy, loss_with_slope, squared_norm
 from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import weights_per_output
 from flatprop.kernels.network import backprop, curvature, jacobians, shares, traced
@@ -17,7 +19,7 @@ from flatprop.kernels.network.input_derivatives import hessian as input_hessian
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.shares import Seat
 from flatprop.kernels.network.walks import walk_back
-from flatprop.kernels.network.workspace import Share
+from flatprop.kernels.network.workspace import Share, outputs_of
 from flatprop.kernels.threads.team import join, share_of, sum_over_units, unit_of, wait
 
 
@@ -57,6 +59,19 @@ def predict(layers, params, x, out, block_rows, workspace):
             layers, params, a, matrix(out, start * outputs, count, outputs), workspace, False
         )
     return math.isfinite(norm)
+
+
+@entry_point
+def sample(layers, params, x, out, first, seed, block):
+    """out ← the outputs for a block of rows of x, with dropout; `first` is the place of the first.
+
+    Overwrites `block`.
+    """
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    rows = out.size // outputs
+    share = Share(block.workspace, block.scratch, rows, 0, first, 0, seed)
+    backprop.forward_with_slopes(layers, params, matrix(x, 0, rows, inputs), False, share)
+    copy(outputs_of(layers, layers.size - 1, rows, share), matrix(out, 0, rows, outputs))
 
 
 @entry_point
@@ -102,7 +117,7 @@ def loss_and_gradient(
             rows = x.shape[0]
             unit = unit_of(rows)
             first, last = share_of(rows, unit, here.rank, here.size)
-            share = Share(block.workspace, block.scratch, rows, first)
+            share = Share(block.workspace, block.scratch, rows, first, 0, -1, np.uint64(0))
             own_x, own_y = rows_of(x, first, last), rows_of(y, first, last)
             own_w = rows_of(weight, first, last)
             weights_per_output(data.weight, None, begin + first, own_w)

@@ -15,7 +15,7 @@ from flatprop.kernels.network.layer_kinds import (
     sample_gradients,
     through_activation,
 )
-from flatprop.kernels.network.records import matrix, widest
+from flatprop.kernels.network.records import has_sums, matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
@@ -44,7 +44,8 @@ def _both_gradients(layers, l, params, x, workspace, context):
     if l == 0 and dL_dx.size > 0:
         rows = x.shape[0]
         dL_dz, out = slope_of(layers, 0, rows, workspace), matrix(dL_dx, 0, rows, layers[0].inputs)
-        input_gradient(layers, 0, params, dL_dz, out, rest_of(layers, rows, workspace))
+        scratch = rest_of(layers, rows, workspace)
+        input_gradient(layers, 0, params, x, dL_dz, out, workspace, scratch)
 
 
 @kernel
@@ -76,7 +77,7 @@ def jacobian(layers, params, x, first, stop, out, workspace):
     if first == 0:
         forward_with_slopes(layers, params, x, False, workspace)
     for k in range(first, stop):
-        _begin_with_output(layers, k, x.shape[0], workspace)
+        _begin_with_output(layers, k, params, x, workspace)
         walk_back(layers, params, x, workspace, _keep_slopes, _output_by_inputs, (k, out))
 
 
@@ -86,9 +87,9 @@ def _output_by_inputs(layers, l, params, x, workspace, context):
     k, out = context
     if l == 0:
         rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
-        dy_dz, _ = _alternately(layers, 0, rows, layers[0].units, workspace)
+        dy_dz = _derivative_of(layers, 0, rows, workspace)
         dy_dx, scratch = _alternately(layers, 1, rows, inputs, workspace)
-        input_gradient(layers, 0, params, dy_dz, dy_dx, scratch)
+        input_gradient(layers, 0, params, x, dy_dz, dy_dx, workspace, scratch)
         for i in range(rows):
             row = matrix(out, (i * outputs + k) * inputs, 1, inputs)
             for j in range(inputs):
@@ -109,7 +110,7 @@ def parameter_jacobian(layers, params, x, out, workspace):
 def parameter_jacobian_behind(layers, params, x, out, workspace):
     """The same, where `forward_with_slopes` has been through `workspace`; outputs stay there."""
     for k in range(layers[layers.size - 1].units):
-        _begin_with_output(layers, k, x.shape[0], workspace)
+        _begin_with_output(layers, k, params, x, workspace)
         walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, (k, out))
 
 
@@ -118,7 +119,7 @@ def _output_by_params(layers, l, params, x, workspace, context):
     """What `parameter_jacobian` takes from layer l, for output k."""
     k, out = context
     outputs, size = layers[layers.size - 1].units, _parameters(layers)
-    dy_dz, _ = _alternately(layers, l, x.shape[0], layers[l].units, workspace)
+    dy_dz = _derivative_of(layers, l, x.shape[0], workspace)
     a = inputs_of(layers, l, x, workspace)
     sample_gradients(layers, l, a, dy_dz, out, k * size, outputs * size)
 
@@ -137,11 +138,27 @@ def _alternately(layers, l, rows, columns, workspace):
 
 
 @kernel
-def _begin_with_output(layers, k, rows, workspace):
+def _derivative_of(layers, l, rows, workspace):
+    """The place of ∂ŷ/∂z of layer l: beside the slopes, which the next output needs.
+
+    It stays only to the layer before. If a layer needs that of a later layer, all lie in the
+    places of the slopes, and each output begins with a forward pass of its own.
+    """
+    if has_sums(layers):
+        place = slope_of(layers, l, rows, workspace)
+    else:
+        place, _ = _alternately(layers, l, rows, layers[l].units, workspace)
+    return place
+
+
+@kernel
+def _begin_with_output(layers, k, params, x, workspace):
     """∂ŷₖ/∂z of the last layer, where `_keep_slopes` has it."""
-    last, units = layers.size - 1, layers[layers.size - 1].units
+    rows, last, units = x.shape[0], layers.size - 1, layers[layers.size - 1].units
+    if k > 0 and has_sums(layers):
+        forward_with_slopes(layers, params, x, False, workspace)
     dy_da, _ = _alternately(layers, last + 1, rows, units, workspace)
-    dy_dz, _ = _alternately(layers, last, rows, units, workspace)
+    dy_dz = _derivative_of(layers, last, rows, workspace)
     fill(dy_da, 0.0)
     for i in range(rows):
         dy_da[i, k] = 1.0
@@ -152,7 +169,10 @@ def _begin_with_output(layers, k, rows, workspace):
 
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
-    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l. The slopes stay: the next output needs them."""
-    dy_dz, _ = _alternately(layers, l, rows, layers[l].units, workspace)
-    out, scratch = _alternately(layers, l - 1, rows, layers[l].inputs, workspace)
+    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l; see `_derivative_of`."""
+    dy_dz, out = (
+        _derivative_of(layers, l, rows, workspace),
+        _derivative_of(layers, l - 1, rows, workspace),
+    )
+    _, scratch = _alternately(layers, l, rows, layers[l].units, workspace)
     backward(layers, l, params, dy_dz, out, workspace, scratch)

@@ -29,6 +29,9 @@ LAYER = np.dtype(
         ("activation", np.int64),
         ("units_before", np.int64),
         ("function", np.int64),
+        ("kind", np.int64),
+        ("partner", np.int64),
+        ("rate", np.float64),
     ]
 )
 """One layer. C keeps the names of version 0.1.
@@ -40,8 +43,18 @@ LAYER = np.dtype(
 | `b_start` | `biases` | where b, (units,), begins in `params` |
 | `activation` | the same | the code of `formulas.activations`; < 0: see `function` |
 | `units_before` | `place` | how many units the layers before have |
-| `function` | the same | the address of the user's own activation; 0: none |
+| `function` | the same | the address of the user's own activation, or of what a layer that is not
+  dense does; 0: none |
+| `kind` | the same | `DENSE`, or another of the kinds below |
+| `partner` | the same | of a `SUM` the `FORK` where its block begins, and the other way round |
+| `rate` | the same | of a `DROPOUT` the part of its units that are dropped |
+
+Layers that are not dense have as many units as inputs. Their parameters are rows of so many
+numbers, from `W_start` on.
 """
+
+DENSE, LAYER_NORM, DROPOUT, FORK, SUM = range(5)
+"""Kinds of layers. A residual block is a `FORK`, the layers of the block, and a `SUM`."""
 
 LOSS_RECORD = np.dtype(
     [
@@ -88,6 +101,11 @@ def widest(layers: Any) -> int:
     return max(int(layers["inputs"].max()), most_units(layers))
 
 
+def has_sums(layers: Any) -> bool:
+    """Whether a layer adds the outputs of an earlier layer, which therefore have to stay."""
+    return bool((layers["kind"] == SUM).any())
+
+
 # The same for compiled code, in which columns of records have no such methods. A user may
 # compile them into a function of his own, which then bears the mark that entry points bear.
 
@@ -128,6 +146,19 @@ def _most_units(layers):
 @overload(widest)
 def _widest(layers):
     return lambda layers: max(layers[0].inputs, most_units(layers))
+
+
+@overload(has_sums)
+def _has_sums(layers):
+    def compiled(layers):
+        marked()
+        found = False
+        for l in range(layers.size):
+            if layers[l].kind == SUM:
+                found = True
+        return found
+
+    return compiled
 
 
 # Numba freezes global arrays into what it compiles. From a cache, such a function would go on
@@ -184,6 +215,36 @@ def view(context: Any, builder: Any, kind: Any, data: Any, rows: Any, columns: A
         meminfo=None,
     )
     return made._getvalue()
+
+
+@intrinsic
+def array_at(typing_context: Any, address: Any, like: Any, size: Any) -> Any:
+    """A flat array over the memory at `address`, a pointer or an int64.
+
+    `like` is its dtype, or a pointer to such elements.
+    """
+    kind = types.Array(like.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place, _, size = arguments
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        number = isinstance(signature.args[0], types.Integer)
+        data = (builder.inttoptr if number else builder.bitcast)(place, pointer)
+        itemsize = context.get_constant(
+            types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        )
+        array = context.make_array(kind)(context, builder)
+        context.populate_array(
+            array,
+            data=data,
+            shape=cgutils.pack_array(builder, [size]),
+            strides=cgutils.pack_array(builder, [itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return kind(address, like, types.intp), codegen
 
 
 @intrinsic

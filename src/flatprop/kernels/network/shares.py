@@ -76,7 +76,7 @@ def share_of_gradient(layers, l, seat):
 def gradient_rows(layers, l, x, share, first, stop, alpha, accumulate, out, place):
     """out[place:] ← alpha times some rows of the gradient of layer l, from all rows of a block."""
     rows = x.shape[0]
-    whole = Share(share.workspace, share.scratch, rows, 0)
+    whole = Share(share.workspace, share.scratch, rows, 0, share.place, share.update, share.seed)
     a, dL_dz = inputs_of(layers, l, x, whole), slope_of(layers, l, rows, whole)
     gradient(
         layers, l, a, dL_dz, first, stop - first, alpha, accumulate, out, place, share.scratch

@@ -49,7 +49,7 @@ def values_and_slopes(layers, params, x, du, workspace):
             _, before = bends_of(layers, l - 1, rows, 2 * rows, workspace)
             stack_back(layers, l, params, du_dz, before, scratch)
         else:
-            input_gradient(layers, 0, params, du_dz, du, scratch)
+            input_gradient(layers, 0, params, x, du_dz, du, workspace, scratch)
     return part(stacks_of(layers, last, rows, 2 * rows, workspace)[0], rows, 0)
 
 

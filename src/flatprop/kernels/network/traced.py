@@ -43,12 +43,13 @@ def _keep(layers, l, params, x, workspace, context):
     rows, scratch = x.shape[0], rest_of(layers, x.shape[0], workspace)
     z, a = _rows(kept.z, layers, l, window, rows), _rows(kept.a, layers, l, window, rows)
     slope = _rows(kept.da_dz, layers, l, window, rows)
-    laid_open(layers, l, params, inputs_of(layers, l, x, workspace), z, a, slope, scratch)
+    inputs = inputs_of(layers, l, x, workspace)
+    laid_open(layers, l, params, inputs, z, a, slope, workspace, scratch)
     dL_dz = slope_of(layers, l, rows, workspace)
     copy(dL_dz, _rows(kept.dL_dz, layers, l, window, rows))
     if l > 0:
         before = _rows(kept.dL_da, layers, l - 1, window, rows)
-        input_gradient(layers, l, params, dL_dz, before, scratch)
+        input_gradient(layers, l, params, inputs, dL_dz, before, workspace, scratch)
     layer_gradient(layers, l, params, x, workspace, (1.0, accumulate, gradient))
 
 

@@ -5,9 +5,6 @@ callback waits for one call at most. Everything that a later call needs is in ar
 """
 
 import math
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
@@ -22,6 +19,7 @@ from flatprop.kernels.loops.minibatch import (
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.records import matrix, rows_of
+from flatprop.kernels.network.regularisation import limit_norms, penalties
 from flatprop.kernels.network.shares import (
     Seat,
     gradient_rows,
@@ -30,6 +28,24 @@ from flatprop.kernels.network.shares import (
     seat_at_block,
     share_of_gradient,
     takes_block,
+)
+from flatprop.kernels.network.training_records import (
+    AFTER_GRADIENT,
+    BATCH_LOSS,
+    BATCH_SCALE,
+    BATCH_WEIGHT,
+    EPOCH,
+    EPOCH_LOSS,
+    EPOCH_WEIGHT,
+    FUSED,
+    PER_PANEL,
+    ROW,
+    UPDATES,
+    Buffers,
+    Plan,
+    Progress,
+    Rule,
+    progress,
 )
 from flatprop.kernels.network.walks import walk_back
 from flatprop.kernels.network.workspace import Share
@@ -42,123 +58,28 @@ from flatprop.kernels.threads.team import (
     wait,
 )
 
+__all__ = [
+    "AFTER_GRADIENT",
+    "CONVERGED",
+    "DIVERGED",
+    "EPOCH",
+    "EPOCH_ENDED",
+    "FINISHED",
+    "FUSED",
+    "PER_PANEL",
+    "ROW",
+    "RUNNING",
+    "UPDATES",
+    "Buffers",
+    "Plan",
+    "Progress",
+    "Rule",
+    "progress",
+    "train",
+]
+
 # Why `train` returned.
 RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
-
-# When the parameters change
-AFTER_GRADIENT, PER_PANEL, FUSED = range(3)
-
-# The places of Progress.cursor ...
-EPOCH, ROW, UPDATES = range(3)
-# ... and of Progress.sums
-BATCH_SCALE, BATCH_LOSS, EPOCH_LOSS, EPOCH_WEIGHT, BATCH_WEIGHT = range(5)
-
-
-class Rule(NamedTuple):
-    """The optimizer; `settings` and `state` are overwritten."""
-
-    code: int
-    settings: Any
-    """float64, as `updates.update` takes them. Each thread of a team has its own."""
-    state: Any
-    """(slots, parameters)."""
-    trainable: Any
-    """(ranges, 2): where runs of trained parameters begin and end."""
-    clip_norm: float
-    """The gradient's largest norm; 0 for no limit."""
-    penalty: float
-    """α of the term α/2 Σ W² / Σ w that each batch's loss is to have; AFTER_GRADIENT only."""
-    update_timing: int
-    """When the parameters change:
-
-    | `update_timing` | the parameters change | which needs |
-    | --- | --- | --- |
-    | AFTER_GRADIENT | when the whole gradient is known | nothing |
-    | PER_PANEL | when some rows of a layer's gradient are known | a plain training |
-    | FUSED | in the product that gives the gradient | that, and `Optimizer.linear` |
-
-    A plain training is one of all parameters, without `clip_norm`, by batches of one block.
-    """
-    weights: Any = None
-    """(layers, 2): where each W begins and ends in `params`. A pickle of version 0.1 has none."""
-
-
-class Plan(NamedTuple):
-    """What does not change during a training."""
-
-    rates: Any
-    """float64, the learning rates of the epochs; the last holds for all further epochs."""
-    batch_size: int
-    seed: Any
-    """uint64; with the number of the epoch it decides the order of the samples."""
-    tol: float
-    """Two successive losses as close as this end the training; below 0 never."""
-    each_epoch: bool
-    """Whether to return after every epoch."""
-    by_rows: bool
-    """How much a batch counts in the mean over an epoch: its rows, as in scikit-learn, or else
-    its Σ w."""
-
-
-class Progress(NamedTuple):
-    """How far a training has come; overwritten.
-
-    Each thread of a team has a cursor and sums of its own. All write the same, also into losses.
-    """
-
-    cursor: Any
-    """int64: the epoch, the next row in it, the updates so far."""
-    sums: Any
-    """float64:
-
-    | place | what it holds |
-    | --- | --- |
-    | BATCH_SCALE | what Σ w ℓ is multiplied by to give the batch's loss |
-    | BATCH_LOSS | the Σ w ℓ of the batch before |
-    | EPOCH_LOSS | the mean of the epoch's batch losses so far |
-    | EPOCH_WEIGHT | how much these batches count together |
-    | BATCH_WEIGHT | the batch's Σ w; 1 if the loss is a sum |
-    """
-    losses: Any
-    """(epochs,) float64."""
-
-
-def progress(losses: Any) -> Progress:
-    """Of a training that has not begun; `losses` has a place for each of its epochs."""
-    return Progress(np.zeros(3, np.int64), np.zeros(5), losses)
-
-
-class Buffers(NamedTuple):
-    """Scratch; overwritten."""
-
-    order: Any
-    """(rows,) int64 where samples are shuffled, empty otherwise."""
-    x: Any
-    """(block rows · inputs,) where samples are shuffled."""
-    y: Any
-    """(block rows · columns,) where samples are shuffled."""
-    gradient: Any
-    """| the parameters change | what this has |
-    | --- | --- |
-    | AFTER_GRADIENT | (shards · parameters,) |
-    | PER_PANEL | `SHARED_ROWS` rows of the widest layer at least; each thread has its own |
-    | FUSED | nothing |
-    """
-    shards: int
-    """Into how many parts a batch of several blocks is divided. Each has a gradient of its own.
-    They are added up at the end of the batch.
-
-    | `shards` | the threads of a team | have of their own |
-    | --- | --- | --- |
-    | 1 | share each block | `losses`, and the scratch of `block` |
-    | more | take whole blocks, those of a shard one thread | x, y and `block` |
-
-    Block i of a batch is of shard i modulo `shards`.
-    """
-    losses: Any
-    """float64, the Σ w ℓ of each block of this batch."""
-    block: Any
-    """A `Block`."""
 
 
 @kernel
@@ -195,8 +116,21 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
-    code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
-    rates, batch_size, seed, tol, each_epoch, by_rows = plan
+    (
+        code,
+        settings,
+        state,
+        trainable,
+        clip_norm,
+        penalty,
+        update_timing,
+        weights,
+        strengths,
+        penalised,
+        limits,
+        limit,
+    ) = rule
+    rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
@@ -247,7 +181,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 rows = smaller(block_rows, last_row - begin)
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
-                share = Share(workspace, scratch, rows, row)
+                place = begin + row - first_row
+                update = cursor[UPDATES]
+                share = Share(workspace, scratch, rows, row, place, update, mask_seed)
                 x = matrix(all_x, begin * inputs, rows, inputs)
                 y = matrix(all_y, begin * columns, rows, columns)
                 if order.size > 0:
@@ -308,7 +244,12 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
                             penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
                         )
-                    if clip_norm > 0 or penalty > 0:  # of what all threads have added up
+                    if penalised != 0:
+                        sums[EPOCH_LOSS] += share_of_epoch * penalties(
+                            penalised, weights, strengths, params, gradient, low, high
+                        )
+                    # of what all threads have added up
+                    if clip_norm > 0 or penalty > 0 or penalised != 0:
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
@@ -316,6 +257,10 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         code, settings, params, gradient, state, trainable, low, high, 0
                     )
                     wait(cells, size)
+                    if limit != 0:
+                        if rank == 0:
+                            limit_norms(limit, limits, params, gradient)
+                        wait(cells, size)
         elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0

@@ -26,6 +26,7 @@ from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
     LAYER,
     all_units,
+    has_sums,
     matrix,
     matrix_type,
     most_units,
@@ -61,12 +62,19 @@ class Share(NamedTuple):
     """How many rows the block has."""
     first: int
     """The first of these rows."""
+    place: int
+    """The place in its batch of the first of these rows."""
+    update: int
+    """Which update these rows are for; -1: for none, and nothing is dropped."""
+    seed: Any
+    """uint64; with the three above it decides what `dropout` drops."""
 
 
 @jittable
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `backprop.forward` needs for so many rows."""
-    return 2 * rows * most_units(layers) + scratch_size(rows, widest(layers))
+    units = all_units(layers) if has_sums(layers) else most_units(layers)
+    return 2 * rows * units + scratch_size(rows, widest(layers))
 
 
 @jittable
@@ -147,13 +155,13 @@ def _view(position: Callable[..., Any], layers: Any, *given: Any) -> Any:
     From the records, the share if there is one, and the other arguments, `position` gives its
     start, its rows and its columns.
     """
-    array = _array_of(given[-1])
+    array = array_type(given[-1])
     kind = matrix_type(array)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         records, *numbers, space = arguments
         records = Records(builder, context.make_array(layers)(context, builder, records))
-        space, _, *share = _parts(builder, given[-1], space)
+        space, _, *share = parts_of(builder, given[-1], space)
         data = context.make_array(array)(context, builder, space).data
         start, rows, columns = position(records, share, *numbers)
         return view(context, builder, kind, builder.gep(data, [start]), rows, columns)
@@ -161,15 +169,15 @@ def _view(position: Callable[..., Any], layers: Any, *given: Any) -> Any:
     return kind(layers, *[types.intp] * (len(given) - 1), given[-1]), codegen
 
 
-def _array_of(kind: Any) -> Any:
+def array_type(kind: Any) -> Any:
     """The type of the array that a view looks into: of a workspace, also that of a share."""
     return kind.types[0] if isinstance(kind, types.NamedTuple) else kind
 
 
-def _parts(builder: ir.IRBuilder, kind: Any, value: ir.Value) -> list[Any]:
+def parts_of(builder: ir.IRBuilder, kind: Any, value: ir.Value) -> list[Any]:
     """A workspace and, of a share, also its scratch, its block_rows and its first row."""
     if isinstance(kind, types.NamedTuple):
-        return list(cgutils.unpack_tuple(builder, value))
+        return list(cgutils.unpack_tuple(builder, value))[:4]
     return [value, None]
 
 
@@ -213,7 +221,7 @@ def rest_of(typing_context: Any, layers: Any, rows: Any, workspace: Any) -> Any:
     kind = matrix_type(workspace.types[1])
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, scratch, *_ = _parts(builder, workspace, arguments[-1])
+        _, scratch, *_ = parts_of(builder, workspace, arguments[-1])
         data = context.make_array(workspace.types[1])(context, builder, scratch).data
         return view(context, builder, kind, data, ONE, ONE)
 
@@ -228,10 +236,10 @@ def inputs_of(typing_context: Any, layers: Any, l: Any, x: Any, workspace: Any) 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         records, l, given, space = arguments
         records = Records(builder, context.make_array(layers)(context, builder, records))
-        space, _, *share = _parts(builder, workspace, space)
+        space, _, *share = parts_of(builder, workspace, space)
         given, space = (
             context.make_array(of)(context, builder, array)
-            for of, array in ((x, given), (_array_of(workspace), space))
+            for of, array in ((x, given), (array_type(workspace), space))
         )
         rows, inputs = builder.extract_value(given.shape, 0), records[l, "inputs"]
         block_rows, *first = share or (rows,)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from flatprop.evaluation.trace import Trace
-from flatprop.model.model import checked_model
+from flatprop.model.model import checked_dense, checked_model
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
@@ -72,6 +72,7 @@ def network(
     >>> fp.plot.network(net, net.trace([[0.5]], [[1.0]]))  # doctest: +SKIP
     """
     checked_model("plot.network", net)
+    checked_dense("plot.network", net)
     checks.finite("net.params", net.params)
     most = checks.count("max_units", max_units, least=3)
     contents = Contents(

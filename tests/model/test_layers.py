@@ -1,0 +1,476 @@
+"""Layers beside Dense: values and every derivative against PyTorch, and where they are written."""
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flatprop as fp
+from flatprop.samples import in_parts
+
+LAYERS = {
+    "norm": [fp.Dense(7, "relu"), fp.LayerNorm(), fp.Dense(2)],
+    "norm first": [fp.LayerNorm(), fp.Dense(7, "tanh"), fp.LayerNorm(), fp.Dense(2)],
+    "residual": [
+        fp.Dense(6, "tanh"),
+        fp.Residual([fp.Dense(9, "relu"), fp.Dense(6)]),
+        fp.Dense(2),
+    ],
+    "behind relu": [fp.Dense(6, "relu"), fp.Residual([fp.Dense(6, "gelu")]), fp.Dense(2)],
+    "residual first": [fp.Residual([fp.Dense(5, "silu")]), fp.Dense(2, "sigmoid")],
+    "nested": [
+        fp.Dense(4, "softplus"),
+        fp.Residual([fp.LayerNorm(), fp.Residual([fp.Dense(4, "tanh")]), fp.Dense(4, "relu")]),
+        fp.Residual([fp.Dense(3, "relu"), fp.Dropout(0.4), fp.Dense(4)]),
+        fp.LayerNorm(),
+        fp.Dense(2),
+    ],
+    "dropout": [fp.Dropout(0.2), fp.Dense(8, "relu"), fp.Dropout(0.5), fp.Dense(2)],
+}
+
+
+def network(layers, dtype="float64", inputs=5, loss="mse", seed=0):
+    net = fp.Network(inputs, layers, loss, dtype, rng=seed)
+    rng = np.random.default_rng(seed + 1)
+    net.params += rng.normal(size=net.params.size) * 0.2
+    return net
+
+
+def samples(rows=37, inputs=5, outputs=2, dtype="float64"):
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(1, 2, (rows, inputs)), rng.normal(size=(rows, outputs))
+    return X.astype(dtype), y.astype(dtype)
+
+
+each = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+
+
+def close(a, b, tolerance=1e-10):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    assert np.abs(a - b).max() <= tolerance * max(1.0, np.abs(b).max())
+
+
+# ---- against PyTorch
+
+
+@each
+def test_values_and_gradients_are_pytorchs(layers):
+    torch = pytest.importorskip("torch")
+    net = network(layers)
+    X, y = samples()
+    module = fp.interchange.to_torch(net).eval()
+    close(net.predict(X), module(torch.from_numpy(X)).detach().numpy())
+    x = torch.from_numpy(X).requires_grad_()
+    loss = ((module(x) - torch.from_numpy(y)) ** 2).mean()
+    loss.backward()
+    value, gradient = net.loss_and_gradient(X, y)
+    close(value, loss.item())
+    theirs = [
+        p.grad.T.numpy().ravel() if p.ndim == 2 else p.grad.numpy() for p in module.parameters()
+    ]
+    close(gradient, np.concatenate(theirs))
+    dL_dx, again = net.vjp(X, 2 * (net.predict(X) - y) / y.size)
+    close(dL_dx, x.grad.numpy())
+    close(again, gradient)
+
+
+@each
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_jacobians_and_curvature_are_pytorchs(layers):
+    torch = pytest.importorskip("torch")
+    from torch.autograd.functional import hessian
+    from torch.func import functional_call, jacrev
+
+    net = network(layers)
+    X, y = samples(6)
+    module = fp.interchange.to_torch(net).eval()
+    x, target = torch.from_numpy(X), torch.from_numpy(y)
+    shapes = {name: (p.shape[::-1], p.numel(), p.ndim) for name, p in module.named_parameters()}
+
+    def with_params(flat, x):
+        start, parameters = 0, {}
+        for name, (shape, size, ndim) in shapes.items():
+            part = flat[start : start + size].reshape(shape)
+            parameters[name] = part.T if ndim == 2 else part
+            start += size
+        return functional_call(module, parameters, (x,))
+
+    flat = torch.from_numpy(net.params.copy())
+    of_inputs = torch.stack([jacrev(lambda row: module(row[None])[0])(row) for row in x])
+    close(net.jacobian(X), of_inputs.detach().numpy())
+    J = jacrev(with_params)(flat, x).detach().numpy()
+    close(net.jacobian(X, wrt="params"), J)
+    # torch.func has errors of order 1 here: LayerNorm's second derivative under vmap.
+    H = hessian(lambda flat: ((with_params(flat, x) - target) ** 2).mean(), flat).numpy()
+    v = np.random.default_rng(5).normal(size=net.params.size)
+    close(net.hessian_vector_product(X, y, v), H @ v, 1e-9)
+    rows = J.reshape(-1, net.params.size)
+    close(net.gauss_newton_vector_product(X, y, v), 2 / y.size * rows.T @ (rows @ v))
+    each = [net.loss_and_gradient(X[i : i + 1], y[i : i + 1])[1] for i in range(len(X))]
+    close(net.per_sample_gradients(X, y), np.stack(each))
+
+
+@each
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_trace_lays_all_layers_open(layers, dtype):
+    net = network(layers, dtype)
+    X, y = samples(4, dtype=dtype)
+    trace = net.trace(X, y)
+    _, gradient = net.loss_and_gradient(X, y)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    parts = [p.ravel() for l in trace.layers for p in (l.dL_dW, l.dL_db) if p is not None]
+    close(np.concatenate(parts), gradient, tolerance)
+    assert len(trace.layers) == len(net.dense)
+    for before, layer in pairwise(trace.layers):
+        assert np.array_equal(before.a, layer.x)
+    close(trace.layers[-1].a, net.predict(X), tolerance)
+    text = str(trace)
+    assert ("γ" in text) == any(isinstance(layer, fp.LayerNorm) for layer in net.dense)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(fp.LayerNorm),
+            st.builds(fp.Dropout, st.floats(0, 0.9)),
+            st.builds(fp.Dense, st.integers(1, 20), st.sampled_from(["relu", "tanh", "selu"])),
+            st.just("residual"),
+        ),
+        max_size=5,
+    ),
+    st.integers(1, 6),
+    st.integers(1, 40),
+    st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_gradients_of_any_network(parts, inputs, rows, seed):
+    layers, width = [], inputs
+    for part in parts:
+        if part == "residual":
+            part = fp.Residual([fp.Dense(3, "relu"), fp.LayerNorm(), fp.Dense(width, "tanh")])
+        width = part.units if isinstance(part, fp.Dense) else width
+        layers.append(part)
+    net = network([*layers, fp.Dense(2)], inputs=inputs, seed=seed)
+    X, y = samples(rows, inputs)
+    assert fp.check_gradients(net, X, y) < 1e-5
+
+
+# ---- the description
+
+
+def test_parameters_lie_in_the_place_of_the_layer():
+    net = fp.Network(3, [fp.Dense(4, "relu"), fp.LayerNorm(), fp.Dense(2)], rng=0)
+    assert net.params.size == 16 + 8 + 10
+    assert [W.shape for W in net.weights] == [(3, 4), (4, 2)]
+    assert [b.shape for b in net.biases] == [(4,), (2,)]
+    assert np.array_equal(net.params[16:24], [1] * 4 + [0] * 4)
+    same = fp.Network(3, [fp.Dense(4, "relu"), fp.Dense(2)], rng=0)
+    for one, other in zip(net.weights, same.weights, strict=True):
+        assert np.array_equal(one, other)
+    net.weights[1][:] = 7
+    assert (net.params[24:32] == 7).all()
+
+
+def test_repr_and_summary():
+    block = fp.Residual([fp.LayerNorm(), fp.Dense(4, "relu")])
+    net = fp.Network(3, [fp.Dense(4, "tanh"), block, fp.Dropout(0.25), fp.Dense(1)], rng=0)
+    assert repr(net) == (
+        "Network(3 -> 4 tanh -> x + [layer_norm -> 4 relu] -> dropout 0.25 -> 1 identity; "
+        "mse, float32, 49 parameters)"
+    )
+    assert "layer_norm" in net.summary()
+    assert "dropout 0.25" in net._repr_html_()
+    assert repr(fp.LayerNorm()) == "LayerNorm()"
+    assert repr(fp.Dropout(0.25)) == "Dropout(rate=0.25)"
+    assert fp.LayerNorm() == net.dense[2]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([fp.Dense(2), fp.LayerNorm()], "the last layer is LayerNorm"),
+        ([fp.Dense(2), fp.Dropout(0.1)], "the last layer is Dropout"),
+        ([fp.Residual([fp.Dense(3)])], "the last layer is ResidualEnd"),
+        ([fp.Residual([fp.Dense(4)]), fp.Dense(1)], "adds its 3 inputs to the 4 outputs"),
+        ([fp.Residual([fp.Dense(3, "softmax")]), fp.Dense(1)], "softmax"),
+        ([fp.ResidualBegin(1), fp.Dense(3), fp.Dense(1)], "does not end"),
+        ([fp.ResidualEnd(1), fp.Dense(1)], "does not begin"),
+    ],
+)
+def test_impossible_layers(layers, message):
+    with pytest.raises(ValueError, match=message):
+        fp.Network(3, layers)
+
+
+def test_impossible_settings():
+    for rate in (1.0, -0.1, float("nan"), 2):
+        with pytest.raises(ValueError, match="rate"):
+            fp.Dropout(rate)
+    with pytest.raises(TypeError, match="rate"):
+        fp.Dropout("a half")
+    with pytest.raises(TypeError, match="list of layers"):
+        fp.Residual(fp.Dense(3))
+    with pytest.raises(TypeError, match="must be a layer"):
+        fp.Residual([3])
+    with pytest.raises(ValueError, match="at least one"):
+        fp.Residual([])
+
+
+# ---- training
+
+
+@each
+@pytest.mark.parametrize("optimizer", [fp.SGD(0.02), fp.SGD(0.01, momentum=0.8), "adam"])
+def test_training_lowers_the_loss(layers, optimizer):
+    net = network(layers, "float32")
+    X, y = samples(200, dtype="float32")
+    history = net.fit(X, y, optimizer=optimizer, epochs=20, batch_size=20, rng=0)
+    assert history.loss[-1] < history.loss[0]
+    assert net.loss(X, y) < history.loss[0]
+
+
+WIDE = [
+    fp.Dense(96, "relu"),
+    fp.LayerNorm(),
+    fp.Dropout(0.2),
+    fp.Residual([fp.Dense(200, "relu"), fp.Dropout(0.5), fp.Dense(96)]),
+    fp.Dense(2),
+]
+
+
+@pytest.mark.parametrize("batch_size", [32, 700, None])
+def test_threads_give_the_same_bits(batch_size):
+    X, y = samples(2100, 40, dtype="float32")
+    found = []
+    for threads in (1, 2):
+        net = network(WIDE, "float32", inputs=40)
+        net.fit(X, y, epochs=2, batch_size=batch_size, rng=0, threads=threads)
+        found.append((net.params.tobytes(), net.loss(X, y, threads=threads)))
+    assert found[0] == found[1]
+
+
+class StoppedError(Exception):
+    """In the middle of a training."""
+
+
+def interrupt(epoch):
+    if epoch.epoch == 2:
+        raise StoppedError
+
+
+@each
+def test_resumed_training_is_the_same(layers, tmp_path):
+    X, y = samples(90, dtype="float32")
+    options = {"batch_size": 16, "optimizer": "adam", "epochs": 6}
+    whole, half, resumed = (network(layers, "float32") for _ in range(3))
+    whole.fit(X, y, rng=1, **options)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(StoppedError):
+        half.fit(X, y, rng=1, callbacks=[fp.Checkpoint(path), interrupt], **options)
+    resumed.fit(X, y, resume=path, **options)
+    assert resumed.params.tobytes() == whole.params.tobytes()
+
+
+@each
+def test_samples_in_parts_train_as_arrays(layers, mapped, monkeypatch):
+    monkeypatch.setattr(in_parts, "PART_BYTES", 2**11)
+    X, y = samples(300, dtype="float32")
+    arrays, files = network(layers, "float32"), network(layers, "float32")
+    options = {"epochs": 2, "batch_size": 32, "shuffle": False, "rng": 4}
+    one = arrays.fit(X, y, **options)
+    other = files.fit(mapped(X), mapped(y), **options)
+    assert one.loss.tobytes() == other.loss.tobytes()
+    assert arrays.params.tobytes() == files.params.tobytes()
+
+
+# ---- dropout
+
+
+def dropped(rate, rows=400, units=50, **options):
+    """What a training of one update, of a network that passes x on, has made 0."""
+    net = fp.Network(units, [fp.Dropout(rate), fp.Dense(units)], "ssr", "float64", rng=0)
+    net.weights[0][:] = np.eye(units)
+    return net, net.predict(np.ones((rows, units)), dropout=True, **options)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_rate_and_mean_of_dropout(rate):
+    _, out = dropped(rate, rng=7)
+    kept = out != 0
+    assert np.allclose(out[kept], 1 / (1 - rate), rtol=1e-15)
+    sigma = (rate * (1 - rate) / out.size) ** 0.5
+    assert abs(kept.mean() - (1 - rate)) <= 3 * sigma
+    for axis in (0, 1):  # neither rows nor units are alike
+        share = kept.mean(axis=axis)
+        assert (
+            np.abs(share - (1 - rate)).max() <= 5 * (rate * (1 - rate) / kept.shape[axis]) ** 0.5
+        )
+
+
+def test_masks_are_independent_of_each_other():
+    kept = [dropped(0.5, rng=seed)[1].ravel() != 0 for seed in range(4)]
+    kept += [dropped(0.5, rng=0)[1].T.ravel() != 0]
+    table = np.corrcoef(np.array(kept, float))
+    off = table[~np.eye(len(kept), dtype=bool)]
+    assert np.abs(off).max() <= 4 / kept[0].size ** 0.5
+
+
+def test_sampled_predictions():
+    net, out = dropped(0.5, rng=3)
+    X = np.ones((400, 50))
+    assert np.array_equal(net.predict(X, dropout=True, rng=3), out)
+    assert not np.array_equal(net.predict(X, dropout=True, rng=4), out)
+    assert np.array_equal(net.predict(X[:7], dropout=True, rng=3), out[:7])
+    one, other = net.predict(X, dropout=True), net.predict(X, dropout=True)
+    assert not np.array_equal(one, other)
+    assert np.array_equal(net.predict(X), X)
+
+
+def gradient_with_dropout(net, X, y, seed=5):
+    """The gradient of one update of plain gradient descent; the loss before it."""
+    trained = net.copy()
+    history = trained.fit(X, y, optimizer=fp.SGD(1.0), epochs=1, batch_size=None, rng=seed)
+    return float(history.loss[0]), net.params - trained.params
+
+
+def test_gradient_with_the_mask_fixed():
+    layers = [
+        fp.Dense(6, "tanh"),
+        fp.Dropout(0.3),
+        fp.Residual([fp.Dense(6, "relu"), fp.Dropout(0.5), fp.LayerNorm(), fp.Dense(6)]),
+        fp.Dropout(0.1),
+        fp.Dense(2),
+    ]
+    net = network(layers)
+    X, y = samples(23)
+    loss, gradient = gradient_with_dropout(net, X, y)
+    assert loss != net.loss(X, y)
+    start, h = net.params.copy(), 1e-5
+    for place in range(0, net.params.size, 3):
+        values = []
+        for step in (h, -h):
+            net.params[:] = start
+            net.params[place] += step
+            values.append(gradient_with_dropout(net, X, y)[0])
+        slope = (values[0] - values[1]) / (2 * h)
+        assert abs(slope - gradient[place]) <= 1e-7 * max(1.0, abs(slope))
+
+
+def test_masks_do_not_depend_on_blocks():
+    X, y = samples(1000, dtype="float64")
+    narrow = [fp.Dense(8, "tanh"), fp.Dropout(0.5), fp.Dense(2)]
+    net = network(narrow)
+    loss, _ = gradient_with_dropout(net, X, y)
+    # The same masks where the rows go through the network in many more blocks.
+    kept = net.copy()
+    import flatprop.evaluation.calls as calls
+
+    usual = calls.block_rows
+    try:
+        calls.block_rows = lambda network: 32
+        in_blocks, _ = gradient_with_dropout(kept, X, y)
+    finally:
+        calls.block_rows = usual
+    assert in_blocks == pytest.approx(loss, rel=1e-13)
+
+
+def test_dropout_is_off_outside_training():
+    net = network(LAYERS["dropout"])
+    plain = network([fp.Dense(8, "relu"), fp.Dense(2)])
+    plain.params = net.params
+    X, y = samples()
+    assert np.array_equal(net.predict(X), plain.predict(X))
+    assert net.loss(X, y) == plain.loss(X, y)
+    assert np.array_equal(net.loss_and_gradient(X, y)[1], plain.loss_and_gradient(X, y)[1])
+    history = net.fit(X, y, epochs=1, validation_data=(X, y), rng=0)
+    assert history.val_loss[0] == pytest.approx(net.loss(X, y))
+    for solver in ("lbfgs", "levenberg_marquardt"):
+        with pytest.raises(ValueError, match="dropout"):
+            net.fit(X, y, optimizer=solver)
+
+
+def test_trainers_drop_and_go_on_after_a_pickle():
+    X, y = samples(64, dtype="float32")
+    nets = [network(LAYERS["dropout"], "float32") for _ in range(2)]
+    one, other = (fp.Trainer(net, "adam", rng=0) for net in nets)
+    losses = [one.partial_fit(X, y) for _ in range(4)]
+    assert losses[0] != pytest.approx(network(LAYERS["dropout"], "float32").loss(X, y))
+    again = [other.partial_fit(X, y) for _ in range(2)]
+    other = pickle.loads(pickle.dumps(other))
+    again += [other.partial_fit(X, y) for _ in range(2)]
+    assert again == losses
+
+
+# ---- solvers, files, C, ONNX, other libraries
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("layers", [LAYERS["norm"], LAYERS["residual"]], ids=["norm", "residual"])
+def test_solvers(layers, solver):
+    net = network(layers)
+    X, y = samples(30)
+    before = net.loss(X, y)
+    net.fit(X, y, optimizer=solver, epochs=30)
+    assert net.loss(X, y) < 0.3 * before
+
+
+@each
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_files_and_pickles(layers, dtype, tmp_path):
+    net = network(layers, dtype)
+    net.save(tmp_path / "net")
+    X, _ = samples(dtype=dtype)
+    for same in (fp.load(tmp_path / "net"), pickle.loads(pickle.dumps(net)), net.copy()):
+        assert same.dense == net.dense
+        assert [d.units for d in same.dense] == [d.units for d in net.dense]
+        assert np.array_equal(same.params, net.params)
+        assert np.array_equal(same.predict(X), net.predict(X))
+
+
+@each
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx(layers, dtype):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = network(layers, dtype)
+    X, _ = samples(dtype=dtype)
+    session = onnxruntime.InferenceSession(net.to_onnx().SerializeToString())
+    (out,) = session.run(None, {"X": X})
+    close(out, net.predict(X), 2e-6 if dtype == "float32" else 1e-14)
+
+
+@each
+def test_torch_and_back(layers):
+    pytest.importorskip("torch")
+    net = network(layers)
+    module = fp.interchange.to_torch(net)
+    again = fp.interchange.from_torch(module)
+    assert again.dense == net.dense
+    assert np.array_equal(again.params, net.params)
+    mapping = fp.interchange.state_dict(net)
+    theirs = module.state_dict()
+    assert list(mapping) == list(theirs)
+    for name, array in mapping.items():
+        assert np.array_equal(array, theirs[name].numpy())
+    other = network(layers, seed=9)
+    fp.interchange.load_state_dict(other, theirs)
+    assert np.array_equal(other.params, net.params)
+    weights = fp.interchange.get_weights(net)
+    other = network(layers, seed=9)
+    fp.interchange.set_weights(other, weights)
+    assert np.array_equal(other.params, net.params)
+
+
+def test_others_refuse_in_words():
+    net = fp.Network(5, LAYERS["norm"], rng=0)
+    with pytest.raises(ValueError, match=r"specialize knows dense layers only, .* layer_norm"):
+        fp.specialize(net)
+    with pytest.raises(ValueError, match="to_sklearn knows dense layers only"):
+        fp.interchange.to_sklearn(net)
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match=r"plot\.network knows dense layers only"):
+        fp.plot.network(net)
+    assert fp.plot.histograms(net).shape == (2, 1)
