@@ -37,6 +37,7 @@ FLOORS = (
     "solvers",
     "training",
     "network",
+    "many",
     "version_0_1",
     "interchange",
     "sklearn",
