@@ -64,12 +64,23 @@ def load(
         said = read_description(file, path)
         if "members" in said:
             raise ValueError(f"{path} holds an ensemble of networks; fp.load reads it")
-        description = described_in(said, path, functions)
-        inputs, layers, _, dtype, _ = description
-        if "params" not in file:
-            raise ValueError(f"{path} is damaged: it holds no parameters")
-        params = file.tensor("params", dtype, (starts_in_params(inputs, layers)[-1],))
-    return built(kind, description, params, path), said.get("extra")
+        return read_network(kind, file, said, path, functions), said.get("extra")
+
+
+def read_network(
+    kind: type[M],
+    file: TensorFile,
+    said: Json,
+    path: PathOrName,
+    functions: Mapping[str, Any] | None,
+) -> M:
+    """The network in an open file whose description is `said`."""
+    description = described_in(said, path, functions)
+    inputs, layers, _, dtype, _ = description
+    if "params" not in file:
+        raise ValueError(f"{path} is damaged: it holds no parameters")
+    params = file.tensor("params", dtype, (starts_in_params(inputs, layers)[-1],))
+    return built(kind, description, params, path)
 
 
 Description: TypeAlias = tuple[int, Any, Loss, Any, Any]

@@ -37,28 +37,25 @@ def save(
     files.write(path, tensors, described)
 
 
-def load(
-    path: str | PathLike[str], functions: Any = None
+def read(
+    file: TensorFile, said: files.Json, path: str | PathLike[str], functions: Any
 ) -> tuple[Network, Array, list[np.random.Generator]]:
-    """One member, the parameters and the generators of all, out of a file; see `flatprop.load`."""
-    with TensorFile(path) as file:
-        said = files.read_description(file, path)
-        description = files.described_in(said, path, functions)
-        inputs, layers, _, dtype, _ = description
+    """One member, the parameters and the generators of all, out of an open file."""
+    description = files.described_in(said, path, functions)
+    inputs, layers, _, dtype, _ = description
+    try:
+        members = size("members", files.required(said, "members"))
+    except ValueError as error:
+        raise ValueError(f"{path} does not describe an ensemble: {error}") from None
+    params = file.tensor("params", dtype, (members, starts_in_params(inputs, layers)[-1]))
+    generators = np.random.default_rng().spawn(members)
+    if "generators" in file:
+        words = file.tensor("generators", np.int64, (members, WORDS)).view(np.uint64)
         try:
-            members = size("members", files.required(said, "members"))
+            generators = [_generator(row.tolist()) for row in words]
         except ValueError as error:
-            raise ValueError(f"{path} does not describe an ensemble: {error}") from None
-        params = file.tensor("params", dtype, (members, starts_in_params(inputs, layers)[-1]))
-        generators = np.random.default_rng().spawn(members)
-        if "generators" in file:
-            words = file.tensor("generators", np.int64, (members, WORDS)).view(np.uint64)
-            try:
-                generators = [_generator(row.tolist()) for row in words]
-            except ValueError as error:
-                raise ValueError(f"{path} is damaged: {error}") from None
-    described = files.built(Network, description, params[0], path)
-    return described, params, generators
+            raise ValueError(f"{path} is damaged: {error}") from None
+    return files.built(Network, description, params[0], path), params, generators
 
 
 def _words(generator: np.random.Generator) -> list[int] | None:

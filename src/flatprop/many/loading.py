@@ -39,7 +39,7 @@ def load(
         that was not given.
     """
     with TensorFile(path) as file:
-        several = "members" in files.read_description(file, path)
-    if several:
-        return Ensemble.with_params(*ensemble_file.load(path, functions))
-    return files.load(Network, path, functions)[0]
+        said = files.read_description(file, path)
+        if "members" in said:
+            return Ensemble.with_params(*ensemble_file.read(file, said, path, functions))
+        return files.read_network(Network, file, said, path, functions)
