@@ -25,6 +25,7 @@ FLOORS = (
     "kernels.products",
     "kernels.threads",
     "kernels.network",
+    "kernels.lanes",
     "kernels.embedded",
     "kernels.checked",
     "kernels.fixed_size",

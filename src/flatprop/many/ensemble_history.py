@@ -54,7 +54,7 @@ class EnsembleHistory(metaclass=other_names.Answering, answers=other_names.HISTO
     bootstrap_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
 
     @classmethod
-    def of(cls, histories: Sequence[History], seconds: float) -> "EnsembleHistory":
+    def of(cls, histories: Sequence[History]) -> "EnsembleHistory":
         """The histories of the members side by side."""
         names = {name: None for history in histories for name in history.metrics}
         return cls(
@@ -64,7 +64,7 @@ class EnsembleHistory(metaclass=other_names.Answering, answers=other_names.HISTO
             tuple(history.stopped_by for history in histories),
             tuple(history.best_epoch for history in histories),
             tuple(history.message for history in histories),
-            seconds,
+            0.0,
             {
                 name: _columns([history.metrics.get(name, np.empty(0)) for history in histories])
                 for name in names
