@@ -59,7 +59,7 @@ class LaneMembers(NamedTuple):
         """All members of these, which are at the same place."""
         columns: Any = zip(*parts, strict=True)
         *arrays, cursors = columns
-        return cls(*[np.concatenate(array) for array in arrays], cursors[0])
+        return cls._make([*(np.concatenate(array) for array in arrays), cursors[0]])
 
 
 def step_of(dtype: np.dtype[Any]) -> int:
@@ -88,7 +88,7 @@ def of_members(flat: Array, lanes: int, count: int) -> Array:
     return np.ascontiguousarray(flat.reshape(-1, lanes)[:, :count].T)
 
 
-class Recipe(NamedTuple):
+class LaneRecipe(NamedTuple):
     """What all blocks of a training have in common."""
 
     model: Model
@@ -105,7 +105,7 @@ class Recipe(NamedTuple):
 class BlockAtWork:
     """One block in training."""
 
-    def __init__(self, recipe: Recipe, members: LaneMembers) -> None:
+    def __init__(self, recipe: LaneRecipe, members: LaneMembers) -> None:
         model, plan, dtype = recipe.model, recipe.plan, recipe.model.dtype
         self.members, self.recipe = members, recipe
         self.count = count = len(members.numbers)
@@ -150,17 +150,19 @@ class BlockAtWork:
         ended[self.count :] = -1
         rows = min(MOST_RECORDED, epochs)
         zeros = [aligned_copy(np.zeros(lanes)) for _ in range(7)]
-        return LaneProgress(
-            members.cursor.copy(),
-            ended,
-            np.zeros(lanes, np.int64),
-            np.zeros(lanes, np.int64),
-            *zeros,
-            before,
-            best_loss,
-            best_epoch,
-            np.zeros((rows, lanes)),
-            np.zeros((rows if self.validation.samples else 0, lanes)),
+        return LaneProgress._make(
+            [
+                members.cursor.copy(),
+                ended,
+                np.zeros(lanes, np.int64),
+                np.zeros(lanes, np.int64),
+                *zeros,
+                before,
+                best_loss,
+                best_epoch,
+                np.zeros((rows, lanes)),
+                np.zeros((rows if self.validation.samples else 0, lanes)),
+            ]
         )
 
     def advance(self, chunks: int) -> int:
@@ -243,10 +245,11 @@ class BlockAtWork:
             for array in (self.block.params, self.block.kept, self.safe)
         )
         params[ended] = kept[ended]
-        bad = ~np.isfinite(params).all(axis=1)
+        bad: Any = ~np.isfinite(params).all(axis=1)
         params[bad] = safe[bad]
         now = int(self.progress.cursor[UPDATES])
-        return params, bad, np.where(ended, self.progress.updates[:count], now)
+        updates = np.where(ended, self.progress.updates[:count], now)
+        return params, bad, updates.astype(np.int64)
 
 
 def _samples(
@@ -286,7 +289,7 @@ def _ones(size: int, dtype: Any) -> Array:
     return ones
 
 
-def _scratch(recipe: Recipe, samples: LaneSamples, lanes: int, mode: int) -> LaneScratch:
+def _scratch(recipe: LaneRecipe, samples: LaneSamples, lanes: int, mode: int) -> LaneScratch:
     model, rows, n = recipe.model, recipe.rows, samples.samples
     columns = samples.y.size // (n * lanes if samples.own[1] else n)
     sizes = model.inputs, columns, 2 * all_units(model._arrays.layers)

@@ -29,7 +29,7 @@ from flatprop.kernels.network.training_records import ROW
 from flatprop.many import lane_messages
 from flatprop.many.ensemble_history import EnsembleHistory
 from flatprop.many.ensemble_task import EnsembleTask
-from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, Recipe, step_of
+from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, LaneRecipe, step_of
 from flatprop.training import seeds
 from flatprop.validation import checks
 
@@ -91,7 +91,7 @@ class LaneRun:
         )
         start = self.optimizers[0].start(self.model.params, 0.0)
         self.lanes, chunk = self._sizes(size, bool(own_data), start.state.shape[0])
-        self.recipe = Recipe(
+        self.recipe = LaneRecipe(
             self.model, task.samples, task.validation, plan, start.code, start.settings, chunk
         )
         self.chunks_of_epoch = sum(
@@ -227,7 +227,10 @@ class LaneRun:
     def _write(self, block: BlockAtWork) -> None:
         """Write a block's losses into the history."""
         epochs, losses, val_losses = block.recorded()
-        numbers = block.members.numbers
+        numbers: Any = block.members.numbers
+        first, last = int(numbers[0]), int(numbers[-1])
+        if last - first == len(numbers) - 1:  # they are in ascending order
+            numbers = slice(first, last + 1)
         self.losses[epochs, numbers] = losses
         if len(self.val_losses):
             self.val_losses[epochs, numbers] = val_losses
@@ -263,7 +266,8 @@ class LaneRun:
             best = block.block.best.reshape(-1, block.lanes).T
         for lane, i in enumerate(numbers.tolist()):
             ended = int(progress.ended[lane])
-            self.finished[i] = progress.epochs[lane] if ended else block.epoch
+            finished = int(progress.epochs[lane]) if ended else block.epoch
+            self.finished[i] = finished
             self.updates[i] = updates[lane]
             reason = REASONS.get(ended, "epochs" if block.epoch == self.epochs else "interrupted")
             self.stopped_by[i] = "diverged" if fallen_back[lane] else reason
@@ -275,20 +279,29 @@ class LaneRun:
         state = block.block.state
         if state.size and not np.isfinite(state).all():
             of_lanes = state.reshape(len(state), -1, block.lanes)
-            for lane in np.flatnonzero(~np.isfinite(of_lanes[..., : block.count]).all((0, 1))):
-                self.state[int(numbers[lane])] = of_lanes[..., lane].copy()
+            bad = ~np.isfinite(of_lanes[..., : block.count]).all((0, 1))
+            for place in np.flatnonzero(bad).tolist():
+                self.state[int(numbers[place])] = of_lanes[..., place].copy()
 
     def _history(self) -> EnsembleHistory:
         epochs, finished, rates = int(self.finished.max()), self.finished, self.rates
-        after_end = np.arange(epochs)[:, None] >= finished
-        learning_rate = np.empty((epochs, len(finished)))
-        learning_rate[...] = rates[np.minimum(np.arange(epochs), len(rates) - 1)]
-        curves = self.losses[:epochs], self.val_losses[:epochs], learning_rate
-        for curve in curves:
-            if len(curve):
-                curve[after_end] = np.nan
+        of_epochs = rates[np.minimum(np.arange(epochs), len(rates) - 1)]
+        curves = [
+            self.losses[:epochs],
+            self.val_losses[:epochs],
+            np.broadcast_to(of_epochs, (epochs, len(finished))),
+        ]
+        if (finished < epochs).any():
+            after_end = np.arange(epochs)[:, None] >= finished
+            curves[2] = curves[2].copy()
+            for curve in curves:
+                if len(curve):
+                    curve[after_end] = np.nan
+        losses, val_losses, learning_rate = curves
         history = EnsembleHistory(
-            *curves,
+            losses,
+            val_losses,
+            learning_rate,
             tuple(self.stopped_by),
             tuple(self.best_epoch),
             ("",) * len(finished),

@@ -68,10 +68,38 @@ def member_samples(
     samples = MemberSamples(
         x, target, weight, (own_x, own_y, weight is not None and weight.ndim == 2)
     )
-    for i in range(members if any(samples.own) else 1):
-        with naming_member(i, any(samples.own)):
-            in_memory(model, *samples.of(i), by_class=False)
+    _check(model, samples, members)
     return samples
+
+
+def _check(model: Model, samples: MemberSamples, members: int) -> None:
+    """Raise as `in_memory` would for the samples of each member."""
+    if not any(samples.own):
+        in_memory(model, *samples.of(0), by_class=False)
+        return
+    n = samples.x.shape[-2]
+    # All members at once, as if they were one with very many samples ...
+    _, y, weight = (
+        one if one is None or not own else one.reshape(members * n, *one.shape[2:])
+        for one, own in zip((samples.x, samples.y, samples.weight), samples.own, strict=True)
+    )
+    _, all_of_y, all_of_weight = samples.own
+    try:
+        loss = model.loss_function
+        rows = members * n if all_of_y else n
+        checks.targets(y, rows, model.targets, loss.domain, model.dtype)
+        if all_of_weight:
+            checks.sample_weights(weight, members * n, model.dtype)
+            fine = bool((samples.weight.sum(axis=1, dtype=np.float64) > 1e-30).all())
+        else:
+            checks.sample_weights(weight, n, model.dtype)
+            fine = True
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:  # ... and one after the other to say what is wrong with whom
+        for i in range(members):
+            with naming_member(i):
+                in_memory(model, *samples.of(i), by_class=False)
 
 
 def own_or_shared(what: str, value: Any, members: int, model: Model, own: bool) -> Any:
