@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import Schedule
-from flatprop.many import lane_run, one_by_one, side_by_side
+from flatprop.many import one_by_one, side_by_side
 from flatprop.many.ensemble_history import EnsembleHistory
 from flatprop.many.ensemble_task import EnsembleTask
 from flatprop.many.members import Members
@@ -120,8 +120,12 @@ def fit(
     task.set_options(options, optimizer, learning_rate, epochs, patience, trainable)
     task.set_more(derivatives, callbacks, bool(progress), threads)
     task.set_rng(rng, bootstrap)
-    train = lane_run.train if side_by_side.suits(task) else one_by_one.train
-    history = train(task)
+    if side_by_side.suits(task):
+        from flatprop.many import lane_run  # few programs need it
+
+        history = lane_run.train(task)
+    else:
+        history = one_by_one.train(task)
     if task.samples.rows is not None:
         history.bootstrap_rows = task.samples.rows
     history.seconds = time.perf_counter() - began

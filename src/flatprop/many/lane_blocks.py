@@ -16,12 +16,11 @@ from flatprop.kernels.lanes.lane_records import (
     LaneScratch,
 )
 from flatprop.kernels.lanes.lane_training import RECORDED, train_lanes
-from flatprop.kernels.lanes.lane_vectors import SPAN
 from flatprop.kernels.network.records import all_units
 from flatprop.kernels.network.training_records import EPOCH, UPDATES
+from flatprop.many.lane_sizes import padded
 from flatprop.many.member_samples import MemberSamples
 from flatprop.model.model import Model
-from flatprop.numbers.lanes import REGISTER_BYTES
 from flatprop.validation.arrays import Array, aligned_copy, aligned_empty, read_only
 
 MOST_RECORDED = 2**12
@@ -60,17 +59,6 @@ class LaneMembers(NamedTuple):
         columns: Any = zip(*parts, strict=True)
         *arrays, cursors = columns
         return cls._make([*(np.concatenate(array) for array in arrays), cursors[0]])
-
-
-def step_of(dtype: np.dtype[Any]) -> int:
-    """What the number of lanes of a block is a multiple of."""
-    return SPAN * REGISTER_BYTES // dtype.itemsize
-
-
-def padded(count: int, dtype: np.dtype[Any]) -> int:
-    """The lanes of a block of so many members."""
-    step = step_of(dtype)
-    return -(-count // step) * step
 
 
 def in_lanes(array: Array, lanes: int, dtype: Any) -> Array:

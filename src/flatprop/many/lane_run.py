@@ -29,7 +29,8 @@ from flatprop.kernels.network.training_records import ROW
 from flatprop.many import lane_messages
 from flatprop.many.ensemble_history import EnsembleHistory
 from flatprop.many.ensemble_task import EnsembleTask
-from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, LaneRecipe, step_of
+from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, LaneRecipe
+from flatprop.many.lane_sizes import step_of
 from flatprop.training import seeds
 from flatprop.validation import checks
 

@@ -14,7 +14,7 @@ from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network.records import DENSE
 from flatprop.many.ensemble_task import EnsembleTask
-from flatprop.many.lane_blocks import padded, step_of
+from flatprop.many.lane_sizes import padded, step_of
 from flatprop.validation.checks import DEFAULT_BATCH_SIZE, count
 
 SIMPLE = frozenset(("epochs", "batch_size", "shuffle", "tol", "clip_norm"))

@@ -1,7 +1,7 @@
 """Arrays of numbers that each stand for a block of members: what the loops over lanes share.
 
 A number of the network is `lanes` contiguous numbers in memory, one for each member of a block.
-`lanes` is a multiple of `SPAN` registers, so that no register is only partly inside of a number.
+`lanes` is a multiple of `numbers.lanes.SPAN` registers, so that no register is only partly inside of a number.
 A member's result depends on no other member, nor on its place.
 """
 
@@ -13,10 +13,8 @@ from numba.core import cgutils
 
 from flatprop.kernels.loops.masks import alignment, splat
 from flatprop.kernels.loops.vector_loops import INT64, Array
-from flatprop.numbers.lanes import Lanes, lane_count
+from flatprop.numbers.lanes import SPAN, Lanes, lane_count
 
-SPAN = 2
-"""Registers of `numbers.lanes` that a block's lanes are a multiple of."""
 HEIGHTS = 4, 2, 1
 """How many rows (or inputs) a loop takes at once: each loaded weight serves all of them."""
 
