@@ -1,8 +1,8 @@
 """Arrays of numbers that each stand for a block of members: what the loops over lanes share.
 
 A number of the network is `lanes` contiguous numbers in memory, one for each member of a block.
-`lanes` is a multiple of `numbers.lanes.SPAN` registers, so that no register is only partly inside of a number.
-A member's result depends on no other member, nor on its place.
+`lanes` is a multiple of `SPAN` registers, so that no register is only partly inside of a number. A
+member's result depends on no other member, nor on its place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
