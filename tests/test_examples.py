@@ -73,6 +73,26 @@ def test_calibration(tmp_path, cache):
     assert (sigma < 0.1).all()
 
 
+def test_spectrum(tmp_path, cache):
+    printed = run("spectrum", tmp_path, cache)
+    error_of_mean, error_of_sigma = numbers("mean #, of sigma # %", printed)[0]
+    assert error_of_mean < 0.01  # of an absorbance up to 1.3
+    assert error_of_sigma < 10
+    inside = numbers("sigma: # % of the held-out", printed)
+    np.testing.assert_allclose(inside, [68.3, 95.4], atol=1.5)
+
+
+def test_molecule(tmp_path, cache):
+    printed = run("molecule", tmp_path, cache)
+    of_forces = numbers("of forces # meV/Å", printed)
+    assert of_forces[1] < min(10, of_forces[0] / 3)
+    error, drift = numbers("energy # µeV, drift # µeV", printed).T
+    assert error[0] / error[1] == pytest.approx(4, rel=0.1)  # the square of the time step
+    assert (np.abs(drift) < 0.05 * error).all()
+    network, potential = numbers("bend # cm⁻¹, stretches # cm⁻¹", printed)
+    np.testing.assert_allclose(network, potential, atol=2)
+
+
 def test_c_program(tmp_path, cache):
     compiler = os.environ.get("CC", "cc").split()[0]
     if shutil.which(compiler) is None:
