@@ -31,14 +31,14 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def run(name, folder, cache):
+def run(name, folder, cache, options=("--fast",)):
     """What an example prints; its picture must be one with something in it."""
     from matplotlib.image import imread
 
     picture = folder / f"{name}.png"
     script = str(EXAMPLES / f"{name}.py")
     environment = {"MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache), "PYTHONIOENCODING": "utf-8"}
-    command = sys.executable, "-W", "error", script, "--fast", "--output", picture
+    command = sys.executable, "-W", "error", script, *options, "--output", picture
     printed = processes.run(*command, **environment)
     pixels = imread(picture)
     assert min(pixels.shape[:2]) > 300
@@ -71,6 +71,16 @@ def test_calibration(tmp_path, cache):
     value, sigma, true = found.T
     assert (np.abs(value - true) < 3 * sigma).all()
     assert (sigma < 0.1).all()
+
+
+def test_burgers(tmp_path, cache):
+    """The error of the article, where FULL_EXAMPLES asks for its problem, which takes minutes."""
+    full = bool(os.environ.get("FULL_EXAMPLES"))
+    printed = run("burgers", tmp_path, cache, () if full else ("--fast",))
+    (error,) = numbers("relative error #", printed)
+    assert error <= (6.7e-4 if full else 2e-2)
+    off = numbers(r"noise: off by \+?# %", printed)
+    assert (np.abs(off) < [3, 15]).all()  # with 1 % and 5 % of noise
 
 
 def test_spectrum(tmp_path, cache):
