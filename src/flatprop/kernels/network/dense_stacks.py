@@ -26,6 +26,67 @@ from flatprop.kernels.products.matmul import (
 
 
 @kernel
+def forward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    pair,
+    pairs,
+    a,
+    z,
+    slope,
+    bends,
+    activate,
+    moved,
+    scratch,
+):
+    """a ← the stack behind layer l, from that of the layer before; of layer 0, from x.
+
+    `z`, `slope` and `bends` keep what the way back needs: see `activate_stack`. `moved` is
+    scratch, (directions, units).
+    """
+    if l == 0:
+        affine_of_inputs(layers, params, before, directions, moved, a, z, scratch)
+    else:
+        affine_of_stack(layers, l, params, before, slope.shape[0], a, z, scratch)
+    count = directions.shape[0]
+    activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate)
+
+
+@kernel
+def backward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    gradient,
+    z,
+    slope,
+    bends,
+    accumulate,
+    out,
+    moved,
+    scratch,
+):
+    """before ← the gradient for the stack of the layer before, from that for the stack of layer l.
+
+    The gradient of W and b goes into its place in `out`, added where `accumulate`. Of layer 0,
+    `before` is x and stays. Overwrites `gradient`.
+    """
+    activate_stack_back(layers, l, directions.shape[0], z, slope, bends, gradient)
+    if l == 0:
+        stack_gradient_of_inputs(
+            layers, before, directions, gradient, moved, accumulate, out, scratch
+        )
+    else:
+        stack_gradient(layers, l, before, slope.shape[0], gradient, accumulate, out, scratch)
+        stack_back(layers, l, params, gradient, before, scratch)
+
+
+@kernel
 def affine_of_inputs(layers, params, x, directions, moved, a, z, scratch):
     """x W + b into the values of `a`, and its derivatives into the other rows of `z`.
 
@@ -67,8 +128,8 @@ def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
     """a ← the activation of values and derivatives; the values of z lie in `a` before.
 
     There are `count` directions, and `pair` gives the two of each second derivative. `activate`
-    makes the values, f' in `slope` and f'', or also f''', in the two `bends`. `a` may be the array
-    z if `slope` lies apart.
+    makes the values, f' in `slope` and f'', or also f''', in the two `bends`; it is told how many
+    second derivatives there are. `a` may be the array z if `slope` lies apart.
 
     A softmax has its values in the place of f' afterwards, and in z what `_center` leaves there.
     """
@@ -82,7 +143,7 @@ def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
             first_derivative(slope, part(z, rows, number), part(a, rows, number))
     else:
         curvature, third = bends
-        activate(layer.activation, layer.function, values, slope, curvature, third)
+        activate(layer, values, slope, curvature, third, parts - 1 - count)
         for number in range(1 + count, parts):
             i, j = pair(pairs, number - 1 - count)
             one, other = part(z, rows, 1 + i), part(z, rows, 1 + j)

@@ -7,8 +7,9 @@ a further kind brings. `dense` says what each operation does.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy
-from flatprop.kernels.network import called_layers, dense, dense_stacks
-from flatprop.kernels.network.records import DENSE
+from flatprop.kernels.network import called_layers, called_stacks, dense, dense_stacks
+from flatprop.kernels.network.records import DENSE, rows_of
+from flatprop.kernels.network.workspace import outputs_of
 
 # Of the last layer, which is dense.
 through_activation = dense.through_activation
@@ -117,12 +118,101 @@ def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch
 
 # ---- stacks: see `stacks`
 
-affine_of_inputs, affine_of_stack = dense_stacks.affine_of_inputs, dense_stacks.affine_of_stack
-activate_stack, activate_stack_back = (
-    dense_stacks.activate_stack,
-    dense_stacks.activate_stack_back,
-)
+
+@kernel
+def forward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    pair,
+    pairs,
+    a,
+    z,
+    slope,
+    bends,
+    activate,
+    moved,
+    scratch,
+    workspace,
+):
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, a.shape[0], workspace)
+        called_stacks.forward_stack(
+            layers, l, params, before, directions, pairs, a, z, bends[0], partner
+        )
+    else:
+        dense_stacks.forward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            pair,
+            pairs,
+            a,
+            z,
+            slope,
+            bends,
+            activate,
+            moved,
+            scratch,
+        )
+
+
+@kernel
+def backward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    gradient,
+    z,
+    slope,
+    bends,
+    accumulate,
+    out,
+    moved,
+    scratch,
+    workspace,
+):
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, gradient.shape[0], workspace)
+        count, rows = directions.shape[0], before.shape[0] if l > 0 else 0
+        called_stacks.backward_stack(
+            layers,
+            l,
+            params,
+            gradient,
+            count,
+            z,
+            bends[0],
+            rows_of(before, 0, rows),
+            partner,
+            accumulate,
+            out,
+        )
+    else:
+        dense_stacks.backward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            gradient,
+            z,
+            slope,
+            bends,
+            accumulate,
+            out,
+            moved,
+            scratch,
+        )
+
+
+activate_stack_back = dense_stacks.activate_stack_back
 stack_back, stack_gradient = dense_stacks.stack_back, dense_stacks.stack_gradient
-stack_gradient_of_inputs = dense_stacks.stack_gradient_of_inputs
 affine_of_values = dense_stacks.affine_of_values
 derivatives_of_stack = dense_stacks.derivatives_of_stack
