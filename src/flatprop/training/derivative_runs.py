@@ -199,7 +199,7 @@ class TermsObjective(Objective):
     def loss(self) -> float:
         return self.loss_and_gradient()[0]
 
-    def loss_and_gradient(self) -> tuple[float, Vector]:
+    def _of_samples(self) -> tuple[float, Vector]:
         terms, slopes = self.terms, np.zeros(self.terms.unknowns.size)
         orders = terms.orders(0, 0, False)
         loss = terms.loss_and_gradient(orders, 0, terms.rows, self._gradient, slopes)

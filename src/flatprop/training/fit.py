@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
+from flatprop.kernels.network.records import DROPOUT
 from flatprop.model.model import Model
 from flatprop.samples.class_weights import class_weighted
 from flatprop.samples.equation import Equation, checked_equations
@@ -213,6 +214,11 @@ def fit(
         raise ValueError(
             "validation_split does not divide derivatives; divide the samples yourself and pass "
             "validation_data"
+        )
+    if derived and (network.layers["kind"] == DROPOUT).any():
+        raise ValueError(
+            "fit takes no derivatives and no equations if the network has dropout, which is off "
+            "in derivatives with respect to inputs; leave fp.Dropout out"
         )
     # An update with all samples needs all of them in memory, however large they are.
     whole = solves or batch_size is None or derived

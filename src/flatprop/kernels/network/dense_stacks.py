@@ -11,7 +11,7 @@ from flatprop.kernels.loops.chain_rule import (
     second_derivative,
     second_derivative_back,
 )
-from flatprop.kernels.loops.elementwise import copy, fill, multiply
+from flatprop.kernels.loops.elementwise import activate_with_curvature, copy, fill, multiply
 from flatprop.kernels.loops.softmax import softmax
 from flatprop.kernels.network.records import SOFTMAX, rows_of
 from flatprop.kernels.network.stacks import part
@@ -201,6 +201,42 @@ def stack_gradient_of_inputs(layers, x, directions, gradient, moved, accumulate,
         sums = rows_of(moved, k, k + 1)
         column_sums(part(gradient, rows, 1 + k), 1.0, False, sums, scratch)
     product_transposed_left(directions, moved, 0, 1.0, True, dW, scratch)
+
+
+# ---- one direction for each row: see `slopes_of_one`
+
+
+@kernel
+def values_with_curvature(layers, l, params, before, a, slope, curvature, scratch):
+    """a, slope and curvature ← f(z), f' and f''."""
+    affine_of_values(layers, l, params, before, a, scratch)
+    layer = layers[l]
+    activate_with_curvature(layer.activation, layer.function, a, slope, curvature)
+
+
+@kernel
+def slopes_back(layers, l, params, slope, du_da, du_dz, before, scratch):
+    """before ← ∂u/∂a of the layer before, from that of layer l."""
+    first_derivative(slope, du_da, du_dz)
+    times_transposed(du_dz, weights(layers, l, params), before, scratch)
+
+
+@kernel
+def derivative_along(layers, l, params, before, rows, a, z, scratch):
+    """The derivatives of z and of a into their places behind the values."""
+    derivatives_of_stack(layers, l, params, before, rows, z, scratch)
+    if l < layers.size - 1:
+        first_derivative(part(z, rows, 0), part(z, rows, 1), part(a, rows, 1))
+
+
+@kernel
+def backward_along(layers, l, params, before, rows, gradient, z, bends, accumulate, out, scratch):
+    """before ← the gradient for the values alone; out ← that of W and b, as `backward_stack`."""
+    activate_stack_back(layers, l, 1, z, part(z, rows, 0), bends, gradient)
+    stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
+    if l > 0:
+        of_values = part(gradient, rows, 0)
+        stack_back(layers, l, params, of_values, part(before, rows, 0), scratch)
 
 
 # ---- softmax, whose outputs depend on all of z. With ⟨·⟩ for the sum of a times something over a

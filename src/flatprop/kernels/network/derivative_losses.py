@@ -97,7 +97,7 @@ def of_slopes(model, data, dy, axes, order, first, stop, scale, share, gradient,
                     d = directions[i, j] - slopes[i, j]
                     squares += weight[i, 0] * d * d
                     directions[i, j] = 2.0 * share * weight[i, 0] * d
-            gradient_along(layers, params, stack, rows, gradient, scratch.workspace)
+            gradient_along(layers, params, stack, rows, True, gradient, scratch.workspace)
             continue
         stack = kept_stacks(layers, params, x, axes, 0, scratch.workspace)
         values = part(stack, rows, 0)
