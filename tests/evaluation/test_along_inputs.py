@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import flatprop as fp
 from flatprop.evaluation import along_inputs, calls
+from layer_networks import torch_function
 from networks import HIDDEN, both_dtypes, network
 
 LAST = ("identity", "softmax", "sigmoid", "tanh", "relu")
@@ -21,32 +22,6 @@ def problem(net, rows, count=None, seed=5):
     shape = rows, count or net.inputs, net.outputs
     slopes = rng.normal(size=(rows, net.outputs)), rng.normal(size=shape), rng.normal(size=shape)
     return X, directions, slopes
-
-
-def torch_twin(net, torch):
-    """(params, x) -> the outputs of one row."""
-    functional = torch.nn.functional
-    others = {
-        "identity": lambda z: z,
-        "softmax": lambda z: torch.softmax(z, -1),
-        "leaky_relu": lambda z: functional.leaky_relu(z, 0.01),
-        "exp": torch.exp,
-        "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid,
-    }
-
-    def function(params, x):
-        start = 0
-        for layer, dense in zip(net.layers, net.dense, strict=True):
-            inputs, units = int(layer["inputs"]), int(layer["units"])
-            W = params[start : start + inputs * units].reshape(inputs, units)
-            b = params[start + inputs * units : start + (inputs + 1) * units]
-            start += (inputs + 1) * units
-            name = dense.name
-            x = (others[name] if name in others else getattr(functional, name))(x @ W + b)
-        return x
-
-    return function
 
 
 def error(ours, theirs):
@@ -68,7 +43,7 @@ def test_against_torch(hidden, last, rows):
 
     net = network([3, *[6, 5, 4][: len(hidden)], 3], [*hidden, last])
     X, directions, slopes = problem(net, rows, 2)
-    function = torch_twin(net, torch)
+    function = torch_function(net)
     p, x, along, *weights = map(torch.tensor, (net.params, X, directions, *slopes))
 
     def all_of(params):
