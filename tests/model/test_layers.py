@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
+from flatprop.evaluation import calls
 from flatprop.samples import in_parts
 from layer_networks import LAYERS, network, samples, torch_function, without_dropout
 from reference import error
@@ -500,32 +501,54 @@ def test_gradient_with_the_mask_fixed():
         assert abs(slope - gradient[place]) <= 1e-7 * max(1.0, abs(slope))
 
 
-def test_masks_do_not_depend_on_blocks():
-    X, y = samples(1000, dtype="float64")
-    narrow = [fp.Dense(8, "tanh"), fp.Dropout(0.5), fp.Dense(2)]
-    net = network(narrow)
-    loss, _ = gradient_with_dropout(net, X, y)
-    # The same masks where the rows go through the network in many more blocks.
-    kept = net.copy()
-    import flatprop.evaluation.calls as calls
+@pytest.mark.parametrize("rows", [16, 48, 144])
+def test_masks_do_not_depend_on_blocks(rows, monkeypatch):
+    X, y = samples(1000)
+    net = network([fp.Dense(8, "tanh"), fp.Dropout(0.5), fp.Dense(2)])
 
-    usual = calls.block_rows
-    try:
-        calls.block_rows = lambda network: 32
-        in_blocks, _ = gradient_with_dropout(kept, X, y)
-    finally:
-        calls.block_rows = usual
-    assert in_blocks == pytest.approx(loss, rel=1e-13)
+    def results():
+        return dropped(0.5, rows=1000, rng=7)[1], *gradient_with_dropout(net, X, y)
+
+    assert calls.block_for(net, 1000).rows > 144
+    usual = results()
+    monkeypatch.setattr(calls, "block_rows", lambda network: rows)
+    assert calls.block_for(net, 1000).rows <= rows
+    out, loss, gradient = results()
+    np.testing.assert_array_equal(out, usual[0])
+    assert loss == pytest.approx(usual[1], rel=1e-13)
+    assert error(gradient, usual[2]) <= 1e-12
 
 
-def test_dropout_is_off_outside_training():
+WITHOUT_TRAINING = {
+    "predict": lambda net, X, y, v: net.predict(X),
+    "loss": lambda net, X, y, v: net.loss(X, y),
+    "loss_and_gradient": lambda net, X, y, v: net.loss_and_gradient(X, y)[1],
+    "trace": lambda net, X, y, v: [net.trace(X, y).loss, *net.trace(X, y).layers[-1].dL_dW[0]],
+    "vjp": lambda net, X, y, v: np.append(*net.vjp(X, y)),
+    "jacobian": lambda net, X, y, v: net.jacobian(X),
+    "jacobian by parameters": lambda net, X, y, v: net.jacobian(X, wrt="params"),
+    "per_sample_gradients": lambda net, X, y, v: net.per_sample_gradients(X, y),
+    "hessian_vector_product": lambda net, X, y, v: net.hessian_vector_product(X, y, v),
+    "gauss_newton": lambda net, X, y, v: net.gauss_newton_vector_product(X, y, v),
+    "derivatives": lambda net, X, y, v: np.concatenate(net.derivatives(X)[1:]),
+    "derivatives_vjp": lambda net, X, y, v: net.derivatives_vjp(X, y, *net.derivatives(X)[1:]),
+    "hessian": lambda net, X, y, v: net.hessian(X),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TRAINING)
+def test_dropout_is_off_outside_training(name):
     net = network(LAYERS["dropout"])
     plain = network([fp.Dense(8, "tanh"), fp.Dense(2)])
     plain.params = net.params
+    v = np.random.default_rng(4).normal(size=net.params.size)
+    one, other = (WITHOUT_TRAINING[name](n, *samples(), v) for n in (net, plain))
+    np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_dropout_is_off_in_validation_and_refused_by_solvers():
+    net = network(LAYERS["dropout"])
     X, y = samples()
-    assert np.array_equal(net.predict(X), plain.predict(X))
-    assert net.loss(X, y) == plain.loss(X, y)
-    assert np.array_equal(net.loss_and_gradient(X, y)[1], plain.loss_and_gradient(X, y)[1])
     history = net.fit(X, y, epochs=1, validation_data=(X, y), rng=0)
     assert history.val_loss[0] == pytest.approx(net.loss(X, y))
     for solver in ("lbfgs", "levenberg_marquardt"):
