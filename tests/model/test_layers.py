@@ -298,6 +298,12 @@ def test_gradients_of_any_network(parts, inputs, rows, seed):
     net = network([*layers, fp.Dense(2)], inputs=inputs, seed=seed)
     X, y = samples(rows, inputs)
     assert fp.check_gradients(net, X, y) < 1e-5
+    u, du, d2u = net.derivatives(X)
+    J, H = net.jacobian(X), net.hessian(X)
+    close(u, net.predict(X))
+    close(du.transpose(0, 2, 1), J)
+    close(d2u.transpose(0, 2, 1), np.diagonal(H, axis1=2, axis2=3), 1e-9)
+    close(net.derivatives_vjp(X, y, None, None), net.vjp(X, y)[1])
 
 
 # ---- the description
