@@ -186,6 +186,7 @@ class OptimizerRun(Run[S]):
         self.ended_by = state.stopped_by
         self.params[:] = state.params
         if self.average is not None:
+            assert state.raw_params is not None  # as the settings say
             self.average.resume(state.raw_params)
         if state.rng is not None:
             self.network.rng = state.rng
