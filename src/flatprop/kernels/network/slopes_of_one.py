@@ -54,12 +54,12 @@ def values_and_slopes(layers, params, x, du, workspace):
 
 
 @kernel
-def gradient_along(layers, params, inputs, rows, out, workspace):
-    """out += the gradient of a loss of outputs and of directional derivatives.
+def gradient_along(layers, params, inputs, rows, accumulate, out, workspace):
+    """out ← the gradient of a loss of outputs and of directional derivatives.
 
-    `inputs` is the stack of x and of each row's direction. Behind `values_and_slopes`, with the
-    gradient with respect to the outputs in their place; that with respect to each directional
-    derivative is 1.
+    It is added where `accumulate`. `inputs` is the stack of x and of each row's direction. Behind
+    `values_and_slopes`, with the gradient with respect to the outputs in their place; that with
+    respect to each directional derivative is 1.
     """
     last = layers.size - 1
     for l in range(layers.size):
@@ -79,7 +79,7 @@ def gradient_along(layers, params, inputs, rows, out, workspace):
         before = inputs
         if l > 0:
             before, _ = stacks_of(layers, l - 1, rows, 2 * rows, workspace)
-        stack_gradient(layers, l, before, rows, gradient, True, out, scratch)
+        stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
         if l > 0:
             of_values = part(gradient, rows, 0)
             stack_back(layers, l, params, of_values, part(before, rows, 0), scratch)
