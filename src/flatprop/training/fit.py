@@ -119,11 +119,12 @@ def fit(
         (n, outputs, inputs): the derivatives ∂y/∂x of each sample, such as the forces of a
         potential with the sign turned. To the loss is added `derivative_weight` times the mean
         over all of their entries of (∂ŷ/∂x - ∂y/∂x)²; where samples have weights, their weighted
-        mean. Not with a loss that is computed from logits.
+        mean. Not with a loss that is computed from logits, and not with dropout.
     equations
         An `Equation` or a list of them: differential equations that the network is to satisfy.
         Each update takes the same part of the points as of the samples. X and y are then
-        boundary and initial values. `validation_data` measures the loss of samples alone.
+        boundary and initial values. `validation_data` measures the loss of samples alone. Not with
+        dropout.
     trainable
         A boolean mask over `params`; where it is False, a parameter stays as it is.
     tol

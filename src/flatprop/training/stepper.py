@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,8 @@ class Stepper:
         if shape != self._shape:
             self._shape = shape
             self._allocate()
-            # So many blocks are sure to end in time; `advance` measures and takes more.
-            rows = self.buffers.block.rows
-            self._blocks = calls.blocks_in_time(self.network, rows, calls.GRADIENT)
+            # `advance` measures and takes more.
+            self._blocks = self._blocks_in_time()
 
     def _make_lock(self) -> None:
         self._lock = threading.Lock()
@@ -132,20 +132,17 @@ class Stepper:
         to be finite.
         """
         buffers = self.buffers
-        worth = calls.threads_worth(
-            self.network,
-            buffers.block.rows,
-            calls.GRADIENT,
-            self._blocks_left(plan, progress),
-            buffers.shards,
-        )
+        worth = self._threads_worth(self._blocks_left(plan, progress))
         size, part = self._pace.next_size(crew.size_for(worth), self._blocks)
         blocks = max(1, int(part * self._blocks))
         given = self.model, self.data, self.rule, plan, progress, buffers, blocks
         cursor, rows = progress.cursor, self.data.rows
         row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
         began = time.perf_counter()
-        status, size = crew.together(size, loop.train, given, lambda: self._of_helper(*given))
+        numbers = count()
+        status, size = crew.together(
+            size, loop.train, given, lambda: self._of_helper(next(numbers), *given)
+        )
         seconds = time.perf_counter() - began
         self._pace.note(size, seconds, int(cursor[loop.EPOCH] * rows + cursor[loop.ROW] - row))
         if status == loop.RUNNING:
@@ -153,9 +150,18 @@ class Stepper:
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
         return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
 
-    def _of_helper(self, model: Any, data: Data, rule: loop.Rule, *rest: Any) -> tuple[Any, ...]:
+    def _of_helper(
+        self, number: int, model: Any, data: Data, rule: loop.Rule, *rest: Any
+    ) -> tuple[Any, ...]:
         """The arguments of `training_loop.train` for another thread of the team."""
         plan, progress, buffers, blocks = rest
+        progress = progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy())
+        buffers = self._buffers_of_helper(number, buffers)
+        rule = rule._replace(settings=rule.settings.copy())
+        return model, data, rule, plan, progress, buffers, blocks
+
+    def _buffers_of_helper(self, number: int, buffers: loop.Buffers) -> loop.Buffers:
+        """Those of another thread of the team; `Buffers` says what the threads share."""
         shares_blocks = buffers.shards == 1
         buffers = buffers._replace(block=calls.of_helper(buffers.block, shared=shares_blocks))
         if shares_blocks:
@@ -163,18 +169,19 @@ class Stepper:
         else:
             x, y = (aligned_empty(of.size, of.dtype) for of in (buffers.x, buffers.y))
             buffers = buffers._replace(x=x, y=y)
-        if rule.update_timing == loop.PER_PANEL:
+        if self.rule.update_timing == loop.PER_PANEL:
             gradient = aligned_empty(buffers.gradient.size, buffers.gradient.dtype)
             buffers = buffers._replace(gradient=gradient)
-        return (
-            model,
-            data,
-            rule._replace(settings=rule.settings.copy()),
-            plan,
-            progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy()),
-            buffers,
-            blocks,
-        )
+        return buffers
+
+    def _threads_worth(self, blocks: int) -> int:
+        """How many threads pay for a call with so many blocks."""
+        rows, shards = self.buffers.block.rows, self.buffers.shards
+        return calls.threads_worth(self.network, rows, calls.GRADIENT, blocks, shards)
+
+    def _blocks_in_time(self) -> int:
+        """How many blocks are sure to end in time."""
+        return calls.blocks_in_time(self.network, self.buffers.block.rows, calls.GRADIENT)
 
     def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
         """How many blocks the next call of the loop goes through at most."""
@@ -216,7 +223,10 @@ class Stepper:
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         losses = np.zeros(-(-self.batch_size // block.rows))
-        self.buffers = loop.Buffers(order, x, y, gradient, shards, losses, block)
+        none = np.empty(0, np.int64)
+        self.buffers = loop.Buffers(
+            order, x, y, gradient, shards, losses, block, batch=none, records=none
+        )
 
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""

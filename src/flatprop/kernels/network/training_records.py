@@ -140,3 +140,10 @@ class Buffers(NamedTuple):
     """float64, the Σ w ℓ of each block of this batch."""
     block: Any
     """A `Block`."""
+    terms: int = 0
+    """The address of `term_batches.batch_of_terms` for a loss with derivatives in it; 0 for none.
+    Each batch then counts as one block."""
+    batch: Any = None
+    """(1,), a `term_records.BATCH` of each thread's own; (0,) where there are no terms."""
+    records: Any = None
+    """What it refers to: `term_records.TERM`, of each thread's own."""
