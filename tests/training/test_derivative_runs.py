@@ -425,6 +425,14 @@ WRONG = {
     "NaN": (lambda: fitted(derivatives=np.full((10, 1, 2), np.nan)), "nan"),
     "weight": (lambda: fitted(derivatives=wave(10)[2], derivative_weight=-1), "derivative_weight"),
     "split": (lambda: fitted(derivatives=wave(10)[2], validation_split=0.2), "validation_split"),
+    "factors": (
+        lambda: fitted(derivatives=wave(10)[2], learning_rate_factors=np.ones(17)),
+        "learning_rate_factors and ema are not there with derivatives",
+    ),
+    "average": (
+        lambda: fitted(equations=fp.Equation(algebra, points()), ema=0.9),
+        "learning_rate_factors and ema are not there with .* equations",
+    ),
     "solver": (
         lambda: fitted(derivatives=wave(10)[2], optimizer="levenberg_marquardt"),
         "no derivatives",
