@@ -3,11 +3,17 @@
 Arrays are flat, or stacks.
 """
 
+from llvmlite import ir
+
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
+from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.loops.vector_loops import INT64, Array, broadcast, registers, rows_of
 from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at, stack_at
-from flatprop.kernels.network.records import array_at, matrix, rows_of
-from flatprop.kernels.network.stacks import part
+from flatprop.kernels.network.records import array_at, matrix
+from flatprop.numbers.lanes import Lanes
+
+ZERO, ONE = INT64(0), INT64(1)
 
 
 @kernel
@@ -79,14 +85,31 @@ def given_stack(c, like):
     if c.directions == 0:
         return stack_at(c.x, c, like)
     stack = stack_at(c.slope, c, like)
-    copy(rows_at(c.x, c, like), part(stack, c.rows, 0))
     directions = matrix(array_at(c.directions, like, c.count * c.units), 0, c.count, c.units)
-    for k in range(c.count):
-        for i in range(c.rows):
-            row = (1 + k) * c.rows + i
-            copy(rows_of(directions, k, k + 1), rows_of(stack, row, row + 1))
-    fill(rows_of(stack, (1 + c.count) * c.rows, c.height), 0.0)
+    _stack_of_inputs(rows_at(c.x, c, like), directions, stack)
     return stack
+
+
+@routine()
+def _stack_of_inputs(builder: ir.IRBuilder, x: Array, directions: Array, stack: Array) -> None:
+    """x, then each direction in as many rows, and 0 for second derivatives."""
+    rows, filled = x.shape[0], builder.mul(x.shape[0], builder.add(directions.shape[0], ONE))
+    zero = broadcast(Lanes(builder, x.element(0.0)), x.element)
+    for i in rows_of(stack):
+        given = builder.select(
+            builder.icmp_signed("<", i, rows),
+            x.row(i).data,
+            directions.row(builder.sub(builder.sdiv(i, rows), ONE)).data,
+        )
+        with builder.if_else(builder.icmp_signed("<", i, filled)) as (copied, empty):
+            with copied:
+                for register in registers(
+                    x.row(ZERO)._replace(data=given), stack.row(i), written_only=1
+                ):
+                    register.store(register[0], 1)
+            with empty:
+                for register in registers(stack.row(i), written_only=1):
+                    register.store(zero, 0)
 
 
 @kernel
