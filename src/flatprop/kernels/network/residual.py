@@ -6,7 +6,7 @@
 | `SUM` | x + the outputs of the `FORK` | ∂L/∂z |
 """
 
-from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.elementwise import add, copy
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_TANGENT,
@@ -23,6 +23,8 @@ def fork(call, like):
     c = call_of(call)
     if c.operation == FORWARD or c.operation == FORWARD_TANGENT:
         same(c, like)
+        if c.operation == FORWARD and c.flag != 0:
+            copy(rows_at(c.x, c, like), rows_at(c.partner, c, like))
     elif c.operation == BACKWARD:
         pass_on_both(c, like)
     elif c.operation == BACKWARD_TANGENT:
