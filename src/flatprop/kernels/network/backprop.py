@@ -16,6 +16,7 @@ from flatprop.kernels.network.layer_kinds import (
 )
 from flatprop.kernels.network.records import (
     CROSS_ENTROPY,
+    IDENTITY,
     SOFTMAX,
     adds_earlier,
     matrix,
@@ -125,13 +126,15 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
 def places_of_loss(layers, loss_record, rows, workspace):
     """The last layer's a, where the loss writes ∂L/∂a, and the layer's slope.
 
-    Softmax and logits have no da/dz. Then the loss writes its gradient straight into the slope's
-    place.
+    Softmax and logits have no da/dz, and that of the identity is 1. Then the loss writes its
+    gradient straight into the slope's place.
     """
     last = layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     logits = loss_record.from_logits == 1
-    dL_da = slope if logits or layers[last].activation == SOFTMAX else a
+    softmax = layers[last].activation == SOFTMAX
+    without = logits or softmax or layers[last].activation == IDENTITY
+    dL_da = slope if without else a
     return a, dL_da, slope
 
 

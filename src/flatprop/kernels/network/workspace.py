@@ -79,7 +79,7 @@ def workspace_size(layers: Any, rows: int) -> int:
 
 @jittable
 def backward_workspace_size(layers: Any, rows: int) -> int:
-    """How many numbers a walk forward and back needs for so many rows; they suffice for `forward`."""
+    """How many numbers a walk forward and back needs for so many rows; `forward` needs no more."""
     units = all_units(layers)
     if has_sums(layers):
         units += most_units(layers)
