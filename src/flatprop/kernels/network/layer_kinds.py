@@ -32,9 +32,9 @@ def parameter_rows(layers, l):
 
 
 @kernel
-def forward(layers, l, params, a, z, activates, workspace, scratch):
+def forward(layers, l, params, a, z, activates, kept, scratch):
     if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, a, z, workspace)
+        called_layers.forward(layers, l, params, a, z, kept)
     else:
         dense.forward(layers, l, params, a, z, activates, scratch)
 

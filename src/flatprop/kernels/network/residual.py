@@ -8,7 +8,7 @@
 Stacks of values and derivatives are handed on like the values.
 """
 
-from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.elementwise import add, copy
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_STACK,
@@ -35,6 +35,8 @@ def fork(call, like):
     c = call_of(call)
     if c.operation == FORWARD or c.operation == FORWARD_TANGENT:
         same(c, like)
+        if c.operation == FORWARD and c.flag != 0:
+            copy(rows_at(c.x, c, like), rows_at(c.partner, c, like))
     elif c.operation == BACKWARD:
         pass_on_both(c, like)
     elif c.operation == BACKWARD_TANGENT:
