@@ -151,7 +151,7 @@ class TermsObjective(Objective):
     def loss(self) -> float:
         return self.loss_and_gradient()[0]
 
-    def loss_and_gradient(self) -> tuple[float, Vector]:
+    def _of_samples(self) -> tuple[float, Vector]:
         loss, gradient, slopes = self.terms.loss_and_gradient()
         return loss, np.concatenate([gradient[self.trained].astype(np.float64), slopes])
 

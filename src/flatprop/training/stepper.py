@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
+from flatprop.kernels.loops.special_updates import average_address, factors_address
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.records import DENSE, most_units
 from flatprop.kernels.network.regularisation import max_norm_address, penalties_address
@@ -22,8 +23,8 @@ from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.training.snapshot import Snapshot
-from flatprop.validation import checks
-from flatprop.validation.arrays import aligned_copy, aligned_empty
+from flatprop.validation import over_parameters
+from flatprop.validation.arrays import Array, aligned_copy, aligned_empty
 
 PANEL_PARAMETERS = 2**17
 """How many entries of the gradient exist at once with PER_PANEL: as many as the second cache
@@ -54,12 +55,24 @@ class Stepper:
         trainable: NDArray[np.int64],
         clip_norm: float | None = None,
         penalty: float = 0.0,
+        factors: Array | None = None,
+        ema: float | None = None,
     ) -> None:
         self.network = network
         self._linear = optimizer.linear
         self._whole = trainable.tolist() == [[0, network.params.size]]
-        start = optimizer.start(network.params, learning_rate)
-        self.rule = loop.Rule(*start, trainable, clip_norm or 0.0, penalty, loop.AFTER_GRADIENT)
+        params = network._arrays.params
+        start = optimizer.start(params, learning_rate, factors)
+        self.rule = loop.Rule(
+            *start,
+            trainable,
+            clip_norm or 0.0,
+            penalty,
+            loop.AFTER_GRADIENT,
+            factors=aligned_copy(params[:0] if factors is None else factors),
+            averages=aligned_copy(params[:0] if ema is None else params),
+            decay=ema or 0.0,
+        )
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
         self._pace = crew.Pace()
@@ -195,6 +208,8 @@ class Stepper:
             penalised=penalties_address(dtype) if strengths.any() else 0,
             limits=limits,
             limit=max_norm_address(dtype) if len(limits) else 0,
+            with_factors=factors_address(self.rule.code, dtype) if self.rule.factors.size else 0,
+            averaging=average_address(dtype) if self.rule.averages.size else 0,
         )
         panel = {
             loop.AFTER_GRADIENT: shards * size,
@@ -216,7 +231,7 @@ class Stepper:
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
-        limited = self.rule.clip_norm > 0 or self._penalised
+        limited = self.rule.clip_norm > 0 or self._penalised or self.rule.factors.size
         limited = limited or any(layer.max_norm for layer in self.network.dense_layers)
         if block_rows < self.batch_size or limited or not self._whole:
             return loop.AFTER_GRADIENT
@@ -275,5 +290,19 @@ class Stepper:
         self.rule = rule._replace(
             settings=aligned_copy(rule.settings),
             state=aligned_copy(rule.state),
-            trainable=checks.ranges(rule.trainable, self.network.params.size),
+            trainable=over_parameters.ranges(rule.trainable, self.network.params.size),
+            factors=self._unpickled("factors"),
+            averages=self._unpickled("averages"),
         )
+
+    def _unpickled(self, name: str) -> Array:
+        """A copy of an array of the rule that has a number for each parameter, or none."""
+        params, array = self.network._arrays.params, getattr(self.rule, name)
+        if array is None:  # in a pickle of version 0.1
+            array = params[:0]
+        if array.dtype != params.dtype or array.shape not in ((0,), params.shape):
+            raise ValueError(
+                f"{name} must be of {params.dtype} with shape {params.shape}, not of "
+                f"{array.dtype} with shape {array.shape}"
+            )
+        return aligned_copy(array)

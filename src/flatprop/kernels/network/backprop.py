@@ -17,7 +17,7 @@ from flatprop.kernels.network.layer_kinds import (
 from flatprop.kernels.network.records import (
     CROSS_ENTROPY,
     SOFTMAX,
-    has_sums,
+    adds_earlier,
     matrix,
     most_units,
     rows_of,
@@ -36,7 +36,7 @@ def forward(layers, params, x, out, workspace, logits):
     its own, if a later layer adds what an earlier one gave.
     """
     rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
-    a, all_stay = matrix(x, 0, rows, layers[0].inputs), has_sums(layers)
+    a, all_stay = matrix(x, 0, rows, layers[0].inputs), adds_earlier(layers)
     for l in range(layers.size):
         z, scratch = one_of_two(workspace, l, rows, most, layers[l].units)
         if all_stay:

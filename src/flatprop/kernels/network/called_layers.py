@@ -130,6 +130,10 @@ class LayerCall:
         less = self.builder.sub(self.l, INT64(1))
         return self.builder.select(self.at_first, INT64(0), less)
 
+    def unless(self, condition: ir.Value, pointer: ir.Value) -> ir.Value:
+        """A pointer, or NULL where the condition holds."""
+        return self.builder.select(condition, pointer.type(None), pointer)
+
     def training(self, workspace: str) -> dict[str, ir.Value]:
         """What `dropout` needs to know."""
         kind = self.kinds[workspace]

@@ -10,6 +10,7 @@ and, with g = γ ∂L/∂out and ⟨·⟩ for the mean over a row,
 
 Means over a row are added up in float64. Nothing is kept between the passes: m and r of a row
 take less time than a product with a matrix, and are computed again where they are needed.
+`layer_norm_stacks` has the derivatives along directions in the inputs.
 """
 
 import math
@@ -33,8 +34,10 @@ from flatprop.kernels.loops.vector_loops import (
 )
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
+    BACKWARD_STACK,
     BACKWARD_TANGENT,
     FORWARD,
+    FORWARD_STACK,
     FORWARD_TANGENT,
     GRADIENT,
     GRADIENT_TANGENT,
@@ -43,6 +46,7 @@ from flatprop.kernels.network.layer_call import (
     row_at,
     rows_at,
 )
+from flatprop.kernels.network.layer_norm_stacks import normalise_stack, normalise_stack_back
 from flatprop.kernels.network.records import array_at, matrix
 from flatprop.numbers.lanes import Lanes
 from flatprop.numbers.numbers import sqrt, where
@@ -56,6 +60,12 @@ CHUNK = 512
 def layer_norm(call, like):
     """What a `LAYER_NORM` does; see `layer_call`."""
     c = call_of(call)
+    if c.operation == FORWARD_STACK:
+        normalise_stack(c, like, EPSILON)
+        return
+    if c.operation == BACKWARD_STACK:
+        normalise_stack_back(c, like)
+        return
     x = rows_at(c.x, c, like)
     scale, shift = row_at(c.params, 0, c, like), row_at(c.params, 1, c, like)
     if c.operation == FORWARD:

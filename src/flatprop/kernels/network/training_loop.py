@@ -16,6 +16,7 @@ from flatprop.kernels.loops.minibatch import (
     sum_of_weights,
     weights_per_output,
 )
+from flatprop.kernels.loops.special_updates import average, update_with_factors
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.records import matrix, rows_of
@@ -131,6 +132,11 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
         penalised,
         limits,
         limit,
+        factors,
+        with_factors,
+        averages,
+        decay,
+        averaging,
     ) = rule
     rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
@@ -278,9 +284,22 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
-                    update_trained(
-                        code, settings, params, gradient, state, trainable, low, high, 0
-                    )
+                    if with_factors != 0:
+                        update_with_factors(
+                            with_factors,
+                            settings,
+                            params,
+                            gradient,
+                            state,
+                            trainable,
+                            factors,
+                            low,
+                            high,
+                        )
+                    else:
+                        update_trained(
+                            code, settings, params, gradient, state, trainable, low, high, 0
+                        )
                     if terms != 0 and rank == 0:
                         of_terms(terms, batch, UPDATE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                     wait(cells, size)
@@ -288,6 +307,8 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         if rank == 0:
                             limit_norms(limit, limits, params, gradient)
                         wait(cells, size)
+                if averaging != 0:
+                    average(averaging, averages, params, decay, cursor[UPDATES], low, high)
         elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0

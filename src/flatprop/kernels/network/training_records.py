@@ -50,6 +50,16 @@ class Rule(NamedTuple):
     """(layers with a limit, 4) float64: W's start and shape, and the limit for `max_norm`."""
     limit: int = 0
     """The address of `max_norm`; 0 if there are no limits."""
+    factors: Any = None
+    """(parameters,): what each learning rate is multiplied by; (0,) where there are no factors."""
+    with_factors: int = 0
+    """The address of the update with factors; 0 if there are none."""
+    averages: Any = None
+    """(parameters,): the moving average of each parameter; (0,) where none is asked for."""
+    decay: float = 0.0
+    """How much the update before counts in these averages, if the newest one counts 1."""
+    averaging: int = 0
+    """The address of what `average` calls; 0 if no averages are asked for."""
 
 
 class Plan(NamedTuple):

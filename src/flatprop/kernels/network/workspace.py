@@ -86,7 +86,8 @@ def backward_workspace_size(layers: Any, rows: int) -> int:
 @jittable
 def jacobian_workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `jacobian` and `parameter_jacobian` need for so many rows."""
-    return backward_workspace_size(layers, rows) + 2 * rows * widest(layers)
+    copied = all_units(layers) if has_sums(layers) else 0
+    return backward_workspace_size(layers, rows) + 2 * rows * (widest(layers) + copied)
 
 
 @jittable
