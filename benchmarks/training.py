@@ -113,6 +113,43 @@ class FullBatchTimes(FullBatch):
         self.fit(self.epochs)
 
 
+class Options:
+    """An update of 784-128-10 with what few trainings ask for, beside one without."""
+
+    params = (("nothing", "ema", "learning_rate_factors", "clip_norm"), tuple(OPTIMIZERS))
+    param_names = ("option", "optimizer")
+    epochs = 100
+
+    def setup(self, option, optimizer):
+        self.net, self.x, self.y = problem((784, 128, 10), "relu", 32, True, "float32")
+        self.options = {
+            "nothing": {},
+            "ema": {"ema": 0.999},
+            "learning_rate_factors": {"learning_rate_factors": np.ones_like(self.net.params)},
+            "clip_norm": {"clip_norm": 1e6},
+        }[option]
+        expected = self.net.copy().fit(self.x, self.y, optimizer=OPTIMIZERS[optimizer], epochs=4)
+        history = self.net.copy().fit(
+            self.x, self.y, optimizer=OPTIMIZERS[optimizer], epochs=4, **self.options
+        )
+        np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
+
+    def track_step(self, option, optimizer):
+        def fit():
+            self.net.fit(
+                self.x,
+                self.y,
+                optimizer=OPTIMIZERS[optimizer],
+                epochs=self.epochs,
+                batch_size=None,
+                **self.options,
+            )
+
+        return loops.median_seconds(fit) / self.epochs * 1e6
+
+    track_step.unit = "µs/step"
+
+
 class MiniBatches:
     """Epochs as of the handwritten digits: 1,437 samples, shuffled, 32 at a time."""
 

@@ -120,15 +120,51 @@ def check_embed(run):
 @checks("docs/guide/uncertainty.md")
 def check_uncertainty(run):
     names = run.names
-    spread = np.exp(names["log_variance"] / 2)
+    assert "within one sigma 6" in run.printed
+    spread = np.array(re.search(r"\[(\S+) (\S+)\] where", run.printed).groups(), float)
     np.testing.assert_allclose(spread, [0.05, 0.293], rtol=0.15)
     shares = [np.mean(names["y"] < names[bound]) for bound in ("low", "median", "high")]
     np.testing.assert_allclose(shares, [0.05, 0.5, 0.95], atol=0.03)
     assert (names["deviation"] > 0).all()
     assert names["quantiles"].shape == (3, 3)
+    ratio, away = names["doubt"] / names["noise"], np.abs(names["grid"])
+    assert ratio[away < 0.2].mean() > 1 > 0.2 > ratio[(away > 0.5) & (away < 0.9)].mean()
+
+
+@checks("docs/guide/which-loss.md")
+def check_which_loss(run):
+    names = run.names
+    errors = [float(error) for error in re.findall(r"error (\S+)", run.printed)]
+    assert errors[1] < 0.1 < 0.2 < errors[0]
     net, inputs, angles = (names[name] for name in ("net", "inputs", "angles"))
     assert net.loss(inputs, angles) < 0.02
     assert names["fp"].check_gradients(net, inputs[:50], angles[:50]) < 1e-6
+
+
+@checks("docs/guide/slopes.md")
+def check_slopes(run):
+    without, both = (float(error) for error in re.findall(r"of the force (\S+)", run.printed))
+    assert both < 0.3 < 0.5 < without
+    coarse, fine = (float(error) for error in re.findall(r"varies by (\S+)", run.printed))
+    assert coarse / fine == pytest.approx(4, rel=0.2)
+
+
+@checks("docs/guide/equations.md")
+def check_equations(run):
+    names = run.names
+    assert (
+        np.abs(
+            names["net"].predict(np.linspace(0, 10, 100)[:, None])[:, 0] - names["motion"]
+        ).max()
+        < 0.1
+    )
+    # from another integrator; a period of hares and lynxes is about 6.6
+    np.testing.assert_allclose(names["animals"].predict([[6.0]]), [[1.203, 0.309]], atol=0.05)
+    places = names["elsewhere"]
+    truth = names["exact"](*places.T)
+    error = names["flow"].predict(places)[:, 0] - truth
+    assert np.linalg.norm(error) < 0.03 * np.linalg.norm(truth)
+    assert names["course"][-1] == pytest.approx(names["viscosity"], rel=0.1)
 
 
 @checks("docs/tutorials/backpropagation.md")

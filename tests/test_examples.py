@@ -31,14 +31,14 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def run(name, folder, cache):
+def run(name, folder, cache, options=("--fast",)):
     """What an example prints; its picture must be one with something in it."""
     from matplotlib.image import imread
 
     picture = folder / f"{name}.png"
     script = str(EXAMPLES / f"{name}.py")
     environment = {"MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache), "PYTHONIOENCODING": "utf-8"}
-    command = sys.executable, "-W", "error", script, "--fast", "--output", picture
+    command = sys.executable, "-W", "error", script, *options, "--output", picture
     printed = processes.run(*command, **environment)
     pixels = imread(picture)
     assert min(pixels.shape[:2]) > 300
@@ -71,6 +71,36 @@ def test_calibration(tmp_path, cache):
     value, sigma, true = found.T
     assert (np.abs(value - true) < 3 * sigma).all()
     assert (sigma < 0.1).all()
+
+
+def test_burgers(tmp_path, cache):
+    """The error of the article, where FULL_EXAMPLES asks for its problem, which takes minutes."""
+    full = bool(os.environ.get("FULL_EXAMPLES"))
+    printed = run("burgers", tmp_path, cache, () if full else ("--fast",))
+    (error,) = numbers("relative error #", printed)
+    assert error <= (6.7e-4 if full else 2e-2)
+    off = numbers(r"noise: off by \+?# %", printed)
+    assert (np.abs(off) < [3, 15]).all()  # with 1 % and 5 % of noise
+
+
+def test_spectrum(tmp_path, cache):
+    printed = run("spectrum", tmp_path, cache)
+    error_of_mean, error_of_sigma = numbers("mean #, of sigma # %", printed)[0]
+    assert error_of_mean < 0.02  # of an absorbance up to 1.3
+    assert error_of_sigma < 10
+    inside = numbers("sigma: # % of the held-out", printed)
+    np.testing.assert_allclose(inside, [68.3, 95.4], atol=1.5)
+
+
+def test_molecule(tmp_path, cache):
+    printed = run("molecule", tmp_path, cache)
+    of_forces = numbers("of forces # meV/Å", printed)
+    assert of_forces[1] < min(10, of_forces[0] / 3)
+    error, drift = numbers("energy # µeV, drift # µeV", printed).T
+    assert error[0] / error[1] == pytest.approx(4, rel=0.1)  # the square of the time step
+    assert (np.abs(drift) < 0.05 * error).all()
+    network, potential = numbers("bend # cm⁻¹, stretches # cm⁻¹", printed)
+    np.testing.assert_allclose(network, potential, atol=2)
 
 
 def test_c_program(tmp_path, cache):

@@ -179,6 +179,9 @@ def altered(trainer, **changes):
         ({"trainable": np.array([[0, 115]])}, "no ranges of 114 parameters"),
         ({"trainable": np.array([[-1, 4]])}, "no ranges of 114 parameters"),
         ({"trainable": np.array([4, 9])}, "no ranges of 114 parameters"),
+        ({"factors": np.ones(7, "float32")}, r"factors must be of float32 with shape \(114,\)"),
+        ({"averages": np.ones(114)}, r"averages must be of float32 with .* not of float64"),
+        ({"averages": np.ones((1, 114), "float32")}, "averages must be of float32"),
     ],
 )
 def test_a_pickled_trainer_that_lies(data, changes, message):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import flatprop as fp
 from flatprop.evaluation import along_inputs, calls
+from layer_networks import torch_function
 from networks import HIDDEN, both_dtypes, network
 
 LAST = ("identity", "softmax", "sigmoid", "tanh", "relu")
@@ -21,32 +22,6 @@ def problem(net, rows, count=None, seed=5):
     shape = rows, count or net.inputs, net.outputs
     slopes = rng.normal(size=(rows, net.outputs)), rng.normal(size=shape), rng.normal(size=shape)
     return X, directions, slopes
-
-
-def torch_twin(net, torch):
-    """(params, x) -> the outputs of one row."""
-    functional = torch.nn.functional
-    others = {
-        "identity": lambda z: z,
-        "softmax": lambda z: torch.softmax(z, -1),
-        "leaky_relu": lambda z: functional.leaky_relu(z, 0.01),
-        "exp": torch.exp,
-        "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid,
-    }
-
-    def function(params, x):
-        start = 0
-        for layer, dense in zip(net.layers, net.dense, strict=True):
-            inputs, units = int(layer["inputs"]), int(layer["units"])
-            W = params[start : start + inputs * units].reshape(inputs, units)
-            b = params[start + inputs * units : start + (inputs + 1) * units]
-            start += (inputs + 1) * units
-            name = dense.name
-            x = (others[name] if name in others else getattr(functional, name))(x @ W + b)
-        return x
-
-    return function
 
 
 def error(ours, theirs):
@@ -68,7 +43,7 @@ def test_against_torch(hidden, last, rows):
 
     net = network([3, *[6, 5, 4][: len(hidden)], 3], [*hidden, last])
     X, directions, slopes = problem(net, rows, 2)
-    function = torch_twin(net, torch)
+    function = torch_function(net)
     p, x, along, *weights = map(torch.tensor, (net.params, X, directions, *slopes))
 
     def all_of(params):
@@ -206,11 +181,25 @@ def test_of_any_network(data):
             np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=2e-4 * scale)
 
 
+def dense(last):
+    return [fp.Dense(17, "tanh"), fp.Dense(9, "gelu"), fp.Dense(2, last)]
+
+
+OF_ALL_KINDS = [
+    fp.Residual([fp.LayerNorm(), fp.Dense(17, "tanh"), fp.Dropout(0.5), fp.Dense(3, "gelu")]),
+    fp.Dense(9, "softplus"),
+    fp.LayerNorm(),
+    fp.Dense(2, "sigmoid"),
+]
+KINDS = {"identity": dense("identity"), "softmax": dense("softmax"), "other": OF_ALL_KINDS}
+every_kind = pytest.mark.parametrize("layers", KINDS.values(), ids=KINDS)
+
+
 @both_dtypes
-@pytest.mark.parametrize("last", ["identity", "softmax"])
-def test_threads_change_no_bit(dtype, last, monkeypatch):
+@every_kind
+def test_threads_change_no_bit(dtype, layers, monkeypatch):
     monkeypatch.setattr(along_inputs, "STACK_BYTES", 2**14)
-    net = network([3, 17, 9, 2], ["tanh", "gelu", last], dtype=dtype)
+    net = fp.Network(3, layers, dtype=dtype, rng=0)
     X, directions, slopes = problem(net, 777, 2)
     for method, arguments in (
         ("derivatives", (X, directions)),
@@ -222,8 +211,9 @@ def test_threads_change_no_bit(dtype, last, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
-def test_blocks_and_calls_change_no_bit(monkeypatch):
-    net = network([3, 17, 9, 2])
+@every_kind
+def test_blocks_and_calls_change_no_bit(layers, monkeypatch):
+    net = fp.Network(3, layers, dtype="float64", rng=0)
     X, directions, slopes = problem(net, 333, 2)
     monkeypatch.setattr(along_inputs, "STACK_BYTES", 2**15)
     whole = *net.derivatives(X, directions), net.derivatives_vjp(X, *slopes, directions)
@@ -233,17 +223,18 @@ def test_blocks_and_calls_change_no_bit(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_hessian_of_many_inputs_goes_in_parts(monkeypatch):
-    net = network([13, 8, 3], ["tanh", "softmax"])
+@every_kind
+def test_a_hessian_of_many_inputs_goes_in_parts(layers, monkeypatch):
+    net = fp.Network(13, [fp.LayerNorm(), fp.Dense(3), *layers], dtype="float64", rng=0)
     X, *_ = problem(net, 5)
     whole = net.hessian(X)
     monkeypatch.setattr(along_inputs, "PAIRS_AT_ONCE", 4)
     np.testing.assert_array_equal(net.hessian(X), whole)
 
 
-def test_derivatives_of_float32_are_those_of_float64():
-    net = network([3, 16, 9, 2], ["tanh", "gelu", "identity"], dtype="float32")
-    double = network([3, 16, 9, 2], ["tanh", "gelu", "identity"])
+@every_kind
+def test_derivatives_of_float32_are_those_of_float64(layers):
+    net, double = (fp.Network(3, layers, dtype=dtype, rng=0) for dtype in ("float32", "float64"))
     double.params = net.params
     X, directions, slopes = problem(net, 50, 2)
     X, directions = X.astype("float32"), directions.astype("float32")

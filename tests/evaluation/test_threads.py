@@ -87,6 +87,10 @@ def test_a_training_has_the_same_bits_with_any_number_of_threads(optimizer, dtyp
     {"sample_weight": "some"},
     {"sample_weight": "many zeros", "batch_size": 20},
     {"trainable": "some"},
+    {"learning_rate_factors": "some"},
+    {"learning_rate_factors": "some", "batch_size": None, "ema": 0.9},
+    {"ema": 0.9, "optimizer": fp.SGD(0.01)},
+    {"ema": 0.9, "validation_data": "the same"},
     {"optimizer": fp.SGD(fp.schedules.Cosine(0.1, T_max=4))},
 ], ids=repr)  # fmt: skip
 def test_so_has_one_with_options(options):
@@ -103,6 +107,8 @@ def test_so_has_one_with_options(options):
             chosen["sample_weight"] = weight
         if "trainable" in chosen:
             chosen["trainable"] = rng.uniform(size=net.params.size) < 0.5
+        if "learning_rate_factors" in chosen:
+            chosen["learning_rate_factors"] = rng.uniform(size=net.params.size)
         history = net.fit(x, y, threads=threads, **chosen)
         return net.params, history.loss, history.val_loss
 
@@ -127,7 +133,8 @@ def test_values_and_gradients_have_the_same_bits(loss, sizes):
 def test_batches_of_several_blocks_have_the_same_bits(sizes):
     def train(threads):
         net, x, y = problem(rows=2500)
-        history = net.fit(x, y, epochs=3, batch_size=1100, clip_norm=0.1, threads=threads)
+        how = {"clip_norm": 0.1, "ema": 0.9, "learning_rate_factors": np.full_like(net.params, 2)}
+        history = net.fit(x, y, epochs=3, batch_size=1100, threads=threads, **how)
         trainer = fp.Trainer(net, "adam", penalty=0.1, threads=threads)
         losses = [trainer.partial_fit(x, y, shuffle=True) for _ in range(2)]
         return net.params, history.loss, losses, *net.loss_and_gradient(x, y, threads=threads)
@@ -163,7 +170,8 @@ def test_large_layers_are_updated_in_panels_with_the_same_bits(monkeypatch, size
     def train(threads):
         net, x, y = problem()
         net.fit(x, y, optimizer="adam", epochs=2, batch_size=64, threads=threads)
-        return (net.params,)
+        history = net.fit(x, y, epochs=2, batch_size=64, ema=0.9, threads=threads)
+        return net.params, history.raw_params
 
     assert len(results_of(train)) == 1
     assert set(sizes) == set(COUNTS)

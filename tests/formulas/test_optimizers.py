@@ -73,8 +73,11 @@ def twin_fit(net, optimizer, X, y, rates, **how):
 # ---- PyTorch
 
 
-def torch_fit(net, optimizer, X, y, epochs, clip_norm=None):
-    """Parameters after, and losses before, each of torch's updates of a tanh network."""
+def torch_fit(net, optimizer, X, y, epochs, clip_norm=None, factors=(1, 1, 1, 1)):
+    """Parameters after, and losses before, each of torch's updates of a tanh network.
+
+    W and b of each layer are a group whose learning rate has one of the `factors`.
+    """
     torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
     parts = [part for pair in zip(net.weights, net.biases, strict=True) for part in pair]
     parameters = [torch.tensor(part, requires_grad=True) for part in parts]
@@ -82,7 +85,9 @@ def torch_fit(net, optimizer, X, y, epochs, clip_norm=None):
     settings = options(optimizer)
     decay_by_hand = settings.pop("weight_decay") if optimizer.name == "rprop" else 0
     rule = getattr(torch.optim, type(optimizer).__name__)
-    rule = rule(parameters, lr=optimizer.learning_rate, **settings)
+    rates = [factor * optimizer.learning_rate for factor in factors]
+    groups = [{"params": [p], "lr": r} for p, r in zip(parameters, rates, strict=True)]
+    rule = rule(groups, **settings)
     W1, b1, W2, b2 = parameters
     losses = []
     for _ in range(epochs):
@@ -139,6 +144,31 @@ def test_clipping_is_that_of_pytorch(optimizer, clip_norm):
     history = net.fit(X, y, optimizer=optimizer, epochs=100, clip_norm=clip_norm, **FULL)
     np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose(history.loss, losses, rtol=1e-9)
+
+
+FACTORS = 0.1, 2.0, 1.0, 0.5
+
+
+def of_groups(net, factors):
+    """An array over the parameters, with one of the factors for each W and b."""
+    array = np.ones_like(net.params)
+    for part, factor in zip(itertools.chain(*net.parameter_pairs(array)), factors, strict=True):
+        part[...] = factor
+    return array
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+@every_optimizer
+def test_factors_of_the_rate_are_pytorchs_parameter_groups(optimizer, clip_norm, record_property):
+    net = make()
+    X, y, _ = curves(30)
+    how = {"epochs": 60, "clip_norm": clip_norm}
+    expected, losses = torch_fit(net, optimizer, X, y, factors=FACTORS, **how)
+    factors = of_groups(net, FACTORS)
+    history = net.fit(X, y, optimizer=optimizer, learning_rate_factors=factors, **how, **FULL)
+    record_property("error", np.abs(net.params - expected).max())
+    np.testing.assert_allclose(net.params, expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Adagrad", "Rprop"])
@@ -312,6 +342,46 @@ def test_frozen_gradients_do_not_count_in_the_norm(mask):
     twin, _ = twin_fit(net, optimizer, X, y, [0.5] * 20, **how)
     net.fit(X, y, optimizer=optimizer, epochs=20, shuffle=False, **how)
     np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=1e-10)
+
+
+# ---- factors of the learning rate
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-4)])
+@every_kind
+def test_a_factor_of_its_own_for_every_parameter(optimizer, dtype, tolerance):
+    net = make(dtype)
+    factors = np.random.default_rng(3).uniform(0.2, 3, net.params.size)
+    factors[::7] = 0
+    factors = factors.astype(dtype)
+    X, y, w = curves(30)
+    before, trained = net.params.copy(), factors > 0
+    rates = fp.schedules.Cosine(optimizer.learning_rate, T_max=8)
+    scheduled = type(optimizer)(**vars(optimizer) | {"learning_rate": rates})
+    how = {"batch_size": 12, "clip_norm": 0.2}
+    by_epoch = [rate * factors[trained].astype(float) for rate in rates.rates(8)]
+    twin, losses = twin_fit(net, optimizer, X, y, by_epoch, w=w, trainable=trained, **how)
+    how |= {"shuffle": False, "sample_weight": w, "learning_rate_factors": factors}
+    history = net.fit(X, y, optimizer=scheduled, epochs=8, **how)
+    np.testing.assert_allclose(net.params, twin.theta, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(history.loss, losses, rtol=tolerance)
+    assert net.params[~trained].tobytes() == before[~trained].tobytes()
+    assert (net.params[trained] != before[trained]).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 12, None])
+@every_kind
+def test_factors_of_0_and_1_are_a_mask(optimizer, batch_size):
+    nets = make(), make()
+    mask = masks(nets[0].params.size)["scattered"]
+    X, y, _ = curves(30)
+    for net, more in zip(
+        nets, ({"trainable": mask}, {"learning_rate_factors": mask.astype(float)}), strict=True
+    ):
+        how = {"optimizer": optimizer, "batch_size": batch_size, "epochs": 5, "rng": 0} | more
+        net.fit(X, y, clip_norm=0.3, **how)
+    np.testing.assert_allclose(nets[1].params, nets[0].params, rtol=0, atol=1e-14)
+    assert np.array_equal(nets[0].params[~mask], nets[1].params[~mask])
 
 
 # ---- where squares overflow

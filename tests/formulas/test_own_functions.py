@@ -102,19 +102,24 @@ POINTS = np.concatenate([np.linspace(-6, 6, 301), [0.0, -0.0, 0.25, 1e-30, 50.0,
 
 
 def applied(function, z):
-    """a, da/dz and d²a/dz² by the compiled function that the records point to."""
+    """a, da/dz, d²a/dz² and d³a/dz³ by the compiled function that the records point to.
+
+    A call that asks for fewer of them has the same ones.
+    """
     import ctypes
 
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * 3)
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * 4)
     call = kind(custom.activation_address(function, z.dtype))
-    a, slope, curvature = z.copy(), np.full_like(z, 7), np.full_like(z, 7)
-    call(z.size, a.ctypes.data, slope.ctypes.data, curvature.ctypes.data)
-    only, both = z.copy(), (z.copy(), np.full_like(z, 7))
-    call(z.size, only.ctypes.data, None, None)
-    call(z.size, both[0].ctypes.data, both[1].ctypes.data, None)
-    np.testing.assert_array_equal(only, a)
-    np.testing.assert_array_equal(both, (a, slope))
-    return a, slope, curvature
+
+    def results(count):
+        arrays = [z.copy(), *(np.full_like(z, 7) for _ in range(count - 1))]
+        call(z.size, *(array.ctypes.data for array in arrays), *[None] * (4 - count))
+        return arrays
+
+    all_four = results(4)
+    for count in (1, 2, 3):
+        np.testing.assert_array_equal(results(count), all_four[:count])
+    return all_four
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -125,7 +130,7 @@ def applied(function, z):
 )
 def test_values_and_slopes_are_those_of_the_function(function, dtype):
     z = POINTS.astype(dtype)
-    a, slope, _ = applied(function, z)
+    a, slope, *_ = applied(function, z)
     expected = np.array([function(float(x)) for x in z])
     epsilon = np.finfo(dtype).eps
     for ours, theirs in ((a, expected[:, 0]), (slope, expected[:, 1])):
@@ -145,7 +150,7 @@ def test_an_element_does_not_depend_on_its_place(count, shift):
 
 
 def test_where_the_function_raises_the_result_is_nan():
-    a, slope, _ = applied(raises, np.array([1.0, 101.0]))
+    a, slope, *_ = applied(raises, np.array([1.0, 101.0]))
     assert a[0] == 3
     assert np.isnan(a[1])
     assert np.isnan(slope[1])
@@ -160,6 +165,17 @@ def test_second_derivatives():
         (looped, (abs(z) / 4 - 1) * np.sign(z) * np.exp(-abs(z) / 2)),  # by differences
     ):
         assert error(applied(function, z)[2], exact) < (1e-8 if function is looped else 1e-14)
+
+
+def test_third_derivatives():
+    z = np.linspace(-3, 3, 61) + 0.013
+    bent, a = np.exp(-abs(z) / 2), np.tanh(z)
+    for function, exact in (
+        (powers, math.log(1.5) ** 3 * 1.5**z),
+        (hyperbolic, (6 * a**2 - 2) * (1 - a**2)),
+        (looped, (3 / 4 - abs(z) / 8) * bent),  # by differences
+    ):
+        assert error(applied(function, z)[3], exact) < (1e-6 if function is looped else 1e-14)
 
 
 def networks(function, dtype, loss=squared, hidden=(16, 9)):

@@ -50,6 +50,20 @@ def data(net, rows, kind="any", seed=0):
 # ---- PyTorch
 
 
+def own_gaussian(torch, a, y):
+    s, m = a[:, y.shape[1] :], a[:, : y.shape[1]]
+    return 0.5 * (math.log(2 * math.pi) + s + (y - m) ** 2 * torch.exp(-s)).sum(1)
+
+
+def own_mixed(torch, a, y):
+    product = (a[:, 0] * a[:, 1]) ** 2 / 8
+    share = torch.nn.functional.softplus(a.sum(1) - y[:, 0], threshold=100)
+    return share + product + y[:, 1] * torch.cos(a[:, 0])
+
+
+OWN = {gaussian: own_gaussian, mixed: own_mixed}
+
+
 def of_outputs(loss, y, w):
     """The loss as a function of PyTorch's tensor of last z."""
     torch = pytest.importorskip("torch")
@@ -66,6 +80,8 @@ def of_outputs(loss, y, w):
         if isinstance(loss, fp.losses.Quantiles):
             q, d = torch.tensor(loss.quantiles, dtype=torch.float64), target - a
             return torch.maximum(q * d, (q - 1) * d).mean(1)
+        if isinstance(loss, fp.losses.Row):
+            return OWN[loss.function](torch, a, target)
         c = loss.class_weight and torch.tensor(loss.class_weight, dtype=torch.float64)
         return torch.nn.functional.cross_entropy(
             a, target, weight=c, label_smoothing=loss.label_smoothing, reduction="none"
@@ -101,6 +117,8 @@ CASES = {
     "twenty targets": (fp.losses.GaussianNLL, 40, "any"),
     "quantiles": (fp.losses.Quantiles(QUANTILES), 4, "any"),
     "one quantile": (fp.losses.Quantiles([0.3]), 1, "any"),
+    "own gaussian": (fp.losses.Row(gaussian, targets=2), 4, "any"),
+    "own mixed": (fp.losses.Row(mixed, targets=2), 3, "any"),
 }
 for kind in ("indices", "probabilities"):
     for smoothing in (0.0, 0.1):
@@ -120,6 +138,9 @@ def test_values_gradients_and_products_are_those_of_pytorch(case, rows):
     v = np.random.default_rng(3).normal(size=net.params.size)
     value, gradient, product = in_torch(net, X, y, w, v)
     ours, slopes = net.loss_and_gradient(X, y, w)
+    _, y_of_one, w_of_one = (a[:1] for a in (X, y, w))
+    of_one = in_torch(net, X[:1], y_of_one, w_of_one, v)[1]
+    assert error(net.per_sample_gradients(X, y)[0], of_one) < 1e-10
     assert net.loss(X, y, w) == pytest.approx(value, rel=1e-12)
     assert ours == pytest.approx(value, rel=1e-12)
     assert error(slopes, gradient) < 1e-10

@@ -51,6 +51,8 @@ def test_a_second_architecture_compiles_nothing(dtype):
                 sample_weight=np.ones(2000),
                 trainable=np.arange(other.params.size) % 2 == 0,
                 clip_norm=1.0,
+                learning_rate_factors=np.full(other.params.size, 0.5),
+                ema=0.9,
                 tol=1e-9,
             )
         use_everything(other.copy(), rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
@@ -78,6 +80,8 @@ print(sorted(heavy & set(sys.modules)))
         {"batch_size": None, "optimizer": fp.SGD(0.01)},
         {"batch_size": 7, "optimizer": fp.Adam(), "clip_norm": 1.0},
         {"batch_size": 32, "optimizer": fp.RMSprop(), "sample_weight": np.ones(100)},
+        {"ema": 0.9, "learning_rate_factors": np.full(50, 0.5)},
+        {"ema": 0.9, "optimizer": fp.SGD(0.01)},
     ],
 )
 def test_a_training_step_allocates_nothing(options, allocations):

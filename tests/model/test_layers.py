@@ -3,47 +3,17 @@
 import pickle
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flatprop as fp
+from flatprop.evaluation import calls
 from flatprop.samples import in_parts
-
-LAYERS = {
-    "norm": [fp.Dense(7, "relu"), fp.LayerNorm(), fp.Dense(2)],
-    "norm first": [fp.LayerNorm(), fp.Dense(7, "tanh"), fp.LayerNorm(), fp.Dense(2)],
-    "residual": [
-        fp.Dense(6, "tanh"),
-        fp.Residual([fp.Dense(9, "relu"), fp.Dense(6)]),
-        fp.Dense(2),
-    ],
-    "behind relu": [fp.Dense(6, "relu"), fp.Residual([fp.Dense(6, "gelu")]), fp.Dense(2)],
-    "residual first": [fp.Residual([fp.Dense(5, "silu")]), fp.Dense(2, "sigmoid")],
-    "nested": [
-        fp.Dense(4, "softplus"),
-        fp.Residual([fp.LayerNorm(), fp.Residual([fp.Dense(4, "tanh")]), fp.Dense(4, "relu")]),
-        fp.Residual([fp.Dense(3, "relu"), fp.Dropout(0.4), fp.Dense(4)]),
-        fp.LayerNorm(),
-        fp.Dense(2),
-    ],
-    "dropout": [fp.Dropout(0.2), fp.Dense(8, "relu"), fp.Dropout(0.5), fp.Dense(2)],
-}
-
-
-def network(layers, dtype="float64", inputs=5, loss="mse", seed=0):
-    net = fp.Network(inputs, layers, loss, dtype, rng=seed)
-    rng = np.random.default_rng(seed + 1)
-    net.params += rng.normal(size=net.params.size) * 0.2
-    return net
-
-
-def samples(rows=37, inputs=5, outputs=2, dtype="float64"):
-    rng = np.random.default_rng(3)
-    X, y = rng.normal(1, 2, (rows, inputs)), rng.normal(size=(rows, outputs))
-    return X.astype(dtype), y.astype(dtype)
-
+from layer_networks import LAYERS, network, samples, torch_function, without_dropout
+from reference import error
 
 each = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 
@@ -78,40 +48,211 @@ def test_values_and_gradients_are_pytorchs(layers):
     close(again, gradient)
 
 
+@numba.njit
+def residual(x, u, du, d2u):
+    return d2u[0][0] + u[1] * du[1][0] - x[0] * d2u[1][1]
+
+
+class Case:
+    """A network, what its derivatives are taken of, and the same as tensors."""
+
+    def __init__(self, layers):
+        torch = pytest.importorskip("torch")
+        rng = np.random.default_rng(5)
+        self.net, self.layers = network(layers), layers
+        self.X, self.y = samples(6)
+        self.directions, self.v = rng.normal(size=(2, 5)), rng.normal(size=self.net.params.size)
+        self.weights = [rng.normal(size=shape) for shape in ((6, 2), (6, 2, 2), (6, 2, 2))]
+        self.dy = rng.normal(size=(6, 2, 5))
+        self.f = torch_function(self.net)
+        arrays = self.net.params, self.X, self.y, self.directions, self.v, self.dy
+        self.p, self.x, self.t, self.along, self.tangent, self.slopes = map(torch.tensor, arrays)
+
+    def gradient_of_derivatives(self, *parts):
+        given = [self.weights[i] if i in parts else None for i in range(3)]
+        return self.net.derivatives_vjp(self.X, *given, self.directions)
+
+    def gradient_of_fit(self, **options):
+        """What an update of plain gradient descent takes off the parameters, and the loss."""
+        trained = network(without_dropout(self.layers))
+        options |= {"optimizer": fp.SGD(1.0), "epochs": 1, "batch_size": None}
+        history = trained.fit(self.X, self.y, **options)
+        return np.append(self.net.params - trained.params, history.loss[0])
+
+    def fit_an_equation(self):
+        equation = fp.Equation(residual, self.X, directions=self.directions, weight=0.3)
+        return self.gradient_of_fit(equations=equation)
+
+    # ---- in PyTorch
+
+    def loss(self, p):
+        return ((self.f(p, self.x) - self.t) ** 2).mean()
+
+    def loss_of_one(self, p, x, t):
+        return ((self.f(p, x) - t) ** 2).mean()
+
+    def derivatives(self, p):
+        """Outputs, derivatives along the directions, Jacobians and Hessians."""
+        import torch
+        from torch.func import hessian, jacrev, vmap
+
+        J = vmap(jacrev(self.f, 1), (None, 0))(p, self.x)
+        H = vmap(hessian(self.f, 1), (None, 0))(p, self.x)
+        du = torch.einsum("nki,di->ndk", J, self.along)
+        d2u = torch.einsum("nkij,di,dj->ndk", H, self.along, self.along)
+        return self.f(p, self.x), du, d2u, J, H
+
+    def weighted(self, *parts):
+        """The gradient of a sum over derivatives."""
+        import torch
+        from torch.func import grad
+
+        def total(p):
+            found = self.derivatives(p)
+            return sum((found[i] * torch.tensor(self.weights[i])).sum() for i in parts)
+
+        return grad(total)(self.p)
+
+    def gradient_and_loss(self, added):
+        import torch
+        from torch.func import grad_and_value
+
+        gradient, value = grad_and_value(lambda p: self.loss(p) + added(p))(self.p)
+        return torch.cat([gradient, value[None]])
+
+    def of_slopes(self, p):
+        return 0.7 * ((self.derivatives(p)[3] - self.slopes) ** 2).mean()
+
+    def of_equation(self, p):
+        u, du, d2u, *_ = self.derivatives(p)
+        r = residual.py_func(self.x.T, u.T, du.permute(1, 2, 0), d2u.permute(1, 2, 0))
+        return 0.3 * (r**2).mean()
+
+    def jacobian(self):
+        from torch.func import jacrev
+
+        return jacrev(self.f)(self.p, self.x)
+
+    def gauss_newton(self):
+        J = self.jacobian().reshape(-1, self.p.numel())
+        return 2 / self.t.numel() * J.T @ (J @ self.tangent)
+
+    def input_gradient(self):
+        from torch.func import grad
+
+        weight = self.p.new_tensor(self.weights[0])
+        return grad(lambda x: (self.f(self.p, x) * weight).sum())(self.x)
+
+    def per_sample(self):
+        from torch.func import grad, vmap
+
+        return vmap(grad(self.loss_of_one), (None, 0, 0))(self.p, self.x, self.t)
+
+    def hessian_product(self):
+        from torch.func import grad, jvp
+
+        return jvp(grad(self.loss), (self.p,), (self.tangent,))[1]
+
+
+DERIVATIVES = {
+    "gradient": (
+        1e-10,
+        lambda c: np.append(*c.net.loss_and_gradient(c.X, c.y)[::-1]),
+        lambda c: c.gradient_and_loss(lambda p: 0),
+    ),
+    "gradient of inputs": (
+        1e-10,
+        lambda c: c.net.vjp(c.X, c.weights[0])[0],
+        Case.input_gradient,
+    ),
+    "gradient of outputs": (
+        1e-10,
+        lambda c: c.net.vjp(c.X, c.weights[0])[1],
+        lambda c: c.weighted(0),
+    ),
+    "jacobian": (
+        1e-10,
+        lambda c: c.net.jacobian(c.X),
+        lambda c: c.derivatives(c.p)[3],
+    ),
+    "jacobian of parameters": (
+        1e-10,
+        lambda c: c.net.jacobian(c.X, wrt="params"),
+        Case.jacobian,
+    ),
+    "gradients of samples": (
+        1e-10,
+        lambda c: c.net.per_sample_gradients(c.X, c.y),
+        Case.per_sample,
+    ),
+    "product with the Hessian": (
+        1e-9,
+        lambda c: c.net.hessian_vector_product(c.X, c.y, c.v),
+        Case.hessian_product,
+    ),
+    "product of Gauss and Newton": (
+        1e-10,
+        lambda c: c.net.gauss_newton_vector_product(c.X, c.y, c.v),
+        Case.gauss_newton,
+    ),
+    "u": (
+        1e-10,
+        lambda c: c.net.derivatives(c.X, c.directions)[0],
+        lambda c: c.derivatives(c.p)[0],
+    ),
+    "du": (
+        1e-10,
+        lambda c: c.net.derivatives(c.X, c.directions)[1],
+        lambda c: c.derivatives(c.p)[1],
+    ),
+    "d2u": (
+        1e-9,
+        lambda c: c.net.derivatives(c.X, c.directions)[2],
+        lambda c: c.derivatives(c.p)[2],
+    ),
+    "Hessian of inputs": (
+        1e-9,
+        lambda c: c.net.hessian(c.X),
+        lambda c: c.derivatives(c.p)[4],
+    ),
+    "gradient of u and du": (
+        1e-9,
+        lambda c: c.gradient_of_derivatives(0, 1),
+        lambda c: c.weighted(0, 1),
+    ),
+    "gradient of d2u": (
+        1e-9,
+        lambda c: c.gradient_of_derivatives(2),
+        lambda c: c.weighted(2),
+    ),
+    "gradient of u, du and d2u": (
+        1e-9,
+        lambda c: c.gradient_of_derivatives(0, 1, 2),
+        lambda c: c.weighted(0, 1, 2),
+    ),
+    "fit on slopes": (
+        1e-9,
+        lambda c: c.gradient_of_fit(derivatives=c.dy, derivative_weight=0.7),
+        lambda c: c.gradient_and_loss(c.of_slopes),
+    ),
+    "fit on an equation": (
+        1e-9,
+        Case.fit_an_equation,
+        lambda c: c.gradient_and_loss(c.of_equation),
+    ),
+}
+"""Of each derivative: the relative error that is allowed, flatprop's and PyTorch's."""
+
+
 @each
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-def test_jacobians_and_curvature_are_pytorchs(layers):
-    torch = pytest.importorskip("torch")
-    from torch.autograd.functional import hessian
-    from torch.func import functional_call, jacrev
-
-    net = network(layers)
-    X, y = samples(6)
-    module = fp.interchange.to_torch(net).eval()
-    x, target = torch.from_numpy(X), torch.from_numpy(y)
-    shapes = {name: (p.shape[::-1], p.numel(), p.ndim) for name, p in module.named_parameters()}
-
-    def with_params(flat, x):
-        start, parameters = 0, {}
-        for name, (shape, size, ndim) in shapes.items():
-            part = flat[start : start + size].reshape(shape)
-            parameters[name] = part.T if ndim == 2 else part
-            start += size
-        return functional_call(module, parameters, (x,))
-
-    flat = torch.from_numpy(net.params.copy())
-    of_inputs = torch.stack([jacrev(lambda row: module(row[None])[0])(row) for row in x])
-    close(net.jacobian(X), of_inputs.detach().numpy())
-    J = jacrev(with_params)(flat, x).detach().numpy()
-    close(net.jacobian(X, wrt="params"), J)
-    # torch.func has errors of order 1 here: LayerNorm's second derivative under vmap.
-    H = hessian(lambda flat: ((with_params(flat, x) - target) ** 2).mean(), flat).numpy()
-    v = np.random.default_rng(5).normal(size=net.params.size)
-    close(net.hessian_vector_product(X, y, v), H @ v, 1e-9)
-    rows = J.reshape(-1, net.params.size)
-    close(net.gauss_newton_vector_product(X, y, v), 2 / y.size * rows.T @ (rows @ v))
-    each = [net.loss_and_gradient(X[i : i + 1], y[i : i + 1])[1] for i in range(len(X))]
-    close(net.per_sample_gradients(X, y), np.stack(each))
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # within torch.func
+def test_every_derivative_is_pytorchs(layers, derivative):
+    tolerance, ours, theirs = DERIVATIVES[derivative]
+    case = Case(layers)
+    found, expected = ours(case), theirs(case).detach().numpy()
+    assert expected.any()
+    assert error(found, expected) <= tolerance
 
 
 @each
@@ -157,6 +298,12 @@ def test_gradients_of_any_network(parts, inputs, rows, seed):
     net = network([*layers, fp.Dense(2)], inputs=inputs, seed=seed)
     X, y = samples(rows, inputs)
     assert fp.check_gradients(net, X, y) < 1e-5
+    u, du, d2u = net.derivatives(X)
+    J, H = net.jacobian(X), net.hessian(X)
+    close(u, net.predict(X))
+    close(du.transpose(0, 2, 1), J)
+    close(d2u.transpose(0, 2, 1), np.diagonal(H, axis1=2, axis2=3), 1e-9)
+    close(net.derivatives_vjp(X, y, None, None), net.vjp(X, y)[1])
 
 
 # ---- the description
@@ -360,32 +507,54 @@ def test_gradient_with_the_mask_fixed():
         assert abs(slope - gradient[place]) <= 1e-7 * max(1.0, abs(slope))
 
 
-def test_masks_do_not_depend_on_blocks():
-    X, y = samples(1000, dtype="float64")
-    narrow = [fp.Dense(8, "tanh"), fp.Dropout(0.5), fp.Dense(2)]
-    net = network(narrow)
-    loss, _ = gradient_with_dropout(net, X, y)
-    # The same masks where the rows go through the network in many more blocks.
-    kept = net.copy()
-    import flatprop.evaluation.calls as calls
+@pytest.mark.parametrize("rows", [16, 48, 144])
+def test_masks_do_not_depend_on_blocks(rows, monkeypatch):
+    X, y = samples(1000)
+    net = network([fp.Dense(8, "tanh"), fp.Dropout(0.5), fp.Dense(2)])
 
-    usual = calls.block_rows
-    try:
-        calls.block_rows = lambda network: 32
-        in_blocks, _ = gradient_with_dropout(kept, X, y)
-    finally:
-        calls.block_rows = usual
-    assert in_blocks == pytest.approx(loss, rel=1e-13)
+    def results():
+        return dropped(0.5, rows=1000, rng=7)[1], *gradient_with_dropout(net, X, y)
+
+    assert calls.block_for(net, 1000).rows > 144
+    usual = results()
+    monkeypatch.setattr(calls, "block_rows", lambda network: rows)
+    assert calls.block_for(net, 1000).rows <= rows
+    out, loss, gradient = results()
+    np.testing.assert_array_equal(out, usual[0])
+    assert loss == pytest.approx(usual[1], rel=1e-13)
+    assert error(gradient, usual[2]) <= 1e-12
 
 
-def test_dropout_is_off_outside_training():
+WITHOUT_TRAINING = {
+    "predict": lambda net, X, y, v: net.predict(X),
+    "loss": lambda net, X, y, v: net.loss(X, y),
+    "loss_and_gradient": lambda net, X, y, v: net.loss_and_gradient(X, y)[1],
+    "trace": lambda net, X, y, v: [net.trace(X, y).loss, *net.trace(X, y).layers[-1].dL_dW[0]],
+    "vjp": lambda net, X, y, v: np.append(*net.vjp(X, y)),
+    "jacobian": lambda net, X, y, v: net.jacobian(X),
+    "jacobian by parameters": lambda net, X, y, v: net.jacobian(X, wrt="params"),
+    "per_sample_gradients": lambda net, X, y, v: net.per_sample_gradients(X, y),
+    "hessian_vector_product": lambda net, X, y, v: net.hessian_vector_product(X, y, v),
+    "gauss_newton": lambda net, X, y, v: net.gauss_newton_vector_product(X, y, v),
+    "derivatives": lambda net, X, y, v: np.concatenate(net.derivatives(X)[1:]),
+    "derivatives_vjp": lambda net, X, y, v: net.derivatives_vjp(X, y, *net.derivatives(X)[1:]),
+    "hessian": lambda net, X, y, v: net.hessian(X),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TRAINING)
+def test_dropout_is_off_outside_training(name):
     net = network(LAYERS["dropout"])
-    plain = network([fp.Dense(8, "relu"), fp.Dense(2)])
+    plain = network([fp.Dense(8, "tanh"), fp.Dense(2)])
     plain.params = net.params
+    v = np.random.default_rng(4).normal(size=net.params.size)
+    one, other = (WITHOUT_TRAINING[name](n, *samples(), v) for n in (net, plain))
+    np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_dropout_is_off_in_validation_and_refused_by_solvers():
+    net = network(LAYERS["dropout"])
     X, y = samples()
-    assert np.array_equal(net.predict(X), plain.predict(X))
-    assert net.loss(X, y) == plain.loss(X, y)
-    assert np.array_equal(net.loss_and_gradient(X, y)[1], plain.loss_and_gradient(X, y)[1])
     history = net.fit(X, y, epochs=1, validation_data=(X, y), rng=0)
     assert history.val_loss[0] == pytest.approx(net.loss(X, y))
     for solver in ("lbfgs", "levenberg_marquardt"):

@@ -122,6 +122,25 @@ LIES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, d: t.pop("raw_params"), "lacks the tensor 'raw_params'"),
+        (tensor("raw_params", lambda a: a[:1]), "'raw_params' must be"),
+        (tensor("raw_params", lambda a: put(a, 3, np.inf)), "raw_params are not finite"),
+        (setting(ema=None), "ema = None, but fit was called with 0.9"),
+    ],
+)
+def test_checkpoints_with_an_average_that_lie(tmp_path, change, message):
+    train(make(), callbacks=fp.Checkpoint(tmp_path / "a.ckpt"), ema=0.9)
+    path = altered(tmp_path / "a.ckpt", tmp_path / "evil.ckpt", change)
+    net = make()
+    before = net.params.tobytes()
+    with pytest.raises(ValueError, match=message):
+        train(net, resume=path, ema=0.9)
+    assert net.params.tobytes() == before
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_checkpoints_that_lie(checkpoint, tmp_path, lie):
     change, message = LIES[lie]

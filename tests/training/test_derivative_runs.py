@@ -8,7 +8,9 @@ import pytest
 
 import flatprop as fp
 from flatprop.evaluation import along_inputs
+from layer_networks import torch_function
 from networks import DTYPES, KINDS, both_dtypes, network
+from row_functions import mixed
 
 
 def wave(rows, inputs=2, outputs=1, seed=0):
@@ -64,31 +66,59 @@ def expected_loss(net, X, y, weight, dy, share, equation):
     return total
 
 
+def of_system(p):
+    return fp.Equation(system, p, directions=[[1, 1], [0.5, -1]], unknowns={"a": 0.7, "b": -0.4})
+
+
 CASES = {
-    "slopes": (1, True, True, None),
-    "slopes of two outputs": (2, True, False, None),
-    "burgers": (1, False, False, lambda p: fp.Equation(burgers, p, unknowns={"nu": 0.3})),
-    "both": (1, True, True, lambda p: fp.Equation(burgers, p, weight=0.3, unknowns={"nu": 0.3})),
-    "a system": (
-        2,
-        False,
-        False,
-        lambda p: fp.Equation(
-            system, p, directions=[[1, 1], [0.5, -1]], unknowns={"a": 0.7, "b": -0.4}
-        ),
+    "slopes": (1, True, True, None, "mse"),
+    "slopes of two outputs": (2, True, False, None, "mse"),
+    "burgers": (1, False, False, lambda p: fp.Equation(burgers, p, unknowns={"nu": 0.3}), "mse"),
+    "both": (
+        1,
+        True,
+        True,
+        lambda p: fp.Equation(burgers, p, weight=0.3, unknowns={"nu": 0.3}),
+        "mse",
     ),
-    "algebra": (1, False, False, lambda p: fp.Equation(algebra, p)),
+    "a system": (2, False, False, of_system, "mse"),
+    "algebra": (1, False, False, lambda p: fp.Equation(algebra, p), "mse"),
+    "own loss of rows": (2, True, True, of_system, fp.losses.Row(mixed, targets=2)),
 }
 
 
+@numba.njit
+def ripple(z):
+    return z + 0.3 * math.sin(z), 1 + 0.3 * math.cos(z)
+
+
+NETWORKS = {
+    "identity": [fp.Dense(7, "tanh"), fp.Dense(5, "gelu"), "identity"],
+    "tanh": [fp.Dense(7, "tanh"), fp.Dense(5, "gelu"), "tanh"],
+    "other layers and own activations": [
+        fp.Residual([fp.Dense(6, ripple), fp.LayerNorm(), fp.Dense(2)]),
+        fp.Dense(5, ripple),
+        fp.LayerNorm(),
+        "identity",
+    ],
+}
+
+
+def made(kind, outputs, loss="mse"):
+    *hidden, last = NETWORKS[kind]
+    net = fp.Network(2, [*hidden, fp.Dense(outputs, last)], loss, "float64", rng=0)
+    net.params += np.random.default_rng(1).uniform(-0.3, 0.3, net.params.size)
+    return net
+
+
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("last", ["identity", "tanh"])
-def test_loss_and_gradient_against_differences(case, last):
-    outputs, with_slopes, weighted, make = CASES[case]
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_loss_and_gradient_against_differences(case, kind):
+    outputs, with_slopes, weighted, make, loss = CASES[case]
     X, y, dy = wave(23, outputs=outputs)
     rng = np.random.default_rng(1)
     weight = rng.uniform(0.5, 2, 23) if weighted else None
-    net = network([2, 7, 5, outputs], ["tanh", "gelu", last])
+    net = made(kind, outputs, loss)
     equation = None if make is None else make(rng.uniform(-1, 1, (17, 2)))
     start, names = net.params.copy(), list(equation.unknowns) if equation else []
     values = np.array([equation.unknowns[name] for name in names])
@@ -124,21 +154,33 @@ def test_loss_and_gradient_against_differences(case, last):
         assert gradient @ v == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
-def test_slopes_against_torch():
+SLOPES = {
+    "dense": [fp.Dense(6, "tanh"), fp.Dense(1)],
+    "norm": [fp.LayerNorm(), fp.Dense(6, "tanh"), fp.LayerNorm(), fp.Dense(1, "tanh")],
+    "residual": [fp.Residual([fp.Dense(4, "silu"), fp.Dense(2)]), fp.Dense(4), fp.Dense(1)],
+    "nested": [
+        fp.Dense(5, "relu"),
+        fp.Residual([fp.LayerNorm(), fp.Residual([fp.Dense(5, "tanh")]), fp.Dense(5, "gelu")]),
+        fp.Residual([fp.LayerNorm()]),
+        fp.Dense(1),
+    ],
+}
+
+
+@pytest.mark.parametrize("layers", SLOPES.values(), ids=SLOPES)
+def test_slopes_of_one_output_against_torch(layers):
     torch = pytest.importorskip("torch")
     X, y, dy = wave(20)
-    net = network([2, 6, 1], ["tanh", "identity"])
-    W, b, V, c = (
-        torch.tensor(array, requires_grad=True)
-        for array in (net.weights[0], net.biases[0], net.weights[1], net.biases[1])
-    )
+    net = fp.Network(2, layers, dtype="float64", rng=0)
+    net.params += np.random.default_rng(1).uniform(-0.3, 0.3, net.params.size)
+    params = torch.tensor(net.params, requires_grad=True)
     x = torch.tensor(X, requires_grad=True)
-    u = torch.tanh(x @ W + b) @ V + c
+    u = torch_function(net)(params, x)
     (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
     value = ((u - torch.tensor(y)) ** 2).mean()
     value = value + 2.5 * ((du - torch.tensor(dy[:, 0])) ** 2).mean()
     value.backward()
-    theirs = np.concatenate([p.grad.numpy().ravel() for p in (W, b, V, c)])
+    theirs = params.grad.numpy()
     before = net.params.copy()
     history = net.fit(
         X,
@@ -366,12 +408,31 @@ def fitted(**options):
     network([2, 4, 1]).fit(X, y, **options)
 
 
+def dropping(**options):
+    layers = [fp.Dense(4), fp.Residual([fp.Dropout(0.1), fp.Dense(4)]), fp.Dense(1)]
+    net = fp.Network(2, layers, rng=0)
+    before, state = net.params.copy(), net.rng.bit_generator.state
+    try:
+        net.fit(*wave(10)[:2], **options)
+    finally:
+        np.testing.assert_array_equal(net.params, before)
+        assert net.rng.bit_generator.state == state
+
+
 WRONG = {
     "shape": (lambda: fitted(derivatives=np.zeros((10, 3))), "derivatives must have shape"),
     "rows": (lambda: fitted(derivatives=np.zeros((9, 1, 2))), "derivatives must have shape"),
     "NaN": (lambda: fitted(derivatives=np.full((10, 1, 2), np.nan)), "nan"),
     "weight": (lambda: fitted(derivatives=wave(10)[2], derivative_weight=-1), "derivative_weight"),
     "split": (lambda: fitted(derivatives=wave(10)[2], validation_split=0.2), "validation_split"),
+    "factors": (
+        lambda: fitted(derivatives=wave(10)[2], learning_rate_factors=np.ones(17)),
+        "learning_rate_factors and ema are not there with derivatives",
+    ),
+    "average": (
+        lambda: fitted(equations=fp.Equation(algebra, points()), ema=0.9),
+        "learning_rate_factors and ema are not there with .* equations",
+    ),
     "solver": (
         lambda: fitted(derivatives=wave(10)[2], optimizer="levenberg_marquardt"),
         "no derivatives",
@@ -381,6 +442,11 @@ WRONG = {
             np.zeros((4, 2)), [0, 1, 0, 1], derivatives=np.zeros((4, 2, 2))
         ),
         "logits",
+    ),
+    "dropout and slopes": (lambda: dropping(derivatives=wave(10)[2]), "dropout, which is off"),
+    "dropout and an equation": (
+        lambda: dropping(equations=fp.Equation(algebra, points()), optimizer="lbfgs"),
+        "dropout, which is off",
     ),
     "batches": (lambda: network([2, 4, 1]).fit([], derivatives=wave(10)[2]), "need y"),
     "no equation": (lambda: fitted(equations=burgers), "fp.Equation"),

@@ -45,7 +45,8 @@ def test_the_optimizer_goes_on_from_update_to_update():
     net, other = make_small(), make_small()
     mask = np.arange(net.params.size) > 9
     optimizer = fp.SGD(77.0, momentum=0.9)
-    options = {"trainable": mask, "clip_norm": 0.5}
+    factors = np.linspace(0.5, 2, mask.size)
+    options = {"trainable": mask, "clip_norm": 0.5, "learning_rate_factors": factors}
     found = fp.learning_rate_range(
         net, X, Y, optimizer=optimizer, low=1e-3, high=0.1, steps=20, batch_size=120, **options
     )

@@ -375,6 +375,9 @@ OPTIONS = {
         "validation_data=(X[:20], y[:20]), patience=30"
     ),
     "full batch": "optimizer=fp.Rprop(), batch_size=None, patience=30",
+    "averaged": (
+        "ema=0.9, learning_rate_factors=np.linspace(0, 2, 114), validation_data=(X[:20], y[:20])"
+    ),
 }
 
 SETTING = """

@@ -124,6 +124,41 @@ CASES = {
     "no patience": (fit(patience=0), "patience must be at least 1"),
     "a norm of 0": (fit(clip_norm=0), "clip_norm must be positive"),
     "text as a norm": (fit(clip_norm="1"), "clip_norm must be a number"),
+    "too few factors": (
+        fit(learning_rate_factors=[1, 0.1]),
+        r"factors must have shape \(26,\), as net.params, but it has \(2,\); begin with",
+    ),
+    "one factor": (fit(learning_rate_factors=0.1), r"must have shape \(26,\), .* has \(\)"),
+    "a negative factor": (
+        fit(learning_rate_factors=np.r_[1, 1, -0.5, np.ones(23)]),
+        r"learning_rate_factors\[2\] is -0.5; factors are not negative",
+    ),
+    "a factor of NaN": (
+        fit(learning_rate_factors=np.full(26, NAN)),
+        r"learning_rate_factors\[0\] is nan \(26 such values\)",
+    ),
+    "a factor too large": (
+        fit(learning_rate_factors=np.full(26, 1e300)),
+        r"learning_rate_factors\[0\] is .*, too large for float32",
+    ),
+    "factors of text": (fit(learning_rate_factors=["1"] * 26), "learning_rate_factors"),
+    "factors of 0": (
+        fit(learning_rate_factors=np.zeros(26)),
+        "learning_rate_factors is 0 for every trainable parameter: nothing would be trained",
+    ),
+    "factors of 0 where it counts": (
+        fit(learning_rate_factors=np.arange(26) % 2, trainable=np.arange(26) % 2 == 0),
+        "learning_rate_factors is 0 for every trainable parameter",
+    ),
+    "ema of 1": (fit(ema=1), "ema must lie between 0 and 1, got 1"),
+    "ema of 0": (fit(ema=0), "ema must lie between 0 and 1, got 0"),
+    "ema of NaN": (fit(ema=NAN), "ema must be finite"),
+    "ema of text": (fit(ema="0.9"), "ema must be a number"),
+    "ema of a Trainer": (lambda: fp.Trainer(network(), ema=2), "ema must lie between 0 and 1"),
+    "factors of a Trainer": (
+        lambda: fp.Trainer(network(), learning_rate_factors=[1]),
+        r"learning_rate_factors must have shape \(26,\)",
+    ),
     "no function as callback": (fit(callbacks=[1]), "callbacks must be functions"),
     "half the validation data": (fit(validation_data=X), r"must be \(X, y\)"),
     "validation data without weight": (
@@ -146,6 +181,11 @@ CASES = {
         "batch_size must be a whole number",
     ),
     "a clipped solver": (fit(optimizer="lbfgs", clip_norm=1), "clip_norm has no meaning for LBF"),
+    "a solver with factors": (
+        fit(optimizer="levenberg_marquardt", learning_rate_factors=np.ones(26)),
+        "learning_rate_factors have no meaning for LevenbergMarquardt",
+    ),
+    "an averaged solver": (fit(optimizer="lbfgs", ema=0.9), "ema has no meaning for LBFGS"),
     "a resumed solver": (fit(optimizer="lbfgs", resume="x"), "LBFGS cannot go on from a checkp"),
     "a solver with checkpoints": (
         fit(optimizer="levenberg_marquardt", callbacks=fp.Checkpoint("x")),

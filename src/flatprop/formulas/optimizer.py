@@ -66,11 +66,19 @@ class Optimizer(ABC):
         """Whether the update is only θ ← θ - lr g: the product that gives g can then make it."""
         return False
 
-    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
-        """What each state array is filled with before the first update."""
+    def initial_state(self, learning_rate: Any) -> tuple[Any, ...]:
+        """What each state array is filled with before the first update.
+
+        Where parameters have learning rates of their own, `learning_rate` is an array.
+        """
         return (0.0,) * self.slots
 
-    def start(self, params: NDArray[Any], learning_rate: float | None = None) -> OptimizerState:
+    def start(
+        self,
+        params: NDArray[Any],
+        learning_rate: float | None = None,
+        factors: NDArray[Any] | None = None,
+    ) -> OptimizerState:
         """What `flatprop.kernels.update` needs for these parameters, before the first update.
 
         Parameters
@@ -79,6 +87,9 @@ class Optimizer(ABC):
             (parameters,), float32 or float64; only its size and dtype count.
         learning_rate
             The learning rate of the first update; None for the optimizer's own.
+        factors
+            (parameters,): what the learning rate of each parameter is multiplied by; only a
+            state that depends on it does so too.
 
         Returns
         -------
@@ -88,7 +99,7 @@ class Optimizer(ABC):
         """
         schedule = as_schedule(self.learning_rate)
         rate = float(schedule.rates(1)[0]) if learning_rate is None else learning_rate
-        initial = self.initial_state(rate)
+        initial = self.initial_state(rate if factors is None else rate * factors)
         state = aligned_empty(len(initial) * params.size, params.dtype)
         state = state.reshape(len(initial), params.size)
         for slot, value in zip(state, initial, strict=True):
@@ -107,6 +118,11 @@ class Optimizer(ABC):
         They are computed in float64, whatever the dtype of θ.
         """
         return s
+
+    @staticmethod
+    def scaled(s: Scalars, factor: Lanes) -> Scalars:
+        """`s` for parameters whose learning rate is multiplied by a factor of their own."""
+        return {**s, "learning_rate": s["learning_rate"] * factor}
 
     @staticmethod
     @abstractmethod

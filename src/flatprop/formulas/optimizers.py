@@ -7,7 +7,7 @@ Formulas and defaults are PyTorch's (`torch.optim`).
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flatprop.formulas.optimizer import Optimizer, Scalars, State, Updated, named
 from flatprop.formulas.optimizer import OptimizerState as OptimizerState  # for pickles of 0.1
@@ -133,6 +133,7 @@ class Adam(Optimizer):
         return {
             "decay": where(decoupled, 0.0, decay),
             "shrink": where(decoupled, 1.0 - s["learning_rate"] * decay, 1.0),
+            "shrunk": where(decoupled, s["learning_rate"] * decay, 0.0),
             "fresh1": 1.0 - s["beta1"],
             "beta2": s["beta2"],
             "fresh2": 1.0 - s["beta2"],
@@ -140,6 +141,10 @@ class Adam(Optimizer):
             "root": 1.0 / sqrt(correction2),
             "eps": s["eps"],
         }
+
+    @staticmethod
+    def scaled(s: Scalars, factor: Lanes) -> Scalars:
+        return {**s, "rate": s["rate"] * factor, "shrink": 1.0 - s["shrunk"] * factor}
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
@@ -264,12 +269,16 @@ class Adagrad(Optimizer):
         limits = (0, math.inf)
         self._check(lr_decay=limits, initial_accumulator_value=limits, eps=limits)
 
-    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
+    def initial_state(self, learning_rate: Any) -> tuple[Any, ...]:
         return (float(self.initial_accumulator_value),)
 
     @staticmethod
     def scalars(s: Scalars) -> Scalars:
         return {**s, "rate": s["learning_rate"] / (1.0 + (s["step"] - 1.0) * s["lr_decay"])}
+
+    @staticmethod
+    def scaled(s: Scalars, factor: Lanes) -> Scalars:
+        return {**s, "rate": s["rate"] * factor}
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:
@@ -319,8 +328,12 @@ class Rprop(Optimizer):
     smallest = property(lambda self: self.step_sizes[0])
     largest = property(lambda self: self.step_sizes[1])
 
-    def initial_state(self, learning_rate: float) -> tuple[float, ...]:
+    def initial_state(self, learning_rate: Any) -> tuple[Any, ...]:
         return (0.0, learning_rate)
+
+    @staticmethod
+    def scaled(s: Scalars, factor: Lanes) -> Scalars:
+        return s  # the steps were so from the start
 
     @staticmethod
     def update(theta: Lanes, g: Lanes, state: State, s: Scalars) -> Updated:

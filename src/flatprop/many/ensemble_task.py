@@ -21,7 +21,7 @@ from flatprop.samples.equation import checked_equations
 from flatprop.training import seeds
 from flatprop.training.callbacks import Checkpoint, checked_callbacks
 from flatprop.training.choice import optimizer_or_solver
-from flatprop.validation import checks
+from flatprop.validation import checks, over_parameters
 
 
 class EnsembleTask:
@@ -82,7 +82,7 @@ class EnsembleTask:
             )
         size = self.model.params.size
         for mask in trainable if self.own_trainable else [trainable]:
-            checks.trainable_ranges(mask, size)
+            over_parameters.trainable_ranges(mask, size)
         if options.get("equations") is not None and any(
             equation.unknowns for equation in checked_equations(options["equations"])
         ):

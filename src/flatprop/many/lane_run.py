@@ -32,7 +32,7 @@ from flatprop.many.ensemble_task import EnsembleTask
 from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, LaneRecipe
 from flatprop.many.lane_sizes import step_of
 from flatprop.training import seeds
-from flatprop.validation import checks
+from flatprop.validation import checks, over_parameters
 
 REASONS = {CONVERGED_LANE: "converged", IMPATIENT_LANE: "patience", DIVERGED_LANE: "diverged"}
 BLOCK_BYTES = 2**15
@@ -78,7 +78,7 @@ class LaneRun:
         self.patience = np.empty(0)
         if task.patience is not None and any(one is not None for one in task.patience):
             self.patience = np.array([math.inf if p is None else p for p in task.patience])
-        trainable = checks.trainable_ranges(task.trainable, self.model.params.size)
+        trainable = over_parameters.trainable_ranges(task.trainable, self.model.params.size)
         plan = LanePlan(
             self.rates,
             trainable,

@@ -16,7 +16,8 @@ class Dropout(SameWidth):
     PyTorch). Every update drops other inputs, of every sample on its own. It happens in `fit` and
     in `Trainer` only: in the training loss, not in predictions, derivatives, traces and validation
     losses. ``net.predict(X, dropout=True)`` samples. Solvers such as L-BFGS, which need the same
-    loss in every iteration, refuse networks with dropout.
+    loss in every iteration, refuse networks with dropout. So does `fit` with derivatives or
+    equations.
 
     What is dropped depends on the training's seed, the number of the update, the place of the
     sample in its batch, the layer and the unit, and on nothing else.

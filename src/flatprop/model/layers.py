@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from flatprop.formulas.loss import Loss
 from flatprop.formulas.losses import LOSSES, LOSSES_BY_NAME, Own
 from flatprop.kernels.loops.addresses import here
-from flatprop.kernels.network.records import LAYER, LOSS_RECORD
+from flatprop.kernels.network.records import LAYER, LOSS_RECORD, SUM
 from flatprop.model.layer import Layer
 from flatprop.validation import checks, other_names
 from flatprop.validation.arrays import Array
@@ -86,6 +86,8 @@ def layer_records(inputs: int, dense: Sequence[Layer], dtype: np.dtype[Any]) -> 
             raise ValueError(f"layers[{l}] would take the network to {starts[l + 1]:,} parameters")
         records[l] = layer.record(inputs, starts[l], units_before, dtype, l)
         inputs, units_before = layer.units, units_before + layer.units
+    sums = np.flatnonzero(records["kind"] == SUM)
+    records[-1]["partner"] = sums.max(initial=0)
     return frozen(records), starts[-1]
 
 

@@ -190,10 +190,28 @@ class Model:
         """Those of the layers that are dense."""
         return [layer for layer in self.dense if isinstance(layer, Dense)]
 
-    def layer_params(self, l: int) -> Array:
-        """The parameters of ``dense[l]``, a view."""
+    def layer_params(self, l: int, array: Array | None = None) -> Array:
+        """The parameters of layer l, flat: a view.
+
+        Parameters
+        ----------
+        l
+            The place of the layer in `dense`; negative numbers count from the end.
+        array
+            An array that is laid out as `params`, such as a mask; the view is then one of this
+            array.
+
+        Examples
+        --------
+        >>> import numpy as np, flatprop as fp
+        >>> net = fp.Network(2, [fp.Dense(8, "tanh"), fp.Dense(1)], rng=0)
+        >>> factors = np.ones_like(net.params)
+        >>> net.layer_params(0, factors)[:] = 0.1
+        >>> history = net.fit(np.eye(2), [0, 1], learning_rate_factors=factors, epochs=2)
+        """
         starts = starts_in_params(self.inputs, self.dense)
-        return self.params[starts[l] : starts[l + 1]]
+        l = range(len(self.dense))[l]
+        return (self.params if array is None else array)[starts[l] : starts[l + 1]]
 
     def parameter_pairs(self, array: Array | None = None) -> list[tuple[Array, Array]]:
         """W and b of each dense layer, scale and shift of each other layer that has parameters.

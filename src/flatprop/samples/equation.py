@@ -17,7 +17,7 @@ class Equation:
     Parameters
     ----------
     residual
-        Your own function (x, u, du, d2u), or (x, u, du, d2u, *unknowns), compiled by
+        Your own function ``(x, u, du, d2u)``, or ``(x, u, du, d2u, *unknowns)``, compiled by
         ``@numba.njit``, of one point. It returns r, or a tuple of several residuals.
         ``x[i]`` is an input, ``u`` the output, ``du[k]`` and ``d2u[k]`` are its first and second
         derivatives along direction k. A network with several outputs has ``u[j]``, ``du[k][j]``

@@ -50,9 +50,7 @@ def split(network: Model, samples: Samples, fraction: Any, rng: np.random.Genera
     Both parts keep the order of the rows. Where the targets are classes, each class has the
     same fraction held back, up to rounding.
     """
-    share = checks.positive("validation_split", fraction, or_zero=True)
-    if not 0 < share < 1:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {fraction!r}")
+    share = checks.fraction("validation_split", fraction)
     if not isinstance(samples, Data):
         raise ValueError(_cannot_split(samples))
     count = round(share * samples.rows)

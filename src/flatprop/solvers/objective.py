@@ -79,17 +79,21 @@ class Objective:
 
     def loss_and_gradient(self) -> tuple[float, Vector]:
         """The loss, with the terms l2 Σ W² of trained weights, and its gradient by θ."""
+        loss, gradient = self._of_samples()
+        if self._l2 is not None:
+            theta = self.theta[: self._l2.size]
+            loss += float(self._l2 @ theta**2)
+            gradient[: theta.size] += 2 * self._l2 * theta
+        return loss, gradient
+
+    def _of_samples(self) -> tuple[float, Vector]:
+        """The same without these terms; a new array."""
         net, total = self.network, 0.0
         gradient: Any = 0.0
         for data in self.parts(16 * self.block.rows):
             total += sum_and_gradient(net, data, self.scale, self._gradient, self.block)
             gradient = gradient + self._gradient[self.trained].astype(np.float64)
-        loss = total * self.scale
-        if self._l2 is not None:
-            theta = self.theta
-            loss += float(self._l2 @ theta**2)
-            gradient = gradient + 2 * self._l2 * theta
-        return loss, gradient
+        return total * self.scale, gradient
 
     def loss_of_the_mean(self) -> float:
         """The loss of predicting the targets' weighted mean, for a loss that is of squares."""

@@ -25,7 +25,8 @@ class Epoch:
     Attributes
     ----------
     network : Model
-        The network as it is now; a callback may change its parameters.
+        The network as it is now, with averaged parameters if `fit` was given `ema`; a callback may
+        change its parameters.
     epoch : int
         The epoch that has just ended, from 0.
     epochs : int

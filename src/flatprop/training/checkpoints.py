@@ -42,6 +42,8 @@ class TrainingState:
     stopped_by: list[str] = field(default_factory=list)
     """The names of the callbacks that ended the training. Whether another rule ended it follows
     from the losses."""
+    raw_params: NDArray[Any] | None = None
+    """With `ema`: the parameters themselves, of which those of the network are the average."""
     params: NDArray[Any] | None = None
     rng: np.random.Generator | None = None
 
@@ -53,6 +55,8 @@ def save_checkpoint(network: Model, state: TrainingState, path: PathOrName) -> N
         tensors["metrics"] = state.metrics
     if state.best_params is not None:
         tensors["best_params"] = state.best_params
+    if state.raw_params is not None:
+        tensors["raw_params"] = state.raw_params
     training = {name: getattr(state, name) for name in _ENTRIES}
     files.write(path, tensors, files.described(network) | {"training": training})
 
@@ -114,6 +118,7 @@ def load_checkpoint(
             best_epoch=training["best_epoch"],
             best_params=file.tensor("best_params", dtype, (count,)) if best else None,
             stopped_by=training.get("stopped_by") or [],
+            raw_params=file.tensor("raw_params", dtype, (count,)) if settings["ema"] else None,
             params=file.tensor("params", dtype, (count,)),
             rng=rng,
         )
@@ -213,7 +218,7 @@ def _check_state(state: TrainingState) -> None:
     most = 2**53 if rows is None else done * -(-rows // (batch_size or rows))
     if not done <= updates <= most:
         raise ValueError(f"{done} epochs cannot have taken {updates} updates")
-    for name in ("losses", "val_losses", "rates", "params", "best_params"):
+    for name in ("losses", "val_losses", "rates", "params", "best_params", "raw_params"):
         array = getattr(state, name)
         if array is not None and not is_finite(array):
             raise ValueError(f"its {name} are not finite")

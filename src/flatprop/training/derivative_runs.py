@@ -3,20 +3,14 @@
 Loss and gradient are those of `evaluation.terms`. All else is as in the runs without them.
 """
 
-import math
-import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flatprop.evaluation import calls
 from flatprop.evaluation.terms import Terms
-from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP, Optimizer
-from flatprop.kernels.network import derivative_losses
+from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.damping import Iterations
-from flatprop.kernels.network.training_records import EPOCH_LOSS, EPOCH_WEIGHT
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers.objective import Objective, Vector
@@ -25,109 +19,72 @@ from flatprop.training.callbacks import Checkpoint
 from flatprop.training.in_memory_run import InMemoryRun
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.solver_run import SolverRun
+from flatprop.training.stepper import Stepper
 from flatprop.validation import checks
-from flatprop.validation.arrays import Array, aligned_empty
+from flatprop.validation.arrays import Array
 
 
-class DerivativeStepper:
-    """An optimizer at work on `Terms`, in the place of a `Stepper`.
+class TermStepper(Stepper):
+    """An optimizer at work on `Terms`.
 
     Attributes
     ----------
-    rule : Rule
-        The optimizer with its state.
-    batch_size : int
-        Samples per update.
-    shuffle : bool
-        Whether samples and points are taken in a new order each epoch.
     unknowns_before : ndarray
         The unknowns before the last update.
     """
 
-    def __init__(
-        self,
-        terms: Terms,
-        optimizer: Optimizer,
-        learning_rate: float,
-        trainable: NDArray[np.int64],
-        clip_norm: float | None,
-        batch_size: int | None,
-        shuffle: bool,
-    ) -> None:
+    def __init__(self, terms: Terms, optimizer: Optimizer, rate: float, **given: Any) -> None:
+        super().__init__(terms.network, optimizer, rate, **given)
         self.terms = terms
-        params = terms.network.params
-        timing = loop.AFTER_GRADIENT
-        start = optimizer.start(params, learning_rate)
-        self.rule = loop.Rule(*start, trainable, clip_norm or 0.0, 0.0, timing)
-        self._of_unknowns = optimizer.start(terms.unknowns, learning_rate)
-        self._all = np.array([[0, terms.unknowns.size]], np.int64)
-        self.unknowns_before = terms.unknowns.copy()
-        self.batch_size = terms.rows if batch_size is None else min(batch_size, terms.rows)
-        self.shuffle = bool(shuffle) and self.batch_size < terms.rows
-        self._gradient = aligned_empty(params.size, params.dtype)
-        self._slopes = np.zeros(terms.unknowns.size)
-        self._orders: Any = None
-        self._is_sum = terms.network._arrays.loss_records[0]["divisor"] == 0
-        self._epoch = -1
+        self._of_unknowns = optimizer.start(terms.unknowns, rate)
+        self._finite = terms.unknowns.copy()
 
     def advance(self, plan: loop.Plan, progress: loop.Progress, safe: Snapshot) -> int:
-        """Updates for about `calls.SECONDS`; returns why they ended, as `training_loop.train`."""
-        began, status = time.perf_counter(), loop.RUNNING
-        while status == loop.RUNNING and time.perf_counter() - began < calls.SECONDS:
-            status = self._update(plan, *progress)
+        status, unknowns = super().advance(plan, progress, safe), self.terms.unknowns
+        if np.isfinite(unknowns).all():
+            self._finite[:] = unknowns
+        else:
+            unknowns[:] = self._finite
         self.terms.publish()
-        return status if safe.keep_in_time(self.terms.network._arrays.params) else loop.DIVERGED
+        return status
 
-    def _update(self, plan: loop.Plan, cursor: Any, sums: Any, losses: Any) -> int:
-        terms, _settings = self.terms, self.rule.settings
-        epoch, row = int(cursor[loop.EPOCH]), int(cursor[loop.ROW])
-        if row == 0:
-            sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
-        if self._epoch != epoch:
-            self._orders, self._epoch = terms.orders(int(plan.seed), epoch, self.shuffle), epoch
-        stop = min(row + self.batch_size, terms.rows)
-        weight = terms.weight_of(self._orders[0], row, stop)
-        if weight > 0 or terms.equations:  # else the batch is passed over
-            loss = terms.loss_and_gradient(
-                self._orders, row // self.batch_size, self.batch_size, self._gradient, self._slopes
-            )
-            if not math.isfinite(loss):
-                return int(loop.DIVERGED)
-            cursor[loop.UPDATES] += 1
-            rate = float(plan.rates[min(epoch, plan.rates.size - 1)])
-            self._learn(int(cursor[loop.UPDATES]), rate)
-            counts = 1.0 if self._is_sum else weight
-            sums[EPOCH_WEIGHT] += counts
-            if counts > 0:
-                share = counts / sums[EPOCH_WEIGHT]
-                sums[EPOCH_LOSS] += share * (loss - sums[EPOCH_LOSS])
-        cursor[loop.ROW] = stop
-        if stop < terms.rows:
-            return int(loop.RUNNING)
-        losses[epoch] = sums[EPOCH_LOSS]
-        cursor[loop.EPOCH], cursor[loop.ROW] = epoch + 1, 0
-        if epoch > 0 and abs(losses[epoch] - losses[epoch - 1]) <= plan.tol:
-            return int(loop.CONVERGED)
-        if epoch + 1 == losses.size:
-            return int(loop.FINISHED)
-        return int(loop.EPOCH_ENDED if plan.each_epoch else loop.RUNNING)
-
-    def _learn(self, updates: int, rate: float) -> None:
-        """One update of parameters and unknowns."""
-        terms, (code, settings, state, trainable, clip_norm, *_) = self.terms, self.rule
-        settings[STEP], settings[LEARNING_RATE], settings[GRADIENT_SCALE] = updates, rate, 1.0
-        params = terms.network._arrays.params
-        derivative_losses.update(
-            code, settings, params, self._gradient, state, trainable, clip_norm
-        )
-        if terms.unknowns.size:
-            self.unknowns_before[:] = terms.unknowns
+    def _allocate(self) -> None:
+        super()._allocate()
+        buffers, unknowns = self.buffers, self.terms.unknowns
+        batches = self.terms.batches(self.batch_size, buffers.order)
+        if unknowns.size:
             code, own, state = self._of_unknowns
-            own[STEP], own[LEARNING_RATE] = updates, rate
-            own[GRADIENT_SCALE] = settings[GRADIENT_SCALE]
-            derivative_losses.update(
-                code, own, terms.unknowns, self._slopes, state, self._all, 0.0
-            )
+            batches.train_unknowns(code, self.rule.settings, own, state)
+        self.batches, self.unknowns_before = batches, batches.before
+        self.buffers = buffers._replace(
+            gradient=batches.gradient,
+            shards=batches.shards,
+            losses=batches.losses,
+            block=buffers.block._replace(
+                rows=self.batch_size, weight=batches.ones, workspace=batches.scratch
+            ),
+            terms=batches.address,
+            batch=batches.batch,
+            records=batches.records,
+        )
+
+    def _buffers_of_helper(self, number: int, buffers: loop.Buffers) -> loop.Buffers:
+        helper = self.batches.of_helper(number)
+        return buffers._replace(batch=helper.batch, records=helper.records)
+
+    def _update_timing(self, block_rows: int) -> int:
+        return loop.AFTER_GRADIENT
+
+    def _threads_worth(self, blocks: int) -> int:
+        return self.batches.threads_worth(blocks)
+
+    def _blocks_in_time(self) -> int:
+        return self.batches.in_time
+
+    def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
+        epochs = progress.losses.size - int(progress.cursor[loop.EPOCH])
+        batches = -(-self.data.rows // plan.batch_size)
+        return int(min(self._blocks, epochs * batches * self.buffers.losses.size))
 
 
 class DerivativeRun(InMemoryRun):
@@ -148,15 +105,17 @@ class DerivativeRun(InMemoryRun):
                 )
 
     def _new_stepper(self) -> Any:
-        return DerivativeStepper(
+        stepper = TermStepper(
             self.terms,
             self.optimizer,
             float(self.rates[0]),
-            self.trainable,
-            self.clip_norm,
-            self.batch_size,
-            self.shuffle,
+            trainable=self.trainable,
+            clip_norm=self.clip_norm,
+            factors=self.factors,
+            ema=self.ema,
         )
+        stepper.take(self.samples, self.batch_size, self.shuffle)
+        return stepper
 
     def _after_epoch(self, measured_at: Array | None) -> str:
         reason = super()._after_epoch(measured_at)
@@ -199,12 +158,9 @@ class TermsObjective(Objective):
     def loss(self) -> float:
         return self.loss_and_gradient()[0]
 
-    def loss_and_gradient(self) -> tuple[float, Vector]:
-        terms, slopes = self.terms, np.zeros(self.terms.unknowns.size)
-        orders = terms.orders(0, 0, False)
-        loss = terms.loss_and_gradient(orders, 0, terms.rows, self._gradient, slopes)
-        gradient = self._gradient[self.trained].astype(np.float64)
-        return loss, np.concatenate([gradient, slopes])
+    def _of_samples(self) -> tuple[float, Vector]:
+        loss, gradient, slopes = self.terms.loss_and_gradient()
+        return loss, np.concatenate([gradient[self.trained].astype(np.float64), slopes])
 
 
 class DerivativeSolverRun(SolverRun):

@@ -6,6 +6,7 @@ parameters 0 is tried.
 """
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ LARGE = 1e3
 """If steps went too far, inputs and targets that are larger than this are named, too."""
 POSITIVE = ("exp", "softplus", "sigmoid", "softmax")
 """The activations whose outputs are above 0, or 0 only by rounding."""
+LOOK_SHARE = 0.02
+"""The largest part of the time that looking for overflow in an optimizer's state may take."""
 RUINED = "a callback left parameters that are not finite"
 UNRUINED = "a callback that writes finite numbers into epoch.network.params, or none"
 
@@ -97,6 +100,27 @@ def of_frozen(network: Model, optimizer: Optimizer, state: Any, clip_norm: float
         f"longer moves {count} of {network.params.size} parameters. Try inputs and targets scaled "
         f"to about 1{clipping}{_wider(dtype)}."
     )
+
+
+class FrozenWatch:
+    """Looks for an overflow of an optimizer's state now and then, and tells of it once."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._next_look = 0.0
+
+    def message(self, network: Model, optimizer: Optimizer, state: Any, clip_norm: float) -> str:
+        """`of_frozen`, or "" if it was told already or `LOOK_SHARE` does not allow to look."""
+        if self._told or (began := time.perf_counter()) < self._next_look:
+            return ""
+        message = of_frozen(network, optimizer, state, clip_norm or None)
+        now = time.perf_counter()
+        self._told, self._next_look = bool(message), now + (now - began) / LOOK_SHARE
+        return message
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The clock of another process may be far ahead.
+        return self.__dict__ | {"_next_look": 0.0}
 
 
 def scaled(network: Model, other: str) -> str:

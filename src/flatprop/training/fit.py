@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import crew
 from flatprop.formulas.optimizer import Optimizer
+from flatprop.kernels.network.records import DROPOUT
 from flatprop.model.model import Model
 from flatprop.samples.class_weights import class_weighted
 from flatprop.samples.equation import Equation, checked_equations
@@ -62,6 +63,8 @@ def fit(
     tol: float | None = None,
     patience: int | None = None,
     clip_norm: float | None = None,
+    learning_rate_factors: ArrayLike | None = None,
+    ema: float | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     progress: bool = False,
     rng: int | np.random.Generator | None = None,
@@ -117,11 +120,12 @@ def fit(
         (n, outputs, inputs): the derivatives ∂y/∂x of each sample, such as the forces of a
         potential with the sign turned. To the loss is added `derivative_weight` times the mean
         over all of their entries of (∂ŷ/∂x - ∂y/∂x)²; where samples have weights, their weighted
-        mean. Not with a loss that is computed from logits.
+        mean. Not with a loss that is computed from logits, and not with dropout.
     equations
         An `Equation` or a list of them: differential equations that the network is to satisfy.
         Each update takes the same part of the points as of the samples. X and y are then
-        boundary and initial values. `validation_data` measures the loss of samples alone.
+        boundary and initial values. `validation_data` measures the loss of samples alone. Not with
+        dropout.
     trainable
         A boolean mask over `params`; where it is False, a parameter stays as it is.
     tol
@@ -132,10 +136,23 @@ def fit(
         validation data if given, else of the training). However the training
         ended, the network gets the parameters of the best epoch. With the full
         batch and no validation data these are the parameters before that
-        epoch's update, at which its loss was measured.
+        epoch's update, at which its loss was measured; with `ema`, the average after it.
     clip_norm
         The largest norm that the gradient of a batch may have; a longer gradient
         is scaled down to this norm. Not with a solver.
+    learning_rate_factors
+        An array over `params`, not negative: the learning rate of each parameter is multiplied
+        by its factor, as if it were in a parameter group of PyTorch with that rate. With AdamW
+        this holds for the decay of the weights, with Rprop for the first step. With the factor 0
+        a parameter is not trained, as with `trainable`, and does not count in `clip_norm`.
+        ``net.layer_params(0, factors)[:] = 0.1`` gives the factor of a whole layer. Not with a
+        solver.
+    ema
+        How much the update before counts, if an update counts 1, in an exponential moving average
+        of the parameters: a number between 0 and 1, such as 0.999. The average is less noisy than
+        the parameters, as if the learning rate had been lowered at the end. It is what
+        `validation_data`, metrics, `patience`, callbacks and checkpoints see, and what the
+        network has at the end: see the notes. Not with a solver.
     callbacks
         Functions that are called after every epoch with an `Epoch`. A function that
         returns True stops the training.
@@ -183,6 +200,13 @@ def fit(
     of rows at random places of the file make up a part of 32 MB, and the rows of this part
     are shuffled. Without shuffling the result is the same bit for bit as with arrays.
 
+    With `ema` = d the average after update t is Σᵢ dᵗ⁻ⁱ θᵢ / Σᵢ dᵗ⁻ⁱ, where θᵢ are the
+    parameters after update i, from 1 to t. So it does not depend on the initial parameters, and
+    the first updates need no special treatment (Adam's means are corrected alike). Gradients and
+    `History.loss` are still those of the parameters themselves. At the end `History.raw_params`
+    has these. If a callback changes the parameters of the network, which are then averages, both
+    the average and the parameters become what the callback wrote.
+
     What a metric is called with:
 
     ========================================================  ===============================
@@ -210,10 +234,20 @@ def fit(
     derived = derivatives is not None or bool(given_equations)
     if derived and y is None:
         raise ValueError("derivatives and equations need y, and all samples at once in memory")
+    if derived and not (learning_rate_factors is None and ema is None):
+        raise ValueError(
+            "learning_rate_factors and ema are not there with derivatives and equations; leave "
+            "them out"
+        )
     if derivatives is not None and validation_split is not None:
         raise ValueError(
             "validation_split does not divide derivatives; divide the samples yourself and pass "
             "validation_data"
+        )
+    if derived and (network.layers["kind"] == DROPOUT).any():
+        raise ValueError(
+            "fit takes no derivatives and no equations if the network has dropout, which is off "
+            "in derivatives with respect to inputs; leave fp.Dropout out"
         )
     # An update with all samples needs all of them in memory, however large they are.
     whole = solves or batch_size is None or derived
@@ -255,6 +289,8 @@ def fit(
         tol=tol,
         patience=patience,
         clip_norm=clip_norm,
+        learning_rate_factors=learning_rate_factors,
+        ema=ema,
         callbacks=callbacks,
         progress=progress,
         rng=rng,

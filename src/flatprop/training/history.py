@@ -45,6 +45,9 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
         The `metrics` of `fit` after each epoch, by name; NaN where nothing was measured.
     validation_rows : ndarray of int
         Which samples `validation_split` held back, ascending; empty without it.
+    raw_params : ndarray or None
+        With `ema`, the parameters after the last update, which are not averaged. Assign them to
+        ``net.params`` to go on from there. None without `ema`.
     """
 
     loss: FloatArray = field(default_factory=_none)
@@ -56,6 +59,7 @@ class History(metaclass=other_names.Answering, answers=other_names.HISTORY):
     seconds: float = 0.0
     metrics: dict[str, FloatArray] = field(default_factory=dict)
     validation_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    raw_params: NDArray[Any] | None = None
 
     @property
     def epochs(self) -> int:

@@ -27,8 +27,15 @@ class InMemoryRun(OptimizerRun[Data]):
         self.cursor = self.kernel_progress.cursor
 
     def _new_stepper(self) -> Any:
-        rate, given = float(self.rates[0]), (self.trainable, self.clip_norm)
-        stepper = Stepper(self.network, self.optimizer, rate, *given)
+        stepper = Stepper(
+            self.network,
+            self.optimizer,
+            float(self.rates[0]),
+            self.trainable,
+            self.clip_norm,
+            factors=self.factors,
+            ema=self.ema,
+        )
         stepper.take(self.samples, self.batch_size, self.shuffle)
         return stepper
 
@@ -65,6 +72,10 @@ class InMemoryRun(OptimizerRun[Data]):
     @property
     def _data_at_hand(self) -> Any:
         return self.samples
+
+    @property
+    def _average_array(self) -> Any:
+        return self.stepper.rule.averages
 
     @property
     def optimizer_state(self) -> Any:

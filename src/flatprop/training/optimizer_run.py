@@ -16,11 +16,13 @@ from flatprop.formulas.schedules import as_schedule
 from flatprop.kernels.network import training_loop as loop
 from flatprop.model.model import Model
 from flatprop.training import divergence, seeds
+from flatprop.training.average import Average
 from flatprop.training.callbacks import Checkpoint
 from flatprop.training.checkpoints import TrainingState, load_checkpoint
 from flatprop.training.run import Run, S
 from flatprop.training.snapshot import Snapshot
-from flatprop.validation import checks
+from flatprop.validation import checks, over_parameters
+from flatprop.validation.arrays import Array
 
 
 class OptimizerRun(Run[S]):
@@ -38,6 +40,8 @@ class OptimizerRun(Run[S]):
         batch_size: int | None,
         shuffle: bool,
         clip_norm: float | None,
+        learning_rate_factors: Any,
+        ema: float | None,
         rng: Any,
         resume: str | PathLike[str] | None,
         **common: Any,
@@ -47,7 +51,11 @@ class OptimizerRun(Run[S]):
         self.batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
         self.shuffle = bool(shuffle)
         self.clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
-        super().__init__(network, samples, **common)
+        self.factors = over_parameters.rate_factors(
+            learning_rate_factors, network.params.size, network.dtype
+        )
+        self.ema = None if ema is None else checks.fraction("ema", ema)
+        super().__init__(network, samples, factors=self.factors, **common)
         for callback in self.callbacks:
             # Raise now what writing a checkpoint after the first epoch would raise.
             if isinstance(callback, Checkpoint):
@@ -59,12 +67,13 @@ class OptimizerRun(Run[S]):
         self.rates = schedule.rates(self.epochs)
         self.follow = schedule.follow()
         self._begin()
+        self.average = None if self.ema is None else Average(self.params, self._average_array)
         if resume is not None:
             slots = len(self.optimizer_state)
             self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
         else:  # Everything is checked by now, so that an error leaves the generator unchanged.
             self.seed = seeds.drawn(source)
-        self.safe = Snapshot(self.params)
+        self.safe = Snapshot(self.params, self._average_array if self.average else None)
 
     # ---- what depends on where the samples are
 
@@ -80,6 +89,11 @@ class OptimizerRun(Run[S]):
     @abstractmethod
     def optimizer_state(self) -> Any:
         """(slots, parameters), writable."""
+
+    @property
+    @abstractmethod
+    def _average_array(self) -> Any:
+        """(parameters,), writable: their moving average, with `ema`."""
 
     @property
     @abstractmethod
@@ -100,6 +114,21 @@ class OptimizerRun(Run[S]):
     def _keep_finite(self) -> None:
         self.safe.fall_back(self.params)
 
+    def _after_epoch(self, measured_at: Array | None) -> str:
+        if self.average is None:
+            return super()._after_epoch(measured_at)
+        if self.safe.fall_back(self.params):
+            return "diverged"
+        self.average.show()
+        reason = super()._after_epoch(None)
+        self.average.hide()
+        return reason
+
+    def _conclude(self) -> None:
+        if self.average is not None:
+            self.raw_params = self.average.raw.copy()
+            self.average.show()
+
     def _cause_of_divergence(self) -> tuple[str, str, str, str]:
         updates = int(self.cursor[loop.UPDATES])
         where = f"in epoch {self.epochs_done}, after {updates} updates"
@@ -118,10 +147,13 @@ class OptimizerRun(Run[S]):
 
     def settings(self) -> dict[str, Any]:
         """What must be the same in a resumed training and in the interrupted one."""
+        factors = None if self.factors is None else f"an array {_checksum(self.factors)}"
         return {
             "optimizer": repr(self.optimizer),
             "clip_norm": self.clip_norm,
-            "trainable": f"a mask with checksum {crc32(self.trainable.tobytes()):08x}",
+            "ema": self.ema,
+            "trainable": f"a mask {_checksum(self.trainable)}",
+            "learning_rate_factors": factors,
             "validation": self.validation is not None,
             "validation_split": None if self.split is None else self.split.fraction,
             "metrics": self.metrics.names or None,
@@ -143,6 +175,7 @@ class OptimizerRun(Run[S]):
             optimizer_state=self.optimizer_state,
             best_epoch=self.best_epoch,
             best_params=self.best_params,
+            raw_params=None if self.average is None else self.average.raw,
             stopped_by=list(stopped_by),
         )
 
@@ -152,6 +185,9 @@ class OptimizerRun(Run[S]):
         self.seed = state.seed
         self.ended_by = state.stopped_by
         self.params[:] = state.params
+        if self.average is not None:
+            assert state.raw_params is not None  # as the settings say
+            self.average.resume(state.raw_params)
         if state.rng is not None:
             self.network.rng = state.rng
         self.cursor[:] = state.cursor
@@ -169,3 +205,7 @@ class OptimizerRun(Run[S]):
             self.rates[: len(state.rates)] = state.rates[: self.epochs]
         for epoch, loss in enumerate(monitored):
             self._follow_schedule(epoch, float(loss))
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    return f"with checksum {crc32(array.tobytes()):08x}"

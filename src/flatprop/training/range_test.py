@@ -84,6 +84,7 @@ def learning_rate_range(
     class_weight: Mapping[int, float] | ArrayLike | str | None = None,
     trainable: ArrayLike | None = None,
     clip_norm: float | None = None,
+    learning_rate_factors: ArrayLike | None = None,
     rng: int | np.random.Generator | None = None,
     threads: int | None = None,
 ) -> LearningRateRange:
@@ -95,7 +96,7 @@ def learning_rate_range(
     ----------
     net
         The network that is to be trained afterwards.
-    X, y, sample_weight, class_weight, trainable, clip_norm, threads
+    X, y, sample_weight, class_weight, trainable, clip_norm, learning_rate_factors, threads
         As for `Network.fit`.
     optimizer
         As for `Network.fit`, but no solver, and not `Rprop`, whose learning rate is only the
@@ -156,7 +157,13 @@ def learning_rate_range(
 
     copy = network.copy()
     trainer = Trainer(
-        copy, chosen, trainable=trainable, clip_norm=clip_norm, rng=rng, threads=threads
+        copy,
+        chosen,
+        trainable=trainable,
+        clip_norm=clip_norm,
+        learning_rate_factors=learning_rate_factors,
+        rng=rng,
+        threads=threads,
     )
     samples: Samples = samples_of(copy, X, y, sample_weight, whole=size is None)
     if class_weight is not None:

@@ -27,7 +27,7 @@ from flatprop.training.callbacks import (
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 from flatprop.training.history import History
 from flatprop.training.metrics import Metric, Metrics
-from flatprop.validation import checks
+from flatprop.validation import checks, over_parameters
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
 
@@ -55,6 +55,7 @@ class Run(ABC, Generic[S]):
         split: Split | None,
         metrics: Mapping[str, Metric] | None,
         trainable: Any,
+        factors: Array | None,
         tol: float | None,
         patience: int | None,
         callbacks: Sequence[Callback] | Callback,
@@ -76,7 +77,7 @@ class Run(ABC, Generic[S]):
             self.validation = held_back, calls.block_for(network, held_back.rows)
         self.metrics = Metrics(network, metrics, samples if held_back is None else held_back)
         self.trainable_mask = trainable
-        self.trainable = checks.trainable_ranges(trainable, network.params.size)
+        self.trainable = over_parameters.trainable_ranges(trainable, network.params.size, factors)
         checks.finite("net.params", network.params)
         resolution.look_at(given, samples, network.inputs, network.dtype)
 
@@ -84,6 +85,7 @@ class Run(ABC, Generic[S]):
         self.best_loss = math.inf
         self.best_epoch: int | None = None
         self.best_params: Array | None = None
+        self.raw_params: Array | None = None
         self.message = ""
         self._bar: Any = None
         """The progress bar during `run`, if there is to be one."""
@@ -131,6 +133,9 @@ class Run(ABC, Generic[S]):
         """A message if parameters no longer move although all numbers are finite, or ""."""
         return ""
 
+    def _conclude(self) -> None:
+        """Leave in the network what it is to have when the training has ended."""
+
     def _follow_schedule(self, epoch: int, monitored: float) -> None:
         """Take note of an epoch's `monitored` loss, on which later learning rates may depend."""
 
@@ -146,6 +151,7 @@ class Run(ABC, Generic[S]):
             stopped_by = "interrupted"
             self._keep_finite()
         finally:
+            self._conclude()
             if self._bar is not None:
                 self._bar.close()
         alarm = self._divergence_message() if stopped_by == "diverged" else self._frozen()
@@ -168,6 +174,7 @@ class Run(ABC, Generic[S]):
             history.metrics = dict(zip(self.metrics.names, table, strict=True))
         if self.split is not None:
             history.validation_rows = self.split.rows
+        history.raw_params = self.raw_params
         if alarm:
             warn(alarm, DivergenceWarning)
         return history

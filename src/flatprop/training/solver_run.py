@@ -35,6 +35,8 @@ class SolverRun(Run[Data]):
         batch_size: int | None,
         shuffle: bool,
         clip_norm: float | None,
+        learning_rate_factors: Any,
+        ema: float | None,
         rng: Any,
         resume: Any,
         **common: Any,
@@ -45,6 +47,15 @@ class SolverRun(Run[Data]):
             raise ValueError(
                 f"clip_norm has no meaning for {name}, which chooses the length of its steps "
                 "itself; leave it out"
+            )
+        if learning_rate_factors is not None:
+            raise ValueError(
+                f"learning_rate_factors have no meaning for {name}, which has no learning rate; "
+                "leave them out"
+            )
+        if ema is not None:
+            raise ValueError(
+                f"ema has no meaning for {name}, whose iterations do not scatter; leave it out"
             )
         if (network.layers["kind"] == DROPOUT).any():
             raise ValueError(
@@ -63,7 +74,7 @@ class SolverRun(Run[Data]):
                 "and call its fit"
             )
         source = network.rng if rng is None else checks.generator(rng)
-        super().__init__(network, samples, **common)
+        super().__init__(network, samples, factors=None, **common)
         left_out = batch_size is None or isinstance(batch_size, checks.LeftOut)
         if not left_out and checks.count("batch_size", batch_size) < samples.rows:
             raise ValueError(

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from flatprop.evaluation import calls, crew
 from flatprop.formulas.optimizer import Optimizer, check_state
+from flatprop.kernels.loops.special_updates import average_address, factors_address
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.records import DENSE, most_units
 from flatprop.kernels.network.regularisation import max_norm_address, penalties_address
@@ -21,8 +23,8 @@ from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.training.snapshot import Snapshot
-from flatprop.validation import checks
-from flatprop.validation.arrays import aligned_copy, aligned_empty
+from flatprop.validation import over_parameters
+from flatprop.validation.arrays import Array, aligned_copy, aligned_empty
 
 PANEL_PARAMETERS = 2**17
 """How many entries of the gradient exist at once with PER_PANEL: as many as the second cache
@@ -53,12 +55,24 @@ class Stepper:
         trainable: NDArray[np.int64],
         clip_norm: float | None = None,
         penalty: float = 0.0,
+        factors: Array | None = None,
+        ema: float | None = None,
     ) -> None:
         self.network = network
         self._linear = optimizer.linear
         self._whole = trainable.tolist() == [[0, network.params.size]]
-        start = optimizer.start(network.params, learning_rate)
-        self.rule = loop.Rule(*start, trainable, clip_norm or 0.0, penalty, loop.AFTER_GRADIENT)
+        params = network._arrays.params
+        start = optimizer.start(params, learning_rate, factors)
+        self.rule = loop.Rule(
+            *start,
+            trainable,
+            clip_norm or 0.0,
+            penalty,
+            loop.AFTER_GRADIENT,
+            factors=aligned_copy(params[:0] if factors is None else factors),
+            averages=aligned_copy(params[:0] if ema is None else params),
+            decay=ema or 0.0,
+        )
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
         self._pace = crew.Pace()
@@ -74,9 +88,8 @@ class Stepper:
         if shape != self._shape:
             self._shape = shape
             self._allocate()
-            # So many blocks are sure to end in time; `advance` measures and takes more.
-            rows = self.buffers.block.rows
-            self._blocks = calls.blocks_in_time(self.network, rows, calls.GRADIENT)
+            # `advance` measures and takes more.
+            self._blocks = self._blocks_in_time()
 
     def _make_lock(self) -> None:
         self._lock = threading.Lock()
@@ -119,20 +132,17 @@ class Stepper:
         to be finite.
         """
         buffers = self.buffers
-        worth = calls.threads_worth(
-            self.network,
-            buffers.block.rows,
-            calls.GRADIENT,
-            self._blocks_left(plan, progress),
-            buffers.shards,
-        )
+        worth = self._threads_worth(self._blocks_left(plan, progress))
         size, part = self._pace.next_size(crew.size_for(worth), self._blocks)
         blocks = max(1, int(part * self._blocks))
         given = self.model, self.data, self.rule, plan, progress, buffers, blocks
         cursor, rows = progress.cursor, self.data.rows
         row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
         began = time.perf_counter()
-        status, size = crew.together(size, loop.train, given, lambda: self._of_helper(*given))
+        numbers = count()
+        status, size = crew.together(
+            size, loop.train, given, lambda: self._of_helper(next(numbers), *given)
+        )
         seconds = time.perf_counter() - began
         self._pace.note(size, seconds, int(cursor[loop.EPOCH] * rows + cursor[loop.ROW] - row))
         if status == loop.RUNNING:
@@ -140,9 +150,18 @@ class Stepper:
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
         return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
 
-    def _of_helper(self, model: Any, data: Data, rule: loop.Rule, *rest: Any) -> tuple[Any, ...]:
+    def _of_helper(
+        self, number: int, model: Any, data: Data, rule: loop.Rule, *rest: Any
+    ) -> tuple[Any, ...]:
         """The arguments of `training_loop.train` for another thread of the team."""
         plan, progress, buffers, blocks = rest
+        progress = progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy())
+        buffers = self._buffers_of_helper(number, buffers)
+        rule = rule._replace(settings=rule.settings.copy())
+        return model, data, rule, plan, progress, buffers, blocks
+
+    def _buffers_of_helper(self, number: int, buffers: loop.Buffers) -> loop.Buffers:
+        """Those of another thread of the team; `Buffers` says what the threads share."""
         shares_blocks = buffers.shards == 1
         buffers = buffers._replace(block=calls.of_helper(buffers.block, shared=shares_blocks))
         if shares_blocks:
@@ -150,18 +169,19 @@ class Stepper:
         else:
             x, y = (aligned_empty(of.size, of.dtype) for of in (buffers.x, buffers.y))
             buffers = buffers._replace(x=x, y=y)
-        if rule.update_timing == loop.PER_PANEL:
+        if self.rule.update_timing == loop.PER_PANEL:
             gradient = aligned_empty(buffers.gradient.size, buffers.gradient.dtype)
             buffers = buffers._replace(gradient=gradient)
-        return (
-            model,
-            data,
-            rule._replace(settings=rule.settings.copy()),
-            plan,
-            progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy()),
-            buffers,
-            blocks,
-        )
+        return buffers
+
+    def _threads_worth(self, blocks: int) -> int:
+        """How many threads pay for a call with so many blocks."""
+        rows, shards = self.buffers.block.rows, self.buffers.shards
+        return calls.threads_worth(self.network, rows, calls.GRADIENT, blocks, shards)
+
+    def _blocks_in_time(self) -> int:
+        """How many blocks are sure to end in time."""
+        return calls.blocks_in_time(self.network, self.buffers.block.rows, calls.GRADIENT)
 
     def _blocks_left(self, plan: loop.Plan, progress: loop.Progress) -> int:
         """How many blocks the next call of the loop goes through at most."""
@@ -188,6 +208,8 @@ class Stepper:
             penalised=penalties_address(dtype) if strengths.any() else 0,
             limits=limits,
             limit=max_norm_address(dtype) if len(limits) else 0,
+            with_factors=factors_address(self.rule.code, dtype) if self.rule.factors.size else 0,
+            averaging=average_address(dtype) if self.rule.averages.size else 0,
         )
         panel = {
             loop.AFTER_GRADIENT: shards * size,
@@ -201,12 +223,15 @@ class Stepper:
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         losses = np.zeros(-(-self.batch_size // block.rows))
-        self.buffers = loop.Buffers(order, x, y, gradient, shards, losses, block)
+        none = np.empty(0, np.int64)
+        self.buffers = loop.Buffers(
+            order, x, y, gradient, shards, losses, block, batch=none, records=none
+        )
 
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
-        limited = self.rule.clip_norm > 0 or self._penalised
+        limited = self.rule.clip_norm > 0 or self._penalised or self.rule.factors.size
         limited = limited or any(layer.max_norm for layer in self.network.dense_layers)
         if block_rows < self.batch_size or limited or not self._whole:
             return loop.AFTER_GRADIENT
@@ -265,5 +290,19 @@ class Stepper:
         self.rule = rule._replace(
             settings=aligned_copy(rule.settings),
             state=aligned_copy(rule.state),
-            trainable=checks.ranges(rule.trainable, self.network.params.size),
+            trainable=over_parameters.ranges(rule.trainable, self.network.params.size),
+            factors=self._unpickled("factors"),
+            averages=self._unpickled("averages"),
         )
+
+    def _unpickled(self, name: str) -> Array:
+        """A copy of an array of the rule that has a number for each parameter, or none."""
+        params, array = self.network._arrays.params, getattr(self.rule, name)
+        if array is None:  # in a pickle of version 0.1
+            array = params[:0]
+        if array.dtype != params.dtype or array.shape not in ((0,), params.shape):
+            raise ValueError(
+                f"{name} must be of {params.dtype} with shape {params.shape}, not of "
+                f"{array.dtype} with shape {array.shape}"
+            )
+        return aligned_copy(array)

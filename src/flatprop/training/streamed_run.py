@@ -24,7 +24,12 @@ class StreamedRun(OptimizerRun[Samples]):
                 )
             self.batch_size = None
         self.trainer = Trainer(
-            self.network, self.optimizer, trainable=self.trainable_mask, clip_norm=self.clip_norm
+            self.network,
+            self.optimizer,
+            trainable=self.trainable_mask,
+            clip_norm=self.clip_norm,
+            learning_rate_factors=self.factors,
+            ema=self.ema,
         )
         self.losses: list[float] = []
         self.cursor = np.zeros(3, np.int64)
@@ -56,6 +61,10 @@ class StreamedRun(OptimizerRun[Samples]):
     @property
     def _data_at_hand(self) -> Any:
         return self.trainer.data_at_hand or self.samples
+
+    @property
+    def _average_array(self) -> Any:
+        return self.trainer.average
 
     @property
     def optimizer_state(self) -> Any:

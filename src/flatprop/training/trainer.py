@@ -1,7 +1,6 @@
 """`Trainer`: one optimizer for samples that come a part at a time."""
 
 import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,11 +20,8 @@ from flatprop.training.choice import optimizer_only
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.training.snapshot import Snapshot
 from flatprop.training.stepper import Stepper
-from flatprop.validation import checks, other_names
+from flatprop.validation import checks, other_names, over_parameters
 from flatprop.validation.alerts import DivergenceWarning, warn
-
-LOOK_SHARE = 0.02
-"""The largest part of the time that looking for overflow in the optimizer's state may take."""
 
 
 class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRIBUTES):
@@ -42,8 +38,11 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     optimizer
         As for `Network.fit`, but no solver. A schedule only gives the first learning rate:
         assign `learning_rate` to change it.
-    trainable, clip_norm
+    trainable, clip_norm, learning_rate_factors
         As for `Network.fit`.
+    ema
+        As for `Network.fit`, but the network keeps the parameters that are trained; `average`
+        has their moving average.
     penalty
         α: each batch's loss has the term α/2 Σ W² / Σ wᵢ. Σ W² is over all weights, without
         the biases; the wᵢ are the sample weights, or 1 without sample weights. With a loss
@@ -70,14 +69,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     ...     loss = trainer.partial_fit(x, x**2)
     """
 
-    _told = False
-    """Whether `frozen` has already told of an overflow in the optimizer's state."""
     mask_seed: Any = None
     """uint64: what the masks of dropout are drawn with; None before the first update."""
     _threads: int | None = None
     """As it was asked for; a pickle of version 0.1 has none."""
-    _next_look = 0.0
-    """When `frozen` looks at the state again, by `time.perf_counter`."""
 
     @other_names.suggests(other_names.TRAINER, optimizer_words)
     def __init__(
@@ -87,6 +82,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         *,
         trainable: ArrayLike | None = None,
         clip_norm: float | None = None,
+        learning_rate_factors: ArrayLike | None = None,
+        ema: float | None = None,
         penalty: float = 0.0,
         rng: int | np.random.Generator | None = None,
         threads: int | None = None,
@@ -97,16 +94,21 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         self._optimizer = optimizer_only(optimizer)
         self._rng = network.rng if rng is None else checks.generator(rng)
         self._rate = float(as_schedule(self.optimizer.learning_rate).rates(1)[0])
+        size = network.params.size
+        factors = over_parameters.rate_factors(learning_rate_factors, size, network.dtype)
         self._stepper = Stepper(
             network,
             self.optimizer,
             self._rate,
-            checks.trainable_ranges(trainable, network.params.size),
+            over_parameters.trainable_ranges(trainable, size, factors),
             None if clip_norm is None else checks.positive("clip_norm", clip_norm),
             checks.positive("penalty", penalty, or_zero=True),
+            factors,
+            None if ema is None else checks.fraction("ema", ema),
         )
         self._progress = loop.progress(np.zeros(1))
         self._seed = np.uint64(0)
+        self._watch = divergence.FrozenWatch()
 
     @property
     def network(self) -> Any:  # a Network, which this floor does not know
@@ -157,7 +159,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
 
     @property
     def updates(self) -> int:
-        """How many updates there were; assign it together with `state` to restore both."""
+        """How many updates there were; assign it with `state`, and `average`, to restore them."""
         return int(self._progress.cursor[loop.UPDATES])
 
     @updates.setter
@@ -170,6 +172,12 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         state: Any = self._stepper.rule.state
         return state.view()
 
+    @property
+    def average(self) -> Any:
+        """(parameters,): with `ema`, the moving average of the parameters, writable; else None."""
+        average: Any = self._stepper.rule.averages
+        return average.view() if average.size else None
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = state.copy()
         # Version 0.1 wrote these names without the underscore.
@@ -179,8 +187,8 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         if "_updates" in state:
             state["_stepper"] = state.pop("_updates")
         before = state.pop("_progress")
+        self._watch = divergence.FrozenWatch()  # which version 0.1 did not have
         self.__dict__.update(state)
-        self._next_look = 0.0  # the clock of another process may be far ahead
         self._progress = loop.progress(np.zeros(1))
         self.updates = int(before.cursor[loop.UPDATES])
 
@@ -235,17 +243,10 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         """What to say if the optimizer's state has overflowed; "" otherwise.
 
         An overflow is told once. The first call looks at the state, later calls only as often
-        as `LOOK_SHARE` allows.
+        as takes next to no time.
         """
-        if self._told or (began := time.perf_counter()) < self._next_look:
-            return ""
         rule = self._stepper.rule
-        message = divergence.of_frozen(
-            self.network, self.optimizer, rule.state, rule.clip_norm or None
-        )
-        now = time.perf_counter()
-        self._told, self._next_look = bool(message), now + (now - began) / LOOK_SHARE
-        return message
+        return self._watch.message(self.network, self.optimizer, rule.state, rule.clip_norm)
 
     def go_through(
         self,
@@ -266,7 +267,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         with self._stepper.alone(None):
             params, progress = self.network._arrays.params, self._progress
             parts = data.parts(batch_size, self.rng if shuffle else None)
-            safe = safe or Snapshot(params)
+            safe = safe or Snapshot(params, self.average)
             progress.sums[:] = 0.0
             finite = False
             try:
@@ -301,7 +302,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             if first == 0:
                 self._seed = self._drawn()
             plan = self._plan(data, batch_size, shuffle, by_rows, first)
-            safe = Snapshot(params)
+            safe = Snapshot(params, self.average)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
             with stepper.alone(turn):

@@ -79,6 +79,14 @@ def positive(what: str, value: object, or_zero: bool = False) -> float:
     return number
 
 
+def fraction(what: str, value: object) -> float:
+    """A number between 0 and 1, which are excluded."""
+    number = positive(what, value, or_zero=True)
+    if not 0 < number < 1:
+        raise ValueError(f"{what} must lie between 0 and 1, got {value!r}")
+    return number
+
+
 def generator(rng: Any) -> np.random.Generator:
     """A generator made from a seed, or the generator that was given (SPEC 7)."""
     try:
@@ -304,30 +312,3 @@ def sample_weights(value: object, rows: int, dtype: np.dtype[Any]) -> Array:
             "by their mean"
         )
     return array
-
-
-def trainable_ranges(value: object, size: int) -> NDArray[np.int64]:
-    """The beginning and the end of each run of trained parameters, (ranges, 2)."""
-    if value is None:
-        return np.array([[0, size]], np.int64)
-    mask = np.asarray(value)
-    if mask.dtype != np.bool_:
-        raise TypeError(
-            f"trainable must be a boolean mask over net.params, got dtype {mask.dtype}; "
-            "make one with numpy.zeros(net.params.size, bool)"
-        )
-    if mask.shape != (size,):
-        raise ValueError(f"trainable must have shape ({size},), as net.params, not {mask.shape}")
-    if not mask.any():
-        raise ValueError("trainable is False everywhere: nothing would be trained")
-    edges = np.diff(np.concatenate(([False], mask, [False])).astype(np.int8))
-    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
-
-
-def ranges(value: Any, size: int) -> NDArray[np.int64]:
-    """A copy of the result of `trainable_ranges` for `size` parameters, if it is one."""
-    found = np.array(value, np.int64)
-    whole = found.ndim == 2 and found.shape[1] == 2 and found.size > 0
-    if not whole or found.min() < 0 or found.max() > size or (found[:, 0] >= found[:, 1]).any():
-        raise ValueError(f"these are no ranges of {size} parameters: {value}")
-    return found

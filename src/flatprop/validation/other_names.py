@@ -21,6 +21,7 @@ _EPOCHS = "epochs={value}"
 _VALIDATION = "validation_data=(X_val, y_val)"
 _RNG = "rng={value}"
 _CLIP = "clip_norm={value}"
+_FACTORS = "learning_rate_factors=factors, an array over net.params"
 _MOMENTUM = "{momentum}"
 _DECAY = "{decay}"
 _SCHEDULE = "{schedule}"
@@ -51,8 +52,10 @@ FIT = _each(
         "random_state seed random_seed generator": _RNG,
         "class_weights": "class_weight={value}",
         "sample_weights weights weight w": "sample_weight={value}",
-        "clipnorm grad_clip max_norm max_grad_norm": _CLIP,
-        "gradient_clip_val": _CLIP,
+        "clipnorm grad_clip max_norm max_grad_norm gradient_clip_val": _CLIP,
+        "use_ema averaging swa": "ema=0.999",
+        "ema_momentum ema_decay": "ema={value}",
+        "lr_mult lr_multipliers param_groups": _FACTORS,
         "callback callback_list": "callbacks={value}",
         "checkpoint ckpt_path": 'callbacks=fp.Checkpoint("run.ckpt")',
         "warm_start initial_epoch": "nothing: fit goes on from net.params as they are",

@@ -7,6 +7,9 @@ import pytest
 import flatprop as fp
 from flatprop import kernels
 from flatprop.kernels import checked
+from flatprop.kernels.network import entry_points, stacks
+from guards import assert_guards_intact, guarded
+from layer_networks import LAYERS as EVERY_KIND
 from networks import both_dtypes
 
 LAYERS = [
@@ -56,6 +59,78 @@ def test_they_compute_what_the_methods_do(dtype):
     np.testing.assert_allclose(hessian, expected[2], **close)
     np.testing.assert_allclose(by_inputs.reshape(20, 2, 3), derivative, **close)
     np.testing.assert_allclose(net.params, before - 0.1 * gradient, **close)
+
+
+@numba.njit
+def along_directions(layers, params, x, directions, u, du, d2u, gradient, workspace):
+    kernels.derivatives(layers, params, x, directions, u, du, d2u, workspace)
+    checked.derivatives_vjp(layers, params, x, directions, u, du, d2u, gradient, workspace)
+
+
+def results_of(net, rows, count):
+    shapes = (rows, 2), (rows * count, 2), (rows * count, 2), net.params.size
+    return [np.zeros(shape, net.dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+@both_dtypes
+@pytest.mark.slow
+def test_derivatives_along_directions(kind, dtype):
+    net = fp.Network(5, EVERY_KIND[kind], dtype=dtype, rng=0)
+    rng = np.random.default_rng(1)
+    X, directions = (rng.normal(size=(rows, 5)).astype(dtype) for rows in (21, 3))
+    u, du, d2u, gradient = results_of(net, 21, 3)
+    size = kernels.derivatives_workspace_size(net.layers, 21, 3)
+    whole, workspace = guarded(np.full(size, np.nan, dtype))
+    results = u, du, d2u, gradient
+    along_directions(net.layers, net.params, X, directions, *results, workspace)
+    assert_guards_intact(whole)
+    shape = 21, 3, 2
+    found = u, du.reshape(shape), d2u.reshape(shape)
+    close = {"rtol": 1e-4, "atol": 1e-4} if dtype == np.float32 else {"atol": 1e-12}
+    for ours, expected in zip(found, net.derivatives(X, directions), strict=True):
+        np.testing.assert_allclose(ours, expected, **close)
+    expected = net.derivatives_vjp(X, *found, directions)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(gradient / scale, expected / scale, **close)
+    functions, given = fp.c_functions(dtype), fp.c_network(net)
+    assert functions.derivatives_workspace_size(given, 21, 3) == size
+    from_c = results_of(net, 21, 3)
+    functions.derivatives(given, 21, X, 3, directions, *from_c[:3], workspace)
+    functions.derivatives_vjp(given, 21, X, 3, directions, *from_c, workspace)
+    for ours, others in zip(from_c, results, strict=True):
+        np.testing.assert_array_equal(ours, others)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_stacks_stay_within_their_workspace(kind):
+    net = fp.Network(5, EVERY_KIND[kind], dtype="float64", rng=0)
+    x, network = np.ones((7, 5)), (net.layers, net.params)
+    axes, (u, du, d2u, gradient) = np.eye(5), results_of(net, 7, 5)
+    pairs = np.stack(np.triu_indices(5), axis=1)
+    H = np.zeros((7, 2 * 25))
+    forward, back = (
+        of(net.layers, 7, 5, 5) for of in (stacks.forward_stacks_size, stacks.stacks_size)
+    )
+    second = stacks.forward_stacks_size(net.layers, 7, 5, len(pairs))
+    for size, call in (
+        (
+            forward,
+            lambda space: entry_points.input_derivatives(*network, x, axes, u, du, d2u, 7, space),
+        ),
+        (second, lambda space: entry_points.hessian(*network, x, axes, pairs, H, space)),
+        (
+            back,
+            lambda space: entry_points.input_derivatives_vjp(
+                *network, x, axes, u, du, d2u, True, gradient, 7, space
+            ),
+        ),
+    ):
+        whole, workspace = guarded(np.full(size, np.nan))
+        call(workspace)
+        assert_guards_intact(whole)
+    assert np.isfinite(H).all()
+    assert np.isfinite(gradient).all()
 
 
 @both_dtypes

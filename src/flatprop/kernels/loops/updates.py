@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.formulas.optimizer import RULES, SETTINGS
+from flatprop.formulas.optimizer import RULES, SETTINGS, UpdateRule
 from flatprop.kernels.loops.masks import splat
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
@@ -59,7 +59,7 @@ def update_trained(
 
     gradient[0] is that of params[first].
     """
-    for low, high in _within(ranges, start, stop):
+    for low, high in within(ranges, start, stop):
         _update(builder, code, settings, params, gradient, state, low, high, first)
 
 
@@ -75,26 +75,44 @@ def _update(
     first: ir.Value,
 ) -> None:
     count = builder.sub(stop, start)
+    g = gradient.part(builder.sub(start, first), count)
     for rule in cases(builder, code, RULES):
-        names = (*SETTINGS, *rule.optimizer.settings)
-        numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
-        scalars = {
-            name: broadcast(number, params.element)
-            for name, number in rule.optimizer.scalars(numbers).items()
-        }
-        clip = broadcast(numbers["gradient_scale"], params.element)
-        slots = [state.row(INT64(slot)).part(start, count) for slot in range(rule.slots)]
-        theta = params.part(start, count)
-        g = gradient.part(builder.sub(start, first), count)
-        for register in registers(theta, g, *slots):
-            before = [register[2 + slot] for slot in range(rule.slots)]
-            after = rule.optimizer.update(register[0], register[1] * clip, before, scalars)
-            register.store(after[0], 0)
-            for place, lanes in enumerate(after[1:], start=2):
-                # A gradient that stays 0, as of a dead relu, lets the state decay
-                # into denormal numbers, which processors handle many times slower.
-                tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
-                register.store(where(tiny, 0.0, lanes), place)
+        update_by(builder, rule, settings, params.part(start, count), g, state, start)
+
+
+def update_by(
+    builder: ir.IRBuilder,
+    rule: UpdateRule,
+    settings: Array,
+    theta: Array,
+    gradient: Array,
+    state: Array,
+    start: ir.Value,
+    factors: Array | None = None,
+) -> None:
+    """One update by this rule of θ, which begins at `start` in each row of the state.
+
+    The learning rate of each parameter is multiplied by its factor, if there are any.
+    """
+    names = (*SETTINGS, *rule.optimizer.settings)
+    numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
+    scalars = {
+        name: broadcast(number, theta.element)
+        for name, number in rule.optimizer.scalars(numbers).items()
+    }
+    clip = broadcast(numbers["gradient_scale"], theta.element)
+    slots = [state.row(INT64(slot)).part(start, theta.count) for slot in range(rule.slots)]
+    more = [] if factors is None else [factors]
+    for register in registers(theta, gradient, *slots, *more):
+        s = scalars if factors is None else rule.optimizer.scaled(scalars, register[-1])
+        before = [register[2 + slot] for slot in range(rule.slots)]
+        after = rule.optimizer.update(register[0], register[1] * clip, before, s)
+        register.store(after[0], 0)
+        for place, lanes in enumerate(after[1:], start=2):
+            # A gradient that stays 0, as of a dead relu, lets the state decay
+            # into denormal numbers, which processors handle many times slower.
+            tiny = abs(lanes) < lanes.choose(2.0**-126, 2.0**-1022)
+            register.store(where(tiny, 0.0, lanes), place)
 
 
 @routine(types.float64, clip_norm=types.float64)
@@ -111,7 +129,7 @@ def clipping(
     result = cgutils.alloca_once_value(builder, (limit / (norm + 1e-6)).value)
     with builder.if_then(builder.not_((norm < math.inf).value), likely=False):
         largest = largest_of(gradient)
-        for low, high in _within(ranges, ZERO, gradient.count):
+        for low, high in within(ranges, ZERO, gradient.count):
             for register in registers(gradient.part(low, builder.sub(high, low))):
                 largest.add(abs(register[0]))
         unit = wide(largest.total())
@@ -124,7 +142,7 @@ def clipping(
 def _squares(gradient: Array, ranges: Array, unit: Lanes) -> Lanes:
     """Σ (g / unit)² over the ranges."""
     builder, total = gradient.builder, sum_of(gradient)
-    for low, high in _within(ranges, ZERO, gradient.count):
+    for low, high in within(ranges, ZERO, gradient.count):
         for register in registers(gradient.part(low, builder.sub(high, low))):
             number = wide(register[0])
             number = number / Lanes(builder, splat(builder, unit.value, number.value.type.count))
@@ -132,7 +150,7 @@ def _squares(gradient: Array, ranges: Array, unit: Lanes) -> Lanes:
     return total.total()
 
 
-def _within(ranges: Array, start: ir.Value, stop: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+def within(ranges: Array, start: ir.Value, stop: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
     """A loop over the ranges, (ranges, 2): what each has in common with start:stop."""
     for low, high, _ in _each_within(ranges, start, stop):
         yield low, high
@@ -166,11 +184,11 @@ def penalise(
     Its gradient is added to the gradient, between places `first` and `last`.
     """
     factor, total = broadcast(Lanes(builder, strength), params.element), sum_of(params)
-    for low, high in _within(weights, ZERO, params.count):
+    for low, high in within(weights, ZERO, params.count):
         for register in registers(params.part(low, builder.sub(high, low))):
             number = wide(register[0])
             total.add(number * number)
-    for low, high in _within(weights, first, last):
+    for low, high in within(weights, first, last):
         count = builder.sub(high, low)
         for register in registers(params.part(low, count), gradient.part(low, count)):
             register.store(register[1] + factor * register[0], 1)

@@ -6,14 +6,17 @@ activation does to them. Nothing is allocated.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.chain_rule import (
+    derivative_bent,
     first_derivative,
     first_derivative_back,
+    gradient_bent,
     second_derivative,
     second_derivative_back,
+    slope_back,
 )
-from flatprop.kernels.loops.elementwise import copy, fill, multiply
+from flatprop.kernels.loops.elementwise import activate_with_curvature, copy, fill, multiply
 from flatprop.kernels.loops.softmax import softmax
-from flatprop.kernels.network.records import SOFTMAX, rows_of
+from flatprop.kernels.network.records import IDENTITY, SOFTMAX, rows_of
 from flatprop.kernels.network.stacks import part
 from flatprop.kernels.network.workspace import biases, weights
 from flatprop.kernels.products.matmul import (
@@ -23,6 +26,67 @@ from flatprop.kernels.products.matmul import (
     product_transposed_left,
     times_transposed,
 )
+
+
+@kernel
+def forward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    pair,
+    pairs,
+    a,
+    z,
+    slope,
+    bends,
+    activate,
+    moved,
+    scratch,
+):
+    """a ← the stack behind layer l, from that of the layer before; of layer 0, from x.
+
+    `z`, `slope` and `bends` keep what the way back needs: see `activate_stack`. `moved` is
+    scratch, (directions, units).
+    """
+    if l == 0:
+        affine_of_inputs(layers, params, before, directions, moved, a, z, scratch)
+    else:
+        affine_of_stack(layers, l, params, before, slope.shape[0], a, z, scratch)
+    count = directions.shape[0]
+    activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate)
+
+
+@kernel
+def backward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    gradient,
+    z,
+    slope,
+    bends,
+    accumulate,
+    out,
+    moved,
+    scratch,
+):
+    """before ← the gradient for the stack of the layer before, from that for the stack of layer l.
+
+    The gradient of W and b goes into its place in `out`, added where `accumulate`. Of layer 0,
+    `before` is x and stays. Overwrites `gradient`.
+    """
+    activate_stack_back(layers, l, directions.shape[0], z, slope, bends, gradient)
+    if l == 0:
+        stack_gradient_of_inputs(
+            layers, before, directions, gradient, moved, accumulate, out, scratch
+        )
+    else:
+        stack_gradient(layers, l, before, slope.shape[0], gradient, accumulate, out, scratch)
+        stack_back(layers, l, params, gradient, before, scratch)
 
 
 @kernel
@@ -67,8 +131,8 @@ def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
     """a ← the activation of values and derivatives; the values of z lie in `a` before.
 
     There are `count` directions, and `pair` gives the two of each second derivative. `activate`
-    makes the values, f' in `slope` and f'', or also f''', in the two `bends`. `a` may be the array
-    z if `slope` lies apart.
+    makes the values, f' in `slope` and f'', or also f''', in the two `bends`; it is told how many
+    second derivatives there are. `a` may be the array z if `slope` lies apart.
 
     A softmax has its values in the place of f' afterwards, and in z what `_center` leaves there.
     """
@@ -82,7 +146,7 @@ def activate_stack(layers, l, count, pair, pairs, a, z, slope, bends, activate):
             first_derivative(slope, part(z, rows, number), part(a, rows, number))
     else:
         curvature, third = bends
-        activate(layer.activation, layer.function, values, slope, curvature, third)
+        activate(layer, values, slope, curvature, third, parts - 1 - count)
         for number in range(1 + count, parts):
             i, j = pair(pairs, number - 1 - count)
             one, other = part(z, rows, 1 + i), part(z, rows, 1 + j)
@@ -140,6 +204,52 @@ def stack_gradient_of_inputs(layers, x, directions, gradient, moved, accumulate,
         sums = rows_of(moved, k, k + 1)
         column_sums(part(gradient, rows, 1 + k), 1.0, False, sums, scratch)
     product_transposed_left(directions, moved, 0, 1.0, True, dW, scratch)
+
+
+# ---- one direction for each row: see `slopes_of_one`
+
+
+@kernel
+def values_with_curvature(layers, l, params, before, a, slope, curvature, scratch):
+    """a, slope and curvature ← f(z), f' and f''."""
+    affine_of_values(layers, l, params, before, a, scratch)
+    layer = layers[l]
+    activate_with_curvature(layer.activation, layer.function, a, slope, curvature)
+
+
+@kernel
+def slopes_back(layers, l, params, slope, curvature, du_da, before, scratch):
+    """before ← ∂u/∂a of the layer before, from that of layer l, in whose place is ∂u/∂z then.
+
+    In the place of f'' is f'' ∂u/∂a.
+    """
+    slope_back(slope, curvature, du_da)
+    times_transposed(du_da, weights(layers, l, params), before, scratch)
+
+
+@kernel
+def derivative_along(layers, l, params, before, rows, a, slope, bent, scratch):
+    """ȧ into its place behind the values, and f'' ∂u/∂a ż into the place of f'' ∂u/∂a.
+
+    The last layer's ȧ is not needed, and its ż only if its f'' is not 0.
+    """
+    if l < layers.size - 1 or layers[l].activation != IDENTITY:
+        derivatives_of_stack(layers, l, params, before, rows, a, scratch)
+        derivative_bent(slope, bent, part(a, rows, 1))
+
+
+@kernel
+def backward_along(layers, l, params, before, rows, a, slope, gradient, accumulate, out, scratch):
+    """before ← the gradient for the values alone; out ← that of W and b, as `backward_stack`.
+
+    The gradient for the values lies in their place in `a`. `gradient` is a stack: behind what
+    `derivative_along` has left is ∂u/∂z.
+    """
+    of_z = part(gradient, rows, 0)
+    gradient_bent(slope, part(a, rows, 0), of_z)
+    stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
+    if l > 0:
+        stack_back(layers, l, params, of_z, part(before, rows, 0), scratch)
 
 
 # ---- softmax, whose outputs depend on all of z. With ⟨·⟩ for the sum of a times something over a

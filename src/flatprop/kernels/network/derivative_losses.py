@@ -1,164 +1,150 @@
-"""Losses of outputs and their derivatives, with gradients: what Python calls in a training.
+"""The terms of a loss with derivatives in it: the loss of one block of rows, and its gradient.
 
-Each goes through rows `first` to `stop` of the samples, one block at a time, in the order of
-`order` unless it is empty. It adds to `gradient`.
+Each is a function `(term, like)` that `term_batches` calls by address: see `term_records`. `like`
+is a pointer of the type of the numbers, and leads nowhere. It returns the loss, and writes its
+gradient, or adds it, to what is there.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from flatprop.formulas.optimizer import GRADIENT_SCALE
-from flatprop.kernels.compile import entry_point, kernel
+import numpy as np
+from numba.core import types
+
+from flatprop.kernels.compile import c_address, kernel
 from flatprop.kernels.loops.elementwise import copy
-from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import gather, weights_per_output
 from flatprop.kernels.loops.residuals import squared_residuals
-from flatprop.kernels.loops.updates import clipping, update_trained
 from flatprop.kernels.network.backprop import loss_and_gradient, output_loss
 from flatprop.kernels.network.input_derivatives import gradient_of_stacks, kept_stacks
-from flatprop.kernels.network.records import SOFTMAX, matrix
+from flatprop.kernels.network.records import SOFTMAX, array_at, matrix
 from flatprop.kernels.network.slopes_of_one import gradient_along, values_and_slopes
 from flatprop.kernels.network.stacks import part
-
-
-class Scratch(NamedTuple):
-    """Scratch of one thread, for blocks of `rows` rows."""
-
-    rows: int
-    x: Any
-    """(rows · inputs,)"""
-    y: Any
-    """(rows · columns,)"""
-    dy: Any
-    """(rows · outputs · inputs,) and as much as a stack of x and g, see `slopes_of_one`; or the
-    columns of an equation."""
-    weight: Any
-    """(rows · outputs,), filled with ones where every sample counts alike."""
-    workspace: Any
+from flatprop.kernels.network.term_records import network_of, term_of
 
 
 @kernel
-def _taken(source, columns, order, start, count, room):
-    """`count` rows from place `start` of the order on; copied into `room` if there is an order."""
-    taken = matrix(source, start * columns, count, columns)
-    if order.size > 0:
-        taken = matrix(room, 0, count, columns)
-        gather(source, order, start, taken)
-    return taken
+def _scratch(t, like):
+    """The scratch of this thread, as one array."""
+    return array_at(t.scratch, like, 0)
 
 
-@entry_point
-def of_outputs(model, data, order, first, stop, scale, gradient, scratch):
+@kernel
+def _workspace(t, like):
+    """What is behind the rows that are copied."""
+    return matrix(_scratch(t, like), t.x_size + t.y_size + t.dy_size, 1, 1)
+
+
+@kernel
+def _rows(t, source, columns, place, like):
+    """The block's rows of an array; copied to a place of the scratch if they are shuffled."""
+    rows = matrix(array_at(source, like, t.rows * columns), t.first * columns, t.count, columns)
+    if t.shuffled != 0:
+        rows = matrix(_scratch(t, like), place, t.count, columns)
+        order = array_at(t.order, np.int64, t.rows)
+        gather(array_at(source, like, t.rows * columns), order, t.first, rows)
+    return rows
+
+
+@kernel
+def _weights(t, outputs, like):
+    """The weights of the block's samples, once for each output."""
+    weight = matrix(array_at(t.ones, like, t.block_rows * outputs), 0, t.count, outputs)
+    if t.weighted != 0:
+        size = t.rows if t.shuffled != 0 else 0
+        order = array_at(t.order, np.int64, size)
+        weights_per_output(array_at(t.sample_weight, like, t.rows), order, t.first, weight)
+    return weight
+
+
+def of_outputs(term, like):
     """scale · Σ w ℓ of the outputs, as `fit` without derivatives has it."""
-    layers, loss_records, params = model
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns, total = data.y.size // data.rows, 0.0
-    for start in range(first, stop, scratch.rows):
-        rows = smaller(scratch.rows, stop - start)
-        x = _taken(data.x, inputs, order, start, rows, scratch.x)
-        y = _taken(data.y, columns, order, start, rows, scratch.y)
-        weight = matrix(scratch.weight, 0, rows, outputs)
-        weights_per_output(data.weight, order, start, weight)
-        total += loss_and_gradient(
-            layers,
-            loss_records[0],
-            params,
-            x,
-            y,
-            weight,
-            scale,
-            True,
-            gradient,
-            scratch.workspace,
-        )
-    return total * scale
+    t = term_of(term)
+    layers, loss_record, params = network_of(t, like)
+    x = _rows(t, t.x, layers[0].inputs, 0, like)
+    y = _rows(t, t.y, t.columns, t.x_size, like)
+    weight = _weights(t, layers[layers.size - 1].units, like)
+    gradient, accumulate = array_at(t.gradient, like, t.n_params), t.accumulate == 1
+    space, scale = _workspace(t, like), t.scale
+    return scale * loss_and_gradient(
+        layers, loss_record, params, x, y, weight, scale, accumulate, gradient, space
+    )
 
 
-@entry_point
-def of_slopes(model, data, dy, axes, order, first, stop, scale, share, gradient, scratch):
-    """scale · Σ w ℓ + share · Σ w (∂ŷ/∂x - dy)²; dy is (rows · outputs · inputs,)."""
-    layers, loss_records, params = model
+def of_slopes(term, like):
+    """scale · Σ w ℓ + share · Σ w (∂ŷ/∂x - dy)², where `weight` is what slopes count together."""
+    t = term_of(term)
+    layers, loss_record, params = network_of(t, like)
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    columns, total, squares = data.y.size // data.rows, 0.0, 0.0
-    for start in range(first, stop, scratch.rows):
-        rows = smaller(scratch.rows, stop - start)
-        x = _taken(data.x, inputs, order, start, rows, scratch.x)
-        y = _taken(data.y, columns, order, start, rows, scratch.y)
-        slopes = _taken(dy, outputs * inputs, order, start, rows, scratch.dy)
-        weight = matrix(scratch.weight, 0, rows, outputs)
-        weights_per_output(data.weight, order, start, weight)
-        if outputs == 1 and inputs > 1 and layers[layers.size - 1].activation != SOFTMAX:
-            stack = matrix(scratch.dy, rows * inputs, 2 * rows, inputs)
-            directions = part(stack, rows, 1)
-            values = values_and_slopes(layers, params, x, directions, scratch.workspace)
-            total += output_loss(loss_records[0], values, y, weight, scale, values)
-            copy(x, part(stack, rows, 0))
-            for i in range(rows):
-                for j in range(inputs):
-                    d = directions[i, j] - slopes[i, j]
-                    squares += weight[i, 0] * d * d
-                    directions[i, j] = 2.0 * share * weight[i, 0] * d
-            gradient_along(layers, params, stack, rows, gradient, scratch.workspace)
-            continue
-        stack = kept_stacks(layers, params, x, axes, 0, scratch.workspace)
+    x = _rows(t, t.x, inputs, 0, like)
+    y = _rows(t, t.y, t.columns, t.x_size, like)
+    given = _rows(t, t.dy, outputs * inputs, t.x_size + t.y_size, like)
+    weight, space, rows = _weights(t, outputs, like), _workspace(t, like), t.count
+    gradient, accumulate = array_at(t.gradient, like, t.n_params), t.accumulate == 1
+    scale, share, squares = t.scale, t.weight / (t.total * outputs * inputs), 0.0
+    if outputs == 1 and inputs > 1 and layers[layers.size - 1].activation != SOFTMAX:
+        place = t.x_size + t.y_size + t.block_rows * inputs
+        stack = matrix(_scratch(t, like), place, 2 * rows, inputs)
+        directions = part(stack, rows, 1)
+        values = values_and_slopes(layers, params, x, directions, space)
+        total = output_loss(loss_record, values, y, weight, scale, values)
+        copy(x, part(stack, rows, 0))
+        for i in range(rows):
+            for j in range(inputs):
+                d = directions[i, j] - given[i, j]
+                squares += weight[i, 0] * d * d
+                directions[i, j] = 2.0 * share * weight[i, 0] * d
+        gradient_along(layers, params, stack, rows, accumulate, gradient, space)
+    else:
+        axes = matrix(array_at(t.directions, like, inputs * inputs), 0, inputs, inputs)
+        stack = kept_stacks(layers, params, x, axes, 0, space)
         values = part(stack, rows, 0)
-        total += output_loss(loss_records[0], values, y, weight, scale, values)
+        total = output_loss(loss_record, values, y, weight, scale, values)
         for j in range(inputs):
             du = part(stack, rows, 1 + j)
             for i in range(rows):
                 for k in range(outputs):
-                    d = du[i, k] - slopes[i, k * inputs + j]
+                    d = du[i, k] - given[i, k * inputs + j]
                     squares += weight[i, k] * d * d
                     du[i, k] = 2.0 * share * weight[i, k] * d
-        gradient_of_stacks(layers, params, x, axes, 0, True, gradient, scratch.workspace)
+        gradient_of_stacks(layers, params, x, axes, 0, accumulate, gradient, space)
     return total * scale + squares * share
 
 
-@entry_point
-def of_equation(
-    model,
-    points,
-    directions,
-    seconds,
-    function,
-    unknowns,
-    order,
-    first,
-    stop,
-    scale,
-    gradient,
-    slopes,
-    scratch,
-):
-    """scale · Σ r² of a residual, see `residuals`; points is flat, `slopes` those of unknowns."""
-    layers, _, params = model
+def of_equation(term, like):
+    """scale · Σ r² of a residual: see `residuals`."""
+    t = term_of(term)
+    layers, _, params = network_of(t, like)
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    parts, total = 1 + directions.shape[0] + seconds, 0.0
-    for start in range(first, stop, scratch.rows):
-        rows = smaller(scratch.rows, stop - start)
-        x = _taken(points, inputs, order, start, rows, scratch.x)
-        stack = kept_stacks(layers, params, x, directions, seconds, scratch.workspace)
-        columns = matrix(scratch.dy, 0, inputs + parts * outputs, rows)
+    x = _rows(t, t.x, inputs, 0, like)
+    axes = array_at(t.directions, like, t.n_directions * inputs)
+    directions = matrix(axes, 0, t.n_directions, inputs)
+    parts, rows = 1 + t.n_directions + t.seconds, t.count
+    space = _workspace(t, like)
+    stack = kept_stacks(layers, params, x, directions, t.seconds, space)
+    columns = matrix(_scratch(t, like), t.x_size + t.y_size, inputs + parts * outputs, rows)
+    for i in range(rows):
+        for j in range(inputs):
+            columns[j, i] = x[i, j]
+    for p in range(parts):
         for i in range(rows):
-            for j in range(inputs):
-                columns[j, i] = x[i, j]
-        for p in range(parts):
-            for i in range(rows):
-                for k in range(outputs):
-                    columns[inputs + p * outputs + k, i] = stack[p * rows + i, k]
-        total += squared_residuals(function, scale, columns, unknowns, slopes)
-        for p in range(parts):
-            for i in range(rows):
-                for k in range(outputs):
-                    stack[p * rows + i, k] = columns[inputs + p * outputs + k, i]
-        gradient_of_stacks(
-            layers, params, x, directions, seconds, True, gradient, scratch.workspace
-        )
+            for k in range(outputs):
+                columns[inputs + p * outputs + k, i] = stack[p * rows + i, k]
+    unknowns, slopes = (
+        array_at(t.unknowns, np.float64, t.n_unknowns),
+        array_at(t.slopes, np.float64, t.n_unknowns),
+    )
+    scale = t.scale
+    total = squared_residuals(t.residual, scale, columns, unknowns, slopes)
+    for p in range(parts):
+        for i in range(rows):
+            for k in range(outputs):
+                stack[p * rows + i, k] = columns[inputs + p * outputs + k, i]
+    gradient, accumulate = array_at(t.gradient, like, t.n_params), t.accumulate == 1
+    gradient_of_stacks(layers, params, x, directions, t.seconds, accumulate, gradient, space)
     return total * scale
 
 
-@entry_point
-def update(code, settings, params, gradient, state, trainable, clip_norm):
-    """params ← one update; before it the gradient is clipped, unless `clip_norm` is 0."""
-    if clip_norm > 0:
-        settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
-    update_trained(code, settings, params, gradient, state, trainable, 0, params.size, 0)
+def term_address(function: Any, dtype: np.dtype[Any]) -> int:
+    """The address of one of these functions, for numbers of `dtype`."""
+    like = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
+    return c_address(function, types.float64, (types.voidptr, like))

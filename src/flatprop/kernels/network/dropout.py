@@ -16,12 +16,20 @@ import numpy as np
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
+    BACKWARD_STACK,
     BACKWARD_TANGENT,
     FORWARD,
+    FORWARD_STACK,
     FORWARD_TANGENT,
     call_of,
 )
-from flatprop.kernels.network.passed_on import pass_on, pass_on_with_tangent, same
+from flatprop.kernels.network.passed_on import (
+    pass_on,
+    pass_on_with_tangent,
+    pass_stack_on,
+    same,
+    same_stack,
+)
 from flatprop.kernels.network.records import array_at
 
 
@@ -36,6 +44,10 @@ def dropout(call, like):
         pass_on(c, like)
     elif c.operation == BACKWARD_TANGENT:
         pass_on_with_tangent(c, like, False)
+    elif c.operation == FORWARD_STACK:
+        same_stack(c, like)
+    elif c.operation == BACKWARD_STACK:
+        pass_stack_on(c, like)
 
 
 @kernel

@@ -3,7 +3,7 @@
 Values and derivatives go forward through the layers together, as a stack (forward-mode
 differentiation to the second order: Griewank & Walther 2008, chapter 13). One walk back through
 that gives the gradient of any loss of outputs and derivatives with respect to the parameters.
-`chain_rule` and `dense_stacks` have the formulas.
+`chain_rule`, `dense_stacks` and `layer_norm_stacks` have the formulas.
 
 Arrays of first and second derivatives are (rows · directions, outputs): the directions of one row
 after another. Nothing is allocated.
@@ -11,17 +11,10 @@ after another. Nothing is allocated.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import activate_with_curvature, activate_with_third, copy
-from flatprop.kernels.network.layer_kinds import (
-    activate_stack,
-    activate_stack_back,
-    affine_of_inputs,
-    affine_of_stack,
-    stack_back,
-    stack_gradient,
-    stack_gradient_of_inputs,
-)
-from flatprop.kernels.network.records import matrix, most_units, rows_of
+from flatprop.kernels.network.layer_kinds import backward_stack, forward_stack
+from flatprop.kernels.network.records import all_units, has_sums, matrix, most_units, rows_of
 from flatprop.kernels.network.stacks import behind_stacks, bends_of, part, stacks_of
+from flatprop.kernels.network.workspace import one_of_two, outputs_of
 
 
 @kernel
@@ -37,42 +30,57 @@ def of_pairs(pairs, m):
 
 
 @kernel
-def _without_third(code, function, z, slope, curvature, third):
-    activate_with_curvature(code, function, z, slope, curvature)
+def _without_third(layer, z, slope, curvature, third, seconds):
+    activate_with_curvature(layer.activation, layer.function, z, slope, curvature)
 
 
 @kernel
-def _with_third(code, function, z, slope, curvature, third):
-    activate_with_third(code, function, z, slope, curvature, third)
+def _with_third(layer, z, slope, curvature, third, seconds):
+    if seconds > 0:
+        activate_with_third(layer.activation, layer.function, z, slope, curvature, third)
+    else:
+        activate_with_curvature(layer.activation, layer.function, z, slope, curvature)
 
 
 @kernel
 def forward_stacks(layers, params, x, directions, seconds, pair, pairs, workspace):
     """The stack of outputs, with so many second derivatives.
 
-    Overwrites `workspace`, of `stacks.forward_stacks_size` numbers.
+    Overwrites `workspace`, of `stacks.forward_stacks_size` numbers. Stacks lie there as the
+    outputs of `backprop.forward` do.
     """
     rows, count, most = x.shape[0], directions.shape[0], most_units(layers)
-    height = rows * (1 + count + seconds)
-    slopes = 2 * height * most
+    height, all_stay = rows * (1 + count + seconds), has_sums(layers)
+    slopes = 2 * height * (all_units(layers) if all_stay else most)
     moved = slopes + 2 * rows * most
     scratch = matrix(workspace, moved + count * most, 1, 1)
+    before = matrix(x, 0, rows, layers[0].inputs)
     for l in range(layers.size):
-        units, before_units = layers[l].units, layers[l].inputs
-        stack = matrix(workspace, (l % 2) * height * most, height, units)
-        if l == 0:
-            of_directions = matrix(workspace, moved, count, units)
-            affine_of_inputs(layers, params, x, directions, of_directions, stack, stack, scratch)
-        else:
-            before = matrix(workspace, (1 - l % 2) * height * most, height, before_units)
-            affine_of_stack(layers, l, params, before, rows, stack, stack, scratch)
+        units = layers[l].units
+        stack, _ = one_of_two(workspace, l, height, most, units)
+        if all_stay:
+            stack = outputs_of(layers, l, height, workspace)
         slope = matrix(workspace, slopes, rows, units)
         bend = matrix(workspace, slopes + rows * most, rows, units)
-        activate_stack(
-            layers, l, count, pair, pairs, stack, stack, slope, (bend, bend), _without_third
+        forward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            pair,
+            pairs,
+            stack,
+            stack,
+            slope,
+            (bend, bend),
+            _without_third,
+            matrix(workspace, moved, count, units),
+            scratch,
+            workspace,
         )
-    last = layers.size - 1
-    return matrix(workspace, (last % 2) * height * most, height, layers[last].units)
+        before = stack
+    return before
 
 
 @kernel
@@ -120,23 +128,31 @@ def kept_stacks(layers, params, x, directions, seconds, workspace):
 
     There are second derivatives along the first `seconds` directions.
     """
-    rows, count, last = x.shape[0], directions.shape[0], layers.size - 1
+    rows, count, units = x.shape[0], directions.shape[0], layers[0].units
     height = rows * (1 + count + seconds)
+    before = matrix(x, 0, rows, layers[0].inputs)
     for l in range(layers.size):
         a, z = stacks_of(layers, l, rows, height, workspace)
-        columns = layers[0].units
-        moved, scratch = behind_stacks(layers, rows, height, count, columns, workspace)
-        if l == 0:
-            affine_of_inputs(layers, params, x, directions, moved, a, z, scratch)
-        else:
-            before, _ = stacks_of(layers, l - 1, rows, height, workspace)
-            affine_of_stack(layers, l, params, before, rows, a, z, scratch)
-        bends, slope = bends_of(layers, l, rows, height, workspace), part(z, rows, 0)
-        if seconds > 0:
-            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _with_third)
-        else:
-            activate_stack(layers, l, count, along_each, 0, a, z, slope, bends, _without_third)
-    return stacks_of(layers, last, rows, height, workspace)[0]
+        moved, scratch = behind_stacks(layers, rows, height, count, units, workspace)
+        forward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            along_each,
+            0,
+            a,
+            z,
+            part(z, rows, 0),
+            bends_of(layers, l, rows, height, workspace),
+            _with_third,
+            moved,
+            scratch,
+            workspace,
+        )
+        before = a
+    return before
 
 
 @kernel
@@ -145,22 +161,30 @@ def gradient_of_stacks(layers, params, x, directions, seconds, accumulate, out, 
 
     Its gradient with respect to the stack of outputs is in the place of that stack.
     """
-    rows, count = x.shape[0], directions.shape[0]
+    rows, count, units = x.shape[0], directions.shape[0], layers[0].units
     height = rows * (1 + count + seconds)
     for l in range(layers.size - 1, -1, -1):
         gradient, z = stacks_of(layers, l, rows, height, workspace)
-        bends, slope = bends_of(layers, l, rows, height, workspace), part(z, rows, 0)
-        activate_stack_back(layers, l, count, z, slope, bends, gradient)
-        columns = layers[0].units
-        moved, scratch = behind_stacks(layers, rows, height, count, columns, workspace)
-        if l == 0:
-            stack_gradient_of_inputs(
-                layers, x, directions, gradient, moved, accumulate, out, scratch
-            )
-        else:
+        moved, scratch = behind_stacks(layers, rows, height, count, units, workspace)
+        before = matrix(x, 0, rows, layers[0].inputs)
+        if l > 0:
             before, _ = stacks_of(layers, l - 1, rows, height, workspace)
-            stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
-            stack_back(layers, l, params, gradient, before, scratch)
+        backward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            gradient,
+            z,
+            part(z, rows, 0),
+            bends_of(layers, l, rows, height, workspace),
+            accumulate,
+            out,
+            moved,
+            scratch,
+            workspace,
+        )
 
 
 @kernel

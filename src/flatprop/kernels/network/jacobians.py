@@ -15,7 +15,7 @@ from flatprop.kernels.network.layer_kinds import (
     sample_gradients,
     through_activation,
 )
-from flatprop.kernels.network.records import has_sums, matrix, widest
+from flatprop.kernels.network.records import adds_earlier, matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
 from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
 
@@ -76,19 +76,21 @@ def jacobian(layers, params, x, first, stop, out, workspace):
     """
     if first == 0:
         forward_with_slopes(layers, params, x, False, workspace)
+    most = widest(layers)
     for k in range(first, stop):
-        _begin_with_output(layers, k, params, x, workspace)
-        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_inputs, (k, out))
+        _begin_with_output(layers, k, x.shape[0], most, workspace)
+        context = k, out, most
+        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_inputs, context)
 
 
 @kernel
 def _output_by_inputs(layers, l, params, x, workspace, context):
     """What `jacobian` takes from layer l, for output k."""
-    k, out = context
+    k, out, most = context
     if l == 0:
         rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
-        dy_dz = _derivative_of(layers, 0, rows, workspace)
-        dy_dx, scratch = _alternately(layers, 1, rows, inputs, workspace)
+        dy_dz = _derivative_of(layers, 0, rows, most, workspace)
+        dy_dx, scratch = _alternately(layers, 1, rows, most, inputs, workspace)
         input_gradient(layers, 0, params, x, dy_dz, dy_dx, workspace, scratch)
         for i in range(rows):
             row = matrix(out, (i * outputs + k) * inputs, 1, inputs)
@@ -109,17 +111,19 @@ def parameter_jacobian(layers, params, x, out, workspace):
 @kernel
 def parameter_jacobian_behind(layers, params, x, out, workspace):
     """The same, where `forward_with_slopes` has been through `workspace`; outputs stay there."""
+    most = widest(layers)
     for k in range(layers[layers.size - 1].units):
-        _begin_with_output(layers, k, params, x, workspace)
-        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, (k, out))
+        _begin_with_output(layers, k, x.shape[0], most, workspace)
+        context = k, out, most
+        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, context)
 
 
 @kernel
 def _output_by_params(layers, l, params, x, workspace, context):
     """What `parameter_jacobian` takes from layer l, for output k."""
-    k, out = context
+    k, out, most = context
     outputs, size = layers[layers.size - 1].units, _parameters(layers)
-    dy_dz = _derivative_of(layers, l, x.shape[0], workspace)
+    dy_dz = _derivative_of(layers, l, x.shape[0], most, workspace)
     a = inputs_of(layers, l, x, workspace)
     sample_gradients(layers, l, a, dy_dz, out, k * size, outputs * size)
 
@@ -131,34 +135,53 @@ def _parameters(layers):
     return last.W_start + parameter_rows(layers, layers.size - 1) * last.units
 
 
-@kernel
-def _alternately(layers, l, rows, columns, workspace):
-    """`one_of_two` behind the slopes, with room for the inputs or outputs of any layer."""
-    return one_of_two(rest_of(layers, rows, workspace), l, rows, widest(layers), columns)
+# Behind the slopes lie a copy of all that the walk forward left, if the network has sums, then two
+# matrices that layers write to by turns, then scratch.
+#
+# | the network | ∂ŷ/∂z of layer l lies | and the slopes, which the next output needs, |
+# | --- | --- | --- |
+# | has no sums | in one of the two matrices | stay |
+# | has sums: a layer needs ∂ŷ/∂z of a later one | in the place of the slope | are copied back |
 
 
 @kernel
-def _derivative_of(layers, l, rows, workspace):
-    """The place of ∂ŷ/∂z of layer l: beside the slopes, which the next output needs.
+def _alternately(layers, l, rows, most, columns, workspace):
+    """One of the two matrices, (rows, columns), with room for (rows, most); scratch."""
+    behind = rest_of(layers, rows, workspace)
+    if adds_earlier(layers):
+        behind = matrix(behind, _left_forward(layers, rows), 1, 1)
+    return one_of_two(behind, l, rows, most, columns)
 
-    It stays only to the layer before. If a layer needs that of a later layer, all lie in the
-    places of the slopes, and each output begins with a forward pass of its own.
-    """
-    if has_sums(layers):
+
+@kernel
+def _left_forward(layers, rows):
+    """How many numbers the walk forward leaves: outputs and slopes of all layers."""
+    last = layers[layers.size - 1]
+    return 2 * rows * (last.units_before + last.units)
+
+
+@kernel
+def _derivative_of(layers, l, rows, most, workspace):
+    """The place of ∂ŷ/∂z of layer l."""
+    place, _ = _alternately(layers, l, rows, most, layers[l].units, workspace)
+    if adds_earlier(layers):
         place = slope_of(layers, l, rows, workspace)
-    else:
-        place, _ = _alternately(layers, l, rows, layers[l].units, workspace)
     return place
 
 
 @kernel
-def _begin_with_output(layers, k, params, x, workspace):
+def _begin_with_output(layers, k, rows, most, workspace):
     """∂ŷₖ/∂z of the last layer, where `_keep_slopes` has it."""
-    rows, last, units = x.shape[0], layers.size - 1, layers[layers.size - 1].units
-    if k > 0 and has_sums(layers):
-        forward_with_slopes(layers, params, x, False, workspace)
-    dy_da, _ = _alternately(layers, last + 1, rows, units, workspace)
-    dy_dz = _derivative_of(layers, last, rows, workspace)
+    last, units = layers.size - 1, layers[layers.size - 1].units
+    if adds_earlier(layers):
+        size = _left_forward(layers, rows)
+        left, kept = matrix(workspace, 0, 1, size), matrix(workspace, size, 1, size)
+        if k == 0:
+            copy(left, kept)
+        else:
+            copy(kept, left)
+    dy_da, _ = _alternately(layers, last + 1, rows, most, units, workspace)
+    dy_dz = _derivative_of(layers, last, rows, most, workspace)
     fill(dy_da, 0.0)
     for i in range(rows):
         dy_da[i, k] = 1.0
@@ -169,10 +192,11 @@ def _begin_with_output(layers, k, params, x, workspace):
 
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
-    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l; see `_derivative_of`."""
-    dy_dz, out = (
-        _derivative_of(layers, l, rows, workspace),
-        _derivative_of(layers, l - 1, rows, workspace),
-    )
-    _, scratch = _alternately(layers, l, rows, layers[l].units, workspace)
+    """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l."""
+    _, _, most = context
+    dy_dz, _ = _alternately(layers, l, rows, most, layers[l].units, workspace)
+    out, scratch = _alternately(layers, l - 1, rows, most, layers[l].inputs, workspace)
+    if adds_earlier(layers):
+        dy_dz = slope_of(layers, l, rows, workspace)
+        out = slope_of(layers, l - 1, rows, workspace)
     backward(layers, l, params, dy_dz, out, workspace, scratch)

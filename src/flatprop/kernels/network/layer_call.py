@@ -14,9 +14,17 @@ inputs as units.
 | FORWARD_TANGENT | out, slope, out_tangent and bend, as `dense.forward_with_tangent` |
 | BACKWARD_TANGENT | slope and bend of the layer before, as `dense.backward_with_tangent` |
 | GRADIENT_TANGENT | out ← R{gradient} |
+| FORWARD_STACK | out ← the stack of outputs for the stack x |
+| BACKWARD_STACK | out ← the gradient for the stack x, from that for the stack of outputs in \
+  dL_dz; gradient ← that of the parameters |
 
 What a layer passes back is ∂L/∂z, as in `dense`. A `DROPOUT` has z = x, and the factors of its
 mask as its slope. Of any other kind z is the outputs, and the slope 1.
+
+`stacks` says what a stack is. There a `DROPOUT` passes on what it is given. `slope` and `bend` are
+the places of z and f'' of the layer, in which it may keep what BACKWARD_STACK needs. `out` may be
+`slope`. Of layer 0, x may be the inputs of the network: `passed_on.given_stack` makes a stack of
+them and of the directions.
 """
 
 from collections.abc import Callable
@@ -36,7 +44,9 @@ from flatprop.kernels.network.records import array_at, matrix
     FORWARD_TANGENT,
     BACKWARD_TANGENT,
     GRADIENT_TANGENT,
-) = range(7)
+    FORWARD_STACK,
+    BACKWARD_STACK,
+) = range(9)
 
 CALL = np.dtype(
     [(name, np.int64) for name in ("operation", "l", "units", "rows")]
@@ -44,6 +54,7 @@ CALL = np.dtype(
     + [("place", np.int64), ("update", np.int64), ("seed", np.uint64), ("rate", np.float64)]
     + [("dL_dz", np.int64), ("flag", np.int64), ("stride", np.int64), ("alpha", np.float64)]
     + [(name, np.int64) for name in ("v", "x_tangent", "tangent", "bend", "partner_tangent")]
+    + [(name, np.int64) for name in ("height", "count", "directions", "pairs", "gradient")]
 )
 """What a layer's function is given; arrays by their addresses.
 
@@ -51,18 +62,25 @@ CALL = np.dtype(
 | --- | --- |
 | `l`, `units`, `rows` | which layer it is (x of layer 0 has no tangent), and a matrix's shape |
 | `params`, `v` | the layer's parameters, and the direction in their place |
-| `partner` | for FORWARD, outputs of its partner; for BACKWARD, its ∂L/∂z |
+| `partner` | for FORWARD, outputs of its partner; for BACKWARD, its ∂L/∂z; the same of stacks |
 | `place`, `update`, `seed`, `rate` | those of `Share`, and the record's rate |
 | `slope` | for BACKWARD, what ∂L/∂x is multiplied by; NULL: by 1 |
 | `flag` | see the table below |
 | `stride` | between the gradients of two samples |
 | `tangent` | R{out} or R{∂L/∂z} of the layer |
 | `bend` | as `dense`: of this layer, for BACKWARD_TANGENT of the layer before |
+| `rows`, `height` | of stacks: the rows of one part, and of the whole stack |
+| `count` | of how many directions there are first derivatives |
+| `directions` | a row for each, where x is not a stack yet; else NULL |
+| `pairs` | int64, the two directions of each second derivative; NULL: m and m of the m-th |
+| `out`, `gradient` | of BACKWARD_STACK: NULL where that is not wanted |
 
 | `flag` of | says whether |
 | --- | --- |
+| FORWARD | a `FORK` puts its outputs into the place of `partner` too |
 | BACKWARD | `slope` is a of a relu instead, which tells its slope |
 | GRADIENT, GRADIENT_TANGENT | to add to `out` |
+| BACKWARD_STACK | to add to `gradient` |
 """
 
 
@@ -82,6 +100,12 @@ def call_of(call):
 def rows_at(address, call, like):
     """A matrix (rows, units)."""
     return matrix(array_at(address, like, call.rows * call.units), 0, call.rows, call.units)
+
+
+@kernel
+def stack_at(address, call, like):
+    """A stack, as a matrix (height, units)."""
+    return matrix(array_at(address, like, call.height * call.units), 0, call.height, call.units)
 
 
 @kernel

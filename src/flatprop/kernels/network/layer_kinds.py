@@ -7,8 +7,10 @@ a further kind brings. `dense` says what each operation does.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy
-from flatprop.kernels.network import called_layers, dense, dense_stacks
-from flatprop.kernels.network.records import DENSE
+from flatprop.kernels.network import called_layers, called_stacks, dense, dense_stacks
+from flatprop.kernels.network.records import DENSE, matrix, rows_of
+from flatprop.kernels.network.stacks import bends_of, part
+from flatprop.kernels.network.workspace import outputs_of
 
 # Of the last layer, which is dense.
 through_activation = dense.through_activation
@@ -30,9 +32,9 @@ def parameter_rows(layers, l):
 
 
 @kernel
-def forward(layers, l, params, a, z, activates, workspace, scratch):
+def forward(layers, l, params, a, z, activates, kept, scratch):
     if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, a, z, workspace)
+        called_layers.forward(layers, l, params, a, z, kept)
     else:
         dense.forward(layers, l, params, a, z, activates, scratch)
 
@@ -117,12 +119,147 @@ def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch
 
 # ---- stacks: see `stacks`
 
-affine_of_inputs, affine_of_stack = dense_stacks.affine_of_inputs, dense_stacks.affine_of_stack
-activate_stack, activate_stack_back = (
-    dense_stacks.activate_stack,
-    dense_stacks.activate_stack_back,
-)
-stack_back, stack_gradient = dense_stacks.stack_back, dense_stacks.stack_gradient
-stack_gradient_of_inputs = dense_stacks.stack_gradient_of_inputs
-affine_of_values = dense_stacks.affine_of_values
-derivatives_of_stack = dense_stacks.derivatives_of_stack
+
+@kernel
+def forward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    pair,
+    pairs,
+    a,
+    z,
+    slope,
+    bends,
+    activate,
+    moved,
+    scratch,
+    workspace,
+):
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, a.shape[0], workspace)
+        called_stacks.forward_stack(
+            layers, l, params, before, directions, pairs, a, z, bends[0], partner
+        )
+    else:
+        dense_stacks.forward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            pair,
+            pairs,
+            a,
+            z,
+            slope,
+            bends,
+            activate,
+            moved,
+            scratch,
+        )
+
+
+@kernel
+def backward_stack(
+    layers,
+    l,
+    params,
+    before,
+    directions,
+    gradient,
+    z,
+    slope,
+    bends,
+    accumulate,
+    out,
+    moved,
+    scratch,
+    workspace,
+):
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, gradient.shape[0], workspace)
+        count, there = directions.shape[0], rows_of(before, 0, before.shape[0] if l > 0 else 0)
+        called_stacks.backward_stack(
+            layers, l, params, gradient, count, z, bends[0], there, partner, accumulate, out
+        )
+    else:
+        dense_stacks.backward_stack(
+            layers,
+            l,
+            params,
+            before,
+            directions,
+            gradient,
+            z,
+            slope,
+            bends,
+            accumulate,
+            out,
+            moved,
+            scratch,
+        )
+
+
+# ---- stacks of values and one derivative, along a direction of each row's own
+
+
+@kernel
+def values_with_curvature(layers, l, params, before, a, z, bends, scratch, workspace):
+    rows = before.shape[0]
+    values, slope = part(a, rows, 0), part(z, rows, 0)
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
+        nowhere = rows_of(before, 0, 0)
+        called_stacks.forward_stack(
+            layers, l, params, before, nowhere, 0, values, slope, bends[0], partner
+        )
+    else:
+        dense_stacks.values_with_curvature(
+            layers, l, params, before, values, slope, bends[0], scratch
+        )
+
+
+@kernel
+def slopes_back(layers, l, params, z, bends, before, scratch, workspace):
+    rows, du_da = before.shape[0], bends[1]
+    slope = part(z, rows, 0)
+    if layers[l].kind != DENSE:
+        partner = bends_of(layers, layers[l].partner, rows, 2 * rows, workspace)[1]
+        nothing = rows_of(before, 0, 0)
+        called_stacks.backward_stack(
+            layers, l, params, du_da, 0, slope, bends[0], before, partner, False, nothing
+        )
+    else:
+        dense_stacks.slopes_back(layers, l, params, slope, bends[0], du_da, before, scratch)
+
+
+@kernel
+def derivative_along(layers, l, params, before, rows, a, z, bends, scratch, workspace):
+    if layers[l].kind != DENSE:
+        partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
+        one = rows_of(before, 0, 1)  # `before` is a stack: only how many there are counts
+        called_stacks.forward_stack(layers, l, params, before, one, 0, a, z, bends[0], partner)
+    else:
+        slope, bent = part(z, rows, 0), bends[0]
+        dense_stacks.derivative_along(layers, l, params, before, rows, a, slope, bent, scratch)
+
+
+@kernel
+def backward_along(
+    layers, l, params, before, rows, a, z, bends, accumulate, out, scratch, workspace
+):
+    if layers[l].kind != DENSE:
+        copy(bends[1], part(a, rows, 1))
+        partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
+        there = rows_of(before, 0, 2 * rows if l > 0 else 0)
+        called_stacks.backward_stack(
+            layers, l, params, a, 1, z, bends[0], there, partner, accumulate, out
+        )
+    else:
+        slope, gradient = part(z, rows, 0), matrix(bends[0], 0, 2 * rows, layers[l].units)
+        dense_stacks.backward_along(
+            layers, l, params, before, rows, a, slope, gradient, accumulate, out, scratch
+        )

@@ -18,7 +18,7 @@ from numba.np.numpy_support import from_dtype
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.cache import keep_out_of_caches, mark
-from flatprop.kernels.compile import intrinsic
+from flatprop.kernels.compile import intrinsic, jittable, kernel
 
 LAYER = np.dtype(
     [
@@ -46,7 +46,8 @@ LAYER = np.dtype(
 | `function` | the same | the address of the user's own activation, or of what a layer that is not
   dense does; 0: none |
 | `kind` | the same | `DENSE`, or another of the kinds below |
-| `partner` | the same | of a `SUM` the `FORK` where its block begins, and the other way round |
+| `partner` | the same | of a `SUM` the `FORK` where its block begins, and the other way round; of
+  the last layer, the last `SUM` of the network; 0: none |
 | `rate` | the same | of a `DROPOUT` the part of its units that are dropped |
 
 Layers that are not dense have as many units as inputs. Their parameters are rows of so many
@@ -80,7 +81,7 @@ class NetworkArrays(NamedTuple):
 
 
 N_ACTIVATIONS = len(ACTIVATIONS)
-RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
+IDENTITY, RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("identity", "relu", "softmax"))
 PARAMS, LAYERS, ACTIVATION, ADDRESS = 1, 9, 10, 12
 """What can be wrong with a layer record: `embedded.faults` has the messages, and more faults."""
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
@@ -101,9 +102,14 @@ def widest(layers: Any) -> int:
     return max(int(layers["inputs"].max()), most_units(layers))
 
 
+@jittable
 def has_sums(layers: Any) -> bool:
     """Whether a layer adds the outputs of an earlier layer, which therefore have to stay."""
-    return bool((layers["kind"] == SUM).any())
+    return bool(layers[layers.size - 1]["partner"] != 0)
+
+
+adds_earlier = kernel(has_sums)
+"""`has_sums`, for kernels: compiled into them."""
 
 
 # The same for compiled code, in which columns of records have no such methods. A user may
@@ -146,19 +152,6 @@ def _most_units(layers):
 @overload(widest)
 def _widest(layers):
     return lambda layers: max(layers[0].inputs, most_units(layers))
-
-
-@overload(has_sums)
-def _has_sums(layers):
-    def compiled(layers):
-        marked()
-        found = False
-        for l in range(layers.size):
-            if layers[l].kind == SUM:
-                found = True
-        return found
-
-    return compiled
 
 
 # Numba freezes global arrays into what it compiles. From a cache, such a function would go on

@@ -4,18 +4,30 @@
 | --- | --- | --- |
 | `FORK` | x | what f passes back + ∂L/∂z of the `SUM` |
 | `SUM` | x + the outputs of the `FORK` | ∂L/∂z |
+
+Stacks of values and derivatives are handed on like the values.
 """
 
-from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.elementwise import add, copy
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
+    BACKWARD_STACK,
     BACKWARD_TANGENT,
     FORWARD,
+    FORWARD_STACK,
     FORWARD_TANGENT,
     call_of,
     rows_at,
+    stack_at,
 )
-from flatprop.kernels.network.passed_on import pass_on, pass_on_both, pass_on_with_tangent, same
+from flatprop.kernels.network.passed_on import (
+    pass_on,
+    pass_on_both,
+    pass_on_with_tangent,
+    pass_stack_on,
+    same,
+    same_stack,
+)
 
 
 def fork(call, like):
@@ -23,10 +35,17 @@ def fork(call, like):
     c = call_of(call)
     if c.operation == FORWARD or c.operation == FORWARD_TANGENT:
         same(c, like)
+        if c.operation == FORWARD and c.flag != 0:
+            copy(rows_at(c.x, c, like), rows_at(c.partner, c, like))
     elif c.operation == BACKWARD:
         pass_on_both(c, like)
     elif c.operation == BACKWARD_TANGENT:
         pass_on_with_tangent(c, like, True)
+    elif c.operation == FORWARD_STACK:
+        same_stack(c, like)
+    elif c.operation == BACKWARD_STACK and c.out != 0:
+        pass_stack_on(c, like)
+        add(stack_at(c.partner, c, like), stack_at(c.out, c, like))
 
 
 def residual_sum(call, like):
@@ -41,3 +60,8 @@ def residual_sum(call, like):
         pass_on(c, like)
     elif c.operation == BACKWARD_TANGENT:
         pass_on_with_tangent(c, like, False)
+    elif c.operation == FORWARD_STACK:
+        same_stack(c, like)
+        add(stack_at(c.partner, c, like), stack_at(c.out, c, like))
+    elif c.operation == BACKWARD_STACK:
+        pass_stack_on(c, like)

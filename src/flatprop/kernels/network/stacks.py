@@ -16,13 +16,21 @@ A stack is one matrix, so that a layer multiplies all of it with W at once. The 
 | scratch of the matrix products | `scratch_size` |
 
 On the way back the gradient with respect to a stack takes the place of that of a. What only goes
-forward keeps two stacks instead of those of all layers.
+forward keeps two stacks instead of those of all layers, unless a later layer adds what an earlier
+one gave. A layer that is not dense keeps what it needs in the places of z and f''.
 """
 
 from typing import Any
 
 from flatprop.kernels.compile import jittable, kernel
-from flatprop.kernels.network.records import all_units, matrix, most_units, rows_of, widest
+from flatprop.kernels.network.records import (
+    all_units,
+    has_sums,
+    matrix,
+    most_units,
+    rows_of,
+    widest,
+)
 from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
 from flatprop.kernels.products.matmul import scratch_size
 
@@ -31,7 +39,8 @@ from flatprop.kernels.products.matmul import scratch_size
 def forward_stacks_size(layers: Any, rows: int, directions: int, seconds: int) -> int:
     """How many numbers the way forward alone needs."""
     height, most = rows * (1 + directions + seconds), most_units(layers)
-    return (2 * height + 2 * rows + directions) * most + scratch_size(height, widest(layers))
+    kept = 2 * height * (all_units(layers) if has_sums(layers) else most)
+    return kept + (2 * rows + directions) * most + scratch_size(height, widest(layers))
 
 
 @jittable

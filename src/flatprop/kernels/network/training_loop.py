@@ -16,6 +16,7 @@ from flatprop.kernels.loops.minibatch import (
     sum_of_weights,
     weights_per_output,
 )
+from flatprop.kernels.loops.special_updates import average, update_with_factors
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.records import matrix, rows_of
@@ -29,6 +30,8 @@ from flatprop.kernels.network.shares import (
     share_of_gradient,
     takes_block,
 )
+from flatprop.kernels.network.term_batches import GRADIENT, SHUFFLE, UPDATE, of_terms
+from flatprop.kernels.network.term_records import WITH_POINTS
 from flatprop.kernels.network.training_records import (
     AFTER_GRADIENT,
     BATCH_LOSS,
@@ -129,10 +132,15 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
         penalised,
         limits,
         limit,
+        factors,
+        with_factors,
+        averages,
+        decay,
+        averaging,
     ) = rule
     rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
-    order, block_x, block_y, gradient, shards, block_losses, block = buffers
+    order, block_x, block_y, gradient, shards, block_losses, block, terms, batch, _ = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
     seat = Seat(cells, rank, size)
     low, high = share_of(params.size, SHARED_ROWS, rank, size)
@@ -141,7 +149,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    left, diverged = blocks, False
+    left, diverged, status, total = blocks, False, RUNNING, 0.0
     while left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
@@ -151,6 +159,8 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 wait(cells, size)  # somebody may still read the old order
                 if rank == 0:
                     shuffle(seed, epoch, order)
+                    if terms != 0:
+                        of_terms(terms, batch, SHUFFLE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                 wait(cells, size)
 
         first_row = start - start % batch_size
@@ -167,14 +177,35 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
         scale = sums[BATCH_SCALE]
         rate = rates[smaller(epoch, rates.size - 1)]
-        if scale > 0:
+        if scale > 0 or (terms != 0 and batch[WITH_POINTS] != 0):
             settings[STEP] = cursor[UPDATES] + 1
             settings[LEARNING_RATE] = rate
             settings[GRADIENT_SCALE] = 1.0
             target, alpha = gradient, 1.0
             if update_timing == FUSED:
                 target, alpha = params, -rate
-            for index in range(done, done + count):
+            own_blocks = count
+            if terms != 0:
+                own_blocks = 0
+                count = of_terms(
+                    terms,
+                    batch,
+                    GRADIENT,
+                    seed,
+                    epoch,
+                    first_row,
+                    last_row,
+                    scale,
+                    total,
+                    rank,
+                    size,
+                    left + 1,
+                )
+                if count == 0:  # some blocks are left to the next call
+                    break
+                left -= count - 1
+                scale = 1.0  # the losses of these blocks have theirs
+            for index in range(done, done + own_blocks):
                 if not takes_block(index, shards, seat):
                     continue
                 begin = first_row + index * block_rows
@@ -233,7 +264,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                     counts = float(last_row - first_row)
                 sums[EPOCH_WEIGHT] += counts
                 # A running mean. With one batch it equals that batch's loss exactly.
-                share_of_epoch = counts / sums[EPOCH_WEIGHT]
+                share_of_epoch = counts / sums[EPOCH_WEIGHT] if counts > 0 else 0.0
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
@@ -253,14 +284,31 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
-                    update_trained(
-                        code, settings, params, gradient, state, trainable, low, high, 0
-                    )
+                    if with_factors != 0:
+                        update_with_factors(
+                            with_factors,
+                            settings,
+                            params,
+                            gradient,
+                            state,
+                            trainable,
+                            factors,
+                            low,
+                            high,
+                        )
+                    else:
+                        update_trained(
+                            code, settings, params, gradient, state, trainable, low, high, 0
+                        )
+                    if terms != 0 and rank == 0:
+                        of_terms(terms, batch, UPDATE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                     wait(cells, size)
                     if limit != 0:
                         if rank == 0:
                             limit_norms(limit, limits, params, gradient)
                         wait(cells, size)
+                if averaging != 0:
+                    average(averaging, averages, params, decay, cursor[UPDATES], low, high)
         elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.
             sums[EPOCH_WEIGHT] += 1.0

@@ -50,6 +50,16 @@ class Rule(NamedTuple):
     """(layers with a limit, 4) float64: W's start and shape, and the limit for `max_norm`."""
     limit: int = 0
     """The address of `max_norm`; 0 if there are no limits."""
+    factors: Any = None
+    """(parameters,): what each learning rate is multiplied by; (0,) where there are no factors."""
+    with_factors: int = 0
+    """The address of the update with factors; 0 if there are none."""
+    averages: Any = None
+    """(parameters,): the moving average of each parameter; (0,) where none is asked for."""
+    decay: float = 0.0
+    """How much the update before counts in these averages, if the newest one counts 1."""
+    averaging: int = 0
+    """The address of what `average` calls; 0 if no averages are asked for."""
 
 
 class Plan(NamedTuple):
@@ -130,3 +140,10 @@ class Buffers(NamedTuple):
     """float64, the Σ w ℓ of each block of this batch."""
     block: Any
     """A `Block`."""
+    terms: int = 0
+    """The address of `term_batches.batch_of_terms` for a loss with derivatives in it; 0 for none.
+    Each batch then counts as one block."""
+    batch: Any = None
+    """(1,), a `term_records.BATCH` of each thread's own; (0,) where there are no terms."""
+    records: Any = None
+    """What it refers to: `term_records.TERM`, of each thread's own."""
