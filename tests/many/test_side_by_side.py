@@ -270,6 +270,8 @@ def test_warnings_of_columns():
     [
         ({"validation_split": 0.2}, "validation_split"),
         ({"metrics": {"n": lambda y, p: 0}}, "metrics"),
+        ({"ema": 0.9}, "ema"),
+        ({"learning_rate_factors": np.linspace(0, 2, 32)}, "learning_rate_factors"),
         ({"optimizer": "lbfgs"}, "a solver"),
         ({"callbacks": lambda epoch: None}, "callbacks"),
         ({"sample_weight": np.arange(23.0)}, "samples without weight"),
