@@ -286,6 +286,11 @@ OPERATIONS = {
     "expm1": (elementary.expm1, mpmath.exp, (-20, 20)),
     "expm1_of_negative": (elementary.expm1_of_negative, mpmath.exp, (-15, 0)),
     "tanh": (elementary.tanh, lambda x: mpmath.sech(x) ** 2, (-15, 15)),
+    "tanh_of_activation": (
+        elementary.tanh_of_activation,
+        lambda x: mpmath.sech(x) ** 2,
+        (-1.5, 1.5),
+    ),
     "sigmoid": (elementary.sigmoid, lambda x: logistic(x) * logistic(-x), (-30, 30)),
     "log": (elementary.log, lambda x: 1 / x, (0.01, 50)),
     "log1p": (elementary.log1p, lambda x: 1 / (1 + x), (-0.5, 50)),

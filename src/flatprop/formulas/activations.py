@@ -65,7 +65,7 @@ def sigmoid(z: N) -> tuple[N, N]:
 @activation("glorot")
 def tanh(z: N) -> tuple[N, N]:
     """tanh z"""
-    a = elementary.tanh(z)
+    a = elementary.tanh_of_activation(z)
     return a, fma(-a, a, 1.0)
 
 

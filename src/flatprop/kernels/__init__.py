@@ -29,6 +29,7 @@ from flatprop.kernels.embedded.functions import (
     vjp,
     workspace_size,
 )
+from flatprop.kernels.embedded.of_members import forward_each
 
 
 def __getattr__(name: str) -> Any:
@@ -45,6 +46,7 @@ __all__ = [
     "derivatives_vjp",
     "derivatives_workspace_size",
     "forward",
+    "forward_each",
     "gauss_newton_vector_product",
     "gradient_workspace_size",
     "hessian_vector_product",

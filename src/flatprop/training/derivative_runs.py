@@ -33,8 +33,8 @@ class TermStepper(Stepper):
         The unknowns before the last update.
     """
 
-    def __init__(self, terms: Terms, optimizer: Optimizer, rate: float, *given: Any) -> None:
-        super().__init__(terms.network, optimizer, rate, *given)
+    def __init__(self, terms: Terms, optimizer: Optimizer, rate: float, **given: Any) -> None:
+        super().__init__(terms.network, optimizer, rate, **given)
         self.terms = terms
         self._of_unknowns = optimizer.start(terms.unknowns, rate)
         self._finite = terms.unknowns.copy()
@@ -105,8 +105,15 @@ class DerivativeRun(InMemoryRun):
                 )
 
     def _new_stepper(self) -> Any:
-        given = self.trainable, self.clip_norm
-        stepper = TermStepper(self.terms, self.optimizer, float(self.rates[0]), *given)
+        stepper = TermStepper(
+            self.terms,
+            self.optimizer,
+            float(self.rates[0]),
+            trainable=self.trainable,
+            clip_norm=self.clip_norm,
+            factors=self.factors,
+            ema=self.ema,
+        )
         stepper.take(self.samples, self.batch_size, self.shuffle)
         return stepper
 

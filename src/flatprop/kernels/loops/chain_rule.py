@@ -75,3 +75,31 @@ def second_derivative_back(
         register.store(fma(2.0 * bent, g2, f1 * g1), 5)
         register.store(f1 * g2, 6)
         register.store(fma(fma(f3 * d1, d1, f2 * d2), g2, fma(bent, g1, total)), 7)
+
+
+# ---- one direction for each row: see `slopes_of_one`
+
+
+@routine()
+def slope_back(builder: ir.IRBuilder, slope: Array, curvature: Array, du_da: Array) -> None:
+    """In the places of f'' and ∂u/∂a: f'' ∂u/∂a, and ∂u/∂z = f' ∂u/∂a."""
+    for register in registers(slope, curvature, du_da):
+        f1, f2, du = (register[i] for i in range(3))
+        register.store(f2 * du, 1)
+        register.store(f1 * du, 2)
+
+
+@routine()
+def derivative_bent(builder: ir.IRBuilder, slope: Array, bent: Array, dz: Array) -> None:
+    """In the place of ż, ȧ = f' ż; `bent`, which is f'' ∂u/∂a, is multiplied by ż."""
+    for register in registers(slope, bent, dz):
+        f1, b, dz_here = (register[i] for i in range(3))
+        register.store(b * dz_here, 1)
+        register.store(f1 * dz_here, 2)
+
+
+@routine()
+def gradient_bent(builder: ir.IRBuilder, slope: Array, of_a: Array, bent: Array) -> None:
+    """In the place of f'' ż ∂u/∂a, ∂L/∂z, which is this and f' ∂L/∂a."""
+    for register in registers(slope, of_a, bent):
+        register.store(fma(register[0], register[1], register[2]), 2)

@@ -6,10 +6,13 @@ activation does to them. Nothing is allocated.
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.chain_rule import (
+    derivative_bent,
     first_derivative,
     first_derivative_back,
+    gradient_bent,
     second_derivative,
     second_derivative_back,
+    slope_back,
 )
 from flatprop.kernels.loops.elementwise import (
     activate_with_curvature,
@@ -19,7 +22,7 @@ from flatprop.kernels.loops.elementwise import (
     repeat_rows,
 )
 from flatprop.kernels.loops.softmax import softmax
-from flatprop.kernels.network.records import SOFTMAX, rows_of
+from flatprop.kernels.network.records import IDENTITY, SOFTMAX, rows_of
 from flatprop.kernels.network.stacks import part
 from flatprop.kernels.network.workspace import biases, weights
 from flatprop.kernels.products.matmul import (
@@ -227,28 +230,38 @@ def values_with_curvature(layers, l, params, before, a, slope, curvature, scratc
 
 
 @kernel
-def slopes_back(layers, l, params, slope, du_da, du_dz, before, scratch):
-    """before ← ∂u/∂a of the layer before, from that of layer l."""
-    first_derivative(slope, du_da, du_dz)
-    times_transposed(du_dz, weights(layers, l, params), before, scratch)
+def slopes_back(layers, l, params, slope, curvature, du_da, before, scratch):
+    """before ← ∂u/∂a of the layer before, from that of layer l, in whose place is ∂u/∂z then.
+
+    In the place of f'' is f'' ∂u/∂a.
+    """
+    slope_back(slope, curvature, du_da)
+    times_transposed(du_da, weights(layers, l, params), before, scratch)
 
 
 @kernel
-def derivative_along(layers, l, params, before, rows, a, z, scratch):
-    """The derivatives of z and of a into their places behind the values."""
-    derivatives_of_stack(layers, l, params, before, rows, z, scratch)
-    if l < layers.size - 1:
-        first_derivative(part(z, rows, 0), part(z, rows, 1), part(a, rows, 1))
+def derivative_along(layers, l, params, before, rows, a, slope, bent, scratch):
+    """ȧ into its place behind the values, and f'' ∂u/∂a ż into the place of f'' ∂u/∂a.
+
+    The last layer's ȧ is not needed, and its ż only if its f'' is not 0.
+    """
+    if l < layers.size - 1 or layers[l].activation != IDENTITY:
+        derivatives_of_stack(layers, l, params, before, rows, a, scratch)
+        derivative_bent(slope, bent, part(a, rows, 1))
 
 
 @kernel
-def backward_along(layers, l, params, before, rows, gradient, z, bends, accumulate, out, scratch):
-    """before ← the gradient for the values alone; out ← that of W and b, as `backward_stack`."""
-    activate_stack_back(layers, l, 1, z, part(z, rows, 0), bends, gradient)
+def backward_along(layers, l, params, before, rows, a, slope, gradient, accumulate, out, scratch):
+    """before ← the gradient for the values alone; out ← that of W and b, as `backward_stack`.
+
+    The gradient for the values lies in their place in `a`. `gradient` is a stack: behind what
+    `derivative_along` has left is ∂u/∂z.
+    """
+    of_z = part(gradient, rows, 0)
+    gradient_bent(slope, part(a, rows, 0), of_z)
     stack_gradient(layers, l, before, rows, gradient, accumulate, out, scratch)
     if l > 0:
-        of_values = part(gradient, rows, 0)
-        stack_back(layers, l, params, of_values, part(before, rows, 0), scratch)
+        stack_back(layers, l, params, of_z, part(before, rows, 0), scratch)
 
 
 # ---- softmax, whose outputs depend on all of z. With ⟨·⟩ for the sum of a times something over a

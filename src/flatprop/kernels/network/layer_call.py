@@ -77,6 +77,7 @@ CALL = np.dtype(
 
 | `flag` of | says whether |
 | --- | --- |
+| FORWARD | a `FORK` puts its outputs into the place of `partner` too |
 | BACKWARD | `slope` is a of a relu instead, which tells its slope |
 | GRADIENT, GRADIENT_TANGENT | to add to `out` |
 | BACKWARD_STACK | to add to `gradient` |

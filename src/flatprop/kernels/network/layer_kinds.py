@@ -8,7 +8,7 @@ a further kind brings. `dense` says what each operation does.
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.network import called_layers, called_stacks, dense, dense_stacks
-from flatprop.kernels.network.records import DENSE, rows_of
+from flatprop.kernels.network.records import DENSE, matrix, rows_of
 from flatprop.kernels.network.stacks import bends_of, part
 from flatprop.kernels.network.workspace import outputs_of
 
@@ -32,9 +32,9 @@ def parameter_rows(layers, l):
 
 
 @kernel
-def forward(layers, l, params, a, z, activates, workspace, scratch):
+def forward(layers, l, params, a, z, activates, kept, scratch):
     if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, a, z, workspace)
+        called_layers.forward(layers, l, params, a, z, kept)
     else:
         dense.forward(layers, l, params, a, z, activates, scratch)
 
@@ -236,8 +236,7 @@ def slopes_back(layers, l, params, z, bends, before, scratch, workspace):
             layers, l, params, du_da, 0, slope, bends[0], before, partner, False, nothing
         )
     else:
-        du_dz = part(z, rows, 1)
-        dense_stacks.slopes_back(layers, l, params, slope, du_da, du_dz, before, scratch)
+        dense_stacks.slopes_back(layers, l, params, slope, bends[0], du_da, before, scratch)
 
 
 @kernel
@@ -246,20 +245,23 @@ def derivative_along(layers, l, params, before, rows, a, z, bends, scratch, work
         partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
         called_stacks.forward_stack(layers, l, params, before, 1, 0, a, z, bends[0], partner)
     else:
-        dense_stacks.derivative_along(layers, l, params, before, rows, a, z, scratch)
+        slope, bent = part(z, rows, 0), bends[0]
+        dense_stacks.derivative_along(layers, l, params, before, rows, a, slope, bent, scratch)
 
 
 @kernel
 def backward_along(
-    layers, l, params, before, rows, gradient, z, bends, accumulate, out, scratch, workspace
+    layers, l, params, before, rows, a, z, bends, accumulate, out, scratch, workspace
 ):
     if layers[l].kind != DENSE:
+        copy(bends[1], part(a, rows, 1))
         partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
         there = rows_of(before, 0, 2 * rows if l > 0 else 0)
         called_stacks.backward_stack(
-            layers, l, params, gradient, 1, z, bends[0], there, partner, accumulate, out
+            layers, l, params, a, 1, z, bends[0], there, partner, accumulate, out
         )
     else:
+        slope, gradient = part(z, rows, 0), matrix(bends[0], 0, 2 * rows, layers[l].units)
         dense_stacks.backward_along(
-            layers, l, params, before, rows, gradient, z, bends, accumulate, out, scratch
+            layers, l, params, before, rows, a, slope, gradient, accumulate, out, scratch
         )

@@ -81,7 +81,7 @@ class NetworkArrays(NamedTuple):
 
 
 N_ACTIVATIONS = len(ACTIVATIONS)
-RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("relu", "softmax"))
+IDENTITY, RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("identity", "relu", "softmax"))
 PARAMS, LAYERS, ACTIVATION, ADDRESS = 1, 9, 10, 12
 """What can be wrong with a layer record: `embedded.faults` has the messages, and more faults."""
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")

@@ -6,7 +6,7 @@
 | `SUM` | x + the outputs of the `FORK` | ∂L/∂z |
 """
 
-from flatprop.kernels.loops.elementwise import add
+from flatprop.kernels.loops.elementwise import add, copy
 from flatprop.kernels.network.layer_call import (
     BACKWARD,
     BACKWARD_STACK,
@@ -25,6 +25,8 @@ def fork(call, like):
     c = call_of(call)
     if c.operation in (FORWARD, FORWARD_STACK, FORWARD_TANGENT):
         same(c, like)
+        if c.operation == FORWARD and c.flag != 0:
+            copy(rows_at(c.x, c, like), rows_at(c.partner, c, like))
     elif c.operation in (BACKWARD, BACKWARD_STACK) and c.out != 0:
         pass_on_both(c, like)
     elif c.operation == BACKWARD_TANGENT:

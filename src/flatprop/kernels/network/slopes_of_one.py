@@ -4,14 +4,25 @@ The slopes ∂u/∂x come from one walk back. Let g be the derivative of the los
 The derivative of Σ g · ∂u/∂x with respect to the parameters, with g held fixed, is that of the
 directional derivatives of u, each row's along its own g. So a stack of two parts suffices, however
 many inputs there are (Pearlmutter 1994). Its first layer is the stack of x and g. The gradient
-with respect to ȧ of each layer is ∂u/∂a, which the first walk back has left. A layer that is not
-dense takes both parts of a stack back together, since it has no product that this would save.
+with respect to ż of each layer is ∂u/∂z, which the first walk back has left, and so
 
-`workspace` is that of a stack with one direction, with ∂u/∂a in the place of f'''.
+    ∂L/∂z = f' ∂L/∂a + f'' ∂u/∂a ż
+
+A layer that is not dense takes both parts of a stack back together, since it has no product that
+this would save.
+
+`workspace` is that of a stack with one direction. What a dense layer has in it:
+
+| place | way forward | walk back | along g | last walk back |
+| --- | --- | --- | --- | --- |
+| a, and behind it | a | a | a, ȧ | ∂L/∂a |
+| z | f' | f' | f' | f' |
+| f'' | f'' | f'' ∂u/∂a | f'' ∂u/∂a ż | ∂L/∂z |
+| f''' | | ∂u/∂a, then ∂u/∂z | ∂u/∂z | ∂u/∂z |
 """
 
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import copy, fill
+from flatprop.kernels.loops.elementwise import fill
 from flatprop.kernels.network.layer_kinds import (
     backward_along,
     derivative_along,
@@ -60,9 +71,8 @@ def gradient_along(layers, params, inputs, rows, accumulate, out, workspace):
         bends = bends_of(layers, l, rows, 2 * rows, workspace)
         derivative_along(layers, l, params, before, rows, a, z, bends, scratch, workspace)
     for l in range(last, -1, -1):
-        gradient, z = stacks_of(layers, l, rows, 2 * rows, workspace)
+        a, z = stacks_of(layers, l, rows, 2 * rows, workspace)
         bends = bends_of(layers, l, rows, 2 * rows, workspace)
-        copy(bends[1], part(gradient, rows, 1))
         _, scratch = behind_stacks(layers, rows, 2 * rows, 1, 1, workspace)
         before = inputs
         if l > 0:
@@ -73,7 +83,7 @@ def gradient_along(layers, params, inputs, rows, accumulate, out, workspace):
             params,
             before,
             rows,
-            gradient,
+            a,
             z,
             bends,
             accumulate,
