@@ -82,7 +82,8 @@ def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, .
             # LLVM sees that none does, and one call less is a twentieth of a small forward pass.
             options = {**_OPTIONS, "_nrt": False, "forceinline": True}
             signature = arguments, result
-            compiled: Any = CFunc(function, signature, {}, options, pipeline_class=PipelineOfC)
+            pipeline: Any = PipelineOfC  # Numba's annotation names one class only
+            compiled: Any = CFunc(function, signature, {}, options, pipeline_class=pipeline)
             with contextlib.suppress(RuntimeError, OSError):
                 compiled._cache = PackageCache(function)
             _undisturbed(compiled.compile)()
