@@ -101,6 +101,11 @@ def test_derivatives_along_directions(kind, dtype):
     functions.derivatives_vjp(given, 21, X, 3, directions, *from_c, workspace)
     for ours, others in zip(from_c, results, strict=True):
         np.testing.assert_array_equal(ours, others)
+    H, size = np.zeros((42, 25), dtype), kernels.hessian_workspace_size(net.layers, 21)
+    whole, workspace = guarded(np.full(size, np.nan, dtype))
+    functions.hessian(given, 21, X, H, workspace)
+    assert_guards_intact(whole)
+    np.testing.assert_allclose(H.reshape(21, 2, 5, 5), net.hessian(X), **close)
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
