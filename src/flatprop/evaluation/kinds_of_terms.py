@@ -7,16 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
-from flatprop.evaluation.along_inputs import stack_rows
+from flatprop.evaluation.along_inputs import derivatives, stack_rows
 from flatprop.kernels.network import derivative_losses as kernels
 from flatprop.kernels.network.stacks import stacks_size
 from flatprop.kernels.network.workspace import backward_workspace_size
 from flatprop.model.model import Model
 from flatprop.samples.equation import Equation
 from flatprop.samples.in_memory import Data
+from flatprop.samples.slope_check import check_slopes
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, flat, read_only
 
+CHECKED_POINTS = 5
+"""At so many points a user's slopes are compared with differences."""
 LINE = 16
 """Parts of the scratch begin at multiples of so many numbers."""
 
@@ -127,6 +130,8 @@ class EquationTerm(Term):
         super().__init__(network)
         along = equation.along(network)
         self.residual = equation.compiled(network)
+        if equation.slopes is not None:
+            _check_slopes(network, equation)
         self.weight, self.before, self.count = equation.weight, before, len(equation.unknowns)
         self.unknowns = unknowns[before:]
         directions = along[list(self.residual.directions)]
@@ -159,6 +164,16 @@ class EquationTerm(Term):
             unknowns_before=self.before,
             weight=self.weight,
         )
+
+
+def _check_slopes(network: Model, equation: Equation) -> None:
+    """Compare the slopes of an equation with differences at a few of its points."""
+    every = np.linspace(0, len(equation.points) - 1, CHECKED_POINTS)
+    x = equation.points[np.unique(every.astype(np.int64))]
+    found = derivatives(network, x, equation.directions, threads=1)
+    if network.outputs == 1:
+        found = tuple(part[..., 0] for part in found)
+    check_slopes(equation, x, *found)
 
 
 def write_fields(record: Any, **fields: Any) -> None:
