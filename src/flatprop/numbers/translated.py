@@ -117,7 +117,10 @@ def calls_of(compiled: Any, results: int) -> CustomFormula:
 
 
 def used_arguments(compiled: Any, arguments: int) -> list[bool]:
-    """Which of its arguments the instructions of such a function read."""
+    """Which of its arguments the instructions of a function read; numbers of tuples count singly.
+
+    A function that it calls may read all that it is given.
+    """
     module, name = _code(compiled)
     code = module.get_function(name)
     read = {str(o) for block in code.blocks for i in block.instructions for o in i.operands}

@@ -8,8 +8,8 @@ import numpy as np
 from flatprop.samples.equation import Equation
 from flatprop.validation.arrays import Array
 
-STEPS = 1e-5, 1e-3
-"""Steps of differences, for numbers about 1: two of them, since one may cross a kink."""
+STEP = 1e-5
+"""The step of differences, for numbers about 1."""
 TOLERANCE = 1e-3
 
 
@@ -17,7 +17,7 @@ def check_slopes(equation: Equation, x: Array, u: Array, du: Array, d2u: Array) 
     """Raise a ValueError if the slopes of an equation are others than differences at these points.
 
     u, du and d2u are as of `Network.derivatives`; those of one output have no axis for it. A point
-    where two differences do not agree with each other, as at a kink, does not count.
+    where the differences to either side do not agree, as at a kink, does not count.
     """
     unknowns, shapes = equation.unknowns, [np.shape(part[0]) for part in (u, du, d2u)]
     for point, *parts in zip(x.astype(np.float64), u, du, d2u, strict=True):
@@ -25,14 +25,15 @@ def check_slopes(equation: Equation, x: Array, u: Array, du: Array, d2u: Array) 
         numbers = np.concatenate([numbers, list(unknowns.values())])
         given = _numbers(equation.slopes(*_arguments(point, numbers, shapes)))
         for i, own in enumerate(given.reshape(-1, numbers.size).T):
-            near, far = (_differences(equation, point, numbers, shapes, i, h) for h in STEPS)
-            most = TOLERANCE * (np.abs(near).max() + np.abs(own).max()) + 1e-7
-            smooth = np.abs(near - far).max() <= most
-            if smooth and not np.abs(own - near).max() <= most:
+            left, right = _differences(equation, point, numbers, shapes, i)
+            mean = (left + right) / 2
+            most = TOLERANCE * (np.abs(mean).max() + np.abs(own).max()) + 1e-7
+            smooth = np.abs(left - right).max() <= most
+            if smooth and not np.abs(own - mean).max() <= most:
                 raise ValueError(
                     f"the slopes {equation.slopes.__name__} are not those of the residual "
                     f"{equation.residual.__name__}: at the point {point.tolist()} the derivative "
-                    f"with respect to {_word(i, shapes, list(unknowns))} is {_listed(near)} by "
+                    f"with respect to {_word(i, shapes, list(unknowns))} is {_listed(mean)} by "
                     f"differences, and {_listed(own)} by the slopes"
                 )
 
@@ -43,16 +44,15 @@ def _differences(
     numbers: Array,
     shapes: Sequence[tuple[int, ...]],
     i: int,
-    h: float,
-) -> Array:
-    """The derivatives of the residuals with respect to a number, by central differences."""
+) -> tuple[Array, Array]:
+    """The slopes of the residuals along a number, to its left and to its right."""
     step = np.zeros_like(numbers)
-    step[i] = h * (1 + abs(numbers[i]))
-    forward, back = (
+    step[i] = STEP * (1 + abs(numbers[i]))
+    before, here, after = (
         _numbers(equation.residual(*_arguments(point, numbers + sign * step, shapes)))
-        for sign in (1, -1)
+        for sign in (-1, 0, 1)
     )
-    return np.asarray((forward - back) / (2 * step[i]))
+    return (here - before) / step[i], (after - here) / step[i]
 
 
 def _arguments(point: Array, numbers: Array, shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:

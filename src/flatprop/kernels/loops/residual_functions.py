@@ -76,7 +76,7 @@ def check_slopes(name: str, kind: Any, shape: Shape, results: int) -> None:
     def fits(kind: Any, like: Any) -> bool:
         if not isinstance(like, types.BaseTuple):
             return isinstance(kind, types.Float | types.Integer)
-        parts, wanted = getattr(kind, "types", ()), like.types
+        parts, wanted = getattr(kind, "types", ()), getattr(like, "types", ())
         return len(parts) == len(wanted) and all(map(fits, parts, wanted))
 
     of_one = types.Tuple(shape.signature[1:])
@@ -95,7 +95,7 @@ def places_of(found: str, results: int) -> list[str]:
     return [f"{found}[{i}]" for i in range(results)] or [found]
 
 
-def _slope_places(found: str, shape: Shape) -> list[str]:
+def slope_places(found: str, shape: Shape) -> list[str]:
     """Where the derivatives of one residual are in what a function returned."""
 
     def of_outputs(place: str) -> list[str]:

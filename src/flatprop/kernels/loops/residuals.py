@@ -117,7 +117,7 @@ def _compiled(
                 "without a loop; or pass its slopes, fp.Equation(..., slopes=...)"
             ) from None
         formula, translated = calls_of(shim, count), False
-        used = used_arguments(shim, arguments)
+        used = used_arguments(function.overloads[shape.signature], arguments)
     derivatives = None
     if slopes is not None:
         places = [
