@@ -4,9 +4,10 @@ Burgers' equation u_t + u u_x = ν u_xx with ν = 0.01/π, u(0, x) = -sin πx an
 first example of Raissi, Perdikaris & Karniadakis (2019). From a smooth start it makes a front
 of a width of 0.01. As there, a network 2-20-20-20-20-20-20-20-20-1 of tanh is to satisfy the
 equation at 10,000 points of a Latin hypercube, and to have the values that are known at 100
-points of the three sides. Here these are evenly spaced; at random ones the error is often a few
-times as large, since little else holds the front in its place. L-BFGS minimises the sum of both
-mean squares. The solution is compared with the one of Cole and Hopf,
+points of the three sides. Here these are evenly spaced, there they are random, with which the
+error is some times as large: little else holds the front in its place. L-BFGS minimises the sum
+of both mean squares, and the second input is scaled, as there. The solution is compared with the
+one of Cole and Hopf,
 
     u(t, x) = -∫ sin πy f(y) e^(-z²) dz / ∫ f(y) e^(-z²) dz,    y = x - √(4νt) z,
     f(y) = e^(-cos πy / 2πν),
@@ -17,7 +18,7 @@ error of 6.7e-4.
 Then ν is unknown. In the place of boundary and initial values there are 2,000 measurements of u
 with noise, and ν is trained with the network.
 
-    python examples/burgers.py            # some minutes; writes burgers.png
+    python examples/burgers.py            # about five minutes; writes burgers.png
     python examples/burgers.py --fast     # a wider front, a smaller network
 """
 

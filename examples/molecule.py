@@ -18,6 +18,7 @@ Units are Å, fs, eV and u.
 """
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -107,46 +108,56 @@ def errors_of(net, x):
 
 
 @numba.njit(cache=True)
-def energies_and_forces(layers, params, x, inputs, energy, slopes, force, workspace):
+def energies_and_forces(layers, params, x, inputs, axes, energy, slopes, force, workspace):
     """energy (n, 1) and force (n, 3, 3) of molecules at x ← those of the network."""
     for n in range(len(x)):
         for pair in range(3):
             i, j = PAIRS[pair]
-            inputs[n, pair] = (np.linalg.norm(x[n, j] - x[n, i]) - DISTANCES[pair]) / SCALE
-    axes, no_curvature = np.eye(3), np.empty((0, 0))
+            square = 0.0
+            for k in range(3):
+                square += (x[n, j, k] - x[n, i, k]) ** 2
+            inputs[n, pair] = (math.sqrt(square) - DISTANCES[pair]) / SCALE
+    no_curvature = np.empty((0, 0))
     derivatives(layers, params, inputs, axes, energy, slopes, no_curvature, workspace)
     force[:] = 0
     for n in range(len(x)):
         for pair in range(3):
             i, j = PAIRS[pair]
-            distance = DISTANCES[pair] + SCALE * inputs[n, pair]
-            pull = slopes[3 * n + pair, 0] / SCALE / distance * (x[n, j] - x[n, i])
-            force[n, i] += pull
-            force[n, j] -= pull
+            pull = slopes[3 * n + pair, 0] / SCALE / (DISTANCES[pair] + SCALE * inputs[n, pair])
+            for k in range(3):
+                force[n, i, k] += pull * (x[n, j, k] - x[n, i, k])
+                force[n, j, k] -= pull * (x[n, j, k] - x[n, i, k])
+
+
+@numba.njit(cache=True)
+def kick(v, force, time_step):
+    """v ← the velocities half a time step later."""
+    for n in range(len(v)):
+        for atom in range(3):
+            for k in range(3):
+                v[n, atom, k] += time_step / 2 * UNIT / MASSES[atom, 0] * force[n, atom, k]
 
 
 @numba.njit(cache=True)
 def run(layers, params, x, v, time_step, steps, every, workspace):
     """Velocity Verlet from x, v (n, 3, 3) on, both overwritten.
 
-    Returns the total energies (samples, n) and the velocities (samples, n, 3, 3) after each
+    Returns the potential energies (samples, n) and the velocities (samples, n, 3, 3) after each
     `every` steps.
     """
     energies, velocities = np.empty((steps // every, len(x))), np.empty((steps // every, *x.shape))
     inputs, energy = np.empty((len(x), 3)), np.empty((len(x), 1))
     slopes, force = np.empty((3 * len(x), 1)), np.empty_like(x)
-    kick = time_step / 2 * UNIT / MASSES
-    energies_and_forces(layers, params, x, inputs, energy, slopes, force, workspace)
+    given = inputs, np.eye(3), energy, slopes, force, workspace
+    energies_and_forces(layers, params, x, *given)
     for step in range(steps):
-        v += kick * force
+        kick(v, force, time_step)
         x += time_step * v
-        energies_and_forces(layers, params, x, inputs, energy, slopes, force, workspace)
-        v += kick * force
+        energies_and_forces(layers, params, x, *given)
+        kick(v, force, time_step)
         if (step + 1) % every == 0:
-            sample = step // every
-            velocities[sample] = v
-            for n in range(len(x)):
-                energies[sample, n] = energy[n, 0] + (MASSES * v[n] ** 2).sum() / (2 * UNIT)
+            energies[step // every] = energy[:, 0]
+            velocities[step // every] = v
     return energies, velocities
 
 
@@ -162,7 +173,7 @@ def start(count, kelvin, rng):
 
 
 def kinetic(v):
-    return (MASSES * v**2).sum(axis=(1, 2)) / (2 * UNIT)
+    return (MASSES * v**2).sum(axis=(-2, -1)) / (2 * UNIT)
 
 
 def rms(errors):
@@ -201,12 +212,12 @@ def simulate(net, x, v, time_step, duration):
     workspace = np.empty(derivatives_workspace_size(net.layers, len(x), 3))
     run(net.layers, net.params, x.copy(), v.copy(), time_step, 0, every, workspace)  # compiles
     began = time.perf_counter()
-    energies, velocities = run(
+    potential, velocities = run(
         net.layers, net.params, x.copy(), v.copy(), time_step, steps, every, workspace
     )
     seconds = time.perf_counter() - began
     at_start = net.predict(inputs_and_pulls(x)[0])[:, 0] + kinetic(v)
-    error = energies - at_start
+    error = potential + kinetic(velocities) - at_start
     first, last = (
         error[part].mean() for part in (slice(len(error) // 4), slice(-len(error) // 4, None))
     )

@@ -51,7 +51,7 @@ def train(wavelength, measured, epochs):
     """A network from the wavelength to the mean and the log-variance of the absorbance."""
     layers = [fp.Dense(32, "tanh"), fp.Dense(32, "tanh"), fp.Dense(2)]
     net = fp.Network(1, layers, "gaussian_nll", rng=0)
-    optimizer = fp.Adam(fp.schedules.Cosine(0.01))
+    optimizer = fp.Adam(fp.schedules.Cosine(0.005))
     net.fit(scaled(wavelength), measured, optimizer=optimizer, epochs=epochs, batch_size=100)
     return net
 
@@ -70,7 +70,7 @@ def main():
 
     rng = np.random.default_rng(0)
     samples, held_out = measure(40_000, rng), measure(10_000, rng)
-    net = train(*samples, epochs=60 if options.fast else 100)
+    net = train(*samples, epochs=100 if options.fast else 200)
 
     grid = np.linspace(LOW, HIGH, 301)
     mean, found = predict(net, grid)

@@ -86,7 +86,7 @@ def test_burgers(tmp_path, cache):
 def test_spectrum(tmp_path, cache):
     printed = run("spectrum", tmp_path, cache)
     error_of_mean, error_of_sigma = numbers("mean #, of sigma # %", printed)[0]
-    assert error_of_mean < 0.01  # of an absorbance up to 1.3
+    assert error_of_mean < 0.02  # of an absorbance up to 1.3
     assert error_of_sigma < 10
     inside = numbers("sigma: # % of the held-out", printed)
     np.testing.assert_allclose(inside, [68.3, 95.4], atol=1.5)

@@ -24,12 +24,16 @@ from flatprop.formulas import losses, schedules
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from flatprop.kernels.configuration import show_config
+from flatprop.many.ensemble import Ensemble
+from flatprop.many.ensemble_history import EnsembleHistory
+from flatprop.many.fit_many import fit_many
+from flatprop.many.loading import load
 from flatprop.model.dense_layer import Dense
 from flatprop.model.dropout_layer import Dropout
 from flatprop.model.layer import Layer
 from flatprop.model.layer_normalisation import LayerNorm
 from flatprop.model.residual_block import Residual, ResidualBegin, ResidualEnd
-from flatprop.network import Network, load
+from flatprop.network import Network
 from flatprop.samples.equation import Equation
 from flatprop.solvers import LBFGS, LevenbergMarquardt, Solver
 from flatprop.training.callbacks import Checkpoint, Epoch
@@ -58,6 +62,8 @@ __all__ = [
     "Dense",
     "DivergenceWarning",
     "Dropout",
+    "Ensemble",
+    "EnsembleHistory",
     "Epoch",
     "Equation",
     "History",
@@ -82,6 +88,7 @@ __all__ = [
     "c_network",
     "c_optimizer",
     "check_gradients",
+    "fit_many",
     "get_include",
     "kernels",
     "learning_rate_range",

@@ -3,9 +3,8 @@
 Each is a function over a `Model`, on the floor where its work is done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -123,31 +122,3 @@ class Network(Model, metaclass=other_names.Answering, answers=other_names.ATTRIB
 
     def _repr_html_(self) -> str:
         return html.of_network(self)
-
-
-def load(path: str | PathLike[str], functions: Mapping[str, Any] | None = None) -> Network:
-    """Read a network that `Network.save` or `fp.Checkpoint` wrote.
-
-    Parameters
-    ----------
-    path
-        The file. It may come from anywhere: nothing in it is run, and everything that it says is
-        checked.
-    functions
-        Your own activations and loss, by name, for a network that was made with such;
-        the file holds their names only.
-
-    Returns
-    -------
-    Network
-        With exactly the parameters and the random state that were saved.
-
-    Raises
-    ------
-    OSError
-        If there is no such file (`FileNotFoundError`), or it cannot be read.
-    ValueError
-        If it is not a flatprop file, is damaged, contradicts itself, or needs a function
-        that was not given.
-    """
-    return files.load(Network, path, functions)[0]

@@ -149,7 +149,11 @@ LIES = {
     "width of 5.0": (lambda t, d: d.update(layers=[[5.0, "mish"], [3, "exp"]]), "whole number"),
     "width of true": (lambda t, d: d.update(layers=[[True, "mish"], [3, "exp"]]), "whole number"),
     "enormous width": (lambda t, d: d.update(layers=[[10**400, "exp"]]), "below 2.48"),
-    "a layer of three": (lambda t, d: d.update(layers=[[5, "mish", 1]]), r"\[units, activation"),
+    "a layer of three": (lambda t, d: d.update(layers=[[5, "mish", 1]]), "1 is not of l1, l2 and"),
+    "a layer of four": (
+        lambda t, d: d.update(layers=[[5, "mish", {}, 1]]),
+        r"\[units, activation",
+    ),
     "no layers": (lambda t, d: d.pop("layers"), "layers"),
     "empty layers": (lambda t, d: d.update(layers=[]), "layers must be a list"),
     "inputs of null": (lambda t, d: d.update(inputs=None), "inputs must be a whole number"),

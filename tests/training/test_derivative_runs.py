@@ -9,7 +9,7 @@ import pytest
 import flatprop as fp
 from flatprop.evaluation import along_inputs, calls
 from layer_networks import torch_function
-from networks import DTYPES, KINDS, both_dtypes, network
+from networks import DTYPES, KINDS, double_first, network
 from row_functions import mixed
 
 
@@ -207,7 +207,7 @@ def test_every_optimizer_learns_values_and_slopes(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", [fp.Adam(0.02), "lbfgs"], ids=repr)
-@both_dtypes
+@double_first
 def test_an_unknown_is_found(optimizer, dtype):
     """u' = -a u with a = 2, from values of u."""
 
@@ -246,7 +246,7 @@ def test_several_equations(optimizer):
     np.testing.assert_allclose(net.predict(points), np.sin(points), atol=0.03)
 
 
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("batch_size", [None, 50])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_threads_change_no_bit(dtype, batch_size, optimizer, monkeypatch):

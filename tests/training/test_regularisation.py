@@ -2,6 +2,7 @@
 
 import pickle
 
+import numba
 import numpy as np
 import pytest
 
@@ -43,6 +44,48 @@ def test_one_update(loss, options, batch_size):
     np.testing.assert_allclose(history.loss[0], value + terms, rtol=1e-13)
     expected = net.params - 0.01 * (gradient + slopes)
     np.testing.assert_allclose(trained.params, expected, rtol=1e-12, atol=1e-14)
+
+
+@numba.njit
+def residual(x, u, du, d2u):
+    return d2u[0][0] + u[1] * du[1][0] - x[2]
+
+
+WITH_DERIVATIVES = {
+    "slopes": lambda: {"derivatives": np.ones((60, 2, 4)), "derivative_weight": 0.3},
+    "an equation": lambda: {"equations": fp.Equation(residual, X)},
+}
+with_derivatives = pytest.mark.parametrize(
+    "given", WITH_DERIVATIVES.values(), ids=WITH_DERIVATIVES
+)
+
+
+@with_derivatives
+def test_one_update_with_derivatives(given):
+    plain, penalised = network(), network(l1=0.01, l2=0.02)
+    terms, slopes = penalty(penalised)
+    options = {"optimizer": fp.SGD(0.1), "epochs": 1, "batch_size": None}
+    one, other = (net.fit(X, Y, **given(), **options) for net in (plain, penalised))
+    assert other.loss[0] - one.loss[0] == pytest.approx(terms, rel=1e-12)
+    np.testing.assert_allclose(plain.params - penalised.params, 0.1 * slopes, atol=1e-15)
+
+
+@with_derivatives
+@pytest.mark.parametrize("threads", [1, 2])
+def test_max_norm_with_derivatives(given, threads):
+    norms, net = [], network(max_norm=0.8)
+    net.fit(
+        X,
+        Y,
+        **given(),
+        optimizer=fp.SGD(0.1),
+        epochs=5,
+        batch_size=16,
+        threads=threads,
+        callbacks=lambda epoch: norms.append(np.linalg.norm(epoch.network.weights[0], axis=0)),
+        rng=0,
+    )
+    assert 0.8 * (1 - 1e-14) <= np.max(norms) <= 0.8 * (1 + 1e-14)
 
 
 @both_dtypes
@@ -145,15 +188,39 @@ def test_checkpoints_trainers_and_files(threads, tmp_path):
     assert [first, other.partial_fit(X, Y), other.partial_fit(X, Y)] == losses
 
 
-def test_lbfgs_takes_l2():
-    # Not behind a normalisation: W could go on becoming smaller there at no cost.
+def without_norm():
+    """No layer before a normalisation: W could go on becoming smaller there at no cost."""
     layers = [fp.Dense(7, "tanh", l2=0.05), fp.Dense(2, l2=0.02)]
-    net = fp.Network(4, layers, dtype="float64", rng=0)
+    return fp.Network(4, layers, dtype="float64", rng=0)
+
+
+def test_lbfgs_takes_l2():
+    net = without_norm()
     history = net.fit(X, Y, optimizer=fp.LBFGS(gtol=1e-7, ftol=0), epochs=2000)
     _, gradient = net.loss_and_gradient(X, Y)
     terms, slopes = penalty(net)
     assert abs(gradient + slopes).max() < 1e-6
     np.testing.assert_allclose(history.loss[-1], net.loss(X, Y) + terms, rtol=1e-9)
+
+
+@numba.njit
+def decay(x, u, du, d2u, rate):
+    return du[0][0] + rate * u[0]
+
+
+def test_lbfgs_takes_l2_with_derivatives_and_unknowns():
+    net, equation = without_norm(), fp.Equation(decay, X, unknowns={"rate": 0.5})
+    slopes = np.ones((60, 2, 4))
+    options = {"derivatives": slopes, "optimizer": fp.LBFGS(gtol=1e-8, ftol=0), "epochs": 2000}
+    history = net.fit(X, Y, equations=equation, **options)
+    terms, of_terms = penalty(net)
+    plain = fp.Network(4, [fp.Dense(7, "tanh"), fp.Dense(2)], dtype="float64", rng=0)
+    plain.params, before = net.params, equation.unknowns["rate"]
+    options = {"derivatives": slopes, "optimizer": fp.SGD(1.0), "epochs": 1, "batch_size": None}
+    loss = plain.fit(X, Y, equations=equation, **options).loss[0]
+    assert history.loss[-1] == pytest.approx(loss + terms, rel=1e-9)
+    assert abs(net.params - plain.params + of_terms).max() < 1e-6
+    assert equation.unknowns["rate"] == pytest.approx(before, abs=1e-6)
 
 
 @pytest.mark.parametrize(

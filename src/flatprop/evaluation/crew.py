@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 class _Asked(threading.local):
     threads: int | None = None
+    end: threading.Event | None = None
 
 
 _asked = _Asked()
@@ -56,6 +57,25 @@ def using(threads: object) -> Iterator[None]:
         yield
     finally:
         _asked.threads = before
+
+
+@contextlib.contextmanager
+def ending_with(end: threading.Event) -> Iterator[None]:
+    """Let `end_if_asked` ask whether `end` is set, in this thread."""
+    before, _asked.end = _asked.end, end
+    try:
+        yield
+    finally:
+        _asked.end = before
+
+
+def end_if_asked() -> None:
+    """Raise a KeyboardInterrupt if one of the threads that share out work has had a Ctrl-C.
+
+    Only the main thread gets that of the system. Long calls ask between two of their parts.
+    """
+    if _asked.end is not None and _asked.end.is_set():
+        raise KeyboardInterrupt
 
 
 def size_for(most: int) -> int:
@@ -131,23 +151,34 @@ def together(
                 cells[team.SIZE] = team.GIVEN_UP
 
 
-def each(size: int, call: Callable[[int, Any], T], parts: Sequence[Any]) -> list[T]:
+def each(
+    size: int,
+    call: Callable[[int, Any], T],
+    parts: Sequence[Any],
+    end: threading.Event | None = None,
+) -> list[T]:
     """[call(worker, part) for part in parts], where threads take one part after the other.
 
-    `worker`, from 0 on and below `size`, says which of the threads it is.
+    `worker`, from 0 on and below `size`, says which of the threads it is. If one of them raises,
+    or `call` sets `end`, nobody begins another part, and `end_if_asked` raises in all of them.
+    A part that nobody took leaves None.
     """
-    size = min(size, len(parts))
-    if size <= 1:
-        return [call(0, part) for part in parts]
+    size, end = min(size, len(parts)), end or threading.Event()
     results: list[Any] = [None] * len(parts)
     numbers = itertools.count()
 
     def work(worker: int) -> None:
         try:
-            while (i := next(numbers)) < len(parts):
-                results[i] = call(worker, parts[i])
-        finally:
-            next(itertools.islice(numbers, len(parts), None))  # nobody takes a part any more
+            with ending_with(end):
+                while not end.is_set() and (i := next(numbers)) < len(parts):
+                    results[i] = call(worker, parts[i])
+        except BaseException:
+            end.set()
+            raise
+
+    if size <= 1:
+        work(0)
+        return results
 
     with budget.some(size, allowed()) as size:
         helpers: list[Future[Any] | None] = []
@@ -156,12 +187,21 @@ def each(size: int, call: Callable[[int, Any], T], parts: Sequence[Any]) -> list
             for worker in range(1, size):
                 helpers.append(_pool.submit(work, worker))
             work(0)
-        finally:
-            at_work = [helper for helper in helpers if helper and not helper.cancel()]
+            at_work = _not_cancelled(helpers)
             wait(at_work)
+        except BaseException:  # also a Ctrl-C while this thread waits
+            end.set()
+            at_work = _not_cancelled(helpers)
+            wait(at_work)
+            raise
     for helper in at_work:
         helper.result()
     return results
+
+
+def _not_cancelled(helpers: Sequence["Future[Any] | None"]) -> list["Future[Any]"]:
+    """Those of the calls that have begun; the others never will."""
+    return [helper for helper in helpers if helper and not helper.cancel()]
 
 
 class Pace:

@@ -60,24 +60,51 @@ def load(
 
     See `flatprop.load`. Where nothing was saved beside it, that is None.
     """
-    if functions is not None and not isinstance(functions, Mapping):
-        raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
     with TensorFile(path) as file:
         said = read_description(file, path)
-        try:
-            inputs, layers, loss, dtype, rng = _made(said, functions or {})
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path} does not describe a network that can be built: {error}"
-            ) from None
-        if "params" not in file:
-            raise ValueError(f"{path} is damaged: it holds no parameters")
-        params = file.tensor("params", dtype, (starts_in_params(inputs, layers)[-1],))
+        if "members" in said:
+            raise ValueError(f"{path} holds an ensemble of networks; fp.load reads it")
+        return read_network(kind, file, said, path, functions), said.get("extra")
+
+
+def read_network(
+    kind: type[M],
+    file: TensorFile,
+    said: Json,
+    path: PathOrName,
+    functions: Mapping[str, Any] | None,
+) -> M:
+    """The network in an open file whose description is `said`."""
+    description = described_in(said, path, functions)
+    inputs, layers, _, dtype, _ = description
+    if "params" not in file:
+        raise ValueError(f"{path} is damaged: it holds no parameters")
+    params = file.tensor("params", dtype, (starts_in_params(inputs, layers)[-1],))
+    return built(kind, description, params, path)
+
+
+Description: TypeAlias = tuple[int, Any, Loss, Any, Any]
+"""Inputs, layers, loss, dtype and generator."""
+
+
+def described_in(said: Json, path: PathOrName, functions: Mapping[str, Any] | None) -> Description:
+    """What the JSON of `described` says, out of a file."""
+    if functions is not None and not isinstance(functions, Mapping):
+        raise TypeError(f"functions must be a table of functions by name, got {functions!r}")
     try:
-        network = kind.with_params(inputs, layers, loss, dtype, rng, params)
+        return _made(said, functions or {})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not describe a network that can be built: {error}"
+        ) from None
+
+
+def built(kind: type[M], description: Description, params: Any, path: PathOrName) -> M:
+    """The network of a description and of parameters that fit it."""
+    try:
+        return kind.with_params(*description, params)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} contradicts itself: {error}") from None
-    return network, said.get("extra")
 
 
 # ---- the description
@@ -108,7 +135,7 @@ def _described_loss(loss: Loss) -> Json:
     return {"name": loss.name, **loss.described()}
 
 
-def _made(said: Json, functions: Mapping[str, Any]) -> tuple[int, Any, Loss, Any, Any]:
+def _made(said: Json, functions: Mapping[str, Any]) -> Description:
     """Inputs, layers, loss, dtype and generator of the JSON that `described` gave.
 
     Raises TypeError or ValueError if it is something else.

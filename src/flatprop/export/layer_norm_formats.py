@@ -7,7 +7,7 @@ import numpy as np
 from flatprop.export.c_functions import FileFunctions
 from flatprop.export.onnx_number import Graph
 from flatprop.export.tensor_file import shown
-from flatprop.kernels.network.layer_norm import EPSILON
+from flatprop.kernels.network.normalised_rows import EPSILON
 from flatprop.model.layer_normalisation import LayerNorm
 from flatprop.model.model import Model
 from flatprop.numbers.c_source import c_type, constant_array, function_name, literal

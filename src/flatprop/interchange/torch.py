@@ -11,7 +11,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.interchange.arrays_in import assign
 from flatprop.interchange.state_dicts import array_of
 from flatprop.interchange.torch_layers import MODULES, Found, class_of, residual_class
-from flatprop.kernels.network.layer_norm import EPSILON
+from flatprop.kernels.network.normalised_rows import EPSILON
 from flatprop.model.dense_layer import Dense
 from flatprop.model.dropout_layer import Dropout
 from flatprop.model.layer import Layer

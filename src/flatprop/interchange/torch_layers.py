@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flatprop.kernels.network.layer_norm import EPSILON
+from flatprop.kernels.network.normalised_rows import EPSILON
 from flatprop.model.dense_layer import Dense
 from flatprop.model.dropout_layer import Dropout
 from flatprop.model.layer import Layer

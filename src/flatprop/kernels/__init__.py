@@ -31,6 +31,7 @@ from flatprop.kernels.embedded.functions import (
     vjp,
     workspace_size,
 )
+from flatprop.kernels.embedded.of_members import forward_each
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +48,7 @@ __all__ = [
     "derivatives_vjp",
     "derivatives_workspace_size",
     "forward",
+    "forward_each",
     "gauss_newton_vector_product",
     "gradient_workspace_size",
     "hessian",

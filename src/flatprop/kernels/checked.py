@@ -12,6 +12,7 @@ user's own function, it must have been made in this process. A record from C say
 and its address is trusted.
 """
 
+from flatprop.kernels.compile import entry_point
 from flatprop.kernels.embedded import faces
 from flatprop.kernels.embedded.functions import (
     derivatives_workspace_size as derivatives_workspace_size,
@@ -43,3 +44,12 @@ levenberg_marquardt = faces.checked("levenberg_marquardt", __name__)
 derivatives = faces.checked("derivatives", __name__)
 hessian = faces.checked("hessian", __name__)
 derivatives_vjp = faces.checked("derivatives_vjp", __name__)
+
+
+@entry_point
+def forward_each(layers, params, x, out, workspace):
+    """`kernels.forward_each`, checked."""
+    if not params.shape[0] == x.shape[0] == out.shape[0]:
+        raise ValueError("flatprop: params, x and out must have one row for each member")
+    for i in range(params.shape[0]):
+        forward(layers, params[i], x[i : i + 1], out[i : i + 1], workspace)

@@ -22,6 +22,9 @@ REGISTER_BYTES = 64
 """Bytes of a vector: one AVX-512 register. For AVX2 LLVM splits it into two registers, for NEON
 into four, which then works like an unrolled loop."""
 
+SPAN = 2
+"""Registers whose lanes loops over many networks take at once: see `kernels.lanes`."""
+
 _INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
 _MANTISSA = {32: 23, 64: 52}
@@ -114,12 +117,14 @@ class Lanes(BinaryNumber):
 
     def _arithmetic(self, sign: str, left: "Lanes", right: "Lanes") -> "Lanes":
         instruction = getattr(self.builder, _INSTRUCTIONS[sign])
+        left, right = _as_wide(left, right), _as_wide(right, left)
         return Lanes(self.builder, instruction(left.value, right.value))
 
     def _compare(self, sign: str, other: "Lanes") -> Mask:
         return Mask(self.builder, self.builder.fcmp_ordered(sign, self.value, other.value))
 
     def _select(self, mask: Mask, yes: "Lanes", no: "Lanes") -> "Lanes":
+        yes, no = _as_wide(yes, no), _as_wide(no, yes)
         return Lanes(mask.builder, mask.builder.select(mask.value, yes.value, no.value))
 
     def _function(self, name: str, *operands: "Lanes") -> "Lanes":
@@ -200,6 +205,17 @@ def exponent(x: B, lowest: float) -> Bits:
 def _shaped(model: Lanes, element: ir.Type) -> ir.Type:
     kind = model.value.type
     return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _as_wide(number: Lanes, other: Lanes) -> Lanes:
+    """A single number in every lane, if `other` is a register of numbers."""
+    kind = other.value.type
+    if not isinstance(kind, ir.VectorType) or isinstance(number.value.type, ir.VectorType):
+        return number
+    lane, order = ir.IntType(32), ir.VectorType(ir.IntType(32), kind.count)
+    builder = number.builder
+    first = builder.insert_element(ir.Constant(kind, None), number.value, lane(0))
+    return Lanes(builder, builder.shuffle_vector(first, first, ir.Constant(order, None)))
 
 
 def _splat_constant(kind: ir.Type, number: float) -> ir.Constant:

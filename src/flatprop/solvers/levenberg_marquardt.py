@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.network import cholesky, damping, least_squares
 from flatprop.kernels.network.least_squares_call import rows_at_once
@@ -265,6 +265,7 @@ def _call(objective: Objective, state: damping.State) -> Callable[[], int]:
 
     def call() -> int:
         nonlocal budget
+        crew.end_if_asked()
         began = time.perf_counter()
         status: int = least_squares.advance(
             net._arrays, data, objective.block, state, course, measure, budget

@@ -10,6 +10,7 @@
 `run` has what all three runs share, `optimizer_run` what the two with an `Optimizer` share.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -301,3 +302,7 @@ def _split(network: Model, samples: Samples, fraction: Any, rng: Any, resume: An
     else:  # The run draws it once everything is checked.
         seed = seeds.next_drawn(network.rng if rng is None else checks.generator(rng))
     return split(network, samples, fraction, seeds.of_split(seed))
+
+
+OPTIONS = tuple(inspect.signature(fit).parameters)[1:]
+"""The names of its arguments but the network, for what passes them on."""

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from flatprop.evaluation import calls
+from flatprop.evaluation import calls, crew
 from flatprop.evaluation.values import loss_over
 from flatprop.export.random_states import plain_state
 from flatprop.kernels.network.workspace import Block
@@ -320,7 +320,8 @@ class Run(ABC, Generic[S]):
         return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
 
     def _show(self) -> None:
-        """Bring the progress bar up to date, if there is one."""
+        """Bring the progress bar up to date, if there is one; leave if another thread asks to."""
+        crew.end_if_asked()
         bar, done = self._bar, self.epochs_done
         if bar is None or done == bar.n:
             return

@@ -21,3 +21,8 @@ def next_drawn(source: np.random.Generator) -> int:
 def of_split(seed: int) -> np.random.Generator:
     """What draws the samples that `validation_split` holds back."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+
+
+def of_bootstrap(seed: int, member: int) -> np.random.Generator:
+    """What draws the rows of a member of an ensemble, whose members may have one seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, member)))

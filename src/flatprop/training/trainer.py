@@ -327,6 +327,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
         plan = self._plan(data, batch_size, shuffle, by_rows)
         status = loop.RUNNING
         while status == loop.RUNNING:
+            crew.end_if_asked()
             with crew.using(self._threads):
                 status = self._stepper.advance(plan, self._progress, safe)
         return status != loop.DIVERGED

@@ -33,16 +33,17 @@ def _value_only(optimizer: object, value: object) -> Mapping[str, str]:
 
 
 def suggests(
-    table: Mapping[str, str], words: Words = _value_only
+    table: Mapping[str, str], words: Words = _value_only, also: Iterable[str] = ()
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: if the function gets an unknown keyword, the error has the answer of `table`.
 
-    `words` gives what replaces the places in braces in an answer.
+    `words` gives what replaces the places in braces in an answer. `also` are keywords that the
+    function passes on.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         code = inspect.unwrap(function).__code__
-        named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        named = *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], *sorted(also)
         known = frozenset(named)
 
         @functools.wraps(function)

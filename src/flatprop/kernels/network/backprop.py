@@ -16,6 +16,7 @@ from flatprop.kernels.network.layer_kinds import (
 )
 from flatprop.kernels.network.records import (
     CROSS_ENTROPY,
+    IDENTITY,
     SOFTMAX,
     adds_earlier,
     matrix,
@@ -32,18 +33,19 @@ def forward(layers, params, x, out, workspace, logits):
     """out ← the network's outputs for x, or the last z where `logits`.
 
     x is (rows, inputs) and out (rows, outputs). Overwrites `workspace`, of
-    `workspace_size` numbers. Layers write to two places there by turns, or each to
-    its own, if a later layer adds what an earlier one gave.
+    `workspace_size` numbers. Layers write to two places there by turns. Behind them
+    lies what a later layer adds, and then scratch.
     """
     rows, last, most = x.shape[0], layers.size - 1, most_units(layers)
-    a, all_stay = matrix(x, 0, rows, layers[0].inputs), adds_earlier(layers)
+    a, (_, kept) = matrix(x, 0, rows, layers[0].inputs), one_of_two(workspace, 0, rows, most, most)
+    scratch = kept
+    if adds_earlier(layers):
+        scratch = matrix(kept, rows * (layers[last].units_before + layers[last].units), 1, 1)
     for l in range(layers.size):
-        z, scratch = one_of_two(workspace, l, rows, most, layers[l].units)
-        if all_stay:
-            z, scratch = outputs_of(layers, l, rows, workspace), rest_of(layers, rows, workspace)
+        z, _ = one_of_two(workspace, l, rows, most, layers[l].units)
         if l == last:
             z = matrix(out, 0, rows, layers[last].units)
-        forward_layer(layers, l, params, a, z, not (l == last and logits), workspace, scratch)
+        forward_layer(layers, l, params, a, z, not (l == last and logits), kept, scratch)
         a = z
 
 
@@ -124,13 +126,15 @@ def loss_and_slopes(layers, loss_record, params, x, y, weight, scale, workspace)
 def places_of_loss(layers, loss_record, rows, workspace):
     """The last layer's a, where the loss writes ∂L/∂a, and the layer's slope.
 
-    Softmax and logits have no da/dz. Then the loss writes its gradient straight into the slope's
-    place.
+    Softmax and logits have no da/dz, and that of the identity is 1. Then the loss writes its
+    gradient straight into the slope's place.
     """
     last = layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     logits = loss_record.from_logits == 1
-    dL_da = slope if logits or layers[last].activation == SOFTMAX else a
+    softmax = layers[last].activation == SOFTMAX
+    without = logits or softmax or layers[last].activation == IDENTITY
+    dL_da = slope if without else a
     return a, dL_da, slope
 
 

@@ -185,10 +185,20 @@ def operation(write: Callable[..., None]) -> Any:
 
 
 @operation
-def forward(call, layers, l, params, x, out, workspace):
-    """out ← the outputs of layer l for x."""
-    rows = call.rows(x)
-    _forward(call, rows, params, call.array(x).data, call.array(out).data, NULL, workspace)
+def forward(call, layers, l, params, x, out, kept):
+    """out ← the outputs of layer l for x.
+
+    Outputs do not stay, but a `FORK` also puts its own into its place in `kept`, for its `SUM`.
+    """
+    builder, rows = call.builder, call.rows(x)
+    forks = builder.icmp_signed("==", call.record("kind"), INT64(FORK))
+    fork = builder.select(forks, call.l, call.record("partner"))
+    place = builder.mul(call.records[fork, "units_before"], rows)
+    partner = builder.gep(call.array(kept).data, [place])
+    arrays = {"params": call.parameters(params), "x": call.array(x).data}
+    arrays |= {"out": call.array(out).data, "slope": NULL, "partner": partner}
+    flag = builder.zext(forks, INT64)
+    call.run(FORWARD, rows, flag=flag, **arrays, **call.training(kept))
 
 
 @operation
@@ -219,7 +229,7 @@ def _forward(
 ) -> None:
     partner = call.place(workspace, call.record("partner"), 0, rows)
     arrays = {"params": call.parameters(params), "x": x, "out": out, "slope": slope}
-    call.run(FORWARD, rows, partner=partner, **arrays, **call.training(workspace))
+    call.run(FORWARD, rows, partner=partner, flag=NULL, **arrays, **call.training(workspace))
 
 
 @operation

@@ -43,12 +43,13 @@ def hessian_vector_product(
     loss_record, rows, last = loss_records[0], x.shape[0], layers.size - 1
     logits = loss_record.from_logits == 1
     a, tangent, tangents = _forward_with_tangents(layers, params, v, x, logits, workspace)
-    dL_da, moving, _ = _behind_tangents(layers, rows, layers[last].units, tangents)
+    most = most_units(layers)
+    dL_da, moving, _ = _behind_tangents(layers, rows, most, layers[last].units, tangents)
     output_loss(loss_record, a, y, weight, scale, dL_da)
     copy(tangent, moving)
     _loss_curvature(loss_record, a, y, weight, scale, moving)
     through_activation_with_tangent(layers, last, logits, dL_da, moving, workspace, tangents)
-    context = (v, accumulate, out, tangents)
+    context = v, accumulate, out, tangents, most
     walk_back(layers, params, x, workspace, _both_in_place, _layer_tangent, context)
 
 
@@ -89,9 +90,9 @@ def _forward_with_tangents(layers, params, v, x, logits, workspace):
 
 
 @kernel
-def _behind_tangents(layers, rows, columns, tangents):
-    """Two matrices (rows, columns), with room for any layer's outputs; and the scratch."""
-    behind, most = rest_of(layers, rows, tangents), most_units(layers)
+def _behind_tangents(layers, rows, most, columns, tangents):
+    """Two matrices (rows, columns), with room for (rows, most); and the scratch."""
+    behind = rest_of(layers, rows, tangents)
     one, scratch = one_of_two(behind, 0, rows, most, columns)
     other, _ = one_of_two(behind, 1, rows, most, columns)
     return one, other, scratch
@@ -100,15 +101,15 @@ def _behind_tangents(layers, rows, columns, tangents):
 @kernel
 def _both_in_place(layers, l, params, rows, workspace, context):
     """∂L/∂z and R{∂L/∂z} of layer l - 1 in place, from those of layer l."""
-    v, _, _, tangents = context
-    dL_dx, term, scratch = _behind_tangents(layers, rows, layers[l].inputs, tangents)
+    v, _, _, tangents, most = context
+    dL_dx, term, scratch = _behind_tangents(layers, rows, most, layers[l].inputs, tangents)
     backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch)
 
 
 @kernel
 def _layer_tangent(layers, l, params, x, workspace, context):
     """What the Hessian's product takes from layer l."""
-    _, accumulate, out, tangents = context
+    _, accumulate, out, tangents, _ = context
     scratch = rest_of(layers, x.shape[0], tangents)
     gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch)
 

@@ -23,6 +23,7 @@ from flatprop.kernels.loops.softmax import softmax, softmax_backward
 from flatprop.kernels.network.records import (
     ACTIVATION,
     ADDRESS,
+    IDENTITY,
     LAYERS,
     N_ACTIVATIONS,
     PARAMS,
@@ -79,7 +80,7 @@ def forward(layers, l, params, a, z, activates, scratch):
     if activates:
         if layer.activation == SOFTMAX:
             softmax(z)
-        elif layer.activation != RELU:
+        elif layer.activation != RELU and layer.activation != IDENTITY:
             activate(layer.activation, layer.function, z)
 
 
@@ -91,19 +92,21 @@ def forward_with_slope(layers, l, params, x, activates, workspace):
     | --- | --- |
     | softmax, whose outputs depend on all of z | what was there |
     | relu of a hidden layer: `backward` reads a instead | what was there |
+    | identity of the last layer: see `through_activation` | what was there |
     | any other | da/dz |
     """
     layer, rows = layers[l], x.shape[0]
     a, scratch = inputs_of(layers, l, x, workspace), rest_of(layers, rows, workspace)
     z = outputs_of(layers, l, rows, workspace)
-    rectify = l < layers.size - 1 and layer.activation == RELU
+    last, code = l == layers.size - 1, layer.activation
+    rectify = not last and code == RELU
     affine(a, weights(layers, l, params), biases(layers, l, params), rectify, z, scratch)
-    if activates and not rectify:
+    if activates and not rectify and not (last and code == IDENTITY):
         slope = slope_of(layers, l, rows, workspace)
-        if layer.activation == SOFTMAX:
+        if code == SOFTMAX:
             softmax(z)
         else:
-            activate_with_slope(layer.activation, layer.function, z, slope)
+            activate_with_slope(code, layer.function, z, slope)
 
 
 @kernel
@@ -124,15 +127,16 @@ def through_activation(layers, l, logits, a, dL_da, slope):
 
     | the layer | ∂L/∂z | what `dL_da` may overlap |
     | --- | --- | --- |
-    | gives `logits` | ∂L/∂a, for a is z | `slope` |
+    | gives `logits`, or has no activation | ∂L/∂a, for a is z | `slope` |
     | is a softmax | a (∂L/∂a - Σ a ∂L/∂a) | `slope` |
     | is any other | da/dz · ∂L/∂a | a |
     """
-    if not logits and layers[l].activation != SOFTMAX:
+    code = layers[l].activation
+    if not logits and code != SOFTMAX and code != IDENTITY:
         multiply(dL_da, slope)
     else:
         copy(dL_da, slope)
-        if not logits:
+        if not logits and code == SOFTMAX:
             softmax_backward(a, slope)
 
 
@@ -230,7 +234,8 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
 def through_activation_with_tangent(layers, l, logits, dL_da, moving, workspace, tangents):
     """∂L/∂z and R{∂L/∂z} of layer l into their places, from ∂L/∂a and R{∂L/∂a} = `moving`.
 
-    Overwrites `dL_da` and `moving`. Cases are those of `through_activation`.
+    Overwrites `dL_da` and `moving`. Cases are those of `through_activation`, but that the identity
+    is as any other.
     """
     rows = dL_da.shape[0]
     slope, bend = slope_of(layers, l, rows, workspace), slope_of(layers, l, rows, tangents)

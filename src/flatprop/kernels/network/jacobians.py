@@ -76,19 +76,21 @@ def jacobian(layers, params, x, first, stop, out, workspace):
     """
     if first == 0:
         forward_with_slopes(layers, params, x, False, workspace)
+    most = widest(layers)
     for k in range(first, stop):
-        _begin_with_output(layers, k, x.shape[0], workspace)
-        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_inputs, (k, out))
+        _begin_with_output(layers, k, x.shape[0], most, workspace)
+        context = k, out, most
+        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_inputs, context)
 
 
 @kernel
 def _output_by_inputs(layers, l, params, x, workspace, context):
     """What `jacobian` takes from layer l, for output k."""
-    k, out = context
+    k, out, most = context
     if l == 0:
         rows, inputs, outputs = x.shape[0], layers[0].inputs, layers[layers.size - 1].units
-        dy_dz, _ = _derivative_of(layers, 0, rows, workspace)
-        dy_dx, scratch = _alternately(layers, 1, rows, inputs, workspace)
+        dy_dz = _derivative_of(layers, 0, rows, most, workspace)
+        dy_dx, scratch = _alternately(layers, 1, rows, most, inputs, workspace)
         input_gradient(layers, 0, params, x, dy_dz, dy_dx, workspace, scratch)
         for i in range(rows):
             row = matrix(out, (i * outputs + k) * inputs, 1, inputs)
@@ -109,17 +111,19 @@ def parameter_jacobian(layers, params, x, out, workspace):
 @kernel
 def parameter_jacobian_behind(layers, params, x, out, workspace):
     """The same, where `forward_with_slopes` has been through `workspace`; outputs stay there."""
+    most = widest(layers)
     for k in range(layers[layers.size - 1].units):
-        _begin_with_output(layers, k, x.shape[0], workspace)
-        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, (k, out))
+        _begin_with_output(layers, k, x.shape[0], most, workspace)
+        context = k, out, most
+        walk_back(layers, params, x, workspace, _keep_slopes, _output_by_params, context)
 
 
 @kernel
 def _output_by_params(layers, l, params, x, workspace, context):
     """What `parameter_jacobian` takes from layer l, for output k."""
-    k, out = context
+    k, out, most = context
     outputs, size = layers[layers.size - 1].units, _parameters(layers)
-    dy_dz, _ = _derivative_of(layers, l, x.shape[0], workspace)
+    dy_dz = _derivative_of(layers, l, x.shape[0], most, workspace)
     a = inputs_of(layers, l, x, workspace)
     sample_gradients(layers, l, a, dy_dz, out, k * size, outputs * size)
 
@@ -141,12 +145,12 @@ def _parameters(layers):
 
 
 @kernel
-def _alternately(layers, l, rows, columns, workspace):
-    """One of the two matrices, with room for the inputs or outputs of any layer; scratch."""
+def _alternately(layers, l, rows, most, columns, workspace):
+    """One of the two matrices, (rows, columns), with room for (rows, most); scratch."""
     behind = rest_of(layers, rows, workspace)
     if adds_earlier(layers):
         behind = matrix(behind, _left_forward(layers, rows), 1, 1)
-    return one_of_two(behind, l, rows, widest(layers), columns)
+    return one_of_two(behind, l, rows, most, columns)
 
 
 @kernel
@@ -157,16 +161,16 @@ def _left_forward(layers, rows):
 
 
 @kernel
-def _derivative_of(layers, l, rows, workspace):
-    """The place of ∂ŷ/∂z of layer l; scratch."""
-    place, scratch = _alternately(layers, l, rows, layers[l].units, workspace)
+def _derivative_of(layers, l, rows, most, workspace):
+    """The place of ∂ŷ/∂z of layer l."""
+    place, _ = _alternately(layers, l, rows, most, layers[l].units, workspace)
     if adds_earlier(layers):
         place = slope_of(layers, l, rows, workspace)
-    return place, scratch
+    return place
 
 
 @kernel
-def _begin_with_output(layers, k, rows, workspace):
+def _begin_with_output(layers, k, rows, most, workspace):
     """∂ŷₖ/∂z of the last layer, where `_keep_slopes` has it."""
     last, units = layers.size - 1, layers[layers.size - 1].units
     if adds_earlier(layers):
@@ -176,8 +180,8 @@ def _begin_with_output(layers, k, rows, workspace):
             copy(left, kept)
         else:
             copy(kept, left)
-    dy_da, _ = _alternately(layers, last + 1, rows, units, workspace)
-    dy_dz, _ = _derivative_of(layers, last, rows, workspace)
+    dy_da, _ = _alternately(layers, last + 1, rows, most, units, workspace)
+    dy_dz = _derivative_of(layers, last, rows, most, workspace)
     fill(dy_da, 0.0)
     for i in range(rows):
         dy_da[i, k] = 1.0
@@ -189,6 +193,10 @@ def _begin_with_output(layers, k, rows, workspace):
 @kernel
 def _keep_slopes(layers, l, params, rows, workspace, context):
     """∂ŷ/∂z of layer l - 1 from ∂ŷ/∂z of layer l."""
-    dy_dz, scratch = _derivative_of(layers, l, rows, workspace)
-    out, _ = _derivative_of(layers, l - 1, rows, workspace)
+    _, _, most = context
+    dy_dz, _ = _alternately(layers, l, rows, most, layers[l].units, workspace)
+    out, scratch = _alternately(layers, l - 1, rows, most, layers[l].inputs, workspace)
+    if adds_earlier(layers):
+        dy_dz = slope_of(layers, l, rows, workspace)
+        out = slope_of(layers, l - 1, rows, workspace)
     backward(layers, l, params, dy_dz, out, workspace, scratch)

@@ -14,7 +14,7 @@ take less time than a product with a matrix, and are computed again where they a
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -46,13 +46,12 @@ from flatprop.kernels.network.layer_call import (
     row_at,
     rows_at,
 )
-from flatprop.kernels.network.layer_norm_stacks import normalise_stack, normalise_stack_back
+from flatprop.kernels.network.layer_norm_stacks import backward_stack, forward_stack
+from flatprop.kernels.network.normalised_rows import EPSILON, RowStatistics, statistics_of
 from flatprop.kernels.network.records import array_at, matrix
 from flatprop.numbers.lanes import Lanes
-from flatprop.numbers.numbers import sqrt, where
+from flatprop.numbers.numbers import where
 
-EPSILON = 1e-5
-"""PyTorch's default."""
 CHUNK = 512
 """So many columns of the gradient are added up at once, on the stack."""
 
@@ -61,10 +60,10 @@ def layer_norm(call, like):
     """What a `LAYER_NORM` does; see `layer_call`."""
     c = call_of(call)
     if c.operation == FORWARD_STACK:
-        normalise_stack(c, like, EPSILON)
+        forward_stack(c, like)
         return
     if c.operation == BACKWARD_STACK:
-        normalise_stack_back(c, like)
+        backward_stack(c, like)
         return
     x = rows_at(c.x, c, like)
     scale, shift = row_at(c.params, 0, c, like), row_at(c.params, 1, c, like)
@@ -94,39 +93,10 @@ def layer_norm(call, like):
         _along_a_direction(c, x, scale, shift, like)
 
 
-class RowStatistics(NamedTuple):
-    """What is known of a row of x."""
-
-    n: ir.Value
-    """How many numbers it has, in float64."""
-    mean: Lanes
-    r: Lanes
-
-    def normalised(self, x: Lanes) -> Lanes:
-        """x̂"""
-        result: Lanes = (x - self.mean) * self.r
-        return result
-
-
-def _row(row: Array) -> RowStatistics:
-    builder = row.builder
-    n = Lanes(builder, builder.sitofp(row.count, ir.DoubleType()))
-    total = sum_of(row)
-    for register in registers(row):
-        total.add(wide(register.inside(register[0])))
-    mean = broadcast(total.total() / n, row.element)
-    squares = sum_of(row)
-    for register in registers(row):
-        distance = wide(register.inside(register[0] - mean))
-        squares.add(distance * distance)
-    r = 1.0 / sqrt(squares.total() / n + EPSILON)
-    return RowStatistics(n, mean, broadcast(r, row.element))
-
-
 @routine()
 def _forward(builder: ir.IRBuilder, x: Array, scale: Array, shift: Array, out: Array) -> None:
     for i in rows_of(x):
-        row = _row(x.row(i))
+        row = statistics_of(x.row(i))
         for register in registers(x.row(i), scale, shift, out.row(i), written_only=1):
             register.store(row.normalised(register[0]) * register[1] + register[2], 3)
 
@@ -143,7 +113,7 @@ def _backward(
 ) -> None:
     """out ← ∂L/∂x where `how` is 0; for 1 times `factor`; for 2 where `factor` > 0, and else 0."""
     for i in rows_of(x):
-        row = _row(x.row(i))
+        row = statistics_of(x.row(i))
         total, along = sum_of(x), sum_of(x)
         for register in registers(x.row(i), scale, dL_dz.row(i)):
             g = wide(register.inside(register[1] * register[2]))
@@ -201,7 +171,7 @@ def _gradient(
             register.store(nothing, 0)
             register.store(nothing, 1)
         for i in rows_of(x):
-            row = _row(x.row(i))
+            row = statistics_of(x.row(i))
             given = x.row(i).part(start, count), dL_dz.row(i).part(start, count)
             for register in registers(*given, *sums):
                 register.store(register[2] + row.normalised(register[0]) * register[1], 2)

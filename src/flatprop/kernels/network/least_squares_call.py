@@ -144,20 +144,20 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
     known = 0 <= record.loss < SQUARES.size  # and not the user's own
     squares = SQUARES[record.loss] if known else 0.0
     measure = Measure(total, squares, 0.0, True)
-    done, rule = 0, NO_RULE
+    done = 0
+    cursor[RULE] = NO_RULE
     numbers[AFTER] = math.nan
     network, data = (layers, objectives, params), GivenRows(x, y, weight, rows)
     # One thread needs no scratch apart from the workspace, and no losses of units.
     block, course = Block(at_once, ones, rest, rest, numbers), Iterations(numbers, cursor, base)
-    while done < iterations and squares > 0.0 and rule == NO_RULE:
+    while done < iterations and squares > 0.0 and cursor[RULE] == NO_RULE:
         status = iterate(network, data, block, state, course, measure, math.inf)
         done += 1
-        rule = cursor[RULE]
         if status == NOT_FINITE:
-            rule, numbers[AFTER] = NOT_A_NUMBER, numbers[LOSS]
+            cursor[RULE], numbers[AFTER] = NOT_A_NUMBER, numbers[LOSS]
         numbers[LOSS] = numbers[AFTER]
         cursor[PHASE] = RESIDUALS
     for k in range(N_SETTINGS):
         solver[k] = settings[k]
-    solver[N_SETTINGS] = rule
+    solver[N_SETTINGS] = cursor[RULE]
     return numbers[AFTER]

@@ -1,13 +1,12 @@
 """What layers have in common that hand on what they are given, with nothing to train in it.
 
-Arrays are flat, or stacks.
+Arrays are flat here.
 """
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
-from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at, stack_at
-from flatprop.kernels.network.records import array_at, matrix, rows_of
-from flatprop.kernels.network.stacks import part
+from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at
+from flatprop.kernels.network.records import array_at
 
 
 @kernel
@@ -71,32 +70,3 @@ def pass_on_with_tangent(c, like, both):
             g, moving = g + other[i], moving + other_tangent[i]
         bend[i] = bend[i] * g + slope[i] * moving
         slope[i] = slope[i] * g
-
-
-@kernel
-def given_stack(c, like):
-    """The stack x. Of the network's inputs it is made in the place of z."""
-    if c.directions == 0:
-        return stack_at(c.x, c, like)
-    stack = stack_at(c.slope, c, like)
-    copy(rows_at(c.x, c, like), part(stack, c.rows, 0))
-    directions = matrix(array_at(c.directions, like, c.count * c.units), 0, c.count, c.units)
-    for k in range(c.count):
-        for i in range(c.rows):
-            row = (1 + k) * c.rows + i
-            copy(rows_of(directions, k, k + 1), rows_of(stack, row, row + 1))
-    fill(rows_of(stack, (1 + c.count) * c.rows, c.height), 0.0)
-    return stack
-
-
-@kernel
-def same_stack(c, like):
-    """out ← x, a stack."""
-    copy(given_stack(c, like), stack_at(c.out, c, like))
-
-
-@kernel
-def pass_stack_on(c, like):
-    """out ← the gradient for the stack x, which is that for the stack of outputs."""
-    if c.out != 0:
-        copy(stack_at(c.dL_dz, c, like), stack_at(c.out, c, like))

@@ -73,14 +73,17 @@ class Share(NamedTuple):
 @jittable
 def workspace_size(layers: Any, rows: int) -> int:
     """How many numbers `backprop.forward` needs for so many rows."""
-    units = all_units(layers) if has_sums(layers) else most_units(layers)
-    return 2 * rows * units + scratch_size(rows, widest(layers))
+    kept = all_units(layers) if has_sums(layers) else 0
+    return rows * (2 * most_units(layers) + kept) + scratch_size(rows, widest(layers))
 
 
 @jittable
 def backward_workspace_size(layers: Any, rows: int) -> int:
-    """How many numbers a walk forward and back needs for so many rows."""
-    return 2 * rows * all_units(layers) + scratch_size(rows, widest(layers))
+    """How many numbers a walk forward and back needs for so many rows; `forward` needs no more."""
+    units = all_units(layers)
+    if has_sums(layers):
+        units += most_units(layers)
+    return 2 * rows * units + scratch_size(rows, widest(layers))
 
 
 @jittable
