@@ -471,6 +471,103 @@ def of_words(x, u, du, d2u):
     return "r"
 
 
+# ---- slopes of the user's own
+
+
+@numba.njit
+def slopes_of_burgers(x, u, du, d2u, nu):
+    return du[0], (u, 1), (-nu, 0), -d2u[0]
+
+
+@numba.njit
+def roots(x, u, du, d2u, a, b):
+    """Two residuals with a loop: u = the cube root of v by Newton's method, for two outputs."""
+    root = 1.0
+    for _ in range(60):
+        root -= (root**3 - (2 + u[0])) / (3 * root**2)
+    return root - a * du[1][1], u[1] * d2u[0][0] - b
+
+
+@numba.njit
+def slopes_of_roots(x, u, du, d2u, a, b):
+    root = 1.0
+    for _ in range(60):
+        root -= (root**3 - (2 + u[0])) / (3 * root**2)
+    none = (0.0, 0.0)
+    first = (1 / (3 * root**2), 0.0), (none, (0.0, -a)), (none, none), -du[1][1], 0.0
+    second = (0.0, d2u[0][0]), (none, none), ((u[1], 0.0), none), 0.0, -1.0
+    return first, second
+
+
+@both_dtypes
+def test_slopes_of_the_users_own_are_taken(dtype):
+    X, y, _ = wave(30)
+    results = []
+    for slopes in (None, slopes_of_burgers):
+        net = network([2, 8, 1], dtype=dtype)
+        equation = fp.Equation(burgers, X, unknowns={"nu": 0.3}, slopes=slopes)
+        history = net.fit(X, y, equations=equation, batch_size=11, epochs=3, rng=0)
+        results.append(np.concatenate([net.params, [equation.unknowns["nu"]], history.loss]))
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance)
+
+
+def test_a_residual_with_a_loop_and_its_slopes():
+    """Against differences of the loss; 23 points do not fill all registers."""
+    X, y, _ = wave(20, outputs=2)
+    places = np.random.default_rng(1).uniform(-1, 1, (23, 2))
+    net = network([2, 7, 2])
+    start = np.append(net.params, [0.7, 0.4])
+
+    def at(theta, rate=1e-300):
+        net.params = theta[:-2]
+        values = {"a": theta[-2], "b": theta[-1]}
+        equation = fp.Equation(roots, places, unknowns=values, slopes=slopes_of_roots)
+        options = {"equations": equation, "batch_size": None, "epochs": 1}
+        loss = net.fit(X, y, optimizer=fp.SGD(rate), **options).loss[0]
+        return loss, np.append(net.params, list(equation.unknowns.values()))
+
+    rate, h = 1e-3, 1e-4
+    loss, after = at(start, rate)
+    gradient = (start - after) / rate
+    for v in (*np.random.default_rng(2).normal(size=(3, start.size)), *np.eye(start.size)[-2:]):
+        near, far = (at(start + k * h * v)[0] - at(start - k * h * v)[0] for k in (1, 2))
+        assert gradient @ v == pytest.approx((8 * near - far) / (12 * h), rel=1e-6, abs=1e-7)
+    net.params = start[:-2]
+    equation = fp.Equation(roots, places, unknowns={"a": 0.7, "b": 0.4}, slopes=slopes_of_roots)
+    assert loss == pytest.approx(expected_loss(net, X, y, None, None, 1.0, equation), rel=1e-12)
+    # derivatives that the residual does not read are not computed
+    wanted = equation.compiled(net)
+    assert (wanted.directions, wanted.seconds) == ((0, 1), 1)
+
+
+@numba.njit
+def wrong_slope(x, u, du, d2u, nu):
+    return du[0], (u, 1), (nu, 0), -d2u[0]
+
+
+@numba.njit
+def few_slopes(x, u, du, d2u, nu):
+    return du[0], (u, 1), (-nu, 0)
+
+
+@numba.njit
+def kinked(x, u, du, d2u):
+    return max(u, 0.25) if x[0] > 0 else u
+
+
+def test_a_kink_is_no_wrong_slope():
+    net = network([1, 1])
+    net.params = [0.0, 0.25]
+    equation = fp.Equation(kinked, np.linspace(-1, 1, 9)[:, None], slopes=slopes_of_one_kink)
+    net.fit([[0.0]], [[0.0]], equations=equation, epochs=1)
+
+
+@numba.njit
+def slopes_of_one_kink(x, u, du, d2u):
+    return (1.0 if u > 0.25 or x[0] <= 0 else 0.0), (0,), (0,)
+
+
 def points(columns=2):
     return np.zeros((3, columns))
 
@@ -522,6 +619,26 @@ WRONG = {
         "same name",
     ),
     "not compiled": (lambda: fp.Equation(lambda x, u, du, d2u: u, points()), "njit"),
+    "slopes not compiled": (
+        lambda: fp.Equation(algebra, points(), slopes=lambda x, u, du, d2u: u),
+        "slopes must be a function",
+    ),
+    "slopes that are wrong": (
+        lambda: fitted(
+            equations=fp.Equation(burgers, wave(7)[0], unknowns={"nu": 1}, slopes=wrong_slope)
+        ),
+        r"with respect to d2u\[0\] is -1 by differences, and 1 by",
+    ),
+    "slopes of other arguments": (
+        lambda: fitted(equations=fp.Equation(algebra, points(), slopes=wrong_slope)),
+        "the slopes wrong_slope takes 5 arguments",
+    ),
+    "few slopes": (
+        lambda: fitted(
+            equations=fp.Equation(burgers, points(), unknowns={"nu": 1}, slopes=few_slopes)
+        ),
+        "d2u and each unknown, in tuples like these",
+    ),
     "no points": (lambda: fp.Equation(algebra, np.zeros((0, 2))), "points"),
     "columns": (lambda: fitted(equations=fp.Equation(algebra, points(3))), "3 columns"),
     "directions": (

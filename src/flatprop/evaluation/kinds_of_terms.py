@@ -7,16 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatprop.evaluation import calls
-from flatprop.evaluation.along_inputs import stack_rows
+from flatprop.evaluation.along_inputs import derivatives, stack_rows
 from flatprop.kernels.network import derivative_losses as kernels
+from flatprop.kernels.network.dense_columns import columns_size
+from flatprop.kernels.network.records import DENSE, SOFTMAX
 from flatprop.kernels.network.stacks import stacks_size
 from flatprop.kernels.network.workspace import backward_workspace_size
+from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.equation import Equation
 from flatprop.samples.in_memory import Data
+from flatprop.samples.slope_check import check_slopes
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, flat, read_only
 
+CHECKED_POINTS = 5
+"""At so many points a user's slopes are compared with differences."""
 LINE = 16
 """Parts of the scratch begin at multiples of so many numbers."""
 
@@ -119,14 +125,15 @@ class SlopeTerm(SampleTerm):
 class EquationTerm(Term):
     """The residual of an equation at its points."""
 
-    function = staticmethod(kernels.of_equation)
-
     def __init__(
         self, network: Model, equation: Equation, unknowns: NDArray[np.float64], before: int
     ) -> None:
         super().__init__(network)
         along = equation.along(network)
         self.residual = equation.compiled(network)
+        if equation.slopes is not None:
+            _check_slopes(network, equation)
+        self.function = kernels.of_equation
         self.weight, self.before, self.count = equation.weight, before, len(equation.unknowns)
         self.unknowns = unknowns[before:]
         directions = along[list(self.residual.directions)]
@@ -134,13 +141,16 @@ class EquationTerm(Term):
         points = checks.numbers("points", equation.points, network.dtype)
         self.points, self.rows = flat(points), len(points)
         seconds = self.residual.seconds
-        height = 1 + len(directions) + seconds
+        height, layers = 1 + len(directions) + seconds, network._arrays.layers
         self.passes = calls.GRADIENT * height
-        self.block = stack_rows(network, self.rows, 2 * (1 + height))
+        self.block, size = stack_rows(network, self.rows, 2 * (1 + height)), stacks_size
+        if (layers["kind"] == DENSE).all() and layers[-1]["activation"] != SOFTMAX:
+            self.function, size = kernels.of_equation_of_dense, columns_size
+            if self.block < self.rows:
+                self.block = _odd_units(self.block)
         columns = self.block * (network.inputs + height * network.outputs)
         self.sizes = whole_lines(self.block * network.inputs), 0, whole_lines(columns)
-        layers = network._arrays.layers
-        self.workspace_size = stacks_size(layers, self.block, len(directions), seconds)
+        self.workspace_size = size(layers, self.block, len(directions), seconds)
 
     def rows_of_batch(self, batch_size: int, batches: int) -> int:
         return -(-self.rows // batches)
@@ -159,6 +169,25 @@ class EquationTerm(Term):
             unknowns_before=self.before,
             weight=self.weight,
         )
+
+
+def _odd_units(rows: int) -> int:
+    """A few more rows, so that they are no multiple of a large power of two.
+
+    The rows of units would fall on few places of the first cache otherwise.
+    """
+    units = rows // SHARED_ROWS
+    return rows if units == 0 else SHARED_ROWS * (units + 1 - units % 2)
+
+
+def _check_slopes(network: Model, equation: Equation) -> None:
+    """Compare the slopes of an equation with differences at a few of its points."""
+    every = np.linspace(0, len(equation.points) - 1, CHECKED_POINTS)
+    x = equation.points[np.unique(every.astype(np.int64))]
+    u, du, d2u = derivatives(network, x, equation.directions, threads=1)
+    if network.outputs == 1:
+        u, du, d2u = u[..., 0], du[..., 0], d2u[..., 0]
+    check_slopes(equation, x, u, du, d2u)
 
 
 def write_fields(record: Any, **fields: Any) -> None:

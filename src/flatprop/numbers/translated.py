@@ -93,13 +93,10 @@ def custom_formula(function: Any, arguments: int) -> tuple[CustomFormula, str]:
     and calls the function.
     """
     scalar = _scalar(function, arguments)
-    name = scalar.fndesc.llvm_func_name
-    formula = partial(_translation, llvm.parse_assembly(scalar.library.get_llvm_str()), name)
     try:
-        _try(formula, arguments)
+        return formula_of(scalar, arguments, 2), ""
     except UntranslatableError as error:
-        return partial(_calls, scalar.library.get_pointer_to_function(name)), str(error)
-    return formula, ""
+        return calls_of(scalar, 2), str(error)
 
 
 def formula_of(compiled: Any, arguments: int, results: int) -> CustomFormula:
@@ -108,11 +105,32 @@ def formula_of(compiled: Any, arguments: int, results: int) -> CustomFormula:
     The function writes its results through pointers, which follow the other arguments. Raises an
     `UntranslatableError` where there is no formula.
     """
-    name = compiled.fndesc.llvm_func_name
-    module = llvm.parse_assembly(compiled.library.get_llvm_str())
-    formula = partial(_translation, module, name, results=results)
+    formula = partial(_translation, *_code(compiled), results=results)
     _try(formula, arguments)
     return formula
+
+
+def calls_of(compiled: Any, results: int) -> CustomFormula:
+    """A formula that takes only `Lanes` and calls the function, for one that has no other."""
+    name = compiled.fndesc.llvm_func_name
+    return partial(_calls, compiled.library.get_pointer_to_function(name), results=results)
+
+
+def used_arguments(compiled: Any, arguments: int) -> list[bool]:
+    """Which of its arguments the instructions of a function read; numbers of tuples count singly.
+
+    A function that it calls may read all that it is given.
+    """
+    module, name = _code(compiled)
+    code = module.get_function(name)
+    read = {str(o) for block in code.blocks for i in block.instructions for o in i.operands}
+    return [str(argument) in read for argument in list(code.arguments)[2 : 2 + arguments]]
+
+
+def _code(compiled: Any) -> tuple[Any, str]:
+    """A module, and the name of the function in it."""
+    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    return module, compiled.fndesc.llvm_func_name
 
 
 def _try(formula: CustomFormula, arguments: int) -> None:
@@ -139,7 +157,7 @@ def _scalar(function: Any, arguments: int) -> Any:
     return shim.overloads[signature.args]
 
 
-def _translation(module: Any, name: str, *arguments: Number, results: int = 2) -> tuple[Any, ...]:
+def _translation(module: Any, name: str, *arguments: Number, results: int) -> tuple[Any, ...]:
     """Carry the instructions of a function out on `arguments`."""
     code, model = module.get_function(name), arguments[0]
     # The arguments in LLVM: places of Numba's result and exception, ours, places of the results
@@ -248,16 +266,17 @@ def _in_order(code: Any) -> list[Any]:
     return order
 
 
-def _calls(address: int, *arguments: Lanes) -> tuple[Lanes, ...]:
+def _calls(address: int, *arguments: Lanes, results: int) -> tuple[Lanes, ...]:
     """Call the compiled function for one number of a register after the other."""
     builder = arguments[0].builder
     place = ir.PointerType(DOUBLE)
     pointer = ir.PointerType(ir.IntType(8))
-    kind = ir.FunctionType(INT32, [pointer, pointer, *[DOUBLE] * len(arguments), place, place])
+    numbers = [*[DOUBLE] * len(arguments), *[place] * results]
+    kind = ir.FunctionType(INT32, [pointer, pointer, *numbers])
     function = builder.inttoptr(ir.IntType(64)(address), kind.as_pointer())
     with builder.goto_entry_block():
         result, exception = builder.alloca(pointer), builder.alloca(pointer)
-        places = builder.alloca(DOUBLE), builder.alloca(DOUBLE)
+        places = [builder.alloca(DOUBLE) for _ in range(results)]
     unused = [builder.bitcast(slot, pointer) for slot in (result, exception)]
     vector = arguments[0].value.type
     outcomes = [ir.Constant(vector, ir.Undefined) for _ in places]

@@ -21,9 +21,9 @@ class Equation:
         ``@numba.njit``, of one point. It returns r, or a tuple of several residuals.
         ``x[i]`` is an input, ``u`` the output, ``du[k]`` and ``d2u[k]`` are its first and second
         derivatives along direction k. A network with several outputs has ``u[j]``, ``du[k][j]``
-        and ``d2u[k][j]``. Slopes of r are derived from its instructions, so that it is plain
-        arithmetic, branches and functions of `math`, with constants as indices. Derivatives that r
-        does not use are not computed.
+        and ``d2u[k][j]``. Derivatives that r does not use are not computed. Slopes of r are
+        derived from its instructions if it is plain arithmetic, branches and functions of `math`,
+        with constants as indices. Any other function needs `slopes`.
     points
         (n, inputs): the collocation points.
     directions
@@ -34,6 +34,12 @@ class Equation:
         A dict from names to numbers from which to start: further parameters of the equation that
         are trained with the network, such as a viscosity. They are passed to `residual` in this
         order. Training changes the numbers in `Equation.unknowns`.
+    slopes
+        Your own function of the same arguments as `residual`, compiled by ``@numba.njit``, that
+        gives the derivatives of r with respect to them: ``(r_u, r_du, r_d2u, *r_unknowns)``, each
+        laid out as the argument. Where there are several residuals, a tuple with one such tuple
+        for each. None: they are derived. `fit` compares them with differences of r at a few
+        points, and raises if they are others.
 
     Attributes
     ----------
@@ -54,16 +60,19 @@ class Equation:
         directions: ArrayLike | None = None,
         weight: float = 1.0,
         unknowns: Mapping[str, float] | None = None,
+        slopes: Callable[..., Any] | None = None,
     ) -> None:
         from numba.core.registry import CPUDispatcher
 
-        if not isinstance(residual, CPUDispatcher):
-            raise TypeError(
-                "residual must be a function (x, u, du, d2u) that is compiled by @numba.njit, "
-                f"got {residual!r}"
-            )
+        for name, given in (("residual", residual), ("slopes", slopes)):
+            if not isinstance(given, CPUDispatcher) and (given is not None or name == "residual"):
+                raise TypeError(
+                    f"{name} must be a function (x, u, du, d2u) that is compiled by @numba.njit, "
+                    f"got {given!r}"
+                )
         double = np.dtype(np.float64)
         self.residual: Any = residual
+        self.slopes: Any = slopes
         self.points = checks.numbers("points", points, double)
         if self.points.ndim != 2 or not len(self.points):
             raise ValueError(
@@ -100,7 +109,7 @@ class Equation:
 
         count = len(self.along(network))
         sizes = network.inputs, network.outputs, count, len(self.unknowns)
-        return residual_of(self.residual, *sizes, network.dtype)
+        return residual_of(self.residual, self.slopes, *sizes, network.dtype)
 
     def __repr__(self) -> str:
         name = getattr(self.residual, "__name__", "residual")

@@ -49,6 +49,11 @@ def first_derivative_back(
     builder: ir.IRBuilder, slope: Array, curvature: Array, dz: Array, of_da: Array, of_z: Array
 ) -> None:
     """From ∂L/∂ȧ to ∂L/∂ż in `of_da`; what it adds to ∂L/∂z is added to `of_z`."""
+    first_back(slope, curvature, dz, of_da, of_z)
+
+
+def first_back(slope: Array, curvature: Array, dz: Array, of_da: Array, of_z: Array) -> None:
+    """The loop of `first_derivative_back`."""
     for register in registers(slope, curvature, dz, of_da, of_z):
         f1, f2, d1, g1, total = (register[i] for i in range(5))
         register.store(f1 * g1, 3)
@@ -68,7 +73,11 @@ def second_derivative_back(
     of_z: Array,
 ) -> None:
     """From ∂L/∂ȧ and ∂L/∂ä to ∂L/∂ż and ∂L/∂z̈, in place; `of_z` as before."""
-    arrays = slope, curvature, third, dz, d2z, of_da, of_d2a, of_z
+    second_back(slope, curvature, third, dz, d2z, of_da, of_d2a, of_z)
+
+
+def second_back(*arrays: Array) -> None:
+    """The loop of `second_derivative_back`, with its arrays."""
     for register in registers(*arrays):
         f1, f2, f3, d1, d2, g1, g2, total = (register[i] for i in range(8))
         bent = f2 * d1

@@ -10,30 +10,47 @@ returns Σ r² over points and residuals. It overwrites the columns behind x wit
 scale · ∂(Σ r²)/∂column, and adds scale · ∂(Σ r²)/∂unknown to `slopes`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import NumbaError
 
 from flatprop.kernels.loops.function_at import array_of, compiled_at, element_of
+from flatprop.kernels.loops.masks import splat
+from flatprop.kernels.loops.residual_functions import (
+    Shape,
+    check_slopes,
+    compiled_for,
+    name_of,
+    of_scalars,
+    places_of,
+    results_of,
+    slope_places,
+)
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import (
     DOUBLE,
+    INT32,
     INT64,
     Array,
+    Register,
     broadcast,
     registers,
     sum_of,
     wide,
 )
 from flatprop.numbers.duals import Dual
-from flatprop.numbers.lanes import Lanes
-from flatprop.numbers.translated import UntranslatableError, formula_of
+from flatprop.numbers.lanes import Lanes, Mask
+from flatprop.numbers.numbers import where
+from flatprop.numbers.translated import (
+    UntranslatableError,
+    calls_of,
+    formula_of,
+    used_arguments,
+)
 
 
 class EquationResidual(NamedTuple):
@@ -50,75 +67,67 @@ class EquationResidual(NamedTuple):
 
 @global_compiler_lock
 def residual_of(
-    function: Any, inputs: int, outputs: int, directions: int, unknowns: int, dtype: np.dtype[Any]
+    function: Any,
+    slopes: Any,
+    inputs: int,
+    outputs: int,
+    directions: int,
+    unknowns: int,
+    dtype: np.dtype[Any],
 ) -> EquationResidual:
     """What is compiled of a user's function (x, u, du, d2u, *unknowns), once for each shape.
 
-    Raises a TypeError where that is not possible.
+    `slopes` gives its derivatives, if it is not None. Raises a TypeError where that is not
+    possible.
     """
-    key = function, inputs, outputs, directions, unknowns, dtype
-    number = types.float64
-    of_outputs = number if outputs == 1 else types.UniTuple(number, outputs)
-    derivatives = types.UniTuple(of_outputs, directions)
-    signature = (
-        types.UniTuple(number, inputs),
-        of_outputs,
-        derivatives,
-        derivatives,
-        *[number] * unknowns,
+    shape = Shape(inputs, outputs, directions, unknowns)
+    key = function, slopes, shape, dtype
+    kind, code = compiled_for(function, "residual", shape)
+    of_slopes, code_of_slopes = (
+        (None, None) if slopes is None else compiled_for(slopes, "slopes", shape)
     )
-    name = getattr(function, "__name__", "residual")
-    taken = function.py_func.__code__.co_argcount
-    if taken != len(signature):
-        raise TypeError(
-            f"the residual {name} takes {taken} arguments; it must take x, u, du, d2u"
-            + f" and {unknowns} unknowns" * bool(unknowns)
-        )
-    try:
-        function.compile(signature)
-    except NumbaError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise TypeError(
-            f"the residual {name} does not compile for (x, u, du, d2u"
-            f"{', unknowns' * bool(unknowns)}): {lines[min(1, len(lines) - 1)]}"
-        ) from error
-    code = function.overloads[signature]
-    if key not in _residuals or _residuals[key][0] is not code:
-        results = _results(name, code.signature.return_type)
-        sizes = inputs, outputs, directions, unknowns
-        _residuals[key] = code, _compiled(function, name, sizes, results, dtype)
+    codes = code, code_of_slopes
+    if key not in _residuals or _residuals[key][0] != codes:
+        name = name_of(function)
+        results = results_of(name, kind)
+        if slopes is not None:
+            check_slopes(name_of(slopes), of_slopes, shape, results)
+        _residuals[key] = codes, _compiled(function, slopes, name, shape, results, dtype)
     return _residuals[key][1]
 
 
 _residuals: dict[Any, tuple[Any, EquationResidual]] = {}
-"""By function and shape: its code, and what was made of it."""
-
-
-def _results(name: str, kind: Any) -> int:
-    """How many residuals a function of this type returns; 0 for a number that is no tuple."""
-    if isinstance(kind, types.Float):
-        return 0
-    parts = getattr(kind, "types", ())  # of a tuple
-    if parts and all(isinstance(part, types.Float) for part in parts):
-        return len(parts)
-    raise TypeError(f"the residual {name} must return a number or a tuple of numbers, not {kind}")
+"""By functions and shape: their code, and what was made of it."""
 
 
 def _compiled(
-    function: Any, name: str, sizes: tuple[int, int, int, int], results: int, dtype: np.dtype[Any]
+    function: Any, slopes: Any, name: str, shape: Shape, results: int, dtype: np.dtype[Any]
 ) -> EquationResidual:
-    inputs, outputs, directions, unknowns = sizes
-    shim, count = _of_scalars(function, sizes, results), max(results, 1)
-    arguments = inputs + outputs * (1 + 2 * directions) + unknowns
+    inputs, outputs, directions, unknowns = shape
+    count, arguments = max(results, 1), shape.arguments
+    shim, translated = of_scalars(function, shape, places_of("found", results)), True
     try:
         formula = formula_of(shim, arguments, count)
+        used = _used(formula, arguments)
     except UntranslatableError as error:
-        raise TypeError(
-            f"the slopes of the residual {name} cannot be derived: {error}. Write it with plain "
-            "arithmetic, branches and functions of math, with constants as indices, and without "
-            "a loop"
-        ) from None
-    used = _used(formula, arguments)
+        if slopes is None:
+            raise TypeError(
+                f"the slopes of the residual {name} cannot be derived: {error}. Write it with "
+                "plain arithmetic, branches and functions of math, with constants as indices, and "
+                "without a loop; or pass its slopes, fp.Equation(..., slopes=...)"
+            ) from None
+        formula, translated = calls_of(shim, count), False
+        used = used_arguments(function.overloads[shape.signature], arguments)
+    derivatives = None
+    if slopes is not None:
+        places = [
+            place for found in places_of("found", results) for place in slope_places(found, shape)
+        ]
+        of_slopes = of_scalars(slopes, shape, places)
+        try:
+            derivatives = formula_of(of_slopes, arguments, len(places))
+        except UntranslatableError:
+            derivatives, translated = calls_of(of_slopes, len(places)), False
     u, du = inputs, inputs + outputs
     d2u = du + outputs * directions
 
@@ -130,7 +139,16 @@ def _compiled(
     chosen = tuple(second + first) or (0,)
     starts = [u, *(du + k * outputs for k in chosen), *(d2u + k * outputs for k in second)]
     columns = [*range(inputs), *(start + o for start in starts for o in range(outputs))]
-    places = {argument: place for place, argument in enumerate(columns)}
+    column_of = {argument: place for place, argument in enumerate(columns)}
+
+    def slope_of(numbers: list[Lanes], found: Any) -> Callable[[int], Any]:
+        """Σ r ∂r/∂argument over the residuals, for an argument."""
+        if derivatives is None:
+            return lambda i: (
+                _slope(formula, numbers, found, i) if used[i] else numbers[0].like(0.0)
+            )
+        every, per_residual = derivatives(*numbers), shape.derived + unknowns
+        return lambda i: _total(found, every[i - inputs :: per_residual])
 
     def emit(
         builder: ir.IRBuilder, n: ir.Value, scale: ir.Value, data: Any, values: Any, slopes: Any
@@ -146,23 +164,21 @@ def _compiled(
         for register in registers(*arrays):
             zero = register[0].like(0.0)
             known = [
-                register[places[i]] if i in places else zero for i in range(arguments - unknowns)
+                register[column_of[i]] if i in column_of else zero
+                for i in range(arguments - unknowns)
             ]
+            if not translated:
+                known = [_inside_or_first(register, number) for number in known]
             numbers = [*known, *given]
             found = formula(*numbers)
-            squares = found[0] * found[0]
-            for r in found[1:]:
-                squares = squares + r * r
-            total.add(wide(register.inside(squares)))
+            total.add(wide(register.inside(_total(found, found))))
+            slope = slope_of(numbers, found)
             for i in range(inputs, arguments):
-                if i < arguments - unknowns and i not in places:
-                    continue
-                slope = _slope(formula, numbers, found, i) if used[i] else zero
-                if i < arguments - unknowns:
-                    register.store(slope * twice, places[i])
-                else:
+                if i >= arguments - unknowns:
                     place = i - (arguments - unknowns)
-                    of_unknowns[place].add(wide(register.inside(slope * twice)))
+                    of_unknowns[place].add(wide(register.inside(slope(i) * twice)))
+                elif i in column_of:
+                    register.store(slope(i) * twice, column_of[i])
         for i, sum_ in enumerate(of_unknowns):
             place = builder.gep(slopes, [INT64(i)])
             builder.store((Lanes(builder, builder.load(place)) + sum_.total()).value, place)
@@ -170,6 +186,25 @@ def _compiled(
 
     address = compiled_at(emit, residual_type(element_of(dtype)))
     return EquationResidual(address, count, chosen, len(second))
+
+
+def _total(found: Sequence[Any], slopes: Sequence[Any]) -> Any:
+    """Σ r · slope over the residuals."""
+    total = found[0] * slopes[0]
+    for r, slope in zip(found[1:], slopes[1:], strict=True):
+        total = total + r * slope
+    return total
+
+
+def _inside_or_first(register: Register, lanes: Lanes) -> Lanes:
+    """`lanes`, with the first number where the array has already ended.
+
+    The user's function is called for each, and a loop in it may end for sensible numbers only.
+    """
+    builder = register.builder
+    first = builder.extract_element(lanes.value, INT32(0))
+    others = Lanes(builder, splat(builder, first, lanes.value.type.count))
+    return where(Mask(builder, register.mask.bits), lanes, others)
 
 
 def _slope(formula: Callable[..., Any], numbers: list[Lanes], found: Any, i: int) -> Any:
@@ -194,35 +229,6 @@ def _used(formula: Callable[..., Any], arguments: int) -> list[bool]:
         moving = [Dual(x, x.like(1.0)) if j == i else Dual(x) for j, x in enumerate(numbers)]
         used.append(any(r._tangent is not None for r in formula(*moving)))
     return used
-
-
-def _of_scalars(function: Any, sizes: tuple[int, int, int, int], results: int) -> Any:
-    """The function, compiled to take numbers and to write its results through pointers."""
-    inputs, outputs, directions, unknowns = sizes
-    names = iter(f"a{i}" for i in range(inputs + outputs * (1 + 2 * directions) + unknowns))
-
-    def of_outputs() -> str:
-        return next(names) if outputs == 1 else tupled([next(names) for _ in range(outputs)])
-
-    def tupled(parts: list[str]) -> str:
-        return f"({', '.join(parts)},)"
-
-    x = tupled([next(names) for _ in range(inputs)])
-    u = of_outputs()
-    du, d2u = (tupled([of_outputs() for _ in range(directions)]) for _ in range(2))
-    given = [x, u, du, d2u, *names]
-    arguments = [f"a{i}" for i in range(inputs + outputs * (1 + 2 * directions) + unknowns)]
-    places = [f"r{i}" for i in range(max(results, 1))]
-    stores = [f"{r}[0] = found{f'[{i}]' * (results > 0)}" for i, r in enumerate(places)]
-    lines = [f"def shim({', '.join(arguments + places)}):"]
-    lines += [f"found = function({', '.join(given)})", *stores]
-    namespace = {"function": function}
-    exec("\n    ".join(lines), namespace)
-    pointers = [types.CPointer(types.float64)] * len(places)
-    signature = types.void(*[types.float64] * len(arguments), *pointers)
-    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
-    shim = numba.njit(signature, **options)(namespace["shim"])
-    return shim.overloads[signature.args]
 
 
 def residual_type(element: ir.Type) -> ir.FunctionType:

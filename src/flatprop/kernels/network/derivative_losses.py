@@ -15,8 +15,9 @@ from flatprop.kernels.loops.elementwise import copy
 from flatprop.kernels.loops.minibatch import gather, weights_per_output
 from flatprop.kernels.loops.residuals import squared_residuals
 from flatprop.kernels.network.backprop import loss_and_gradient, output_loss
+from flatprop.kernels.network.dense_columns import forward_columns, gradient_of_columns
 from flatprop.kernels.network.input_derivatives import gradient_of_stacks, kept_stacks
-from flatprop.kernels.network.records import SOFTMAX, array_at, matrix
+from flatprop.kernels.network.records import SOFTMAX, array_at, matrix, rows_of
 from flatprop.kernels.network.slopes_of_one import gradient_along, values_and_slopes
 from flatprop.kernels.network.stacks import part
 from flatprop.kernels.network.term_records import network_of, term_of
@@ -114,34 +115,69 @@ def of_equation(term, like):
     """scale · Σ r² of a residual: see `residuals`."""
     t = term_of(term)
     layers, _, params = network_of(t, like)
-    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
-    x = _rows(t, t.x, inputs, 0, like)
-    axes = array_at(t.directions, like, t.n_directions * inputs)
-    directions = matrix(axes, 0, t.n_directions, inputs)
-    parts, rows = 1 + t.n_directions + t.seconds, t.count
-    space = _workspace(t, like)
+    x, directions, columns, space = _points(t, layers, like)
+    inputs, outputs, rows = layers[0].inputs, layers[layers.size - 1].units, t.count
+    parts = 1 + t.n_directions + t.seconds
     stack = kept_stacks(layers, params, x, directions, t.seconds, space)
-    columns = matrix(_scratch(t, like), t.x_size + t.y_size, inputs + parts * outputs, rows)
-    for i in range(rows):
-        for j in range(inputs):
-            columns[j, i] = x[i, j]
     for p in range(parts):
         for i in range(rows):
             for k in range(outputs):
                 columns[inputs + p * outputs + k, i] = stack[p * rows + i, k]
-    unknowns, slopes = (
-        array_at(t.unknowns, np.float64, t.n_unknowns),
-        array_at(t.slopes, np.float64, t.n_unknowns),
-    )
-    scale = t.scale
-    total = squared_residuals(t.residual, scale, columns, unknowns, slopes)
+    total = _squares(t, columns)
     for p in range(parts):
         for i in range(rows):
             for k in range(outputs):
                 stack[p * rows + i, k] = columns[inputs + p * outputs + k, i]
     gradient, accumulate = array_at(t.gradient, like, t.n_params), t.accumulate == 1
     gradient_of_stacks(layers, params, x, directions, t.seconds, accumulate, gradient, space)
-    return total * scale
+    return total
+
+
+def of_equation_of_dense(term, like):
+    """The same for a network of dense layers, of which the last is no softmax."""
+    t = term_of(term)
+    layers, _, params = network_of(t, like)
+    _, directions, columns, space = _points(t, layers, like)
+    inputs, outputs, rows = layers[0].inputs, layers[layers.size - 1].units, t.count
+    parts = 1 + t.n_directions + t.seconds
+    x = rows_of(columns, 0, inputs)
+    stack = forward_columns(layers, params, x, directions, t.seconds, space)
+    for p in range(parts):
+        for k in range(outputs):
+            place = inputs + p * outputs + k
+            here = matrix(stack, (k * parts + p) * rows, 1, rows)
+            copy(here, rows_of(columns, place, place + 1))
+    total = _squares(t, columns)
+    for p in range(parts):
+        for k in range(outputs):
+            place = inputs + p * outputs + k
+            here = matrix(stack, (k * parts + p) * rows, 1, rows)
+            copy(rows_of(columns, place, place + 1), here)
+    gradient, accumulate = array_at(t.gradient, like, t.n_params), t.accumulate == 1
+    gradient_of_columns(layers, params, x, directions, t.seconds, accumulate, gradient, space)
+    return total
+
+
+@kernel
+def _points(t, layers, like):
+    """The points, the directions, what a residual is given, with x in it, and the workspace."""
+    inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
+    x = _rows(t, t.x, inputs, 0, like)
+    directions = array_at(t.directions, like, t.n_directions * inputs)
+    height = inputs + (1 + t.n_directions + t.seconds) * outputs
+    columns = matrix(_scratch(t, like), t.x_size + t.y_size, height, t.count)
+    for i in range(t.count):
+        for j in range(inputs):
+            columns[j, i] = x[i, j]
+    return x, matrix(directions, 0, t.n_directions, inputs), columns, _workspace(t, like)
+
+
+@kernel
+def _squares(t, columns):
+    """scale · Σ r²; the columns behind x ← its slopes, and those of the unknowns are added."""
+    unknowns = array_at(t.unknowns, np.float64, t.n_unknowns)
+    slopes = array_at(t.slopes, np.float64, t.n_unknowns)
+    return t.scale * squared_residuals(t.residual, t.scale, columns, unknowns, slopes)
 
 
 def term_address(function: Any, dtype: np.dtype[Any]) -> int:

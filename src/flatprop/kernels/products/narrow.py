@@ -80,9 +80,9 @@ def _few_columns(
                 ], after
 
             zeros = [ir.Constant(tiles.vector, None)] * len(places)
-            return _by_vectors(tiles, k, step, [ZERO, work], zeros)
+            return by_vectors(tiles, k, step, [ZERO, work], zeros)
 
-        total = _added_up(tiles, sums_of)
+        total = added_up(tiles, sums_of)
         left = builder.mul(builder.sub(m, i), INT64(n))
         room = INT64(group * n)
         count = builder.select(builder.icmp_signed("<", left, room), left, room)
@@ -117,7 +117,7 @@ def row_times_few_columns(product: Multiplication, n: int) -> None:
         return [builder.gep(at_x, [x_bytes]), tiles.vector_at(at_w, n)], after
 
     zero = ir.Constant(tiles.vector, None)
-    sums = _by_vectors(tiles, product.shape[2], step, [x.data, W.data], [zero] * n)
+    sums = by_vectors(tiles, product.shape[2], step, [x.data, W.data], [zero] * n)
     number = product.element.as_pointer()
     for j, column in enumerate(_deinterleaved(tiles, sums)):
         here = finish.at(ZERO, INT64(j))
@@ -168,7 +168,7 @@ def few_products_transposed(product: Multiplication, k: int) -> None:
                 tiles.store(builder.fmul(total, factor), here.out.data, mask)
 
 
-def _by_vectors(
+def by_vectors(
     tiles: Tiles,
     k: ir.Value,
     step: Callable[[Values, Values, LaneMask | None], tuple[Values, Values]],
@@ -261,7 +261,7 @@ def _sum_of_lanes(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
     return builder.extract_element(vector, INT32(0))
 
 
-def _added_up(tiles: Tiles, vectors: Callable[[Sequence[int]], Values]) -> ir.Value:
+def added_up(tiles: Tiles, vectors: Callable[[Sequence[int]], Values]) -> ir.Value:
     """A vector whose lane i is the sum over the lanes of vector i, of `lanes` vectors.
 
     Halves are added first, always in the same order: while two vectors become one, each
