@@ -77,7 +77,8 @@ int table(const functions *f, int64_t *out)
         (int64_t)(intptr_t)f->levenberg_marquardt_workspace_size,
         (int64_t)(intptr_t)f->levenberg_marquardt,
         (int64_t)(intptr_t)f->derivatives_workspace_size,
-        (int64_t)(intptr_t)f->derivatives, (int64_t)(intptr_t)f->derivatives_vjp};
+        (int64_t)(intptr_t)f->derivatives, (int64_t)(intptr_t)f->derivatives_vjp,
+        (int64_t)(intptr_t)f->hessian_workspace_size, (int64_t)(intptr_t)f->hessian};
     memcpy(out, all, sizeof all);
     return (int)(sizeof all / sizeof *all);
 }
@@ -85,7 +86,7 @@ int table(const functions *f, int64_t *out)
 int fits(const functions *f)
 {
     return f->version == FLATPROP_ABI_VERSION && f->size == sizeof(real) &&
-           sizeof *f == (2 + 19) * sizeof(int64_t);
+           sizeof *f == (2 + 21) * sizeof(int64_t);
 }
 
 static real *allocated(int64_t n) { return malloc((size_t)n * sizeof(real)); }

@@ -94,7 +94,7 @@ def test_digits(digits):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("seed", ["1", "2", "3"])
+@pytest.mark.parametrize("seed", ["1", *(pytest.param(s, marks=pytest.mark.slow) for s in "23")])
 def test_digits_whatever_the_seed(capsys, seed, dtype):
     assert main(["train", "digits", "--quiet", "--seed", seed, "--dtype", dtype]) == 0
     out = capsys.readouterr().out

@@ -15,7 +15,7 @@ from flatprop.export.c_self_test import bounds
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.model.dense_layer import Dense
 from flatprop.numbers.c_source import hexadecimal
-from networks import both_dtypes
+from networks import both_dtypes, double_first
 from own_functions import bumps
 from processes import run
 
@@ -88,7 +88,7 @@ CASES = {
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("case", CASES)
 def test_the_file_passes_its_own_test(case, dtype, tmp_path, record_property):
     net, X = CASES[case](dtype)

@@ -637,9 +637,10 @@ def test_others_refuse_in_words():
     net = fp.Network(5, LAYERS["norm"], rng=0)
     with pytest.raises(ValueError, match=r"specialize knows dense layers only, .* layer_norm"):
         fp.specialize(net)
-    with pytest.raises(ValueError, match="to_sklearn knows dense layers only"):
-        fp.interchange.to_sklearn(net)
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match=r"plot\.network knows dense layers only"):
         fp.plot.network(net)
     assert fp.plot.histograms(net).shape == (2, 1)
+    pytest.importorskip("sklearn")
+    with pytest.raises(ValueError, match="to_sklearn knows dense layers only"):
+        fp.interchange.to_sklearn(net)

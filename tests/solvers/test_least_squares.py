@@ -127,7 +127,7 @@ def in_numpy(net, X, y, w, trained, solver, epochs):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scaling", ["levenberg", "more"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_every_iteration_is_that_of_numpy(shape, scaling, dtype, masked, monkeypatch):
     net = network(shape, dtype=dtype)

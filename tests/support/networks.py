@@ -11,6 +11,12 @@ from flatprop.kernels.network.records import LOSS_RECORD
 
 DTYPES = [np.float32, np.float64]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+double_first = pytest.mark.parametrize(
+    "dtype",
+    [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)],
+    ids=lambda dtype: dtype.__name__,
+)
+"""For what compiles long: float32, of the same source, is tested in CI."""
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 
 HIDDEN = list(reference.ELEMENTWISE)

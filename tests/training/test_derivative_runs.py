@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import flatprop as fp
-from flatprop.evaluation import along_inputs
+from flatprop.evaluation import along_inputs, calls
 from layer_networks import torch_function
-from networks import DTYPES, KINDS, both_dtypes, network
+from networks import DTYPES, KINDS, double_first, network
 from row_functions import mixed
 
 
@@ -207,7 +207,7 @@ def test_every_optimizer_learns_values_and_slopes(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", [fp.Adam(0.02), "lbfgs"], ids=repr)
-@both_dtypes
+@double_first
 def test_an_unknown_is_found(optimizer, dtype):
     """u' = -a u with a = 2, from values of u."""
 
@@ -246,7 +246,7 @@ def test_several_equations(optimizer):
     np.testing.assert_allclose(net.predict(points), np.sin(points), atol=0.03)
 
 
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("batch_size", [None, 50])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_threads_change_no_bit(dtype, batch_size, optimizer, monkeypatch):
@@ -263,6 +263,28 @@ def test_threads_change_no_bit(dtype, batch_size, optimizer, monkeypatch):
         net.fit(X, y, batch_size=batch_size, threads=threads, optimizer=optimizer, **options)
         results.append(np.append(net.params, equation.unknowns["nu"]))
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("optimizer", [fp.Adam(0.01), "lbfgs"], ids=repr)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_short_calls_change_no_bit(optimizer, threads, monkeypatch):
+    """A batch of several blocks, of which a call may take few, and parts of an epoch."""
+    monkeypatch.setattr(along_inputs, "STACK_BYTES", 2**14)
+    X, y, dy = wave(301)
+    results = []
+    for blocks in (None, 1, 3):
+        if blocks:
+            monkeypatch.setattr(calls, "blocks_in_time", lambda *_, blocks=blocks: blocks)
+            monkeypatch.setattr(calls, "SECONDS", 1e-9)
+        net = network([2, 17, 9, 1])
+        points = np.random.default_rng(2).uniform(-1, 1, (409, 2))
+        equation = fp.Equation(burgers, points, unknowns={"nu": 0.1})
+        options = {"derivatives": dy, "equations": equation, "epochs": 5, "rng": 3}
+        size = None if optimizer == "lbfgs" else 150
+        history = net.fit(X, y, batch_size=size, threads=threads, optimizer=optimizer, **options)
+        results.append(np.concatenate([net.params, [equation.unknowns["nu"]], history.loss]))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path):
@@ -321,6 +343,33 @@ def test_batches_without_weight_are_passed_over():
     np.testing.assert_array_equal(history.loss, expected.loss)
 
 
+def test_points_count_where_no_sample_does():
+    """A batch whose samples have no weight trains on its points, and its loss does not count."""
+    X, y, dy = wave(30)
+    points = np.random.default_rng(2).uniform(-1, 1, (40, 2))
+    weight = np.ones(30)
+    weight[:15] = 0
+    rate = 1e-2
+    options = {"optimizer": fp.SGD(rate), "epochs": 1}
+    net, other = network([2, 8, 1]), network([2, 8, 1])
+    equation = fp.Equation(burgers, points, unknowns={"nu": 0.2})
+    more = {"sample_weight": weight, "derivatives": dy, "equations": equation}
+    history = net.fit(X, y, batch_size=15, shuffle=False, **more, **options)
+    # by hand: an update by the first half of the points, then one by the rest of everything
+    u, du, d2u = other.derivatives(points[:20])
+    u, u_x, u_t, u_xx = u, du[:, 0], du[:, 1], d2u[:, 0]
+    r = 2 / 20 * (u_t + u * u_x - 0.2 * u_xx)
+    of_du, of_d2u = np.stack([r * u, r], axis=1), np.stack([-0.2 * r, 0 * r], axis=1)
+    other.params -= rate * other.derivatives_vjp(points[:20], r * u_x, of_du, of_d2u)
+    nu = 0.2 + rate * float((r * u_xx).sum())
+    second = fp.Equation(burgers, points[20:], unknowns={"nu": nu})
+    given = {"derivatives": dy[15:], "equations": second, "batch_size": None}
+    expected = other.fit(X[15:], y[15:], **given, **options)
+    np.testing.assert_allclose(net.params, other.params, rtol=1e-12, atol=1e-14)
+    assert equation.unknowns["nu"] == pytest.approx(second.unknowns["nu"], rel=1e-12)
+    assert history.loss[0] == pytest.approx(expected.loss[0], rel=1e-12)
+
+
 @pytest.mark.parametrize("loss", ["ssr", "mae", "gaussian_nll"])
 def test_every_loss_of_outputs_takes_slopes(loss):
     X, y, dy = wave(30, outputs=2)
@@ -367,6 +416,29 @@ def test_a_mask_and_clipping():
     assert np.linalg.norm(moved) == pytest.approx(1e-3, rel=1e-3)
     net.fit(X, y, optimizer="lbfgs", **(options | {"epochs": 3}))
     np.testing.assert_array_equal(net.params[5:], before[5:])
+
+
+def test_factors_and_averages_of_parameters():
+    X, y, dy = wave(40)
+    equation = fp.Equation(burgers, X, unknowns={"nu": 0.2})
+    options = {"derivatives": dy, "batch_size": None, "optimizer": fp.SGD(0.1)}
+    plain, net = network([2, 8, 1]), network([2, 8, 1])
+    start, factors = plain.params.copy(), np.linspace(0, 2, plain.params.size)
+    plain.fit(X, y, epochs=1, equations=equation, **options)
+    equation.unknowns["nu"] = 0.2
+    net.fit(X, y, epochs=1, learning_rate_factors=factors, equations=equation, **options)
+    expected = start + factors * (plain.params - start)
+    np.testing.assert_allclose(net.params, expected, rtol=1e-12, atol=1e-15)
+
+    net, seen = network([2, 8, 1]), []
+    for epochs in (1, 2, 3):
+        net.params = start
+        net.fit(X, y, epochs=epochs, **options)
+        seen.append(net.params.copy())
+    net.params = start
+    net.fit(X, y, epochs=3, ema=0.5, **options)
+    expected = np.average(seen, axis=0, weights=[0.25, 0.5, 1])
+    np.testing.assert_allclose(net.params, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():
@@ -425,14 +497,6 @@ WRONG = {
     "NaN": (lambda: fitted(derivatives=np.full((10, 1, 2), np.nan)), "nan"),
     "weight": (lambda: fitted(derivatives=wave(10)[2], derivative_weight=-1), "derivative_weight"),
     "split": (lambda: fitted(derivatives=wave(10)[2], validation_split=0.2), "validation_split"),
-    "factors": (
-        lambda: fitted(derivatives=wave(10)[2], learning_rate_factors=np.ones(17)),
-        "learning_rate_factors and ema are not there with derivatives",
-    ),
-    "average": (
-        lambda: fitted(equations=fp.Equation(algebra, points()), ema=0.9),
-        "learning_rate_factors and ema are not there with .* equations",
-    ),
     "solver": (
         lambda: fitted(derivatives=wave(10)[2], optimizer="levenberg_marquardt"),
         "no derivatives",

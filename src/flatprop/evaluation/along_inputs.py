@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls, crew
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.stacks import forward_stacks_size, stacks_size
+from flatprop.kernels.network.stacks import forward_stacks_size, pairs_at_once, stacks_size
 from flatprop.model.model import Model
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array, aligned_empty, read_only
@@ -15,8 +15,6 @@ from flatprop.validation.arrays import Array, aligned_empty, read_only
 STACK_BYTES = 384 * 1024
 """What the stacks of a block take at most, so that they stay in the cache of a processor."""
 LEAST_ROWS = 16
-PAIRS_AT_ONCE = 64
-"""How many second derivatives of a Hessian go through the network together, at least."""
 
 
 def derivatives(
@@ -194,8 +192,8 @@ def hessian(network: Model, X: ArrayLike, *, threads: int | None = None) -> Arra
         out = np.empty((rows, network.outputs * inputs * inputs), network.dtype)
         pairs = np.stack(np.triu_indices(inputs), axis=1)
         # All first derivatives go along with each part of the second ones.
-        some_pairs = calls.blocks(len(pairs), max(PAIRS_AT_ONCE, inputs))
-        most = min(len(pairs), max(PAIRS_AT_ONCE, inputs))
+        most = pairs_at_once(inputs)
+        some_pairs = calls.blocks(len(pairs), most)
         block = stack_rows(network, rows, 1 + inputs + most)
         layers, _, params = network._arrays
         size = forward_stacks_size(layers, block, inputs, most)

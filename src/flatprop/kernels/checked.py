@@ -21,6 +21,9 @@ from flatprop.kernels.embedded.functions import (
     gradient_workspace_size as gradient_workspace_size,
 )
 from flatprop.kernels.embedded.functions import (
+    hessian_workspace_size as hessian_workspace_size,
+)
+from flatprop.kernels.embedded.functions import (
     levenberg_marquardt_workspace_size as levenberg_marquardt_workspace_size,
 )
 from flatprop.kernels.embedded.functions import workspace_size as workspace_size
@@ -39,6 +42,7 @@ training_step = faces.checked("training_step", __name__)
 sgd_step = faces.checked("sgd_step", __name__)
 levenberg_marquardt = faces.checked("levenberg_marquardt", __name__)
 derivatives = faces.checked("derivatives", __name__)
+hessian = faces.checked("hessian", __name__)
 derivatives_vjp = faces.checked("derivatives_vjp", __name__)
 
 

@@ -19,7 +19,7 @@ from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from flatprop.kernels.cache import PackageCache, mark
-from flatprop.kernels.pipeline import Pipeline
+from flatprop.kernels.pipeline import Pipeline, PipelineOfC
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     # `name` lets `python -m flatprop` end with this line, not with a traceback.
@@ -81,7 +81,9 @@ def c_address(function: Callable[..., Any], result: Any, arguments: tuple[Any, .
             # forceinline: into Numba's wrapper, which would call Python if a function raised.
             # LLVM sees that none does, and one call less is a twentieth of a small forward pass.
             options = {**_OPTIONS, "_nrt": False, "forceinline": True}
-            compiled: Any = CFunc(function, (arguments, result), locals={}, options=options)
+            signature = arguments, result
+            pipeline: Any = PipelineOfC  # Numba's annotation names one class only
+            compiled: Any = CFunc(function, signature, {}, options, pipeline_class=pipeline)
             with contextlib.suppress(RuntimeError, OSError):
                 compiled._cache = PackageCache(function)
             _undisturbed(compiled.compile)()

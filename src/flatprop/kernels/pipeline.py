@@ -30,6 +30,22 @@ _UNNEEDED: tuple[Any, ...] = (
 """
 
 
+class Library(JITCodeLibrary):
+    """Machine code that LLVM improves once, and not by looking for vectors.
+
+    What loops have to compute is written for vectors already, and in order.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(
+            opt=1, loop_vectorize=False, slp_vectorize=False
+        )
+        passes.run(self._final_module, builder)
+
+
 class Pipeline(CompilerBase):
     """How Numba compiles an entry point.
 
@@ -37,10 +53,12 @@ class Pipeline(CompilerBase):
     it: the type of a global number is that one value.
     """
 
+    library: type[JITCodeLibrary] = Library
+
     def define_pipelines(self) -> list[Any]:
         """The passes, in their order."""
         codegen = self.state.targetctx.codegen()
-        self.state.library = Library(codegen, self.state.func_id.func_qualname)
+        self.state.library = self.library(codegen, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
         passes = PassManager("flatprop")
         for step, description in DefaultPassBuilder.define_nopython_pipeline(self.state).passes:
@@ -50,6 +68,15 @@ class Pipeline(CompilerBase):
                 passes.add_pass(_Inlining, "inline kernels")
         passes.finalize()
         return [passes]
+
+
+class PipelineOfC(Pipeline):
+    """How Numba compiles what C calls: LLVM improves it as thoroughly as it does by default.
+
+    A call of such a function may take 50 ns, a tenth of which is gained so.
+    """
+
+    library = JITCodeLibrary
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -82,19 +109,3 @@ class _Inlining(InlineInlinables):
                     break  # what follows in this block is another block now
         state.func_ir.blocks = simplify_CFG(blocks)
         return True
-
-
-class Library(JITCodeLibrary):
-    """Machine code that LLVM improves once, and not by looking for vectors.
-
-    What loops have to compute is written for vectors already, and in order.
-    """
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager(
-            opt=1, loop_vectorize=False, slp_vectorize=False
-        )
-        passes.run(self._final_module, builder)

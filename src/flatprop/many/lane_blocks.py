@@ -23,8 +23,8 @@ from flatprop.many.member_samples import MemberSamples
 from flatprop.model.model import Model
 from flatprop.validation.arrays import Array, aligned_copy, aligned_empty, read_only
 
-MOST_RECORDED = 2**12
-"""How many epochs' losses a block holds before they are written to the history."""
+MOST_RECORDED = 2**9
+"""How many epochs' losses a block holds, in the second cache, before the history gets them."""
 
 
 class LaneMembers(NamedTuple):

@@ -136,12 +136,12 @@ class LaneRun:
 
     def _all_members(self) -> LaneMembers:
         members, size = self.params.shape
-        initial = np.array(
-            [
-                optimizer.initial_state(float(self.rates[0, i if self.rates.shape[1] > 1 else 0]))
-                for i, optimizer in enumerate(self.optimizers)
-            ]
-        ).reshape(members, self.optimizers[0].slots)
+        each = self.optimizers if self.task.rates is not None else self.optimizers[:1]
+        values = [
+            optimizer.initial_state(float(self.rates[0, i if self.rates.shape[1] > 1 else 0]))
+            for i, optimizer in enumerate(each)
+        ]
+        initial = np.array(values).reshape(len(each), self.optimizers[0].slots)
         state = np.empty((members, initial.shape[1], size), self.params.dtype)
         state[...] = initial[:, :, None]
         best = self.params.copy() if self.patience.size else self.params[:, :0]

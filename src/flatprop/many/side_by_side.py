@@ -49,7 +49,8 @@ def obstacle(task: EnsembleTask) -> str:
 
 PER_UNIT, PER_PARAMETER = 0.33, 0.08
 """Nanoseconds that a row takes for each unit and each parameter of a member in lanes, in float32
-with AVX-512. Other vectors and float64 change both ways of training alike."""
+with AVX-512, where these constants were measured. Other vectors and float64 change both ways of
+training alike."""
 PER_PARAMETER_ALONE = 0.06
 """The same of a parameter by the kernels for one network, whose products have larger tiles ..."""
 PER_STEP_ALONE, PER_ROW_ALONE = 300.0, 12.0
@@ -64,8 +65,7 @@ PER_NUMBER_GATHERED = 0.7
 def is_small(task: EnsembleTask) -> bool:
     """Whether the members are so small that lanes are faster.
 
-    The two times are estimates by the constants above, which `benchmarks.many --crossover`
-    measures.
+    The two times are estimates by the constants above.
     """
     model, options, n = task.model, task.options, task.samples.x.shape[-2]
     given = options.get("batch_size", DEFAULT_BATCH_SIZE)

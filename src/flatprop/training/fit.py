@@ -234,11 +234,6 @@ def fit(
     derived = derivatives is not None or bool(given_equations)
     if derived and y is None:
         raise ValueError("derivatives and equations need y, and all samples at once in memory")
-    if derived and not (learning_rate_factors is None and ema is None):
-        raise ValueError(
-            "learning_rate_factors and ema are not there with derivatives and equations; leave "
-            "them out"
-        )
     if derivatives is not None and validation_split is not None:
         raise ValueError(
             "validation_split does not divide derivatives; divide the samples yourself and pass "

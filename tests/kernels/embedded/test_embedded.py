@@ -99,6 +99,36 @@ def test_derivatives_along_directions(sizes, rows, count, dtype):
     np.testing.assert_allclose(first / scale, of_first / scale, **tolerance)
 
 
+@numba.njit
+def curved(layers, params, x, out, workspace):
+    kernels.hessian(layers, params, x, out, workspace)
+    return kernels.hessian_workspace_size(layers, x.shape[0])
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 2), (13, 1)])
+@both_dtypes
+@pytest.mark.slow
+def test_hessian_with_respect_to_inputs(inputs, outputs, dtype):
+    """13 inputs have more pairs than go through the network together."""
+    net = make([inputs, 9, outputs], dtype=dtype)
+    x = np.random.default_rng(0).normal(size=(5, inputs)).astype(dtype)
+    size = kernels.hessian_workspace_size(net.layers, 5)
+    whole, workspace = guarded(np.empty(size, dtype))
+    out = np.full((5 * outputs, inputs**2), np.nan, dtype)
+    assert curved(net.layers, net.params, x, out, workspace) == size
+    assert_guards_intact(whole)
+    expected = net.hessian(x)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(out.reshape(expected.shape), expected, tolerance, tolerance)
+    assert (expected != 0).all()
+    checked.hessian(net.layers, net.params, x, again := np.empty_like(out), workspace)
+    np.testing.assert_array_equal(again, out)
+    with pytest.raises(ValueError, match="workspace is smaller"):
+        checked.hessian(net.layers, net.params, x, again, workspace[:-1])
+    with pytest.raises(ValueError, match="has not the shape"):
+        checked.hessian(net.layers, net.params, x, again[1:], workspace)
+
+
 def empty_results(net, rows):
     k, n, size = net.outputs, net.inputs, net.params.size
     shapes = [

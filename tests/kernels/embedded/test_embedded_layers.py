@@ -12,6 +12,7 @@ from guards import assert_guards_intact, guarded
 from layer_networks import LAYERS as EVERY_KIND
 from networks import both_dtypes
 
+pytestmark = pytest.mark.slow  # further functions of several kinds of layers are compiled
 LAYERS = [
     fp.Dense(6, "relu"),
     fp.LayerNorm(),

@@ -10,7 +10,7 @@ from flatprop.kernels.compile import kernel
 from flatprop.kernels.products import blocks, matmul
 from flatprop.kernels.products.blocks import Blocks
 from guards import assert_guards_intact, guarded
-from networks import both_dtypes
+from networks import both_dtypes, double_first
 
 SIZES = range(1, 21)
 SMALL = Blocks(depth=16, rows=24, columns=64, far=1)
@@ -112,7 +112,7 @@ EDGES = [
 ]
 
 
-@both_dtypes
+@double_first
 def test_products_of_whole_numbers_are_exact(dtype):
     rng = np.random.default_rng(0)
 

@@ -166,6 +166,9 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
  *                         (n_directions, inputs); the second ones are left out where d2u is NULL
  * derivatives_vjp         gradient (n_params) += dL/dparams from dL/du, dL/d(du) and dL/d(d2u), the
  *                         last one NULL where L has no second derivatives
+ * hessian_workspace_size  the workspace of the next function
+ * hessian                 out (rows, outputs, inputs, inputs) <- the second derivatives of the
+ *                         outputs with respect to all pairs of inputs
  *
  * An entry is NULL where `flatprop.c_functions` was asked for others only.
  */
@@ -241,6 +244,8 @@ enum { FLATPROP_SOLVER_NUMBERS = 11 };
         flatprop_derivatives_workspace_size_##suffix derivatives_workspace_size;                  \
         flatprop_derivatives_##suffix derivatives;                                                \
         flatprop_derivatives_vjp_##suffix derivatives_vjp;                                        \
+        flatprop_workspace_size_##suffix hessian_workspace_size;                                  \
+        flatprop_jacobian_##suffix hessian;                                                       \
     } flatprop_functions_##suffix;
 
 FLATPROP_DEFINE_FUNCTIONS(float, f32)

@@ -29,7 +29,7 @@ from flatprop.kernels.network.records import (
     SOFTMAX,
     array_at,
 )
-from flatprop.kernels.network.stacks import stacks_size
+from flatprop.kernels.network.stacks import hessian_workspace_size, stacks_size
 from flatprop.kernels.network.workspace import (
     gradient_workspace_size,
     parameter_rows,
@@ -127,7 +127,7 @@ def refuse(fault):
             "flatprop: the workspace is smaller than workspace_size(layers, rows) for forward, "
             "levenberg_marquardt_workspace_size(layers, rows) for levenberg_marquardt, "
             "derivatives_workspace_size(layers, rows, directions) for derivatives and "
-            "derivatives_vjp, "
+            "derivatives_vjp, hessian_workspace_size(layers, rows) for hessian, "
             "gradient_workspace_size(layers, rows) for everything else"
         )
     if fault == OVERLAP:
@@ -207,7 +207,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
     layers, loss_record, n = layers_of(network), loss_records_of(network)[0], record.n_params
     given = array_at(arguments, ARGUMENT, count)
     rows = inputs = outputs = targets = directions = 1
-    forward_size = any_size = solver_size = stacked_size = settings = slots = 0
+    forward_size = any_size = solver_size = stacked_size = bent_size = settings = slots = 0
     for i in range(count):
         if given[i].fault == X:
             rows = given[i].rows
@@ -224,6 +224,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
         any_size = gradient_workspace_size(layers, rows)
         solver_size = solver_workspace_size(layers, rows)
         stacked_size = stacks_size(layers, rows, directions, directions)
+        bent_size = hessian_workspace_size(layers, rows)
     classes = False
     if n_loss_records >= 0:
         fault = _of_loss(layers, loss_record) if n_loss_records == 1 else LOSS
@@ -241,7 +242,7 @@ def find(network, n_loss_records, optimizer, arguments, count):
     of_network = 1, rows, inputs, outputs, targets, n, rows * outputs
     of_solver = settings, slots, N_SOLVER, solver_size
     along = directions, rows * directions, stacked_size
-    sizes = (*of_network, forward_size, any_size, *of_solver, *along)
+    sizes = (*of_network, forward_size, any_size, *of_solver, *along, inputs * inputs, bent_size)
     for i in range(count):
         one = given[i]
         wanted = _item(sizes, one.row_length)

@@ -15,9 +15,9 @@ The contract of all of them:
     does so, these functions do not.
 `workspace`
     Flat and of the dtype of the parameters: `workspace_size` numbers for `forward`,
-    `gradient_workspace_size` for everything else; `levenberg_marquardt`, and `derivatives` with
-    `derivatives_vjp`, have sizes of their own. It is overwritten, and what it holds between two
-    calls does not matter. Threads need one each, and share what is only read.
+    `gradient_workspace_size` for everything else; `levenberg_marquardt`, `hessian`, and
+    `derivatives` with `derivatives_vjp`, have sizes of their own. It is overwritten, and what it
+    holds between two calls does not matter. Threads need one each, and share what is only read.
 
 The first line of a docstring says what is overwritten (←) or added to (+=). Such an array must
 overlap neither the workspace nor an array that is read. Only a step both reads and writes
@@ -247,6 +247,22 @@ def derivatives_vjp(layers, params, x, directions, dL_du, dL_ddu, dL_dd2u, gradi
     input_derivatives.derivatives_vjp(
         layers, params, x, directions, dL_du, dL_ddu, dL_dd2u, True, gradient, workspace
     )
+
+
+@size
+def hessian_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `hessian` needs for so many rows."""
+    return stacks.hessian_workspace_size(layers, rows)
+
+
+@embedded(
+    types.void,
+    out=written("rows * outputs", "inputs * inputs"),
+    workspace=written("hessian_workspace_size"),
+)
+def hessian(layers, params, x, out, workspace):
+    """out (rows · outputs, inputs · inputs) ← ∂²ŷ/∂x²: the matrices of a sample one by one."""
+    input_derivatives.whole_hessian(layers, params, x, out, workspace)
 
 
 @kernel

@@ -25,6 +25,7 @@ SIZES = ["1", "rows", "inputs", "outputs", "y_columns", "params.size", "rows * o
 SIZES += ["workspace_size", "gradient_workspace_size", "settings", "slots"]
 SIZES += [str(N_SOLVER), "levenberg_marquardt_workspace_size"]
 SIZES += ["n_directions", "rows * n_directions", "derivatives_workspace_size"]
+SIZES += ["inputs * inputs", "hessian_workspace_size"]
 """The names of the lengths of arrays. `y_columns` is 1 for class indices, else the targets.
 `slots` are the rows of an optimizer's state. `faults` computes the lengths, in this order."""
 

@@ -20,6 +20,7 @@ from flatprop.kernels.loops.vector_loops import (
     broadcast,
     cases,
     registers,
+    rows_of,
     sum_of,
     wide,
 )
@@ -59,6 +60,16 @@ def copy(builder: ir.IRBuilder, source: Array, out: Array) -> None:
     """out ← source; nothing where both are the same array."""
     with builder.if_then(builder.icmp_unsigned("!=", source.data, out.data)):
         for register in registers(source, out, written_only=1):
+            register.store(register[0], 1)
+
+
+@routine()
+def repeat_rows(builder: ir.IRBuilder, source: Array, out: Array) -> None:
+    """out ← each row of the source as often, one after the other."""
+    times = builder.udiv(out.shape[0], source.shape[0])
+    for i in rows_of(out):
+        row = source.row(builder.udiv(i, times))
+        for register in registers(row, out.row(i), written_only=1):
             register.store(register[0], 1)
 
 

@@ -7,22 +7,18 @@ from flatprop.kernels.network.written_calls import NULL, operation
 
 
 @operation
-def forward_stack(call, layers, l, params, x, directions, pairs, a, z, bend, partner):
+def forward_stack(call, layers, l, params, x, count, pairs, a, z, bend, partner):
     """a ← the stack behind layer l; `z` and `bend` keep what the way back needs.
 
-    x is the stack before, or has the values alone: then it is the network's, whose derivatives
-    are the directions. `partner` is the stack of outputs of the layer's partner.
+    `partner` is the stack of outputs of the layer's partner.
     """
-    height = call.rows(a)
     of_pairs = isinstance(call.kinds[pairs], types.Array)
     arrays = {"params": call.parameters(params), "x": call.array(x).data}
-    arrays |= {"out": call.array(a).data, "slope": call.array(z).data}
+    arrays |= {"out": call.array(a).data, "slope": NULL, "z": call.array(z).data}
     arrays |= {"bend": call.array(bend).data, "partner": call.array(partner).data}
     arrays |= {"pairs": call.array(pairs).data if of_pairs else NULL}
-    whole = call.builder.icmp_signed("==", call.rows(x), height)
-    arrays |= {"directions": call.unless(whole, call.array(directions).data)}
-    count = call.rows(directions)
-    call.run(FORWARD_STACK, call.rows(bend), height=height, count=count, **arrays)
+    numbers = {"part_rows": call.rows(bend), "count": call.number(count)}
+    call.run(FORWARD_STACK, call.rows(a), **numbers, **arrays)
 
 
 @operation
@@ -35,7 +31,7 @@ def backward_stack(
     is left out where its array is empty. `partner` is the gradient for the partner's stack.
     """
     arrays = {"params": call.parameters(params), "dL_dz": call.array(dL_da).data}
-    arrays |= {"slope": call.array(z).data, "bend": call.array(bend).data}
+    arrays |= {"slope": NULL, "z": call.array(z).data, "bend": call.array(bend).data}
     arrays |= {"partner": call.array(partner).data}
     for field, name, data in (
         ("out", before, call.array(before).data),
@@ -43,6 +39,6 @@ def backward_stack(
     ):
         empty = call.builder.icmp_signed("==", call.array(name).nitems, NULL)
         arrays |= {field: call.unless(empty, data)}
-    numbers = {"height": call.rows(dL_da), "count": call.number(count)}
+    numbers = {"part_rows": call.rows(bend), "count": call.number(count)}
     numbers |= {"flag": call.number(accumulate)}
-    call.run(BACKWARD_STACK, call.rows(bend), **numbers, **arrays)
+    call.run(BACKWARD_STACK, call.rows(dL_da), **numbers, **arrays)

@@ -14,7 +14,13 @@ from flatprop.kernels.loops.chain_rule import (
     second_derivative_back,
     slope_back,
 )
-from flatprop.kernels.loops.elementwise import activate_with_curvature, copy, fill, multiply
+from flatprop.kernels.loops.elementwise import (
+    activate_with_curvature,
+    copy,
+    fill,
+    multiply,
+    repeat_rows,
+)
 from flatprop.kernels.loops.softmax import softmax
 from flatprop.kernels.network.records import IDENTITY, SOFTMAX, rows_of
 from flatprop.kernels.network.stacks import part
@@ -26,6 +32,15 @@ from flatprop.kernels.products.matmul import (
     product_transposed_left,
     times_transposed,
 )
+
+
+@kernel
+def stack_of_inputs(x, directions, stack):
+    """stack ← x, the directions for each row, and 0 for the second derivatives."""
+    rows, count = x.shape[0], directions.shape[0]
+    copy(x, part(stack, rows, 0))
+    repeat_rows(directions, rows_of(stack, rows, rows * (1 + count)))
+    fill(rows_of(stack, rows * (1 + count), stack.shape[0]), 0.0)
 
 
 @kernel
@@ -99,10 +114,7 @@ def affine_of_inputs(layers, params, x, directions, moved, a, z, scratch):
     W, rows, count = weights(layers, 0, params), x.shape[0], directions.shape[0]
     affine(x, W, biases(layers, 0, params), False, part(a, rows, 0), scratch)
     product(directions, W, moved, scratch)
-    for k in range(count):
-        of_direction = rows_of(moved, k, k + 1)
-        for i in range(rows * (1 + k), rows * (2 + k)):
-            copy(of_direction, rows_of(z, i, i + 1))
+    repeat_rows(moved, rows_of(z, rows, rows * (1 + count)))
     fill(rows_of(z, rows * (1 + count), z.shape[0]), 0.0)
 
 

@@ -23,13 +23,7 @@ from flatprop.kernels.network.layer_call import (
     FORWARD_TANGENT,
     call_of,
 )
-from flatprop.kernels.network.passed_on import (
-    pass_on,
-    pass_on_with_tangent,
-    pass_stack_on,
-    same,
-    same_stack,
-)
+from flatprop.kernels.network.passed_on import pass_on, pass_on_with_tangent, same
 from flatprop.kernels.network.records import array_at
 
 
@@ -38,16 +32,12 @@ def dropout(call, like):
     c = call_of(call)
     if c.operation == FORWARD and c.update >= 0:
         _drop(c, like)
-    elif c.operation == FORWARD or c.operation == FORWARD_TANGENT:
+    elif c.operation in (FORWARD, FORWARD_STACK, FORWARD_TANGENT):
         same(c, like)
-    elif c.operation == BACKWARD:
+    elif c.operation in (BACKWARD, BACKWARD_STACK) and c.out != 0:
         pass_on(c, like)
     elif c.operation == BACKWARD_TANGENT:
         pass_on_with_tangent(c, like, False)
-    elif c.operation == FORWARD_STACK:
-        same_stack(c, like)
-    elif c.operation == BACKWARD_STACK:
-        pass_stack_on(c, like)
 
 
 @kernel

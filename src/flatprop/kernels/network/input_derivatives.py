@@ -9,11 +9,26 @@ Arrays of first and second derivatives are (rows · directions, outputs): the di
 after another. Nothing is allocated.
 """
 
+import numpy as np
+
 from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.elementwise import activate_with_curvature, activate_with_third, copy
+from flatprop.kernels.loops.elementwise import (
+    activate_with_curvature,
+    activate_with_third,
+    copy,
+    fill,
+)
+from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.network.layer_kinds import backward_stack, forward_stack
-from flatprop.kernels.network.records import all_units, has_sums, matrix, most_units, rows_of
-from flatprop.kernels.network.stacks import behind_stacks, bends_of, part, stacks_of
+from flatprop.kernels.network.records import (
+    all_units,
+    has_sums,
+    matrix,
+    most_units,
+    part_at,
+    rows_of,
+)
+from flatprop.kernels.network.stacks import behind_stacks, bends_of, pairs_at_once, part, stacks_of
 from flatprop.kernels.network.workspace import one_of_two, outputs_of
 
 
@@ -221,3 +236,31 @@ def hessian(layers, params, x, directions, pairs, out, workspace):
                 at = matrix(out, (row * outputs + k) * count * count, count, count)
                 at[i, j] = stack[(1 + count + m) * rows + row, k]
                 at[j, i] = at[i, j]
+
+
+@kernel
+def whole_hessian(layers, params, x, out, workspace):
+    """out (rows, outputs, inputs, inputs) ← ∂²ŷ/∂x².
+
+    Overwrites `workspace`, of `stacks.hessian_workspace_size` numbers.
+    """
+    inputs = layers[0].inputs
+    most, left = pairs_at_once(inputs), inputs * (inputs + 1) // 2
+    table = part_at(workspace, 0, 2 * most, np.int64)
+    numbers = part_at(workspace, 4 * most, inputs * inputs, workspace)
+    rest = part_at(workspace, 4 * most + inputs * inputs, 0, workspace)
+    axes = matrix(numbers, 0, inputs, inputs)
+    fill(axes, 0.0)
+    for i in range(inputs):
+        axes[i, i] = 1.0
+    i = j = 0
+    while left > 0:
+        some = smaller(most, left)
+        for m in range(some):
+            table[2 * m], table[2 * m + 1] = i, j
+            j += 1
+            if j == inputs:
+                i += 1
+                j = i
+        hessian(layers, params, x, axes, matrix(table, 0, some, 2), out, rest)
+        left -= some

@@ -21,10 +21,9 @@ inputs as units.
 What a layer passes back is ∂L/∂z, as in `dense`. A `DROPOUT` has z = x, and the factors of its
 mask as its slope. Of any other kind z is the outputs, and the slope 1.
 
-`stacks` says what a stack is. There a `DROPOUT` passes on what it is given. `slope` and `bend` are
-the places of z and f'' of the layer, in which it may keep what BACKWARD_STACK needs. `out` may be
-`slope`. Of layer 0, x may be the inputs of the network: `passed_on.given_stack` makes a stack of
-them and of the directions.
+`stacks` says what a stack is. A kind of layer that is linear, and treats each row alike, does the
+same with a stack as with its values; there a `DROPOUT` passes on what it is given. Other kinds may
+keep what BACKWARD_STACK needs in the places of z and f''. x or `out` of FORWARD_STACK may be z.
 """
 
 from collections.abc import Callable
@@ -54,7 +53,7 @@ CALL = np.dtype(
     + [("place", np.int64), ("update", np.int64), ("seed", np.uint64), ("rate", np.float64)]
     + [("dL_dz", np.int64), ("flag", np.int64), ("stride", np.int64), ("alpha", np.float64)]
     + [(name, np.int64) for name in ("v", "x_tangent", "tangent", "bend", "partner_tangent")]
-    + [(name, np.int64) for name in ("height", "count", "directions", "pairs", "gradient")]
+    + [(name, np.int64) for name in ("part_rows", "count", "pairs", "z", "gradient")]
 )
 """What a layer's function is given; arrays by their addresses.
 
@@ -69,11 +68,12 @@ CALL = np.dtype(
 | `stride` | between the gradients of two samples |
 | `tangent` | R{out} or R{∂L/∂z} of the layer |
 | `bend` | as `dense`: of this layer, for BACKWARD_TANGENT of the layer before |
-| `rows`, `height` | of stacks: the rows of one part, and of the whole stack |
-| `count` | of how many directions there are first derivatives |
-| `directions` | a row for each, where x is not a stack yet; else NULL |
+| `rows`, `part_rows` | of stacks: the rows of the whole stack, and of one part |
+| `slope` | of stacks: NULL |
+| `z`, `bend` | of stacks: the places of z and f'', (rows, units) and (part_rows, units) |
+| `count` | along how many directions there are first derivatives |
 | `pairs` | int64, the two directions of each second derivative; NULL: m and m of the m-th |
-| `out`, `gradient` | of BACKWARD_STACK: NULL where that is not wanted |
+| `out`, `gradient` | of BACKWARD_STACK, NULL where that is not wanted |
 
 | `flag` of | says whether |
 | --- | --- |
@@ -100,12 +100,6 @@ def call_of(call):
 def rows_at(address, call, like):
     """A matrix (rows, units)."""
     return matrix(array_at(address, like, call.rows * call.units), 0, call.rows, call.units)
-
-
-@kernel
-def stack_at(address, call, like):
-    """A stack, as a matrix (height, units)."""
-    return matrix(array_at(address, like, call.height * call.units), 0, call.height, call.units)
 
 
 @kernel

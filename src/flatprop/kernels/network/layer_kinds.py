@@ -116,8 +116,12 @@ def forward_stack(
 ):
     if layers[l].kind != DENSE:
         partner = outputs_of(layers, layers[l].partner, a.shape[0], workspace)
+        count = directions.shape[0]
+        if l == 0:
+            dense_stacks.stack_of_inputs(before, directions, z)
+            before = z
         called_stacks.forward_stack(
-            layers, l, params, before, directions, pairs, a, z, bends[0], partner
+            layers, l, params, before, count, pairs, a, z, bends[0], partner
         )
     else:
         dense_stacks.forward_stack(
@@ -188,9 +192,8 @@ def values_with_curvature(layers, l, params, before, a, z, bends, scratch, works
     values, slope = part(a, rows, 0), part(z, rows, 0)
     if layers[l].kind != DENSE:
         partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
-        nowhere = rows_of(before, 0, 0)
         called_stacks.forward_stack(
-            layers, l, params, before, nowhere, 0, values, slope, bends[0], partner
+            layers, l, params, before, 0, 0, values, slope, bends[0], partner
         )
     else:
         dense_stacks.values_with_curvature(
@@ -216,8 +219,7 @@ def slopes_back(layers, l, params, z, bends, before, scratch, workspace):
 def derivative_along(layers, l, params, before, rows, a, z, bends, scratch, workspace):
     if layers[l].kind != DENSE:
         partner = outputs_of(layers, layers[l].partner, 2 * rows, workspace)
-        one = rows_of(before, 0, 1)  # `before` is a stack: only how many there are counts
-        called_stacks.forward_stack(layers, l, params, before, one, 0, a, z, bends[0], partner)
+        called_stacks.forward_stack(layers, l, params, before, 1, 0, a, z, bends[0], partner)
     else:
         slope, bent = part(z, rows, 0), bends[0]
         dense_stacks.derivative_along(layers, l, params, before, rows, a, slope, bent, scratch)

@@ -31,9 +31,8 @@ from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import fill
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import INT64, Array, broadcast, registers
-from flatprop.kernels.network.layer_call import row_at, stack_at
+from flatprop.kernels.network.layer_call import row_at, rows_at
 from flatprop.kernels.network.normalised_rows import means, statistics_of
-from flatprop.kernels.network.passed_on import given_stack
 from flatprop.kernels.network.records import array_at
 from flatprop.numbers.lanes import Lanes
 
@@ -43,9 +42,9 @@ ONE, TWO = INT64(1), INT64(2)
 @kernel
 def forward_stack(c, like):
     """FORWARD_STACK; see `layer_call`."""
-    x, z, out = given_stack(c, like), stack_at(c.slope, c, like), stack_at(c.out, c, like)
+    x, z, out = rows_at(c.x, c, like), rows_at(c.z, c, like), rows_at(c.out, c, like)
     scale, shift = row_at(c.params, 0, c, like), row_at(c.params, 1, c, like)
-    kept, paired = array_at(c.bend, like, c.rows), 1 if c.pairs != 0 else 0
+    kept, paired = array_at(c.bend, like, c.part_rows), 1 if c.pairs != 0 else 0
     pairs = array_at(c.pairs, np.int64, 0)
     _normalise_stack(x, scale, shift, c.count, pairs, paired, z, kept, out)
 
@@ -53,17 +52,13 @@ def forward_stack(c, like):
 @kernel
 def backward_stack(c, like):
     """BACKWARD_STACK; second derivatives are along each of the first directions."""
-    z, given, out = (
-        stack_at(c.slope, c, like),
-        stack_at(c.dL_dz, c, like),
-        stack_at(c.out, c, like),
-    )
+    z, given, out = rows_at(c.z, c, like), rows_at(c.dL_dz, c, like), rows_at(c.out, c, like)
     scale, of_scale, of_shift = (
         row_at(c.params, 0, c, like),
         row_at(c.gradient, 0, c, like),
         row_at(c.gradient, 1, c, like),
     )
-    kept = array_at(c.bend, like, c.rows)
+    kept = array_at(c.bend, like, c.part_rows)
     back, trains = 1 if c.out != 0 else 0, 1 if c.gradient != 0 else 0
     if trains == 1 and c.flag == 0:
         fill(of_scale, 0.0)

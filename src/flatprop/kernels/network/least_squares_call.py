@@ -8,13 +8,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import cgutils, types
 
 from flatprop.formulas.losses import LOSSES
-from flatprop.kernels.compile import intrinsic, jittable, kernel
+from flatprop.kernels.compile import jittable, kernel
 from flatprop.kernels.loops.elementwise import fill
 from flatprop.kernels.loops.minibatch import sum_of_weights
-from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.cholesky import panels_size, products_scratch_size
 from flatprop.kernels.network.damping import (
@@ -32,6 +30,7 @@ from flatprop.kernels.network.damping import (
     State,
 )
 from flatprop.kernels.network.least_squares import NOT_FINITE, iterate
+from flatprop.kernels.network.records import LINE, part_at
 from flatprop.kernels.network.workspace import Block, jacobian_workspace_size
 
 N_SOLVER = N_SETTINGS + 1
@@ -42,7 +41,6 @@ ENTRIES, LEAST_ROWS = 2**17, 256
 """So many entries of the Jacobian exist at once, 1 MB in float64, and so many rows at least: fewer
 would be added to JᵀJ slowly."""
 SQUARES = np.array([loss.squares for loss in LOSSES.values()], np.float64)
-LINE = 64
 
 
 class GivenRows(NamedTuple):
@@ -83,34 +81,6 @@ def solver_workspace_size(layers: Any, rows: int) -> int:
     return doubles + network
 
 
-@intrinsic
-def _part(typing_context: Any, array: Any, start: Any, size: Any, like: Any) -> Any:
-    """`size` numbers from number `start` on, counted from the first cache line of `array`.
-
-    `like` is their dtype, or an array of it.
-    """
-    kind = types.Array(like.dtype, 1, "C")
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        given, start, size, _ = arguments
-        address = builder.ptrtoint(context.make_array(array)(context, builder, given).data, INT64)
-        line = builder.and_(builder.add(address, INT64(LINE - 1)), INT64(-LINE))
-        pointer = context.get_data_type(kind.dtype).as_pointer()
-        itemsize = INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-        made = context.make_array(kind)(context, builder)
-        context.populate_array(
-            made,
-            data=builder.gep(builder.inttoptr(line, pointer), [start]),
-            shape=cgutils.pack_array(builder, [size]),
-            strides=cgutils.pack_array(builder, [itemsize]),
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return made._getvalue()
-
-    return kind(array, types.intp, types.intp, like), codegen
-
-
 @kernel
 def solve(layers, objectives, params, x, y, weight, solver, iterations, workspace):
     """params ← after up to so many iterations; returns the loss there.
@@ -121,25 +91,28 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
     record, n = objectives[0], size + 1
     at_once = rows_at_once(size, outputs, rows)
     samples, symmetric = at_once * outputs, panels_size(n)
-    settings = _part(workspace, 0, N_SETTINGS, np.float64)
-    numbers = _part(workspace, N_SETTINGS, N_NUMBERS, np.float64)
+    settings = part_at(workspace, 0, N_SETTINGS, np.float64)
+    numbers = part_at(workspace, N_SETTINGS, N_NUMBERS, np.float64)
     at = N_SETTINGS + N_NUMBERS
-    cursor = _part(workspace, at, N_CURSOR, np.int64)
+    cursor = part_at(workspace, at, N_CURSOR, np.int64)
     at += N_CURSOR
-    root, scale = _part(workspace, at, n, np.float64), _part(workspace, at + n, n, np.float64)
-    step = _part(workspace, at + 2 * n, n, np.float64)
+    root, scale = part_at(workspace, at, n, np.float64), part_at(workspace, at + n, n, np.float64)
+    step = part_at(workspace, at + 2 * n, n, np.float64)
     at += 3 * n
-    augmented = _part(workspace, at, samples * n, np.float64)
+    augmented = part_at(workspace, at, samples * n, np.float64)
     at += samples * n
-    normal = _part(workspace, at, symmetric, np.float64)
-    factor = _part(workspace, at + symmetric, symmetric, np.float64)
+    normal = part_at(workspace, at, symmetric, np.float64)
+    factor = part_at(workspace, at + symmetric, symmetric, np.float64)
     at += 2 * symmetric
-    scratch = _part(workspace, at, products_scratch_size(samples, n), np.float64)
+    scratch = part_at(workspace, at, products_scratch_size(samples, n), np.float64)
     at = 2 * doubles_size(size, samples)
-    base = _part(workspace, at, size, params)
-    jacobian = _part(workspace, at + size, samples * size, params)
+    base = part_at(workspace, at, size, params)
+    jacobian = part_at(workspace, at + size, samples * size, params)
     at += size + samples * size
-    ones, rest = _part(workspace, at, samples, params), _part(workspace, at + samples, 0, params)
+    ones, rest = (
+        part_at(workspace, at, samples, params),
+        part_at(workspace, at + samples, 0, params),
+    )
     for k in range(N_SETTINGS):
         settings[k] = solver[k]
     for k in range(N_NUMBERS):
@@ -149,7 +122,7 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
     for k in range(n):
         root[k] = 0.0
     fill(ones, 1.0)
-    trained = _part(workspace, 0, 0, np.int64)
+    trained = part_at(workspace, 0, 0, np.int64)
     state = State(
         settings,
         cursor,
@@ -171,20 +144,20 @@ def solve(layers, objectives, params, x, y, weight, solver, iterations, workspac
     known = 0 <= record.loss < SQUARES.size  # and not the user's own
     squares = SQUARES[record.loss] if known else 0.0
     measure = Measure(total, squares, 0.0, True)
-    done, rule = 0, NO_RULE
+    done = 0
+    cursor[RULE] = NO_RULE
     numbers[AFTER] = math.nan
     network, data = (layers, objectives, params), GivenRows(x, y, weight, rows)
     # One thread needs no scratch apart from the workspace, and no losses of units.
     block, course = Block(at_once, ones, rest, rest, numbers), Iterations(numbers, cursor, base)
-    while done < iterations and squares > 0.0 and rule == NO_RULE:
+    while done < iterations and squares > 0.0 and cursor[RULE] == NO_RULE:
         status = iterate(network, data, block, state, course, measure, math.inf)
         done += 1
-        rule = cursor[RULE]
         if status == NOT_FINITE:
-            rule, numbers[AFTER] = NOT_A_NUMBER, numbers[LOSS]
+            cursor[RULE], numbers[AFTER] = NOT_A_NUMBER, numbers[LOSS]
         numbers[LOSS] = numbers[AFTER]
         cursor[PHASE] = RESIDUALS
     for k in range(N_SETTINGS):
         solver[k] = settings[k]
-    solver[N_SETTINGS] = rule
+    solver[N_SETTINGS] = cursor[RULE]
     return numbers[AFTER]

@@ -1,19 +1,12 @@
 """What layers have in common that hand on what they are given, with nothing to train in it.
 
-Arrays are flat, or stacks.
+Arrays are flat here.
 """
-
-from llvmlite import ir
 
 from flatprop.kernels.compile import kernel
 from flatprop.kernels.loops.elementwise import copy, fill
-from flatprop.kernels.loops.routines import routine
-from flatprop.kernels.loops.vector_loops import INT64, Array, broadcast, registers, rows_of
-from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at, stack_at
-from flatprop.kernels.network.records import array_at, matrix
-from flatprop.numbers.lanes import Lanes
-
-ZERO, ONE = INT64(0), INT64(1)
+from flatprop.kernels.network.layer_call import FORWARD_TANGENT, rows_at
+from flatprop.kernels.network.records import array_at
 
 
 @kernel
@@ -77,49 +70,3 @@ def pass_on_with_tangent(c, like, both):
             g, moving = g + other[i], moving + other_tangent[i]
         bend[i] = bend[i] * g + slope[i] * moving
         slope[i] = slope[i] * g
-
-
-@kernel
-def given_stack(c, like):
-    """The stack x. Of the network's inputs it is made in the place of z."""
-    if c.directions == 0:
-        return stack_at(c.x, c, like)
-    stack = stack_at(c.slope, c, like)
-    directions = matrix(array_at(c.directions, like, c.count * c.units), 0, c.count, c.units)
-    _stack_of_inputs(rows_at(c.x, c, like), directions, stack)
-    return stack
-
-
-@routine()
-def _stack_of_inputs(builder: ir.IRBuilder, x: Array, directions: Array, stack: Array) -> None:
-    """x, then each direction in as many rows, and 0 for second derivatives."""
-    rows, filled = x.shape[0], builder.mul(x.shape[0], builder.add(directions.shape[0], ONE))
-    zero = broadcast(Lanes(builder, x.element(0.0)), x.element)
-    for i in rows_of(stack):
-        given = builder.select(
-            builder.icmp_signed("<", i, rows),
-            x.row(i).data,
-            directions.row(builder.sub(builder.sdiv(i, rows), ONE)).data,
-        )
-        with builder.if_else(builder.icmp_signed("<", i, filled)) as (copied, empty):
-            with copied:
-                for register in registers(
-                    x.row(ZERO)._replace(data=given), stack.row(i), written_only=1
-                ):
-                    register.store(register[0], 1)
-            with empty:
-                for register in registers(stack.row(i), written_only=1):
-                    register.store(zero, 0)
-
-
-@kernel
-def same_stack(c, like):
-    """out ← x, a stack."""
-    copy(given_stack(c, like), stack_at(c.out, c, like))
-
-
-@kernel
-def pass_stack_on(c, like):
-    """out ← the gradient for the stack x, which is that for the stack of outputs."""
-    if c.out != 0:
-        copy(stack_at(c.dL_dz, c, like), stack_at(c.out, c, like))

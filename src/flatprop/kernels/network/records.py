@@ -19,6 +19,7 @@ from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.kernels.cache import keep_out_of_caches, mark
 from flatprop.kernels.compile import intrinsic, jittable, kernel
+from flatprop.kernels.loops.vector_loops import INT64
 
 LAYER = np.dtype(
     [
@@ -85,6 +86,8 @@ class NetworkArrays(NamedTuple):
 
 N_ACTIVATIONS = len(ACTIVATIONS)
 IDENTITY, RELU, SOFTMAX = (ACTIVATIONS[name].code for name in ("identity", "relu", "softmax"))
+LINE = 64
+"""Bytes of a line of the cache."""
 PARAMS, LAYERS, ACTIVATION, ADDRESS = 1, 9, 10, 12
 """What can be wrong with a layer record: `embedded.faults` has the messages, and more faults."""
 CROSS_ENTROPY = list(LOSSES).index("cross_entropy")
@@ -241,6 +244,34 @@ def array_at(typing_context: Any, address: Any, like: Any, size: Any) -> Any:
         return array._getvalue()
 
     return kind(address, like, types.intp), codegen
+
+
+@intrinsic
+def part_at(typing_context: Any, array: Any, start: Any, size: Any, like: Any) -> Any:
+    """`size` numbers from number `start` on, counted from the first cache line of `array`.
+
+    `like` is their dtype, or an array of it.
+    """
+    kind = types.Array(like.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, start, size, _ = arguments
+        address = builder.ptrtoint(context.make_array(array)(context, builder, given).data, INT64)
+        line = builder.and_(builder.add(address, INT64(LINE - 1)), INT64(-LINE))
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        itemsize = INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        made = context.make_array(kind)(context, builder)
+        context.populate_array(
+            made,
+            data=builder.gep(builder.inttoptr(line, pointer), [start]),
+            shape=cgutils.pack_array(builder, [size]),
+            strides=cgutils.pack_array(builder, [itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return made._getvalue()
+
+    return kind(array, types.intp, types.intp, like), codegen
 
 
 @intrinsic

@@ -24,6 +24,7 @@ from typing import Any
 
 from flatprop.kernels.compile import jittable, kernel
 from flatprop.kernels.network.records import (
+    LINE,
     all_units,
     has_sums,
     matrix,
@@ -33,6 +34,9 @@ from flatprop.kernels.network.records import (
 )
 from flatprop.kernels.network.workspace import outputs_of, rest_of, slope_of
 from flatprop.kernels.products.matmul import scratch_size
+
+PAIRS_AT_ONCE = 64
+"""So many second derivatives of a Hessian go through the network together, at least."""
 
 
 @jittable
@@ -49,6 +53,22 @@ def stacks_size(layers: Any, rows: int, directions: int, seconds: int) -> int:
     height = rows * (1 + directions + seconds)
     kept = 2 * (height + rows) * all_units(layers) + directions * most_units(layers)
     return kept + scratch_size(height, widest(layers))
+
+
+@jittable
+def pairs_at_once(inputs: int) -> int:
+    """How many second derivatives of a Hessian go through the network together."""
+    return min(inputs * (inputs + 1) // 2, max(PAIRS_AT_ONCE, inputs))
+
+
+@jittable
+def hessian_workspace_size(layers: Any, rows: int) -> int:
+    """How many numbers `input_derivatives.whole_hessian` needs."""
+    inputs = int(layers[0]["inputs"])
+    pairs = pairs_at_once(inputs)
+    # Each pair is two numbers of 64 bits.
+    more = LINE // 4 + 4 * pairs + inputs * inputs
+    return more + forward_stacks_size(layers, rows, inputs, pairs)
 
 
 @kernel
