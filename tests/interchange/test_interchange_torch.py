@@ -243,6 +243,7 @@ def test_modules_that_do_nothing_to_rows():
     module = nn.Sequential(
         nn.Flatten(),
         nn.Sequential(nn.Linear(6, 4), nn.Identity(), nn.ReLU(inplace=True)),
+        nn.Dropout(0.5),
         nn.Dropout(0.0),
         nn.Sequential(nn.Linear(4, 5, bias=False), nn.Sequential()),
         nn.AlphaDropout(0.1),
@@ -250,8 +251,8 @@ def test_modules_that_do_nothing_to_rows():
         nn.Softplus(),
     ).eval()
     net = from_torch(module, loss=fp.losses.Huber(2.0))
-    names = [(layer.units, layer.activation) for layer in net.dense]
-    assert names == [(4, "relu"), (5, "identity"), (2, "softplus")]
+    expected = Dense(4, "relu"), fp.Dropout(0.5), Dense(5), Dense(2, "softplus")
+    assert net.dense == expected
     assert net.loss_function == fp.losses.Huber(2.0)
     assert not net.biases[1].any()
     X = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")

@@ -11,6 +11,7 @@ from flatprop.evaluation.terms import Terms
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.damping import Iterations
+from flatprop.kernels.network.training_records import Special
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
 from flatprop.solvers.objective import Objective, Vector
@@ -63,14 +64,14 @@ class TermStepper(Stepper):
             block=buffers.block._replace(
                 rows=self.batch_size, weight=batches.ones, workspace=batches.scratch
             ),
-            terms=batches.address,
-            batch=batches.batch,
-            records=batches.records,
         )
+        self.special = self._special(batches)
 
-    def _buffers_of_helper(self, number: int, buffers: loop.Buffers) -> loop.Buffers:
+    def _buffers_of_helper(
+        self, number: int, buffers: loop.Buffers, special: Any
+    ) -> tuple[loop.Buffers, Special]:
         helper = self.batches.of_helper(number)
-        return buffers._replace(batch=helper.batch, records=helper.records)
+        return buffers, special._replace(batch=helper.batch, records=helper.records)
 
     def _update_timing(self, block_rows: int) -> int:
         return loop.AFTER_GRADIENT

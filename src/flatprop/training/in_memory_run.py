@@ -75,7 +75,7 @@ class InMemoryRun(OptimizerRun[Data]):
 
     @property
     def _average_array(self) -> Any:
-        return self.stepper.rule.averages
+        return self.stepper.averages
 
     @property
     def optimizer_state(self) -> Any:

@@ -19,6 +19,7 @@ from flatprop.kernels.loops.special_updates import average_address, factors_addr
 from flatprop.kernels.network import training_loop as loop
 from flatprop.kernels.network.records import DENSE, most_units
 from flatprop.kernels.network.regularisation import max_norm_address, penalties_address
+from flatprop.kernels.network.training_records import Special
 from flatprop.kernels.threads.team import SHARED_ROWS
 from flatprop.model.model import Model
 from flatprop.samples.in_memory import Data
@@ -42,9 +43,11 @@ class Stepper:
         Samples per update, for the samples that `take` was given.
     shuffle : bool
         Whether these samples are taken in a new order each epoch.
+    factors, averages : ndarray
+        As in `training_records.Special`.
     """
 
-    _MADE_ANEW = ("data", "buffers", "model")
+    _MADE_ANEW = ("data", "buffers", "special", "model")
     """The attributes that `take` makes anew."""
 
     def __init__(
@@ -69,10 +72,10 @@ class Stepper:
             clip_norm or 0.0,
             penalty,
             loop.AFTER_GRADIENT,
-            factors=aligned_copy(params[:0] if factors is None else factors),
-            averages=aligned_copy(params[:0] if ema is None else params),
-            decay=ema or 0.0,
         )
+        self.factors = aligned_copy(params[:0] if factors is None else factors)
+        self.averages = aligned_copy(params[:0] if ema is None else params)
+        self._decay = ema or 0.0
         self._shape: tuple[int, ...] = ()
         self._blocks = 0
         self._pace = crew.Pace()
@@ -135,7 +138,7 @@ class Stepper:
         worth = self._threads_worth(self._blocks_left(plan, progress))
         size, part = self._pace.next_size(crew.size_for(worth), self._blocks)
         blocks = max(1, int(part * self._blocks))
-        given = self.model, self.data, self.rule, plan, progress, buffers, blocks
+        given = self.model, self.data, self.rule, plan, progress, buffers, self.special, blocks
         cursor, rows = progress.cursor, self.data.rows
         row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
         began = time.perf_counter()
@@ -154,13 +157,15 @@ class Stepper:
         self, number: int, model: Any, data: Data, rule: loop.Rule, *rest: Any
     ) -> tuple[Any, ...]:
         """The arguments of `training_loop.train` for another thread of the team."""
-        plan, progress, buffers, blocks = rest
+        plan, progress, buffers, special, blocks = rest
         progress = progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy())
-        buffers = self._buffers_of_helper(number, buffers)
+        buffers, special = self._buffers_of_helper(number, buffers, special)
         rule = rule._replace(settings=rule.settings.copy())
-        return model, data, rule, plan, progress, buffers, blocks
+        return model, data, rule, plan, progress, buffers, special, blocks
 
-    def _buffers_of_helper(self, number: int, buffers: loop.Buffers) -> loop.Buffers:
+    def _buffers_of_helper(
+        self, number: int, buffers: loop.Buffers, special: Special | None
+    ) -> tuple[loop.Buffers, Special | None]:
         """Those of another thread of the team; `Buffers` says what the threads share."""
         shares_blocks = buffers.shards == 1
         buffers = buffers._replace(block=calls.of_helper(buffers.block, shared=shares_blocks))
@@ -172,7 +177,7 @@ class Stepper:
         if self.rule.update_timing == loop.PER_PANEL:
             gradient = aligned_empty(buffers.gradient.size, buffers.gradient.dtype)
             buffers = buffers._replace(gradient=gradient)
-        return buffers
+        return buffers, special
 
     def _threads_worth(self, blocks: int) -> int:
         """How many threads pay for a call with so many blocks."""
@@ -199,18 +204,8 @@ class Stepper:
         layers = network._arrays.layers
         layers = layers[layers["kind"] == DENSE]
         weights = np.stack([layers["W_start"], layers["b_start"]], axis=1)
-        strengths = np.array([(d.l1, d.l2) for d in network.dense_layers], np.float64)
-        limits = self._limits(layers)
-        self.rule = self.rule._replace(
-            update_timing=timing,
-            weights=weights,
-            strengths=strengths,
-            penalised=penalties_address(dtype) if strengths.any() else 0,
-            limits=limits,
-            limit=max_norm_address(dtype) if len(limits) else 0,
-            with_factors=factors_address(self.rule.code, dtype) if self.rule.factors.size else 0,
-            averaging=average_address(dtype) if self.rule.averages.size else 0,
-        )
+        self.rule = self.rule._replace(update_timing=timing, weights=weights)
+        self.special = self._special()
         panel = {
             loop.AFTER_GRADIENT: shards * size,
             loop.PER_PANEL: max(
@@ -223,15 +218,40 @@ class Stepper:
         sizes = gathered * network.inputs, gathered * (data.y.size // data.rows), panel
         x, y, gradient = (aligned_empty(size, dtype) for size in sizes)
         losses = np.zeros(-(-self.batch_size // block.rows))
+        self.buffers = loop.Buffers(order, x, y, gradient, shards, losses, block)
+
+    def _special(self, batches: Any = None) -> Special | None:
+        """What is asked for beside a plain training of dense layers; None if nothing is.
+
+        `batches` are those of a loss with terms: `batches_of_terms.TermBatches`.
+        """
+        dtype, layers, dense = self.network.dtype, self.network.layers, self.network.dense_layers
+        strengths = np.array([(layer.l1, layer.l2) for layer in dense], np.float64)
+        limits = self._limits(layers[layers["kind"] == DENSE])
+        penalised, averaging = strengths.any(), self.averages.size > 0
+        asked = penalised or averaging or self.factors.size or len(limits) or batches is not None
+        if not asked and len(dense) == len(layers):
+            return None
         none = np.empty(0, np.int64)
-        self.buffers = loop.Buffers(
-            order, x, y, gradient, shards, losses, block, batch=none, records=none
+        return Special(
+            strengths=strengths,
+            penalised=penalties_address(dtype) if penalised else 0,
+            limits=limits,
+            limit=max_norm_address(dtype) if len(limits) else 0,
+            factors=self.factors,
+            with_factors=factors_address(self.rule.code, dtype) if self.factors.size else 0,
+            averages=self.averages,
+            decay=self._decay,
+            averaging=average_address(dtype) if averaging else 0,
+            terms=batches.address if batches is not None else 0,
+            batch=batches.batch if batches is not None else none,
+            records=batches.records if batches is not None else none,
         )
 
     def _update_timing(self, block_rows: int) -> int:
         """When the parameters change: as early as the settings allow."""
         size = self.network.params.size
-        limited = self.rule.clip_norm > 0 or self._penalised or self.rule.factors.size
+        limited = self.rule.clip_norm > 0 or self._penalised or self.factors.size
         limited = limited or any(layer.max_norm for layer in self.network.dense_layers)
         if block_rows < self.batch_size or limited or not self._whole:
             return loop.AFTER_GRADIENT
@@ -291,15 +311,14 @@ class Stepper:
             settings=aligned_copy(rule.settings),
             state=aligned_copy(rule.state),
             trainable=over_parameters.ranges(rule.trainable, self.network.params.size),
-            factors=self._unpickled("factors"),
-            averages=self._unpickled("averages"),
         )
+        self.factors, self.averages = self._unpickled("factors"), self._unpickled("averages")
+        self.__dict__.setdefault("_decay", 0.0)
 
     def _unpickled(self, name: str) -> Array:
-        """A copy of an array of the rule that has a number for each parameter, or none."""
-        params, array = self.network._arrays.params, getattr(self.rule, name)
-        if array is None:  # in a pickle of version 0.1
-            array = params[:0]
+        """A copy of an array that has a number for each parameter, or none."""
+        params = self.network._arrays.params
+        array = self.__dict__.get(name, params[:0])  # a pickle of version 0.1 has none
         if array.dtype != params.dtype or array.shape not in ((0,), params.shape):
             raise ValueError(
                 f"{name} must be of {params.dtype} with shape {params.shape}, not of "

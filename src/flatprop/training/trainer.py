@@ -175,7 +175,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     @property
     def average(self) -> Any:
         """(parameters,): with `ema`, the moving average of the parameters, writable; else None."""
-        average: Any = self._stepper.rule.averages
+        average: Any = self._stepper.averages
         return average.view() if average.size else None
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -165,6 +165,7 @@ def test_c_functions(dtype):
         (6, "partner", 2),
         (6, "partner", -3),
         (7, "kind", 1),
+        (7, "partner", 0),
     ],
 )
 def test_records_that_describe_no_network_are_refused(l, field, value):

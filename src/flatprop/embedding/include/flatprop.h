@@ -50,7 +50,8 @@ typedef struct flatprop_layer {
     int64_t place;      /* how many units the layers before have */
     int64_t function;   /* the address of a flatprop_activation_f32 or _f64; 0: none */
     int64_t kind;       /* 0: dense; the others are flatprop's own */
-    int64_t partner;    /* of the two ends of a residual block, the other one */
+    int64_t partner;    /* of the two ends of a residual block, the other one; of the last layer,
+                           the end of the last such block; 0: none */
     double rate;        /* of a dropout, which these functions leave out */
 } flatprop_layer;
 

@@ -18,7 +18,7 @@ from flatprop.kernels.embedded import pointers
 from flatprop.kernels.embedded.pointers import is_null, layers_of, loss_records_of
 from flatprop.kernels.embedded.roles import SIZES
 from flatprop.kernels.loops.addresses import callable_here
-from flatprop.kernels.network.layer_kinds import parameter_rows, record_fault
+from flatprop.kernels.network.layer_kinds import record_fault
 from flatprop.kernels.network.least_squares_call import N_SOLVER, solver_workspace_size
 from flatprop.kernels.network.records import (
     ACTIVATION,
@@ -30,7 +30,11 @@ from flatprop.kernels.network.records import (
     array_at,
 )
 from flatprop.kernels.network.stacks import hessian_workspace_size, stacks_size
-from flatprop.kernels.network.workspace import gradient_workspace_size, workspace_size
+from flatprop.kernels.network.workspace import (
+    gradient_workspace_size,
+    parameter_rows,
+    workspace_size,
+)
 
 X, Y, WEIGHT, OUT, WORKSPACE, OVERLAP, OPTIMIZER = range(2, 9)
 LOSS, DIRECTIONS = 11, 13  # `records` has the faults of layer records

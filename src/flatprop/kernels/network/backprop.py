@@ -11,7 +11,6 @@ from flatprop.kernels.network.layer_kinds import forward as forward_layer
 from flatprop.kernels.network.layer_kinds import (
     forward_with_slope,
     gradient,
-    parameter_rows,
     through_activation,
 )
 from flatprop.kernels.network.records import (
@@ -24,7 +23,14 @@ from flatprop.kernels.network.records import (
     rows_of,
 )
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import (
+    inputs_of,
+    one_of_two,
+    outputs_of,
+    parameter_rows,
+    rest_of,
+    slope_of,
+)
 from flatprop.kernels.threads.team import end_of_unit, unit_of
 
 
@@ -132,9 +138,9 @@ def places_of_loss(layers, loss_record, rows, workspace):
     last = layers.size - 1
     a, slope = outputs_of(layers, last, rows, workspace), slope_of(layers, last, rows, workspace)
     logits = loss_record.from_logits == 1
-    softmax = layers[last].activation == SOFTMAX
-    without = logits or softmax or layers[last].activation == IDENTITY
-    dL_da = slope if without else a
+    code = layers[last].activation
+    without = logits or code == SOFTMAX
+    dL_da = slope if without or code == IDENTITY else a
     return a, dL_da, slope
 
 
@@ -158,4 +164,4 @@ def layer_gradient(layers, l, params, x, workspace, context):
     start, whole = layers[l].W_start, parameter_rows(layers, l)
     a, dL_dz = inputs_of(layers, l, x, workspace), slope_of(layers, l, x.shape[0], workspace)
     scratch = rest_of(layers, x.shape[0], workspace)
-    gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, scratch)
+    gradient(layers, l, a, dL_dz, 0, whole, alpha, accumulate, out, start, workspace, scratch)

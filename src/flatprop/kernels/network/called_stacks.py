@@ -2,8 +2,8 @@
 
 from numba.core import types
 
-from flatprop.kernels.network.called_layers import NULL, operation
 from flatprop.kernels.network.layer_call import BACKWARD_STACK, FORWARD_STACK
+from flatprop.kernels.network.written_calls import NULL, operation
 
 
 @operation

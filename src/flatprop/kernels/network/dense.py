@@ -67,12 +67,6 @@ def record_fault(layers, l, n_params):
 
 
 @kernel
-def parameter_rows(layers, l):
-    """How many rows of `units` parameters layer l has: those of W, and b as one more."""
-    return layers[l].inputs + 1
-
-
-@kernel
 def forward(layers, l, params, a, z, activates, scratch):
     """z ← the outputs of layer l for its inputs a; x W + b alone unless `activates`."""
     layer, W, b = layers[l], weights(layers, l, params), biases(layers, l, params)

@@ -11,13 +11,19 @@ from flatprop.kernels.network.backprop import forward_with_slopes, layer_gradien
 from flatprop.kernels.network.layer_kinds import (
     backward,
     input_gradient,
-    parameter_rows,
     sample_gradients,
     through_activation,
 )
 from flatprop.kernels.network.records import adds_earlier, matrix, widest
 from flatprop.kernels.network.walks import in_place, walk_back
-from flatprop.kernels.network.workspace import inputs_of, one_of_two, outputs_of, rest_of, slope_of
+from flatprop.kernels.network.workspace import (
+    inputs_of,
+    one_of_two,
+    outputs_of,
+    parameter_rows,
+    rest_of,
+    slope_of,
+)
 
 
 @kernel

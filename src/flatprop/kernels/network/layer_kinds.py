@@ -25,32 +25,20 @@ def record_fault(layers, l, n_params):
 
 
 @kernel
-def parameter_rows(layers, l):
-    if layers[l].kind != DENSE:
-        return called_layers.parameter_rows(layers, l)
-    return dense.parameter_rows(layers, l)
-
-
-@kernel
 def forward(layers, l, params, a, z, activates, kept, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.forward(layers, l, params, a, z, kept)
-    else:
+    if not called_layers.forward(layers, l, params, a, z, kept):
         dense.forward(layers, l, params, a, z, activates, scratch)
 
 
 @kernel
 def forward_with_slope(layers, l, params, x, activates, workspace):
-    if layers[l].kind != DENSE:
-        called_layers.forward_with_slope(layers, l, params, x, workspace)
-    else:
+    if not called_layers.forward_with_slope(layers, l, params, x, workspace):
         dense.forward_with_slope(layers, l, params, x, activates, workspace)
 
 
 @kernel
 def laid_open(layers, l, params, inputs, z, a, slope, workspace, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.laid_open(layers, l, params, inputs, z, slope, workspace)
+    if called_layers.laid_open(layers, l, params, inputs, z, slope, workspace):
         copy(z, a)
     else:
         dense.laid_open(layers, l, params, inputs, z, a, slope, scratch)
@@ -58,41 +46,33 @@ def laid_open(layers, l, params, inputs, z, a, slope, workspace, scratch):
 
 @kernel
 def backward(layers, l, params, dL_dz, out, workspace, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.backward(layers, l, params, dL_dz, out, workspace)
-    else:
+    if not called_layers.backward(layers, l, params, dL_dz, out, workspace):
         dense.backward(layers, l, params, dL_dz, out, workspace, scratch)
 
 
 @kernel
 def input_gradient(layers, l, params, inputs, dL_dz, out, workspace, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.input_gradient(layers, l, params, inputs, dL_dz, out, workspace)
-    else:
+    if not called_layers.input_gradient(layers, l, params, inputs, dL_dz, out, workspace):
         dense.input_gradient(layers, l, params, dL_dz, out, scratch)
 
 
 @kernel
-def gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.gradient(layers, l, a, dL_dz, rows, alpha, accumulate, out, start)
-    else:
+def gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, workspace, scratch):
+    if not called_layers.gradient(
+        layers, l, a, dL_dz, rows, alpha, accumulate, out, start, workspace
+    ):
         dense.gradient(layers, l, a, dL_dz, row, rows, alpha, accumulate, out, start, scratch)
 
 
 @kernel
 def sample_gradients(layers, l, a, dL_dz, out, start, stride):
-    if layers[l].kind != DENSE:
-        called_layers.sample_gradients(layers, l, a, dL_dz, out, start, stride)
-    else:
+    if not called_layers.sample_gradients(layers, l, a, dL_dz, out, start, stride):
         dense.sample_gradients(layers, l, a, dL_dz, out, start, stride)
 
 
 @kernel
 def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.forward_with_tangent(layers, l, params, v, x, workspace, tangents)
-    else:
+    if not called_layers.forward_with_tangent(layers, l, params, v, x, workspace, tangents):
         dense.forward_with_tangent(
             layers, l, params, v, x, activates, workspace, tangents, scratch
         )
@@ -100,10 +80,8 @@ def forward_with_tangent(layers, l, params, v, x, activates, workspace, tangents
 
 @kernel
 def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents, scratch):
-    if layers[l].kind != DENSE:
-        rows = dL_dx.shape[0]
-        called_layers.backward_with_tangent(layers, l, params, v, rows, workspace, tangents)
-    else:
+    rows = dL_dx.shape[0]
+    if not called_layers.backward_with_tangent(layers, l, params, v, rows, workspace, tangents):
         dense.backward_with_tangent(
             layers, l, params, v, dL_dx, term, workspace, tangents, scratch
         )
@@ -111,9 +89,7 @@ def backward_with_tangent(layers, l, params, v, dL_dx, term, workspace, tangents
 
 @kernel
 def gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch):
-    if layers[l].kind != DENSE:
-        called_layers.gradient_tangent(layers, l, x, accumulate, out, workspace, tangents)
-    else:
+    if not called_layers.gradient_tangent(layers, l, x, accumulate, out, workspace, tangents):
         dense.gradient_tangent(layers, l, x, accumulate, out, workspace, tangents, scratch)
 
 

@@ -58,6 +58,9 @@ numbers, from `W_start` on.
 DENSE, LAYER_NORM, DROPOUT, FORK, SUM = range(5)
 """Kinds of layers. A residual block is a `FORK`, the layers of the block, and a `SUM`."""
 
+PARAMETER_ROWS = {LAYER_NORM: 2}
+"""How many rows of `units` parameters a layer that is not dense has; of other kinds, none."""
+
 LOSS_RECORD = np.dtype(
     [
         ("loss", np.int64),  # the code of formulas.losses.LOSSES; < 0: `function`

@@ -12,11 +12,21 @@ shares are the whole block. `threads.team` says why the results are the same.
 
 from typing import Any, NamedTuple
 
-from flatprop.kernels.compile import kernel
+from numba.core import types
+
+from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.backprop import forward_with_slopes, loss_of_rows, places_of_loss
-from flatprop.kernels.network.layer_kinds import gradient, parameter_rows, through_activation
+from flatprop.kernels.network.layer_kinds import gradient, through_activation
+from flatprop.kernels.network.training_records import UPDATES
 from flatprop.kernels.network.walks import in_place
-from flatprop.kernels.network.workspace import Share, inputs_of, slope_of
+from flatprop.kernels.network.workspace import (
+    DenseShare,
+    Share,
+    inputs_of,
+    parameter_rows,
+    slope_of,
+)
 from flatprop.kernels.threads.team import SHARED_ROWS, end_of_unit, share_of, unit_of, wait
 
 
@@ -27,6 +37,42 @@ class Seat(NamedTuple):
     """What it shares with the others: see `team`."""
     rank: int
     size: int
+
+
+@intrinsic
+def share_of_training(
+    typing_context: Any,
+    special: Any,
+    workspace: Any,
+    scratch: Any,
+    block_rows: Any,
+    first: Any,
+    begin: Any,
+    first_row: Any,
+    cursor: Any,
+    seed: Any,
+) -> Any:
+    """A share of the block that begins at row `begin`, in the batch from `first_row` on.
+
+    It is a `DenseShare` if `special` is None, else a `Share`; see `training_records.Special`.
+    """
+    given = special, workspace, scratch, *[types.intp] * 4, cursor, seed
+    kind = DenseShare if isinstance(special, types.NoneType) else Share
+    numbers = [types.intp] * (len(kind._fields) - 2)
+    if kind is Share:
+        numbers[-1] = seed
+    share = types.NamedTuple([workspace, scratch, *numbers], kind)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, *parts, begin, first_row, progress, seed = arguments
+        if kind is Share:
+            place = builder.sub(builder.add(begin, parts[-1]), first_row)
+            data = context.make_array(cursor)(context, builder, progress).data
+            update = builder.load(builder.gep(data, [INT64(UPDATES)]))
+            parts += place, update, seed
+        return context.make_tuple(builder, share, parts)
+
+    return share(*given), codegen
 
 
 @kernel
@@ -76,8 +122,7 @@ def share_of_gradient(layers, l, seat):
 def gradient_rows(layers, l, x, share, first, stop, alpha, accumulate, out, place):
     """out[place:] ← alpha times some rows of the gradient of layer l, from all rows of a block."""
     rows = x.shape[0]
-    whole = Share(share.workspace, share.scratch, rows, 0, share.place, share.update, share.seed)
+    whole = DenseShare(share.workspace, share.scratch, rows, 0)
     a, dL_dz = inputs_of(layers, l, x, whole), slope_of(layers, l, rows, whole)
-    gradient(
-        layers, l, a, dL_dz, first, stop - first, alpha, accumulate, out, place, share.scratch
-    )
+    some, scratch = stop - first, share.scratch
+    gradient(layers, l, a, dL_dz, first, some, alpha, accumulate, out, place, share, scratch)

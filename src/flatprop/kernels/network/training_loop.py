@@ -10,12 +10,7 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.loops.elementwise import add
 from flatprop.kernels.loops.integers import larger, smaller
-from flatprop.kernels.loops.minibatch import (
-    gather,
-    shuffle,
-    sum_of_weights,
-    weights_per_output,
-)
+from flatprop.kernels.loops.minibatch import gather, shuffle, sum_of_weights, weights_per_output
 from flatprop.kernels.loops.special_updates import average, update_with_factors
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
@@ -28,6 +23,7 @@ from flatprop.kernels.network.shares import (
     pass_on,
     seat_at_block,
     share_of_gradient,
+    share_of_training,
     takes_block,
 )
 from flatprop.kernels.network.term_batches import GRADIENT, SHUFFLE, UPDATE, of_terms
@@ -51,7 +47,6 @@ from flatprop.kernels.network.training_records import (
     progress,
 )
 from flatprop.kernels.network.walks import walk_back
-from flatprop.kernels.network.workspace import Share
 from flatprop.kernels.threads.team import (
     SHARED_ROWS,
     join,
@@ -107,11 +102,14 @@ def _learn(layers, l, params, own_x, share, context):
 
 
 @entry_point
-def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
+def train(model, data, rule, plan, progress, buffers, special, blocks, cells, leads):
     """Carry a training on by `blocks` blocks of rows, one or more, at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
     at the fields of `Rule`, `Progress` and `Buffers`.
+
+    `special` is None or a `Special`, for which all of this is compiled once more: if it is None,
+    Numba leaves out what stands behind `if special is not None`.
     """
     rank, size = join(cells, leads)
     if rank < 0:
@@ -119,28 +117,10 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     # Taken apart once: compiled, every look into a tuple copies all of it.
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
-    (
-        code,
-        settings,
-        state,
-        trainable,
-        clip_norm,
-        penalty,
-        update_timing,
-        weights,
-        strengths,
-        penalised,
-        limits,
-        limit,
-        factors,
-        with_factors,
-        averages,
-        decay,
-        averaging,
-    ) = rule
+    code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
     rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
     cursor, sums, losses = progress
-    order, block_x, block_y, gradient, shards, block_losses, block, terms, batch, _ = buffers
+    order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
     seat = Seat(cells, rank, size)
     low, high = share_of(params.size, SHARED_ROWS, rank, size)
@@ -149,7 +129,23 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    left, diverged, status, total = blocks, False, RUNNING, 0.0
+    left, diverged = blocks, False
+    if special is not None:
+        (
+            strengths,
+            penalised,
+            limits,
+            limit,
+            factors,
+            with_factors,
+            averages,
+            decay,
+            averaging,
+            terms,
+            batch,
+            _,
+        ) = special
+        status, total = RUNNING, 0.0
     while left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0:
@@ -159,7 +155,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 wait(cells, size)  # somebody may still read the old order
                 if rank == 0:
                     shuffle(seed, epoch, order)
-                    if terms != 0:
+                    if special is not None and terms != 0:
                         of_terms(terms, batch, SHUFFLE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                 wait(cells, size)
 
@@ -177,7 +173,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
         scale = sums[BATCH_SCALE]
         rate = rates[smaller(epoch, rates.size - 1)]
-        if scale > 0 or (terms != 0 and batch[WITH_POINTS] != 0):
+        if scale > 0 or (special is not None and terms != 0 and batch[WITH_POINTS] != 0):
             settings[STEP] = cursor[UPDATES] + 1
             settings[LEARNING_RATE] = rate
             settings[GRADIENT_SCALE] = 1.0
@@ -185,7 +181,7 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
             if update_timing == FUSED:
                 target, alpha = params, -rate
             own_blocks = count
-            if terms != 0:
+            if special is not None and terms != 0:
                 own_blocks = 0
                 count = of_terms(
                     terms,
@@ -212,9 +208,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                 rows = smaller(block_rows, last_row - begin)
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
-                place = begin + row - first_row
-                update = cursor[UPDATES]
-                share = Share(workspace, scratch, rows, row, place, update, mask_seed)
+                share = share_of_training(
+                    special, workspace, scratch, rows, row, begin, first_row, cursor, mask_seed
+                )
                 x = matrix(all_x, begin * inputs, rows, inputs)
                 y = matrix(all_y, begin * columns, rows, columns)
                 if order.size > 0:
@@ -264,7 +260,9 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                     counts = float(last_row - first_row)
                 sums[EPOCH_WEIGHT] += counts
                 # A running mean. With one batch it equals that batch's loss exactly.
-                share_of_epoch = counts / sums[EPOCH_WEIGHT] if counts > 0 else 0.0
+                share_of_epoch = counts / sums[EPOCH_WEIGHT]
+                if special is not None and counts == 0:  # points without samples
+                    share_of_epoch = 0.0
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
@@ -275,16 +273,20 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
                             penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
                         )
-                    if penalised != 0:
+                    if special is not None and penalised != 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalties(
                             penalised, weights, strengths, params, gradient, low, high
                         )
                     # of what all threads have added up
-                    if clip_norm > 0 or penalty > 0 or penalised != 0:
+                    if clip_norm > 0 or penalty > 0 or (special is not None and penalised != 0):
                         wait(cells, size)
                     if clip_norm > 0:
                         settings[GRADIENT_SCALE] = clipping(gradient, trainable, clip_norm)
-                    if with_factors != 0:
+                    if special is None or with_factors == 0:
+                        update_trained(
+                            code, settings, params, gradient, state, trainable, low, high, 0
+                        )
+                    else:
                         update_with_factors(
                             with_factors,
                             settings,
@@ -296,18 +298,14 @@ def train(model, data, rule, plan, progress, buffers, blocks, cells, leads):
                             low,
                             high,
                         )
-                    else:
-                        update_trained(
-                            code, settings, params, gradient, state, trainable, low, high, 0
-                        )
-                    if terms != 0 and rank == 0:
+                    if special is not None and terms != 0 and rank == 0:
                         of_terms(terms, batch, UPDATE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                     wait(cells, size)
-                    if limit != 0:
+                    if special is not None and limit != 0:
                         if rank == 0:
                             limit_norms(limit, limits, params, gradient)
                         wait(cells, size)
-                if averaging != 0:
+                if special is not None and averaging != 0:
                     average(averaging, averages, params, decay, cursor[UPDATES], low, high)
         elif ends and loss_record.divisor == 0:
             # A sum without weight is 0, and counts; a mean does not exist.

@@ -37,29 +37,40 @@ class Rule(NamedTuple):
     | FUSED | in the product that gives the gradient | that, and `Optimizer.linear` |
 
     A plain training is one of all parameters, by batches of one block, with nothing else that this
-    record can ask for.
+    record or `Special` can ask for.
     """
     weights: Any = None
-    """(layers, 2): where each W begins and ends in `params`. This and what follows is made anew
-    with the scratch of a training; a pickle of version 0.1 has none of it."""
-    strengths: Any = None
+    """(layers, 2): where each W begins and ends in `params`. A pickle of version 0.1 has none."""
+
+
+class Special(NamedTuple):
+    """What few trainings ask for, among them all with layers that are not dense."""
+
+    strengths: Any
     """(layers, 2) float64: l1 and l2 of the terms l1 Σ |W| + l2 Σ W² of each batch's loss."""
-    penalised: int = 0
+    penalised: int
     """The address of `layer_penalties`; 0 if no layer has any of these strengths."""
-    limits: Any = None
+    limits: Any
     """(layers with a limit, 4) float64: W's start and shape, and the limit for `max_norm`."""
-    limit: int = 0
+    limit: int
     """The address of `max_norm`; 0 if there are no limits."""
-    factors: Any = None
+    factors: Any
     """(parameters,): what each learning rate is multiplied by; (0,) where there are no factors."""
-    with_factors: int = 0
+    with_factors: int
     """The address of the update with factors; 0 if there are none."""
-    averages: Any = None
+    averages: Any
     """(parameters,): the moving average of each parameter; (0,) where none is asked for."""
-    decay: float = 0.0
+    decay: float
     """How much the update before counts in these averages, if the newest one counts 1."""
-    averaging: int = 0
+    averaging: int
     """The address of what `average` calls; 0 if no averages are asked for."""
+    terms: int
+    """The address of `term_batches.batch_of_terms` for a loss with derivatives in it; 0 for none.
+    Each batch then counts as one block."""
+    batch: Any
+    """(1,), a `term_records.BATCH` of each thread's own; (0,) where there are no terms."""
+    records: Any
+    """What it refers to: `term_records.TERM`, of each thread's own."""
 
 
 class Plan(NamedTuple):
@@ -140,10 +151,3 @@ class Buffers(NamedTuple):
     """float64, the Σ w ℓ of each block of this batch."""
     block: Any
     """A `Block`."""
-    terms: int = 0
-    """The address of `term_batches.batch_of_terms` for a loss with derivatives in it; 0 for none.
-    Each batch then counts as one block."""
-    batch: Any = None
-    """(1,), a `term_records.BATCH` of each thread's own; (0,) where there are no terms."""
-    records: Any = None
-    """What it refers to: `term_records.TERM`, of each thread's own."""

@@ -11,8 +11,8 @@ holds, for a block of rows,
 
 The slope of a layer is da/dz on the way forward. On the way back ∂L/∂z takes its place.
 
-A thread of a team has a `Share` of a block in place of a workspace. The same views then show its
-rows only, and scratch of its own.
+A thread of a team has a share of a block in place of a workspace, a `DenseShare` or a `Share`. The
+same views then show its rows only, and scratch of its own.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,9 @@ from numba.core import cgutils, types
 from flatprop.kernels.compile import intrinsic, jittable, kernel
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.records import (
+    DENSE,
     LAYER,
+    PARAMETER_ROWS,
     all_units,
     has_sums,
     matrix,
@@ -51,8 +53,12 @@ class Block(NamedTuple):
     """(MOST_UNITS,) float64: Σ w ℓ of each unit of the rows, see `threads.team`."""
 
 
-class Share(NamedTuple):
-    """Some rows of a block, whose numbers lie in one workspace with those of the other rows."""
+class DenseShare(NamedTuple):
+    """Some rows of a block, whose numbers lie in one workspace with those of the other rows.
+
+    All layers are dense: where a kernel takes a share of this type, nothing of other kinds is
+    compiled into it.
+    """
 
     workspace: Any
     """Of the whole block; what is behind the last layer's slope is not used."""
@@ -62,6 +68,15 @@ class Share(NamedTuple):
     """How many rows the block has."""
     first: int
     """The first of these rows."""
+
+
+class Share(NamedTuple):
+    """The same for any kind of layers."""
+
+    workspace: Any
+    scratch: Any
+    block_rows: int
+    first: int
     place: int
     """The place in its batch of the first of these rows."""
     update: int
@@ -188,6 +203,24 @@ def parts_of(builder: ir.IRBuilder, kind: Any, value: ir.Value) -> list[Any]:
 def _of_units(matrices: int) -> Callable[..., Any]:
     """The position of a matrix (rows, units) of layer l, behind so many others."""
     return lambda r, share, l, rows: (r.start_of(l, matrices, rows, share), rows, r[l, "units"])
+
+
+@intrinsic
+def parameter_rows(typing_context: Any, layers: Any, l: Any) -> Any:
+    """How many rows of `units` parameters layer l has; of a dense one those of W, and b."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, l = arguments
+        records = Records(builder, context.make_array(layers)(context, builder, array))
+        of_dense = builder.add(records[l, "inputs"], ONE)
+        known = {kind: INT64(rows) for kind, rows in PARAMETER_ROWS.items()} | {DENSE: of_dense}
+        rows = INT64(0)
+        for kind, its_rows in known.items():
+            matches = builder.icmp_signed("==", records[l, "kind"], INT64(kind))
+            rows = builder.select(matches, its_rows, rows)
+        return rows
+
+    return types.int64(layers, types.intp), codegen
 
 
 @intrinsic

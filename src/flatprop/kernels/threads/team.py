@@ -9,11 +9,13 @@ One thread leads. It waits for the others a short while only: who comes later is
 leaves again. So no call waits to begin for a thread that the system or Python does not let run.
 """
 
+from typing import Any
+
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from flatprop.kernels.compile import kernel
-from flatprop.kernels.loops.routines import routine
+from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.loops.routines import compiled, routine
 from flatprop.kernels.loops.vector_loops import INT64, Array
 from flatprop.kernels.threads.atomics import add, load, store, wait_while
 
@@ -75,15 +77,23 @@ def rank_of_helper(builder: ir.IRBuilder, cells: Array) -> ir.Value:
     return builder.load(rank)
 
 
-@kernel
-def wait(cells, size):
+# `wait` and `share_of` stand in many places. Written as LLVM instructions, they compile quickly.
+
+
+@intrinsic
+def wait(typing_context: Any, cells: Any, size: Any) -> Any:
     """Wait until all threads of the team are here."""
-    if size > 1:
-        meet(cells, size)
+    signature, call = compiled(_meet, types.void, cells, types.int64)
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        with builder.if_then(builder.icmp_signed(">", values[1], INT64(1))):
+            call(context, builder, signature, values)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
-@routine(size=types.int64)
-def meet(builder: ir.IRBuilder, cells: Array, size: ir.Value) -> None:
+def _meet(builder: ir.IRBuilder, cells: Array, size: ir.Value) -> None:
     """The barrier: who comes last lets all others go on."""
     phase = load(builder, cells, PHASE)
     before = add(builder, cells, ARRIVED, 1)
@@ -112,8 +122,26 @@ def end_of_unit(row, rows, unit):
     return row + unit if rows - row >= 2 * unit else rows
 
 
-@routine(types.int64, rows=types.int64, unit=types.int64, rank=types.int64, size=types.int64)
-def share_before(
+@intrinsic
+def share_of(typing_context: Any, rows: Any, unit: Any, rank: Any, size: Any) -> Any:
+    """The rows that one thread takes, the first and the one behind the last."""
+    number = types.int64
+    signature, call = compiled(_share_before, number, *[number] * 4)
+    share = types.UniTuple(number, 2)
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        rows, unit, rank, size = values
+        ends = [cgutils.alloca_once_value(builder, end) for end in (INT64(0), rows)]
+        with builder.if_then(builder.icmp_signed(">", size, INT64(1))):
+            for more, end in enumerate(ends):
+                taken = rows, unit, builder.add(rank, INT64(more)), size
+                builder.store(call(context, builder, signature, taken), end)
+        return context.make_tuple(builder, share, [builder.load(end) for end in ends])
+
+    return share(*[number] * 4), codegen
+
+
+def _share_before(
     builder: ir.IRBuilder, rows: ir.Value, unit: ir.Value, rank: ir.Value, size: ir.Value
 ) -> ir.Value:
     """How many rows the threads before this one take together.
@@ -125,16 +153,6 @@ def share_before(
     units = builder.select(some, units, INT64(1))
     before = builder.mul(builder.sdiv(builder.mul(units, rank), size), unit)
     return builder.select(builder.icmp_signed("<", rank, size), before, rows)
-
-
-@kernel
-def share_of(rows, unit, rank, size):
-    """The rows that one thread takes, the first and the one behind the last."""
-    first, stop = 0, rows
-    if size > 1:
-        first = share_before(rows, unit, rank, size)
-        stop = share_before(rows, unit, rank + 1, size)
-    return first, stop
 
 
 @routine(types.float64, rows=types.int64, unit=types.int64)
