@@ -97,7 +97,7 @@ READING = {
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_read_only_parameters_are_not_trained(data, name):
-    net = make()
+    net = make(dtype="float64")
     before, state = net.params.tobytes(), net.rng.bit_generator.state
     net.params.flags.writeable = False
     with pytest.raises(ValueError, match=r"net\.params is read-only, but would be changed; allow"):

@@ -15,7 +15,7 @@ from flatprop.export.c_self_test import bounds
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.model.dense_layer import Dense
 from flatprop.numbers.c_source import hexadecimal
-from networks import both_dtypes, double_first
+from networks import double_first
 from own_functions import bumps
 from processes import run
 
@@ -101,7 +101,7 @@ def test_the_file_passes_its_own_test(case, dtype, tmp_path, record_property):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_passes_its_own_test(activation, dtype, tmp_path, record_property):
     hidden = "tanh" if activation in ("softmax", "exp") else activation
@@ -136,7 +136,7 @@ def nested(z):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize(
     "function", [siren, rings, hyperbolic, nested], ids=lambda function: function.__name__
 )
@@ -182,7 +182,7 @@ WRONG = {
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_in_the_file_is_found(case, dtype, tmp_path):
     net = fp.Network(8, [Dense(32, "tanh"), Dense(32, "tanh"), Dense(2)], dtype=dtype, rng=0)

@@ -8,7 +8,7 @@ import pytest
 
 import flatprop as fp
 from compilers import COMPILER, STRICT, needs_compiler
-from networks import both_dtypes
+from networks import double_first
 from processes import run
 
 BLOCK = fp.Residual([fp.LayerNorm(), fp.Dense(9, "relu"), fp.Dropout(0.3), fp.Dense(6, "tanh")])
@@ -31,7 +31,7 @@ def made(name, dtype):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_c_computes_what_predict_does(name, dtype, tmp_path):
     net, X = made(name, dtype)
@@ -49,7 +49,7 @@ def test_the_c_computes_what_predict_does(name, dtype, tmp_path):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_self_test_tells_right_from_wrong(name, dtype, wrong, tmp_path):

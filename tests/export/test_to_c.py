@@ -20,7 +20,7 @@ from flatprop.formulas.activations import ACTIVATIONS, Activation
 from flatprop.model.dense_layer import Dense
 from flatprop.numbers import elementary
 from flatprop.numbers.numbers import copysign, maximum, minimum, sqrt, where
-from networks import both_dtypes
+from networks import both_dtypes, double_first
 from own_functions import bounded, bumps, by_a_loop, hard_swish, snake, three_quarters
 from processes import run
 
@@ -94,7 +94,7 @@ def random_network(rng, dtype):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks(seed, dtype, tmp_path, record_property):
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def test_random_networks(seed, dtype, tmp_path, record_property):
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_in_a_network(activation, dtype, tmp_path, record_property):
     hidden = "tanh" if activation == "softmax" else activation
@@ -128,7 +128,7 @@ def test_every_activation_in_a_network(activation, dtype, tmp_path, record_prope
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if a.formula])
 def test_activations_at_every_size_of_z(activation, dtype, tmp_path):
     net = fp.Network(1, [Dense(1, activation)], dtype=dtype)
@@ -200,7 +200,7 @@ VARIANTS = {
 
 
 @needs_compiler
-@both_dtypes
+@double_first
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_way_to_compile_computes_the_same(variant, dtype, tmp_path):
     names = [name for name in ACTIVATIONS if name not in ("softmax", "exp")]

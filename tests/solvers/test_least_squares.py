@@ -191,7 +191,7 @@ def fitted(options, dtype="float64", rows=300, **more):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_parts_callbacks_and_threads_leave_every_bit(options, dtype, monkeypatch):
     given = OPTIONS[options]
     whole = fitted(given, dtype)

@@ -19,7 +19,7 @@ from flatprop.kernels.network import workspace as sizes_of
 from flatprop.kernels.threads.team import MOST_UNITS
 from flatprop.samples.in_memory import in_memory
 from guards import assert_guards_intact, guarded, read_only
-from networks import both_dtypes, samples
+from networks import both_dtypes, double_first, samples
 from networks import network as make
 from processes import run
 
@@ -412,7 +412,7 @@ def test_the_caller_s_own_cache_is_found_by_the_next_process(tmp_path):
     assert printed[0][0] == printed[1][0]
 
 
-@both_dtypes
+@double_first
 def test_arrays_that_are_not_aligned_or_read_only(dtype):
     net = make([3, 5, 2], dtype=dtype)
     x, y, _ = samples(net, 6)

@@ -201,7 +201,7 @@ def test_rows_have_the_same_bits_whichever_rows_they_are_computed_with(size, dty
                 assert (part == weights[start:stop]).all()
 
 
-@both_dtypes
+@double_first
 def test_some_rows_of_a_product(dtype):
     rng = np.random.default_rng(1)
     for m, k, n in [(5, 40, 3), (5, 40, 20), (30, 700, 70), (40, 1100, 300)]:
@@ -212,7 +212,7 @@ def test_some_rows_of_a_product(dtype):
             assert (part == product[start:stop]).all(), (m, k, n)
 
 
-@both_dtypes
+@double_first
 @pytest.mark.parametrize(
     "size",
     [(3, 7, 5), (9, 11, 10), (17, 9, 33), (2, 100, 100), (50, 60, 70), (1, 90, 3), (40, 700, 2)],
@@ -237,7 +237,7 @@ def test_products_round_as_sums_may(size, dtype):
     assert_near(sums_of_columns(d, 0.7, b), 0.7, np.ones((1, m)), d, b)
 
 
-@both_dtypes
+@double_first
 def test_what_is_not_read_may_be_nan(dtype):
     """A lane beyond the last column, or what `out` held, never reaches a result."""
     for m, k, n in [(5, 3, 3), (5, 40, 3), (1, 40, 3), (13, 33, 33)]:
