@@ -499,7 +499,7 @@ def slopes_of_roots(x, u, du, d2u, a, b):
     return first, second
 
 
-@both_dtypes
+@double_first
 def test_slopes_of_the_users_own_are_taken(dtype):
     X, y, _ = wave(30)
     results = []
