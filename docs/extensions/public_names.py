@@ -158,7 +158,8 @@ def _first_sentence(entry: addnodes.desc) -> list[nodes.Node]:
     paragraph = next((node for node in entry[-1] if isinstance(node, nodes.paragraph)), None)
     sentence: list[nodes.Node] = []
     for part in paragraph or ():
-        end = re.search(r"[.:](?= |$)", part) if isinstance(part, nodes.Text) else None
+        # A shape such as "(slots, parameters)." says too little by itself.
+        end = re.search(r"(?<!\))[.:](?= |$)", part) if isinstance(part, nodes.Text) else None
         if end:
             return [*sentence, nodes.Text(part[: end.start()])]
         sentence.append(part.deepcopy())
