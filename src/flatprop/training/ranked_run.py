@@ -93,7 +93,6 @@ class RankedRun(InMemoryRun):
         self._meet()
         with self.ranks.listening():
             history = super().run()
-        self.ranks.take_from_first(self.params)
         if self.ranks.asked[0] and history.stopped_by != "interrupted":
             raise KeyboardInterrupt  # which came too late for the loop
         return history
@@ -120,11 +119,15 @@ class RankedRun(InMemoryRun):
     def _described(self) -> dict[str, Any]:
         """What has to be alike on all ranks, by name."""
         network = self.network
-        settings = self.settings() | {"rows": None, "rows_of_ranks": None}
-        return settings | {
-            "a network of": f"{network.inputs} inputs, {list(network.dense)}",
+        description = {
+            "a network": f"{network.inputs} inputs, {list(network.dense)}",
             "the loss": repr(network.loss_function),
             "dtype": str(network.dtype),
+        }
+        settings = self.settings() | {"rows": None, "rows_of_ranks": None}
+        return {
+            **description,
+            **settings,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "tol": self.tol,
@@ -146,10 +149,15 @@ class RankedRun(InMemoryRun):
 
     def _conclude(self) -> None:
         super()._conclude()
-        # After a divergence each rank falls back on its own last finite parameters.
-        self.ranks.take_from_first(self.params)
-        if self.raw_params is not None:
-            self.ranks.take_from_first(self.raw_params)
+        # After a divergence each rank falls back on its own last finite parameters. And ranks on
+        # different kinds of processors may differ by rounding.
+        for array in (self.params, self.raw_params, self.best_params):
+            if array is not None:
+                self.ranks.take_from_first(array)
+
+    def _warn(self, alarm: str) -> None:
+        warn_once = super()._warn
+        self.ranks.agreed(lambda: warn_once(alarm) if self.ranks.is_first else None)
 
     def _interruption(self) -> BaseException:
         return self.ranks.agreed_on(KeyboardInterrupt())

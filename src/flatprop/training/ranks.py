@@ -71,7 +71,7 @@ class Ranks:
             value = work()
         except Exception as raised:
             error = raised
-        told = None if error is None else (type(error).__name__, str(error))
+        told = None if error is None else _told(error)
         everywhere = self._comm.allgather((told, value))
         for rank, (failure, _) in enumerate(everywhere):
             if failure is not None:
@@ -175,8 +175,15 @@ class Ranks:
             raise
 
 
+def _told(error: Exception) -> tuple[str, str]:
+    """Which kind of error the other ranks raise, and with what message."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    known = next(filter(_RAISED_ELSEWHERE.__contains__, kinds), "RuntimeError")
+    return known, f"{kinds[0]}: {error}"
+
+
 def _of_another_rank(rank: int, kind: str, message: str) -> Exception:
-    return _RAISED_ELSEWHERE.get(kind, RuntimeError)(f"rank {rank} raised {kind}: {message}")
+    return _RAISED_ELSEWHERE.get(kind, RuntimeError)(f"rank {rank} raised {message}")
 
 
 @contextlib.contextmanager

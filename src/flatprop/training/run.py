@@ -44,7 +44,7 @@ class Run(ABC, Generic[S]):
     """The learning rate of each epoch; the last entry holds for all later epochs. Empty with a
     solver, which has no learning rate."""
     writes = True
-    """Whether this process writes checkpoints, shows progress and warns."""
+    """Whether this process writes checkpoints and shows progress."""
 
     def __init__(
         self,
@@ -186,9 +186,12 @@ class Run(ABC, Generic[S]):
         if self.split is not None:
             history.validation_rows = self.split.rows
         history.raw_params = self.raw_params
-        if alarm and self.writes:
-            warn(alarm, DivergenceWarning)
+        if alarm:
+            self._warn(alarm)
         return history
+
+    def _warn(self, alarm: str) -> None:
+        warn(alarm, DivergenceWarning)
 
     def _already_stopped_by(self) -> str:
         """The rule that had ended the training which is resumed, or "".
