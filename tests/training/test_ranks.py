@@ -49,8 +49,22 @@ def ranks(count, *arguments):
     )
 
 
-def outcomes(count, folder):
-    done = ranks(count, folder / "outcomes.json", folder)
+CASES = (
+    "full_batch",
+    "mini_batches",
+    "blocks_and_threads",
+    "metrics",
+    "callbacks",
+    "checkpoints",
+    "divergence",
+    "errors_before",
+    "errors_within",
+    "interruption",
+)
+
+
+def outcomes(count, folder, *more):
+    done = ranks(count, folder / "outcomes.json", folder, *CASES, *more)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "outcomes.json").read_text())
 
@@ -61,21 +75,7 @@ def of_two(tmp_path_factory):
 
 
 @needs_mpi
-@pytest.mark.parametrize(
-    "case",
-    [
-        "full_batch",
-        "mini_batches",
-        "blocks_and_threads",
-        "metrics",
-        "callbacks",
-        "checkpoints",
-        "divergence",
-        "errors_before",
-        "errors_within",
-        "interruption",
-    ],
-)
+@pytest.mark.parametrize("case", CASES)
 def test_two_ranks(case, of_two):
     assert of_two[case] == "", of_two[case]
 
@@ -83,13 +83,13 @@ def test_two_ranks(case, of_two):
 @pytest.mark.slow
 @needs_mpi
 def test_three_ranks_of_unequal_size(tmp_path):
-    found = outcomes(3, tmp_path)
-    assert len(found) > 9
+    found = outcomes(3, tmp_path, "single_precision")
+    assert list(found) == [*CASES, "single_precision"]
     assert not any(found.values()), "\n".join(found.values())
 
 
 @needs_mpi
-@pytest.mark.parametrize("end, message", [("killed", "9"), ("left", "rank 1 of 2 failed")])
+@pytest.mark.parametrize(("end", "message"), [("killed", "9"), ("left", "rank 1 of 2 failed")])
 def test_a_rank_that_ends_in_the_middle_ends_all(end, message):
     done = ranks(2, "-", "-", end)
     assert done.returncode != 0
@@ -109,15 +109,15 @@ print("mpi4py" in sys.modules, "flatprop.training.ranks" in sys.modules)
 @pytest.mark.parametrize("communicator", [0, "world", object()])
 def test_only_communicators_of_mpi4py_are_taken(communicator):
     net = fp.Network(1, [fp.Dense(1)], dtype="float64")
-    with pytest.raises(TypeError, match="MPI.COMM_WORLD"):
+    with pytest.raises(TypeError, match=r"MPI\.COMM_WORLD"):
         net.fit([[1.0]], [2.0], communicator=communicator)
 
 
 @pytest.mark.parametrize("rows", [[7], [5, 5], [1, 2, 97], [3, 1000, 1], [10**9, 10**9 + 1]])
-@pytest.mark.parametrize("batch_size", [1, 3, 64, 10**8])
+@pytest.mark.parametrize("batch_size", [1, 3, 64, 10**8 + 1])
 def test_each_batch_takes_the_same_part_of_each_rank(rows, batch_size):
-    if batch_size < 64 and max(rows) > 10**6:
-        return
+    if batch_size <= 64:
+        rows = [min(n, 2000) for n in rows]
     total = sum(rows)
     batch_size = min(batch_size, total)
     counts = [np.diff(bounds_of(n, total, batch_size)) for n in rows]
