@@ -133,9 +133,9 @@ def gradient_rows(layers, l, x, share, first, stop, alpha, accumulate, out, plac
 @kernel
 def learn(layers, l, params, own_x, share, context):
     """What `train` does at layer l: write its gradient, or change its parameters at once."""
-    seat, x, update_timing, alpha, accumulate, target, offset, code, settings, state, trainable = (
-        context
-    )
+    seat, x, of_gradient, of_update = context
+    update_timing, alpha, accumulate, target, offset = of_gradient
+    code, settings, state, trainable = of_update
     units, start = layers[l].units, layers[l].W_start
     first, last = share_of_gradient(layers, l, seat)
     some = last - first

@@ -241,19 +241,9 @@ def train(model, data, rule, plan, progress, buffers, special, ranks, blocks, ce
                     break
                 shard = index % shards if shards > 1 else 0
                 accumulate = index >= shards or update_timing == FUSED
-                context = (
-                    here,
-                    x,
-                    update_timing,
-                    alpha,
-                    accumulate,
-                    target,
-                    shard * params.size,
-                    code,
-                    settings,
-                    state,
-                    trainable,
-                )
+                of_gradient = update_timing, alpha, accumulate, target, shard * params.size
+                of_update = code, settings, state, trainable
+                context = here, x, of_gradient, of_update
                 walk_back(layers, params, own_x, share, pass_on, learn, context)
             wait(cells, size)
             if ends and not diverged:
