@@ -16,7 +16,7 @@ from flatprop.kernels.network.workspace import Block
 from flatprop.model.model import Model
 from flatprop.samples.samples import Samples
 from flatprop.samples.validation_data import Split, given_for_validation
-from flatprop.training import divergence, progress_bar, resolution
+from flatprop.training import divergence, resolution
 from flatprop.training.callbacks import (
     Callback,
     Epoch,
@@ -27,6 +27,7 @@ from flatprop.training.callbacks import (
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 from flatprop.training.history import History
 from flatprop.training.metrics import Metric, Metrics
+from flatprop.training.progress import progress_bar, show
 from flatprop.validation import checks, over_parameters
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
@@ -155,7 +156,7 @@ class Run(ABC, Generic[S]):
     def run(self) -> History:
         """Train until a rule ends it."""
         began = time.perf_counter()
-        self._bar = progress_bar.opened(self.epochs, self.epochs_done) if self.progress else None
+        self._bar = progress_bar(self.epochs, "epoch", self.epochs_done) if self.progress else None
         try:
             stopped_by = self._already_stopped_by() or self._loop()
         except KeyboardInterrupt:
@@ -345,4 +346,4 @@ class Run(ABC, Generic[S]):
         values = self.metrics.rows[-1] if self.metrics.rows else []
         metrics = dict(zip(self.metrics.names, values, strict=False))
         loss, rate = self.losses[done - 1], self.learning_rate(done - 1)
-        progress_bar.show(bar, done, loss, val_loss, rate, metrics)
+        show(bar, done, loss, val_loss, rate, metrics)

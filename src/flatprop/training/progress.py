@@ -1,14 +1,19 @@
-"""The progress bar of a training."""
+"""The progress bar, by tqdm."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 
-def opened(epochs: int, done: int) -> Any:
-    """A bar of so many epochs, of which some are done."""
-    from tqdm.auto import tqdm
+def progress_bar(total: int, unit: str, done: int = 0) -> Any:
+    """A bar that has come as far as `done`: a widget where a notebook shows one, else text."""
+    from tqdm import TqdmWarning
 
-    return tqdm(total=epochs, initial=done, unit="epoch", leave=True)
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets tqdm warns of that, and then shows the bar as text.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
+    return tqdm(total=total, initial=done, unit=unit, leave=True)
 
 
 def show(
