@@ -17,7 +17,10 @@ from processes import PATH, TESTS, python
 PROGRAM = TESTS / "support" / "rank_programs.py"
 BESIDE_PYTHON = Path(sys.executable).parent / "mpiexec"
 MPIEXEC = str(BESIDE_PYTHON) if BESIDE_PYTHON.exists() else shutil.which("mpiexec")
-OPEN_MPI = {  # as root, and with more ranks than processors
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": PATH,
+    # Open MPI as root, and with more ranks than processors
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
@@ -44,7 +47,7 @@ def ranks(count, *arguments):
         [*command, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, **OPEN_MPI, "PYTHONPATH": PATH},
+        env=ENVIRONMENT,
         timeout=300,
     )
 
@@ -136,3 +139,17 @@ def test_weights_of_batches_without_rows():
     bounds = np.array([0, 0, 2, 2, 3, 3])
     assert weights_of(weight, bounds).tolist() == [0, 3, 0, 4, 0]
     assert weights_of(weight[:0], bounds).tolist() == [0, 2, 0, 1, 0]
+
+
+@needs_mpi
+def test_the_program_of_the_guide(tmp_path):
+    page = (TESTS.parent / "docs" / "guide" / "machines.md").read_text("utf-8")
+    program = page.partition("```\n# train.py\n")[2].partition("```")[0]
+    (tmp_path / "train.py").write_text(program)
+    command = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", "train.py"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("stopped by epochs") == 1
+    assert fp.load(tmp_path / "net.safetensors").inputs == 8

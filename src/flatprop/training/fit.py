@@ -174,6 +174,8 @@ def fit(
     communicator
         A communicator of mpi4py, such as ``MPI.COMM_WORLD``. All of its ranks call `fit` alike,
         each with samples of its own, and train one network on the samples of all: see the notes.
+        Not with a solver, derivatives, equations, batches from an iterable, `validation_split` or
+        balanced class weights.
 
     Returns
     -------
@@ -229,6 +231,17 @@ def fit(
     probabilities have it, gets the outputs in any case; ``lambda y, y_proba: ...`` gives them
     to any other function. Metrics do not see the weights of samples. Where an output is not
     finite, the metrics are NaN.
+
+    With a `communicator`, the samples are those of all ranks together. `batch_size` says how many
+    of them an update takes; a batch has the same part of the samples of each rank, which shuffles
+    its own. The result is that of one process with the same batches, up to rounding; it is the
+    same bit for bit for the same number of ranks, if MPI's sums are. All ranks begin with the
+    parameters and the seed of rank 0, and end with the same network and the same history.
+    `validation_data` are those of all ranks together, and so are metrics, which rank 0 computes.
+    Callbacks are called on the ranks that have some; if one changes the parameters, all ranks take
+    those of rank 0, which also writes and reads checkpoints. An error on one rank is raised on
+    all, and a Ctrl-C on one stops all. ``threads=None`` shares out the processors of a computer
+    among its ranks.
     """
 
     def new_run(ranks: Any = None) -> Run[Any]:
