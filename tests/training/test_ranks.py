@@ -141,6 +141,7 @@ def test_weights_of_batches_without_rows():
     assert weights_of(weight[:0], bounds).tolist() == [0, 2, 0, 1, 0]
 
 
+@pytest.mark.slow
 @needs_mpi
 def test_the_program_of_the_guide(tmp_path):
     page = (TESTS.parent / "docs" / "guide" / "machines.md").read_text("utf-8")
