@@ -1,5 +1,6 @@
 """The quantities of one backpropagation, and how they are shown to a reader."""
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -192,7 +193,8 @@ def _quantity(symbol: str, meaning: str, value: Any) -> list[str]:
     lines = text.split("\n")
     if len(lines) == 1 and len(label) + len(text) < 78:
         return [f"{label:<37} = {text}"]
-    return [label, *(f"      {line}" for line in lines)]
+    label_lines = textwrap.wrap(label, 79, subsequent_indent=" " * 10, drop_whitespace=False)
+    return [*map(str.rstrip, label_lines), *(f"      {line}" for line in lines)]
 
 
 def _in_text(quantity: tuple[str, str, Any]) -> tuple[str, str, str]:
