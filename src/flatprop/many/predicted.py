@@ -54,16 +54,21 @@ class Predicted:
 class LearntQuantiles(Predicted):
     """Quantiles of one target, of which there is an output for each."""
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Which quantiles they are."""
+        loss: Any = self.loss
+        return tuple(loss.quantiles)
+
     def every(self) -> Floats:
         """(n, quantiles): the means over the members."""
         return np.asarray(self.outputs.mean(axis=0, dtype=np.float64))
 
     def quantile(self, q: Floats) -> Floats:
-        learnt: Any = self.loss
-        places = [np.flatnonzero(np.isclose(learnt.quantiles, one, rtol=0)) for one in q]
+        places = [np.flatnonzero(np.isclose(self.levels, one, rtol=0)) for one in q]
         if not all(map(len, places)):
             raise ValueError(
-                f"the networks have learnt the quantiles {learnt.quantiles}, not "
+                f"the networks have learnt the quantiles {self.levels}, not "
                 f"{q.tolist()}; train them with fp.losses.Quantiles({tuple(q.tolist())}), or with "
                 'the loss "gaussian_nll", which has all quantiles of normal errors'
             )

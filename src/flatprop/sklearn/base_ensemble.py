@@ -182,7 +182,7 @@ class BaseEnsemble(BaseEstimator):
     @property
     def n_iter_(self) -> int:
         """The iterations of the member with the most."""
-        return max(member.n_iter_ for member in self.estimators_)
+        return max(int(member.n_iter_) for member in self.estimators_)
 
     @property
     def loss_(self) -> float:
