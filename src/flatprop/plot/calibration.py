@@ -174,10 +174,12 @@ def coverage(
     left.plot(levels, inside, style, color=colour, label="observed")
     left.set_xlabel("nominal coverage of central intervals")
     left.set_ylabel("observed coverage")
+    left.text(0.97, 0.03, "too sure", ha="right")
+    left.text(0.03, 0.97, "not sure enough", va="top")
     right.stairs(heights, edges, fill=True, color=colour)
     right.axhline(1, color=colours().ink, linewidth=0.8)
     right.set_xlim(0, 1)
-    right.set_xlabel("F(y), the predicted distribution function at the target")
+    right.set_xlabel("F(y) of the predicted distribution")
     right.set_ylabel("density")
     return np.array([left, right])
 

@@ -123,7 +123,7 @@ class RegressorPredictions(RegressorMixin):
 
     def _quantiles(self, found: Predicted, quantiles: Any) -> Array:
         q = checks.numbers("quantiles", quantiles, np.dtype(np.float64))
-        if q.ndim > 1 or not q.size or not ((q > 0) & (q < 1)).all():
+        if q.ndim > 1 or not ((q > 0) & (q < 1)).all():
             raise ValueError(f"quantiles must be numbers between 0 and 1, got {quantiles!r}")
         if not isinstance(found, LearntQuantiles):
             self._check_spread(found, "quantiles")
