@@ -23,6 +23,9 @@ import flatprop as fp
 
 from . import machine
 
+if __name__ == "__main__":
+    machine.restart("benchmarks.uci_peers", default_threads=True)
+
 UNITS = 50
 
 
@@ -157,6 +160,7 @@ def main():
     uci = example()
     few = [(np.zeros((20, 4), "float32"), np.arange(20, dtype="float32"))] * 2
     uci.train(few, uci.Recipe(samples_seen=20))
+    Training(few, 0, 1.0, uci.Recipe(samples_seen=20 * 4096)).run()
     print("100 networks         flatprop  one by one  all at once in PyTorch")
     table = [compare(name, options) for name in uci.PUBLISHED if options.only in name]
     total = np.sum(table, axis=0)

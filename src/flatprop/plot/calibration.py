@@ -1,5 +1,6 @@
 """Whether a model is as sure as it should be: samples that it was not trained on tell."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,8 @@ def coverage(
     ------
     TypeError, ValueError
         If the model predicts no distribution, or the data do not fit it.
+    ImportError
+        Without SciPy; `fp.losses.Quantiles` does without.
     """
     output, bins = checks.count("output", output, least=0), checks.count("bins", bins)
     found = predictions.of_any(model, X)
@@ -151,6 +154,8 @@ def coverage(
     if output >= observed.shape[1]:
         raise ValueError(f"output is {output}, but y has {observed.shape[1]} columns, from 0")
     colour = colours().positive
+    if not isinstance(found, LearntQuantiles) and find_spec("scipy") is None:
+        raise ImportError("fp.plot.coverage needs SciPy: pip install 'flatprop[sklearn]'")
     if isinstance(found, LearntQuantiles):
         edges, places = _among_quantiles(found, observed)
         levels, inside = _learnt_intervals(edges, places)

@@ -35,7 +35,7 @@ def of_any(model: Any, X: Any) -> Predicted:
         return found
     try:
         mean, deviation = model.predict(X, return_std=True)
-    except TypeError:
+    except (TypeError, AttributeError):
         raise TypeError(
             "model must be an fp.Network, an fp.Ensemble or a regressor with "
             f"predict(X, return_std=True); got {model!r}"
