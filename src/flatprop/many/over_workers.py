@@ -18,7 +18,7 @@ import numpy as np
 
 from flatprop.evaluation import crew
 from flatprop.many.shared_out import Warned
-from flatprop.network import Network
+from flatprop.model.model import Model
 from flatprop.samples.in_parts import mapping
 from flatprop.training import fit as training
 from flatprop.training.history import History
@@ -51,7 +51,7 @@ def are_asked_for() -> bool:
 
 
 def train_each(
-    networks: Sequence[Network],
+    networks: Sequence[Model],
     options: Sequence[dict[str, Any]],
     threads: int | None,
     progress: bool,
@@ -76,7 +76,7 @@ class _Job:
     """The trainings of one call, and what has come back of them."""
 
     def __init__(
-        self, networks: Sequence[Network], options: Sequence[dict[str, Any]], threads: int | None
+        self, networks: Sequence[Model], options: Sequence[dict[str, Any]], threads: int | None
     ) -> None:
         self.networks, self.options, self.threads = networks, options, threads
         self.results: list[Any] = [History(stopped_by="interrupted") for _ in networks]
@@ -182,7 +182,7 @@ def _backend() -> tuple[Any, int]:
     return backend, max(1, backend.effective_n_jobs(jobs))
 
 
-def _seconds(network: Network, options: dict[str, Any]) -> float:
+def _seconds(network: Model, options: dict[str, Any]) -> float:
     """About how long a training takes; infinite where that is not known."""
     shape = getattr(options["X"], "shape", None)
     epochs = options.get("epochs", 100)
@@ -238,7 +238,7 @@ class _Trained(NamedTuple):
 
 
 def _train(
-    trainings: Sequence[tuple[int, Network, dict[str, Any]]],
+    trainings: Sequence[tuple[int, Model, dict[str, Any]]],
     threads: int | None,
     of_files: Sequence[int],
     *arrays: Any,
