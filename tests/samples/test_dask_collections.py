@@ -69,7 +69,7 @@ def test_blocks_and_their_rows_are_shuffled():
 
 
 def places_of(rows):
-    return [np.flatnonzero((X == row).all(axis=1)).item() for row in rows]
+    return [np.flatnonzero((row == X).all(axis=1)).item() for row in rows]
 
 
 def test_one_block_is_computed_ahead():

@@ -13,7 +13,7 @@ import numpy as np
 from flatprop.validation import checks
 
 
-class Block(NamedTuple):
+class DaskBlock(NamedTuple):
     """Rows `start` to `stop` of some collections."""
 
     start: int
@@ -26,7 +26,7 @@ class Block(NamedTuple):
         return values[start - self.start : stop - self.start]
 
 
-class Blocks:
+class DaskBlocks:
     """Dask arrays or frames whose blocks of rows go together.
 
     Those of one place are computed together, so that what they have in common is computed once.
@@ -60,7 +60,7 @@ class Blocks:
         one.collections, one.lengths = [self.collections[number]], self.lengths
         return one
 
-    def in_turn(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
+    def in_turn(self, rng: np.random.Generator | None = None) -> Iterator[DaskBlock]:
         """Every block that has rows, once, in order or shuffled."""
         import dask
 
@@ -85,7 +85,7 @@ class Blocks:
                         f"block {k} has {len(values[0])} rows now, but {self.lengths[k]} before: "
                         "a Dask collection must be the same whenever it is computed"
                     )
-                yield Block(starts[k], starts[k + 1], values)
+                yield DaskBlock(starts[k], starts[k + 1], values)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.model.model import Model
-from flatprop.samples.dask_blocks import Block, Blocks
+from flatprop.samples.dask_blocks import DaskBlock, DaskBlocks
 from flatprop.samples.in_memory import Data
 from flatprop.samples.in_parts import (
     Parts,
@@ -29,7 +29,7 @@ class InBlocks(Parts):
 
     def __init__(self, network: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
         together = frames.is_in_blocks(y)
-        blocks = self._blocks = Blocks(X, y) if together else Blocks(X)
+        blocks = self._blocks = DaskBlocks(X, y) if together else DaskBlocks(X)
         targets: Rows
         if together:
             targets = RowsInBlocks(blocks.only(1), check_of_targets(network))
@@ -58,7 +58,7 @@ class InBlocks(Parts):
                     yield self._data(flat, size)
                     size, filled = next(waiting, 0), 0
 
-    def _values(self, number: int, block: Block) -> Array:
+    def _values(self, number: int, block: DaskBlock) -> Array:
         """The rows of a block in one of the columns."""
         column = self._columns[number]
         if number < len(block.values):

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flatprop.model.model import Model
-from flatprop.samples.dask_blocks import Block, Blocks, like_a_row
+from flatprop.samples.dask_blocks import DaskBlock, DaskBlocks, like_a_row
 from flatprop.samples.in_memory import Data, weights_by_class
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
@@ -120,18 +120,18 @@ class Rows:
 class RowsInBlocks(Rows):
     """Rows of a Dask collection. Going through them in order computes each block once."""
 
-    def __init__(self, blocks: Blocks, check: Check) -> None:
+    def __init__(self, blocks: DaskBlocks, check: Check) -> None:
         columns = check(like_a_row(blocks.collections[0]), 0).shape[1]
         super().__init__(blocks.rows, columns, None, check, scattered=False)
         self._blocks = blocks
-        self._turn: Iterator[Block] = iter(())
-        self._block = Block(0, 0, ())
+        self._turn: Iterator[DaskBlock] = iter(())
+        self._block = DaskBlock(0, 0, ())
 
     def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
         """As `Rows.visit`; the rows begin where the ones before ended, or at the beginning."""
         pieces = []
         if start == 0:
-            self._turn, self._block = self._blocks.in_turn(), Block(0, 0, ())
+            self._turn, self._block = self._blocks.in_turn(), DaskBlock(0, 0, ())
         while start < stop:
             if start == self._block.stop:
                 self._block = next(self._turn)
@@ -163,18 +163,18 @@ def release(array: Any) -> None:
 
 
 def inputs_of(network: Model, X: Any) -> Rows:
-    """The rows of X; if X is large, only the first row is read yet. X may be `Blocks`, too."""
+    """The rows of X; if X is large, only the first row is read yet. X may be `DaskBlocks`, too."""
     dtype, columns = network.dtype, network.inputs
 
     def check(segment: Any, first: int) -> Array:
         return checks.inputs(segment, columns, dtype, first=first)
 
-    if isinstance(X, Blocks):
+    if isinstance(X, DaskBlocks):
         return RowsInBlocks(X, check)
     if not is_large(X, dtype):
         return rows_in_memory(checks.inputs(X, columns, dtype))
     if frames.is_in_blocks(X):
-        return RowsInBlocks(Blocks(X), check)
+        return RowsInBlocks(DaskBlocks(X), check)
     return _large_rows("X", X, check)
 
 
