@@ -27,6 +27,7 @@ from flatprop.training.callbacks import (
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 from flatprop.training.history import History
 from flatprop.training.metrics import Metric, Metrics
+from flatprop.training.progress import progress_bar
 from flatprop.validation import checks, over_parameters
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
@@ -144,7 +145,7 @@ class Run(ABC, Generic[S]):
     def run(self) -> History:
         """Train until a rule ends it."""
         began = time.perf_counter()
-        self._bar = self._progress_bar() if self.progress else None
+        self._bar = progress_bar(self.epochs, "epoch", self.epochs_done) if self.progress else None
         try:
             stopped_by = self._already_stopped_by() or self._loop()
         except KeyboardInterrupt:
@@ -313,11 +314,6 @@ class Run(ABC, Generic[S]):
         return self.rates[np.minimum(np.arange(epochs if last >= 0 else 0), last)]
 
     # ---- the progress bar
-
-    def _progress_bar(self) -> Any:
-        from tqdm.auto import tqdm
-
-        return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
 
     def _show(self) -> None:
         """Bring the progress bar up to date, if there is one; leave if another thread asks to."""
