@@ -183,9 +183,11 @@ def interrupting(at):
 
 def test_ctrl_c_keeps_the_members_that_had_begun():
     options = FAST | {"n_estimators": 40, "callbacks": interrupting(5)}
-    with pytest.warns(UserWarning, match="members that had begun") as told:
+    with (
+        pytest.warns(UserWarning, match="members that had begun"),
+        pytest.warns(UserWarning, match="interrupted by user"),
+    ):
         model = EnsembleRegressor(**options).fit(X, NUMBERS)
-    assert any("interrupted by user" in str(one.message) for one in told)
     assert 0 < len(model.estimators_) < 40
     assert np.isfinite(model.predict(X)).all()
 
