@@ -69,6 +69,7 @@ with event.install_recorder("numba:compile") as recorder:
     import flatprop
 assert not recorder.buffer
 heavy = {"pandas", "tqdm", "safetensors", "scipy.linalg", "sklearn", "matplotlib", "torch", "onnx"}
+heavy |= {"joblib", "dask", "distributed", "ray", "mpi4py"}
 print(sorted(heavy & set(sys.modules)))
 """
     assert python(script).strip() == "[]"

@@ -15,6 +15,7 @@ def test_a_notebook_without_widgets_has_the_bar_as_text(monkeypatch, capsys):
     for module in [name for name in sys.modules if name.startswith("tqdm.")]:
         if module not in ("tqdm.std", "tqdm.utils", "tqdm._monitor"):
             monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: notebook))
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     monkeypatch.setitem(sys.modules, "IPython.html.widgets", None)
