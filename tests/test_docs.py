@@ -148,6 +148,52 @@ def check_which_loss(run):
     assert names["fp"].check_gradients(net, inputs[:50], angles[:50]) < 1e-6
 
 
+@checks("docs/guide/train.md")
+def check_train(run):
+    names = run.names
+    assert np.mean(names["found"] == names["digits"][names["held_out"]]) > 0.96
+
+
+@checks("docs/guide/which-optimizer.md")
+def check_which_optimizer(run):
+    lines = re.findall(r"^(\w+)\((.*)\) +error (\S+),", run.printed, re.M)
+    errors = {f"{name}({settings})": float(error) for name, settings, error in lines}
+    assert len(errors) == 9
+    assert 2 * errors["Adam(Cosine(0.01))"] < errors["Adam(0.01)"]
+    assert errors["SGD(Cosine(0.1))"] < errors["SGD(0.1)"]
+    last = {name: history.loss[-1] for name, history in run.names["histories"].items()}
+    solvers = max(last.pop("LBFGS(ftol=0)"), last.pop("LevenbergMarquardt()"))
+    assert solvers < min(last.values())
+    assert run.names["fine"].loss[-1] < run.names["rough"].loss[-1]
+
+
+@checks("docs/guide/network-size.md")
+def check_network_size(run):
+    line = r"^ +(\d+) units.* (\d+) rows: training (\S+), held out (\S+)"
+    found = re.findall(line, run.printed, re.M)
+    losses = {(int(units), int(rows)): (float(a), float(b)) for units, rows, a, b in found}
+    for rows in (200, 2000):
+        assert losses[32, rows][1] < losses[8, rows][1] < losses[2, rows][1]
+        assert losses[64, rows][0] < 0.04
+    assert losses[64, 200][1] > 2 * losses[64, 2000][1]
+
+
+@checks("docs/guide/loss-is-nan.md")
+def check_loss_is_nan(run):
+    for words in ("DivergenceWarning: training diverged", "ResolutionWarning: column 0"):
+        assert words in run.printed
+    assert "0.1: from" in run.printed
+    assert "stopped by diverged" in run.printed
+    assert re.search(r"as it is: 9\d%.*\nscaled: 0%", run.printed)
+    relu, identity = (
+        float(re.search(rf"^{name} +(\S+)$", run.printed, re.M)[1])
+        for name in ("relu", "identity")
+    )
+    assert identity < 0.1 < relu
+    assert float(re.search(r"ten samples: (\S+)", run.printed)[1]) < 1e-3
+    assert float(re.search(r"shuffled targets: (\S+)", run.printed)[1]) > 0.9
+
+
 @checks("docs/guide/slopes.md")
 def check_slopes(run):
     without, both = (float(error) for error in re.findall(r"of the force (\S+)", run.printed))
