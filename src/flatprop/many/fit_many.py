@@ -19,7 +19,7 @@ from flatprop.training.history import History
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.validation import frames, other_names
 
-PASSED_ON = frozenset(training.OPTIONS) - {"resume"}
+PASSED_ON = frozenset(training.OPTIONS) - {"resume", "communicator"}
 
 
 @other_names.suggests(other_names.FIT, optimizer_words, also=PASSED_ON)
@@ -54,9 +54,10 @@ def fit_many(
     progress
         Whether to show a progress bar of the networks.
     **options
-        The options of `Network.fit`, for all networks; but not `resume`, nor an `fp.Checkpoint`
-        among the callbacks. `optimizer`, `epochs`, `batch_size`, `sample_weight`,
-        `validation_data`, `trainable`, `patience` and `rng` may be lists of one for each network.
+        The options of `Network.fit`, for all networks; but not `resume` and `communicator`, nor
+        an `fp.Checkpoint` among the callbacks. `optimizer`, `epochs`, `batch_size`,
+        `sample_weight`, `validation_data`, `trainable`, `patience` and `rng` may be lists of one
+        for each network.
         From a generator as `rng` each network gets a seed. Callbacks are called one at a time,
         from several threads.
 

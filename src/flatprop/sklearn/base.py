@@ -5,12 +5,12 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from flatprop.samples.samples import samples_of
-from flatprop.sklearn import outcome, plain, settings
+from flatprop.sklearn import outcome, settings, validated
 from flatprop.sklearn.course import Course
 from flatprop.sklearn.fit_data import GivenSamples, HeldOut, Task, set_aside
 from flatprop.sklearn.fitted import Fitted
@@ -63,22 +63,6 @@ class BaseMLP(CallbackSupportMixin, Fitted):
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=X.dtype)
-
-    def _arrays(self, X: Any, y: Any, reset: bool, **options: Any) -> tuple[Any, Any]:
-        """X and y by scikit-learn's rules."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-            **options,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
 
     # ---- fitting
 
@@ -226,11 +210,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     def _outputs(self, X: Any) -> Array:
         """The network's outputs for new samples."""
         check_is_fitted(self, "coefs_")
-        if not plain.inputs(self, X):
-            X = validate_data(
-                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
-            )
-        return self._current().predict(X)
+        return self._current().predict(validated.inputs(self, X))
 
     # ---- as scikit-learn sees it
 
