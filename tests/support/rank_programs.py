@@ -81,12 +81,24 @@ def assert_alike(net, history, other, of_other):
 
 # ---- the batch of all samples
 
+
+@numba.njit
+def bent(z):
+    return z / (1 + z * z), (1 - z * z) / (1 + z * z) ** 2
+
+
+@numba.njit
+def fourth_power(prediction, y):
+    return (prediction - y) ** 4, 4 * (prediction - y) ** 3
+
+
 LAYERS = {
     "dense": lambda: make(),
     "regularised": lambda: make(0, fp.Dense(8, "tanh", l1=1e-3, l2=1e-2, max_norm=0.8)),
     "normalised": lambda: make(0, fp.Dense(8, "relu"), fp.LayerNorm()),
     "sum": lambda: make(loss="ssr"),
     "gaussian": lambda: make(loss="gaussian_nll", last=fp.Dense(4)),
+    "own": lambda: make(0, fp.Dense(8, bent), loss=fourth_power),
 }
 FACTORS = {"learning_rate_factors": np.linspace(0, 2, 114)}
 FULL_BATCH = [
@@ -100,6 +112,7 @@ FULL_BATCH = [
     ("normalised", {}),
     ("sum", {"optimizer": fp.SGD(1e-4), "clip_norm": 1.0}),
     ("gaussian", {}),
+    ("own", {}),
 ]
 
 
