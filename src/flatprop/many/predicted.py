@@ -23,8 +23,11 @@ Floats = NDArray[np.float64]
 
 def predicted(outputs: Array, loss: Loss) -> "Predicted":
     """What outputs, (members, n, outputs), of networks with this loss stand for."""
-    kind = {GaussianNLL: Mixture, Quantiles: LearntQuantiles}.get(type(loss), Predicted)
-    return kind(outputs, loss)
+    if isinstance(loss, GaussianNLL):
+        return Mixture(outputs, loss)
+    if isinstance(loss, Quantiles):
+        return LearntQuantiles(outputs, loss)
+    return Predicted(outputs, loss)
 
 
 class Predicted:

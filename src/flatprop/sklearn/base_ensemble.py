@@ -15,6 +15,7 @@ from flatprop.many.shared_out import OneAtATime, train_each, warn_together
 from flatprop.sklearn import settings, validated
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.course import Course
+from flatprop.sklearn.fits_samples import FitsSamples, unchanged_by_errors
 from flatprop.training.callbacks import checked_callbacks
 from flatprop.training.history import History
 from flatprop.validation import checks
@@ -49,7 +50,7 @@ def with_parameters_of(member: type[BaseMLP]) -> Any:
     return decorate
 
 
-class BaseEnsemble(BaseEstimator):
+class BaseEnsemble(FitsSamples, BaseEstimator):
     """Not to be used directly; see `EnsembleClassifier` and `EnsembleRegressor`."""
 
     _member: ClassVar[type[BaseMLP]]
@@ -63,50 +64,13 @@ class BaseEnsemble(BaseEstimator):
 
     # ---- fitting
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Any:
-        """Fit the members to X and y, side by side over threads.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The inputs. float32 is computed with in float32, everything else in float64.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, not negative.
-        X_val, y_val, sample_weight_val
-            A validation set, as for the members' own `fit`.
-
-        Returns
-        -------
-        object
-            The estimator itself.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter or the data are not possible, or if the training of a member diverged;
-            the estimator is then as it was.
-        """
-        before = self.__dict__.copy()
-        try:
-            self._fit((X, y, sample_weight), (X_val, y_val, sample_weight_val))
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+    def _fit(self, given: tuple[Any, Any, Any], validation: Any) -> Any:
+        with unchanged_by_errors(self):
+            self._train(given, validation)
         return self
 
-    def _fit(self, given: tuple[Any, Any, Any], validation: tuple[Any, Any, Any]) -> None:
+    def _train(self, given: tuple[Any, Any, Any], validation: tuple[Any, Any, Any]) -> None:
+        """Train all members; what cannot be makes the first of them raise."""
         count = checks.count("n_estimators", self.n_estimators)
         settings.check_truth("bootstrap", self.bootstrap)
         parameters: Any = self.get_params(deep=False)
