@@ -78,7 +78,9 @@ class LaneRun:
         own_data = task.samples.own[0] or task.samples.rows is not None
         self.patience = np.empty(0)
         if task.patience is not None and any(one is not None for one in task.patience):
-            self.patience = np.array([math.inf if p is None else p for p in task.patience])
+            # float64 always: for another dtype, the whole training loop would be compiled anew.
+            waits = [math.inf if p is None else p for p in task.patience]
+            self.patience = np.array(waits, np.float64)
         trainable = over_parameters.trainable_ranges(task.trainable, self.model.params.size)
         plan = LanePlan(
             self.rates,
