@@ -179,6 +179,18 @@ def nearest_integer(x: B, factor: float) -> tuple[B, Bits]:
     return shifted - magic, shifted.as_integers() - magic.as_integers()
 
 
+def half_of_power(x: B, factor: float) -> tuple[B, B]:
+    """An integer k with `factor` x between k - 1/4 and k + 3/4, and 2^(k - 1); for x >= 0.
+
+    As in `nearest_integer`, but the lowest bit stands for 1/2 and is dropped, so that a remainder
+    is rarely negative. The bias of exponents is added along with the rest.
+    """
+    digits, bias = _MANTISSA[x.bits], _BIAS[x.bits]
+    magic = x.like(1.5 * 2.0 ** (digits - 1) + (bias - 1))
+    whole = fma(x, factor, magic).as_integers() >> 1
+    return (whole << 1).read_as(x) - magic, (whole << digits).read_as(x)
+
+
 def power_of_two(k: Bits, like: B) -> B:
     """2^k for exponents of normal numbers: the bits of k + bias, in their field."""
     result: B = (k.plus(_BIAS[like.bits]) << _MANTISSA[like.bits]).read_as(like)
