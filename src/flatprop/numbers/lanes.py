@@ -22,9 +22,6 @@ REGISTER_BYTES = 64
 """Bytes of a vector: one AVX-512 register. For AVX2 LLVM splits it into two registers, for NEON
 into four, which then works like an unrolled loop."""
 
-SPAN = 2
-"""Registers whose lanes loops over many networks take at once: see `kernels.lanes`."""
-
 _INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
 _MANTISSA = {32: 23, 64: 52}
