@@ -54,12 +54,12 @@ def loss_of_rows(
     """totals (1,) ← Σ w ℓ(ŷ, y), added if `accumulate`; slope ← factor · w · ∂ℓ/∂ŷ.
 
     `arrays` are prediction and y, (rows, outputs), weight, (rows, 1), and slope, which may be
-    prediction. `factor` and `totals` are float64.
+    prediction. `totals` is float64.
     """
     array = arrays[0].first.array
     shape = everywhere(Lanes(builder, loss_record.field("parameter")), array)
     for formula in cases(builder, loss_record.field("loss"), LOSS_FORMULAS):
-        of_row = _loss_row(builder, formula, arrays, narrow(factor, array.element), shape, outputs)
+        of_row = _loss_row(builder, formula, arrays, factor, shape, outputs)
         start = [_started(totals, group_size(array), accumulate)]
         (after,) = repeated(builder, rows, start, of_row)
         totals.store(after, ZERO)
@@ -148,7 +148,8 @@ def _cross_entropy_row(
     def of_row(r: ir.Value, sums: list[Lanes]) -> list[Lanes]:
         z, y, out = logits.row(r), target.row(r), p.row(r)
         shift, total = _exponentials(builder, z, out, outputs)
-        weight = wide(w.row(r).load())
+        narrow_weight = w.row(r).load()
+        weight = wide(narrow_weight)
 
         def value(k: ir.Value, sums: list[Lanes]) -> list[Lanes]:
             number = z.load(k)
@@ -158,7 +159,7 @@ def _cross_entropy_row(
 
         loss, mass = repeated(builder, outputs, [sums[0], total.like(0.0)], value)
         share = narrow(mass, element) * narrow(1.0 / total, element)
-        scaled = narrow(weight * factor, element)
+        scaled = narrow_weight * factor
         for k in counted(builder, outputs):
             e = out.load(k)
             out.store(scaled * (share * e - y_of(y, k, e)), k)
@@ -187,9 +188,7 @@ def _exponentials(
     return shift, total
 
 
-def softmax_of_rows(
-    builder: ir.IRBuilder, z: LaneMatrix, rows: ir.Value, units: ir.Value
-) -> None:
+def softmax_of_rows(builder: ir.IRBuilder, z: LaneMatrix, rows: ir.Value, units: ir.Value) -> None:
     """z (rows, units) ← e^z / Σ e^z over each row."""
     for r in counted(builder, rows):
         row = z.row(r)

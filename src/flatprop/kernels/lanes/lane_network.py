@@ -19,7 +19,12 @@ from flatprop.kernels.lanes.lane_losses import (
     softmax_backward_of_rows,
     softmax_of_rows,
 )
-from flatprop.kernels.lanes.lane_products import lane_affine, lane_backward
+from flatprop.kernels.lanes.lane_products import (
+    Gradient,
+    lane_affine,
+    lane_backward,
+    lane_gradient,
+)
 from flatprop.kernels.lanes.lane_vectors import (
     ONE,
     ZERO,
@@ -114,9 +119,7 @@ class Group(NamedTuple):
         return at.further(layer.W_start), at.further(layer.b_start)
 
 
-SIZES = dict.fromkeys(
-    ("lanes", "rows", "columns", "shared", "accumulate", "learns"), types.int64
-)
+SIZES = dict.fromkeys(("lanes", "rows", "columns", "shared", "accumulate", "learns"), types.int64)
 
 
 @routine(**SIZES)
@@ -128,7 +131,7 @@ def lane_pass(
     x: Array,
     y: Array,
     weight: Array,
-    scale: Array,
+    factor: Array,
     totals: Array,
     gradient: Array,
     workspace: Array,
@@ -139,10 +142,10 @@ def lane_pass(
     accumulate: ir.Value,
     learns: ir.Value,
 ) -> None:
-    """totals ← Σ w ℓ over some rows; gradient ← scale · its gradient, if `learns`.
+    """totals ← Σ w ℓ over some rows; gradient ← factor · its gradient, if `learns`.
 
     Both are added to what is there if `accumulate`. x is (rows, inputs), in lanes or, if `shared`,
-    one number for all members. `scale` and `totals`, (lanes,), are float64.
+    one number for all members. `factor` and `totals` are (lanes,), `totals` is float64.
     """
     last = builder.sub(layers.count, ONE)
     logits = builder.icmp_signed("!=", loss_record.field("from_logits"), ZERO)
@@ -163,27 +166,37 @@ def lane_pass(
         target = LaneMatrix.of_samples(y, columns, lanes, first, False)
         of_rows = LaneMatrix.of_samples(weight, ONE, lanes, first, False)
         sums = InLanes(totals, lanes, first)
-        factor = InLanes(scale, lanes, first).load(ZERO, group_size(params))
-        numbers = loss_record, factor, target, of_rows, sums
+        scale = InLanes(factor, lanes, first).load(ZERO, group_size(params))
+        numbers = loss_record, scale, target, of_rows, sums
         _loss(builder, layer, logits, numbers, rows, columns, accumulate)
         with builder.if_then(builder.icmp_signed("!=", learns, ZERO)):
-            for down in counted(builder, last):
+            of_first = group.layer(ZERO)
+            first_gradient = Gradient(*group.parameters(gradient, of_first), accumulate)
+            deep = builder.sub(last, ONE)
+            for down in counted(builder, deep):
                 l = builder.sub(last, down)
                 layer, before = group.layer(l), group.layer(builder.sub(l, ONE))
-                sizes = rows, layer.inputs, layer.units
                 W, _ = group.parameters(params, layer)
-                dW, db = group.parameters(gradient, layer)
+                own = Gradient(*group.parameters(gradient, layer), accumulate)
                 lane_backward(
-                    *(builder, before.a, layer.slope, W, dW, db, before.slope),
-                    *(*sizes, accumulate),
+                    *(builder, before.a, layer.slope, W, own, before.slope, None),
+                    *(rows, layer.inputs, layer.units),
                 )
-            layer = group.layer(ZERO)
-            sizes = rows, layer.inputs, layer.units
-            dW, db = group.parameters(gradient, layer)
-            for source in group.samples(layer.inputs):
-                lane_backward(
-                    builder, source, layer.slope, dW, dW, db, None, *sizes, accumulate
-                )
+            with builder.if_else(builder.icmp_signed(">", last, ZERO)) as (several, one):
+                with several:
+                    layer = group.layer(ONE)
+                    W, _ = group.parameters(params, layer)
+                    own = Gradient(*group.parameters(gradient, layer), accumulate)
+                    for source in group.samples(of_first.inputs):
+                        first_of_all = source, first_gradient, of_first.inputs
+                        lane_backward(
+                            *(builder, of_first.a, layer.slope, W, own, of_first.slope),
+                            *(first_of_all, rows, layer.inputs, layer.units),
+                        )
+                with one:
+                    sizes = rows, of_first.inputs, of_first.units
+                    for source in group.samples(of_first.inputs):
+                        lane_gradient(builder, source, of_first.slope, first_gradient, *sizes)
 
 
 def _activate(
@@ -208,17 +221,17 @@ def _activate(
             place.array._replace(data=place.pointer, count=size, shape=(size,)) for place in places
         ]
         custom_activation(code, layer.function, *parts)
+        row = layer.a.row_step
         for formula in cases(builder, code, ACTIVATION_FORMULAS):
 
             def four(state: list[ir.Value], formula: Any = formula) -> list[ir.Value]:
                 here = [place.at(at) for place, at in zip(places, state, strict=True)]
-                tiles = [TilePlace(place, width, 4) for place in here]
+                tiles = [TilePlace(place, row, 4) for place in here]
                 pairs = [formula(z) for z in tiles[0].load()]
                 for tile, numbers in zip(tiles, zip(*pairs, strict=True), strict=True):
                     tile.store(numbers)
                 return [place.further(1).pointer for place in here]
 
-            width = INT64(group_size(places[0].array))
             loop(builder, count, [place.pointer for place in places], four)
 
 

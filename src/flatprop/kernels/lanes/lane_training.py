@@ -97,6 +97,8 @@ def train_lanes(
             scales_of_batch(
                 loss_record, samples, orders, first_row, last_row, lanes, mode, scale, counts
             )
+            for lane in range(lanes):
+                scratch.factor[lane] = scale[lane]
         stop = smaller(start + scratch.rows, last_row)
         rows, more = stop - start, 1 if start > first_row else 0
         left -= 1
@@ -110,7 +112,7 @@ def train_lanes(
             x,
             y,
             weight,
-            progress.scale,
+            scratch.factor,
             totals,
             gradient,
             scratch.workspace,
@@ -245,7 +247,7 @@ def _validate(layers, loss_record, params, samples, progress, scratch, lanes):
             x,
             y,
             weight,
-            progress.clip,
+            scratch.factor,
             totals,
             params,
             scratch.workspace,

@@ -15,7 +15,7 @@ from flatprop.kernels.loops.masks import alignment, splat
 from flatprop.kernels.loops.vector_loops import INT64, Array
 from flatprop.numbers.lanes import Lanes, lane_count
 
-HEIGHTS = 4, 2, 1
+HEIGHTS = 4, 1
 """How many rows (or inputs) a loop takes at once: each loaded weight serves all of them."""
 
 ZERO, ONE = INT64(0), INT64(1)
