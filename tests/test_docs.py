@@ -127,6 +127,13 @@ def check_uncertainty(run):
     np.testing.assert_allclose(shares, [0.05, 0.5, 0.95], atol=0.03)
     assert (names["deviation"] > 0).all()
     assert names["quantiles"].shape == (3, 3)
+    deep, X, y = names["deep"], names["X"], names["y"]
+    low, high = deep.predict(X[names["known"]], quantiles=[0.05, 0.95]).T
+    inside = y[names["known"]]
+    assert 0.85 < np.mean((low < inside) & (inside < high)) < 0.95
+    assert names["search"].best_params_["n_estimators"] == 5
+    assert names["search"].best_estimator_.log_likelihood(X, y) > 0.5
+    assert "log-loss" in names["left"].get_title()
     ratio, away = names["doubt"] / names["noise"], np.abs(names["grid"])
     assert ratio[away < 0.2].mean() > 1 > 0.2 > ratio[(away > 0.5) & (away < 0.9)].mean()
 

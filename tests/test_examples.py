@@ -83,6 +83,16 @@ def test_burgers(tmp_path, cache):
     assert (np.abs(off) < [3, 15]).all()  # with 1 % and 5 % of noise
 
 
+def test_uci(tmp_path, cache):
+    """Two of the five sets, and two of their twenty splits."""
+    printed = run("uci", tmp_path, cache)
+    found = numbers(r"(?:yacht|energy) +# ± # +# +# +# ± # +#", printed)
+    rmse, _, published, published_2015, nll = found.T[:5]
+    assert (rmse < 0.6 * np.minimum(published, published_2015)).all()
+    assert nll[0] < 0.2  # of yacht; published is 1.18
+    assert "20 networks" in printed
+
+
 def test_spectrum(tmp_path, cache):
     printed = run("spectrum", tmp_path, cache)
     error_of_mean, error_of_sigma = numbers("mean #, of sigma # %", printed)[0]

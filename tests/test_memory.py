@@ -163,8 +163,13 @@ def test_a_trainer_from_read_only_memory_goes_on(data, optimizer, copied):
 
 
 def altered(trainer, **changes):
-    rule = trainer._stepper.rule
-    trainer._stepper.rule = rule._replace(**changes)
+    stepper = trainer._stepper
+    for name, value in changes.items():
+        if name in stepper.rule._fields:
+            stepper.rule = stepper.rule._replace(**{name: value})
+        else:
+            assert hasattr(stepper, name)
+            setattr(stepper, name, value)
     return trainer
 
 

@@ -128,4 +128,6 @@ def test_trace_reads_in_order(dosage):
     assert places == sorted(places)
     assert "∂L/∂W = xᵀ ∂L/∂z" in text
     assert "-15.655108" in text
-    assert max(map(len, text.splitlines())) <= 90
+    wide = fp.Network(30, [fp.Dense(40, "tanh"), fp.Dense(2)], "quantile", rng=0)
+    for shown in (text, str(wide.trace(np.ones((50, 30)), np.ones((50, 2))))):
+        assert max(map(len, shown.splitlines())) <= 79

@@ -19,7 +19,8 @@ from flatprop import kernels
 from flatprop.embedding.c_interface import c_functions, c_network, c_optimizer, get_include
 from flatprop.embedding.scipy_callable import low_level_callable
 from flatprop.embedding.specialized import Specialized, specialize
-from flatprop.evaluation.trace import LayerTrace, Trace, check_gradients
+from flatprop.evaluation.laid_open import LayerTrace, Trace
+from flatprop.evaluation.trace import check_gradients
 from flatprop.formulas import losses, schedules
 from flatprop.formulas.optimizer import Optimizer
 from flatprop.formulas.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flatprop.evaluation import along_inputs, derivatives, trace, values
-from flatprop.export import c_file, files, html, onnx
+from flatprop.export import c_file, files, onnx
 from flatprop.formulas.loss import Loss
+from flatprop.model import html
 from flatprop.model.layer import Layer
 from flatprop.model.model import Model
 from flatprop.training.fit import fit

@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 
 from flatprop.embedding.specialized import Specialized
-from flatprop.evaluation.trace import LayerTrace, Trace
+from flatprop.evaluation.laid_open import LayerTrace, Trace
 from flatprop.kernels.network.training_loop import Progress, Rule
 from flatprop.model.dense_layer import Dense
 from flatprop.model.layers import Summary

@@ -232,17 +232,17 @@ def test_neuron(capsys):
     ):
         assert figure in out
     assert "went down" in out
-    assert max(map(len, out.split("\n"))) <= 90
+    assert max(map(len, out.split("\n"))) <= 79
 
 
 def test_dosage(capsys):
     assert main(["explain", "dosage"]) == 0
     out = capsys.readouterr().out
-    for figure in ("-15.655108", "about -15.7", "1.565511", "about 1.57", "b3 = 2.609185"):
+    for figure in ("-15.655108", "about -15.7", "1.565511", "about 1.57", "b₃ = 2.609185"):
         assert figure in out
     assert "BACKWARD, by the chain rule" in out
     assert re.search(r"1 +1\.565511 +3\.267828 +-6\.262043 +0\.626204\n", out)
-    assert max(map(len, out.split("\n"))) <= 90
+    assert max(map(len, out.split("\n"))) <= 79
 
 
 @pytest.mark.parametrize("example", ["neuron", "dosage"])

@@ -19,6 +19,7 @@ from processes import python
 
 def use_everything(net, X, y):
     net.fit(X, y, epochs=2)
+    net.fit(X, y, epochs=1, ema=0.5)  # one loop for all that few trainings ask for
     net.predict(X)
     net.loss(X, y)
     net.loss_and_gradient(X, y)
@@ -69,6 +70,7 @@ with event.install_recorder("numba:compile") as recorder:
     import flatprop
 assert not recorder.buffer
 heavy = {"pandas", "tqdm", "safetensors", "scipy.linalg", "sklearn", "matplotlib", "torch", "onnx"}
+heavy |= {"joblib", "dask", "distributed", "ray", "mpi4py"}
 print(sorted(heavy & set(sys.modules)))
 """
     assert python(script).strip() == "[]"

@@ -52,7 +52,7 @@ def test_rows_of_params_are_the_members():
     assert ens[2] is ens[2]
     assert [net.params[7] for net in ens[1:3]] == [ens.params[1, 7], 7.0]
     assert ens[-1] is ens[MEMBERS - 1]
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="no member"):
         ens[MEMBERS]
 
 

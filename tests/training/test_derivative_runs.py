@@ -499,7 +499,7 @@ def slopes_of_roots(x, u, du, d2u, a, b):
     return first, second
 
 
-@both_dtypes
+@double_first
 def test_slopes_of_the_users_own_are_taken(dtype):
     X, y, _ = wave(30)
     results = []
@@ -508,7 +508,7 @@ def test_slopes_of_the_users_own_are_taken(dtype):
         equation = fp.Equation(burgers, X, unknowns={"nu": 0.3}, slopes=slopes)
         history = net.fit(X, y, equations=equation, batch_size=11, epochs=3, rng=0)
         results.append(np.concatenate([net.params, [equation.unknowns["nu"]], history.loss]))
-    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance)
 
 

@@ -31,16 +31,16 @@ to begin with:
 TRAIN = """\
 Trains a network and measures it on rows that were held back.
 
-  train digits                      the handwritten digits that come with the package
-  train FILE.csv --target COLUMN    your own table, whose first line names its columns
+  train digits                    the handwritten digits of the package
+  train FILE.csv --target COLUMN  your own table; line 1 names the columns
 """
 
 TRAIN_NOTES = """\
 what becomes of the columns of a table:
-  numbers     scaled to mean 0 and standard deviation 1; a missing one becomes the
-              median, and a further 0/1 input says that it was missing
+  numbers     scaled to mean 0 and standard deviation 1; a missing one becomes
+              the median, and a further 0/1 input says that it was missing
   text, True/False
-              one 0/1 input per value; missing or new values are 0 in all of them
+              one 0/1 input per value; missing or new values are 0 in all
   dates, empty and constant columns, texts that differ in nearly every row, and
   columns that only count the rows are left out, which is told
 
@@ -78,16 +78,17 @@ TRAIN_HELP = {
 """What the help says of the options of `train`, in the order in which it lists them."""
 
 PREDICT = """\
-Writes the predictions of a saved network to standard output, as CSV: one row for
-each row of FILE, the prediction first and, where there are classes, the probability
-of each.
+Writes the predictions of a saved network to standard output, as CSV: one row
+for each row of FILE, the prediction first and, where there are classes, the
+probability of each.
 """
 
 PREDICT_NOTES = """\
-The columns that the network was trained on are found by their names, in whatever
-order; others are ignored. A network of the digits takes p0 to p63, the pixels row by
-row from 0 to 16; `predict NET digits` reads those that come with the package. A network
-saved by net.save() in Python knows no names: it takes all columns, in order, as numbers.
+The columns that the network was trained on are found by their names, in
+whatever order; others are ignored. A network of the digits takes p0 to p63,
+the pixels row by row from 0 to 16; `predict NET digits` reads those that come
+with the package. A network saved by net.save() in Python knows no names: it
+takes all columns, in order, as numbers.
 
 The same in Python:
   from flatprop.cli.predict import predict_table
@@ -97,8 +98,8 @@ The same in Python:
 EXPLAIN = """\
 Works an example of backpropagation, step by step:
 
-  explain neuron    one sigmoid neuron, one observation, one step of gradient descent
-  explain dosage    a network of two hidden nodes learns its last bias by gradient descent
+  explain neuron    one sigmoid neuron, one observation, one step
+  explain dosage    two hidden nodes, and a bias learnt by gradient descent
 """
 
 

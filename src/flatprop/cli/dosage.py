@@ -1,4 +1,4 @@
-"""A network that is to tell whether a dosage works learns its last bias, b3."""
+"""A network that is to tell whether a dosage works learns its last bias, b₃."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 LEARNING_RATE = 0.1
 TOLERANCE = 1e-12
 DIAGRAM = """\
-                     · w1 + b1                · w3
-                  ┌────────────▶ softplus ────────────┐
-    dosage ───────┤                                   ├──── sum + b3 ──▶ predicted
-                  └────────────▶ softplus ────────────┘                  effectiveness
-                     · w2 + b2                · w4
+                 · w₁ + b₁                · w₃
+              ┌────────────▶ softplus ────────────┐
+    dosage ───┤                                   ├─── sum + b₃ ──▶ ŷ
+              └────────────▶ softplus ────────────┘
+                 · w₂ + b₂                · w₄
 """
 
 
@@ -37,7 +37,7 @@ def lines() -> list[str]:
 
     trace = net.trace(dosage, y)
     predicted = trace.layers[-1].a
-    slopes = trace.layers[-1].dL_da  # -2 (y - ŷ), and ∂ŷ/∂b3 = 1
+    slopes = trace.layers[-1].dL_da  # -2 (y - ŷ), and ∂ŷ/∂b₃ = 1
     gradient = trace.layers[-1].dL_db.item()
 
     # What each step sees, before it is made: the same as fit computes within.
@@ -64,9 +64,9 @@ def lines() -> list[str]:
         "=====================================================",
         "",
         DIAGRAM,
-        f"    first hidden node    w1 = {w1:5.2f}   b1 = {b1:5.2f}      w3 = {w3:5.2f}",
-        f"    second hidden node   w2 = {w2:5.2f}   b2 = {b2:5.2f}      w4 = {w4:5.2f}",
-        f"    last bias            b3 = {course[0][0]:5.2f}, the one parameter that is to be "
+        f"    first hidden node    w₁ = {w1:5.2f}   b₁ = {b1:5.2f}      w₃ = {w3:5.2f}",
+        f"    second hidden node   w₂ = {w2:5.2f}   b₂ = {b2:5.2f}      w₄ = {w4:5.2f}",
+        f"    last bias            b₃ = {course[0][0]:5.2f}, the one parameter that is to be "
         "learnt",
         "",
         "    observations         dosage (low, medium, high)   "
@@ -76,28 +76,30 @@ def lines() -> list[str]:
         "",
         "    loss: the sum of squared residuals, SSR = Σ (y - ŷ)²",
         *_heading("1. One backpropagation, every quantity: print(net.trace(dosage, y))"),
+        "    layer 1:  W = [w₁ w₂], b = [b₁ b₂];   layer 2:  W has w₃ above w₄, b = [b₃]",
+        "",
         *(f"    {line}".rstrip() for line in str(trace).split("\n")),
-        *_heading("2. The chain rule for b3"),
-        "    ∂SSR/∂b3 = Σ ∂SSR/∂ŷ · ∂ŷ/∂b3 = Σ -2 (y - ŷ) · 1",
+        *_heading("2. The chain rule for b₃"),
+        "    ∂SSR/∂b₃ = Σ ∂SSR/∂ŷ · ∂ŷ/∂b₃ = Σ -2 (y - ŷ) · 1",
         "",
         *_observations(dosage, y, predicted, slopes),
         f"    {'sum':>8}{'':>32}{gradient:16.6f}   about {gradient:.1f}",
         *_heading("3. Gradient descent: one step against the gradient"),
-        f"    b3 ← b3 - α · ∂SSR/∂b3, with the learning rate α = {rate:g}",
-        f"    b3 ← {course[0][0]:g} - {rate:g} · ({gradient:.6f}) = {first:.6f}   "
+        f"    b₃ ← b₃ - α · ∂SSR/∂b₃, with the learning rate α = {rate:g}",
+        f"    b₃ ← {course[0][0]:g} - {rate:g} · ({gradient:.6f}) = {first:.6f}   "
         f"about {first:.2f}",
         *_heading("4. Iterative optimization: repeat until the loss no longer changes"),
         *_iterations(course),
         "",
-        f"    {history.stopped_by} after {history.epochs} iterations: b3 = {b3.item():.6f}, "
-        "where the gradient is 0",
-        "    and the sum of squared residuals is as small as b3 alone can make it: "
-        f"{course[-1][1]:.6f}.",
-        "    All other parameters are as they were: only b3 was trainable.",
+        f"    {history.stopped_by} after {history.epochs} iterations: b₃ = {b3.item():.6f}, "
+        "where the gradient is 0.",
+        f"    SSR is as small as b₃ alone can make it: {course[-1][1]:.6f}. All other parameters",
+        "    are as they were: only b₃ was trainable.",
         *_heading("The same in Python:"),
         "    import flatprop as fp",
         "    import numpy as np",
-        '    net = fp.Network(1, [fp.Dense(2, "softplus"), fp.Dense(1)], "ssr", "float64")',
+        '    layers = [fp.Dense(2, "softplus"), fp.Dense(1)]',
+        '    net = fp.Network(1, layers, "ssr", "float64")',
         f"    net.params = [{w1}, {w2}, {b1}, {b2}, {w3}, {w4}, 0]",
         "    dosage, y = [[0], [0.5], [1]], [[0], [1], [0]]",
         "    print(net.trace(dosage, y))",
@@ -118,8 +120,8 @@ def _observations(*columns: np.ndarray) -> Iterable[str]:
 
 
 def _iterations(course: list[tuple[float, float, float]]) -> Iterable[str]:
-    """b3, SSR and gradient as each step finds them, and the step."""
-    yield f"    {'iteration':>9}{'b3':>12}{'SSR':>14}{'gradient':>14}{'step -α · gradient':>22}"
+    """b₃, SSR and gradient as each step finds them, and the step."""
+    yield f"    {'iteration':>9}{'b₃':>12}{'SSR':>14}{'gradient':>14}{'step -α · gradient':>22}"
     for number, (b3, ssr, gradient) in enumerate(course):
         last = number == len(course) - 1
         step = "none: converged" if last else f"{-LEARNING_RATE * gradient:.6f}"

@@ -38,19 +38,19 @@ def lines() -> list[str]:
             "1. Forward propagation: the predicted output",
             [
                 ("neuron input", "z", "W · x + b", f"{W:g} · {x:g} + {b:g}", z),
-                ("activation (sigmoid)", "a", "1 / (1 + exp(-z))", f"1 / (1 + exp(-{z:g}))", a),
+                ("sigmoid", "a", "1/(1 + exp(-z))", f"1/(1 + exp(-{z:g}))", a),
             ],
         ),
         *_step(
             "2. Loss: the error between prediction and target",
-            [("mean squared error", "L", "½ (y - a)²", f"½ ({y:g} - {a:.6f})²", trace.loss)],
+            [("error", "L", "½ (y - a)²", f"½ ({y:g} - {a:.6f})²", trace.loss)],
         ),
         *_step(
             "3. Backpropagation: the chain rule, from the loss back to the parameters",
             [
-                ("neuron's output", "∂L/∂a", "a - y", f"{a:.6f} - {y:g}", dL_da),
-                ("slope of the sigmoid", "∂a/∂z", "a (1 - a)", f"{a:.6f} · {1 - a:.6f}", da_dz),
-                ("neuron's input", "∂L/∂z", "∂L/∂a · ∂a/∂z", f"{dL_da:.6f} · {da_dz:.6f}", dL_dz),
+                ("output", "∂L/∂a", "a - y", f"{a:.6f} - {y:g}", dL_da),
+                ("sigmoid", "∂a/∂z", "a (1 - a)", f"{a:.6f} · {1 - a:.6f}", da_dz),
+                ("neuron input", "∂L/∂z", "∂L/∂a · ∂a/∂z", f"{dL_da:.6f} · {da_dz:.6f}", dL_dz),
                 ("weight", "∂L/∂W", "x · ∂L/∂z", f"{x:g} · ({dL_dz:.6f})", dL_dW),
                 ("bias", "∂L/∂b", "∂L/∂z", "", dL_db),
             ],
@@ -72,11 +72,10 @@ def lines() -> list[str]:
         "The same in Python:",
         "",
         "    import flatprop as fp",
-        '    net = fp.Network(1, [fp.Dense(1, "sigmoid")], loss="half_mse", dtype="float64")',
+        '    net = fp.Network(1, [fp.Dense(1, "sigmoid")], "half_mse", "float64")',
         f"    net.params = [{W:g}, {b:g}]",
         f"    print(net.trace([[{x:g}]], [[{y:g}]]))",
-        f"    net.fit([[{x:g}]], [[{y:g}]], optimizer=fp.SGD({rate:g}), epochs=1, "
-        "batch_size=None)",
+        f"    net.fit([[{x:g}]], [[{y:g}]], optimizer=fp.SGD({rate:g}), epochs=1)",
     ]
 
 
@@ -88,6 +87,6 @@ def _step(
     for name, symbol, formula, numbers, value in rows:
         put_in = f"= {numbers}" if numbers else ""
         text.append(
-            f"    {name:<21} {symbol:<5} {sign} {formula:<17} {put_in:<26} = {value:>9.6f}"
+            f"    {name:<12} {symbol:<5} {sign} {formula:<15} {put_in:<25} = {value:>9.6f}"
         )
     return [*text, "", ""]

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TextIO
 
-COLUMNS = 90
+COLUMNS = 79
 PLAIN = {
     "∂": "d", "·": "*", "×": "x", "−": "-", "←": "<-", "→": "->", "Σ": "sum", "σ": "sigma",
     "┌": "+", "┐": "+", "└": "+", "┘": "+", "├": "+", "┤": "+",

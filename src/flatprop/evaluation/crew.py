@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 class _Asked(threading.local):
     threads: int | None = None
+    most: int = MOST_THREADS
     end: threading.Event | None = None
 
 
@@ -57,6 +58,16 @@ def using(threads: object) -> Iterator[None]:
         yield
     finally:
         _asked.threads = before
+
+
+@contextlib.contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Let the calls of this thread choose for themselves no more threads than this."""
+    before, _asked.most = _asked.most, threads
+    try:
+        yield
+    finally:
+        _asked.most = before
 
 
 @contextlib.contextmanager
@@ -84,7 +95,7 @@ def size_for(most: int) -> int:
     """
     if _asked.threads is not None:
         return _asked.threads
-    return most if most == 1 else min(most, allowed())
+    return most if most == 1 else min(most, allowed(), _asked.most)
 
 
 class _Pool:

@@ -1,13 +1,12 @@
 """One backpropagation laid open, and the check of a gradient by finite differences."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.evaluation import calls
+from flatprop.evaluation.laid_open import LayerTrace, Trace
 from flatprop.evaluation.values import loss_and_gradient, loss_over, scale_of
 from flatprop.formulas.loss import OwnFunction
 from flatprop.formulas.losses import CrossEntropy
@@ -17,143 +16,6 @@ from flatprop.model.model import Model
 from flatprop.numbers.numbers import central_difference
 from flatprop.samples.in_memory import in_memory
 from flatprop.validation.arrays import Array, aligned_copy, aligned_empty
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """One layer's part in a backpropagation of n samples.
-
-    Attributes
-    ----------
-    x : ndarray
-        (n, inputs), what the layer is given.
-    W, b : ndarray or None
-        (inputs, units) and (units,), its parameters. Of a `LayerNorm` its scale and its shift,
-        both (units,); None for a layer without parameters.
-    z, a : ndarray
-        (n, units): z = x W + b and a = f(z). Of a layer that is not dense, both are its outputs.
-    da_dz : ndarray or None
-        (n, units), f'(z); None for softmax, whose outputs depend on all z of a row.
-    dL_da, dL_dz : ndarray
-        (n, units), the gradient of the loss with respect to a and z.
-    dL_dW, dL_db : ndarray
-        (inputs, units) and (units,): xᵀ ∂L/∂z, and the sum of ∂L/∂z over samples. Those of W
-        and b of any other layer.
-    """
-
-    activation: str
-    x: Array
-    W: Any
-    b: Any
-    z: Array
-    a: Array
-    da_dz: Array | None
-    dL_da: Array
-    dL_dz: Array
-    dL_dW: Any
-    dL_db: Any
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether it is a dense layer."""
-        return self.W is not None and self.W.ndim == 2
-
-
-FORMULAS = {
-    "layer_norm": "γ x̂ + β, x̂ = (x - mean) / √(variance + 1e-5)",
-    "residual end": "x + the x of its begin",
-}
-"""What layers that are not dense compute; the others give x."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Every quantity of one backpropagation; print it to read it in order.
-
-    Attributes
-    ----------
-    loss : float
-        The loss of these samples.
-    layers : list of LayerTrace
-        The layers in order.
-    y : ndarray
-        The targets, (n, targets); for class indices rows of 0 and 1.
-    loss_name, definition : str
-        Which loss it is, and how its docstring defines it.
-    """
-
-    loss: float
-    layers: list[LayerTrace]
-    y: Array
-    loss_name: str
-    definition: str
-
-    def __str__(self) -> str:
-        samples = self.y.shape[0]
-        lines = [
-            f"One backpropagation: {_many(len(self.layers), 'layer')}, "
-            f"{_many(samples, 'sample')}, one row each",
-            "",
-            "FORWARD",
-        ]
-        for number, layer in enumerate(self.layers, start=1):
-            inputs, units = layer.x.shape[1], layer.a.shape[1]
-            source = "the inputs" if number == 1 else f"a of layer {number - 1}"
-            lines += [
-                "",
-                f"layer {number}: {_many(inputs, 'input')} -> "
-                f"{_many(units, 'unit')}, {layer.activation}",
-                *_quantity("x", source, layer.x),
-            ]
-            if layer.is_dense:
-                lines += [
-                    *_quantity("W", "weights", layer.W),
-                    *_quantity("b", "biases", layer.b),
-                    *_quantity("z", "x W + b", layer.z),
-                    *_quantity("a", f"{layer.activation}(z)", layer.a),
-                ]
-            else:
-                if layer.W is not None:
-                    lines += _quantity("γ", "scale", layer.W) + _quantity("β", "shift", layer.b)
-                lines += _quantity("a", FORMULAS.get(layer.activation, "x"), layer.a)
-        lines += [
-            "",
-            f"loss: {self.loss_name}",
-            *_quantity("ŷ", f"a of layer {len(self.layers)}", self.layers[-1].a),
-            *_quantity("y", "the targets", self.y),
-            *_quantity("L", self.definition, np.array(self.loss)),
-            "",
-            "BACKWARD, by the chain rule",
-        ]
-        for number in range(len(self.layers), 0, -1):
-            layer = self.layers[number - 1]
-            last = number == len(self.layers)
-            source = "slope of the loss"
-            if not last:
-                behind = self.layers[number]
-                source = f"∂L/∂z Wᵀ of layer {number + 1}"
-                if not behind.is_dense:
-                    source = f"∂L/∂x of layer {number + 1}"
-            slope, chain = [], "a (∂L/∂a - Σ a ∂L/∂a)"
-            if not layer.is_dense:
-                lines += ["", f"layer {number}", *_quantity("∂L/∂a", source, layer.dL_da)]
-                if layer.dL_dW is not None:
-                    lines += _quantity("∂L/∂γ", "x̂ ∂L/∂a, summed over samples", layer.dL_dW)
-                    lines += _quantity("∂L/∂β", "∂L/∂a, summed over samples", layer.dL_db)
-                continue
-            if layer.da_dz is not None:
-                slope = _quantity("∂a/∂z", f"slope of {layer.activation} at z", layer.da_dz)
-                chain = "∂L/∂a · ∂a/∂z"
-            lines += [
-                "",
-                f"layer {number}",
-                *_quantity("∂L/∂a", source, layer.dL_da),
-                *slope,
-                *_quantity("∂L/∂z", chain, layer.dL_dz),
-                *_quantity("∂L/∂W", "xᵀ ∂L/∂z", layer.dL_dW),
-                *_quantity("∂L/∂b", "∂L/∂z, summed over samples", layer.dL_db),
-            ]
-        return "\n".join(lines)
 
 
 def trace(network: Model, X: ArrayLike, y: ArrayLike) -> Trace:
@@ -287,19 +149,3 @@ def check_gradients(
             return math.nan
         worst = max(worst, min(errors))
     return worst
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _quantity(symbol: str, meaning: str, value: Any) -> list[str]:
-    """One quantity, its numbers beside it or below it."""
-    text = np.array2string(
-        np.asarray(value), precision=6, suppress_small=True, threshold=60, max_line_width=76
-    )
-    label = f"  {symbol:<6}= {meaning}"
-    lines = text.split("\n")
-    if len(lines) == 1 and len(label) + len(text) < 78:
-        return [f"{label:<37} = {text}"]
-    return [label, *(f"      {line}" for line in lines)]

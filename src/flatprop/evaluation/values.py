@@ -237,6 +237,11 @@ def in_order(losses: Array) -> float:
 
 def loss_over(network: Model, samples: Samples, block: Block) -> float:
     """The loss over all samples; `block` is the scratch of `calls.block_for`."""
+    return sum_over(network, samples, block) * scale_of(network, samples)
+
+
+def sum_over(network: Model, samples: Samples, block: Block) -> float:
+    """Σ w ℓ over all samples, as for `loss_over`."""
     step = BLOCKS_AT_ONCE * block.rows
     scratch, losses = {0: block}, [np.zeros(1)]
 
@@ -257,7 +262,7 @@ def loss_over(network: Model, samples: Samples, block: Block) -> float:
             return found
 
         losses += crew.each(crew.size_for(worth), losses_of, steps)
-    return in_order(np.concatenate(losses)) * scale_of(network, samples)
+    return in_order(np.concatenate(losses))
 
 
 def scale_of(network: Model, samples: Samples) -> float:

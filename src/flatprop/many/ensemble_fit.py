@@ -20,7 +20,7 @@ from flatprop.training.optimizer_words import optimizer_words
 from flatprop.validation import checks, other_names
 
 Rate = float | Schedule
-PASSED_ON = frozenset(training.OPTIONS) - {"resume"}
+PASSED_ON = frozenset(training.OPTIONS) - {"resume", "communicator"}
 """The options of `Network.fit`: those that `fit` does not name mean the same for every member."""
 
 
@@ -86,7 +86,7 @@ def fit(
         as this process has processors. Results are the same bit for bit whatever it is.
     **options
         All other options of `Network.fit`, such as `batch_size`, `shuffle`, `tol`, `clip_norm`,
-        `class_weight`, `validation_split` and `metrics`; not `resume`.
+        `class_weight`, `validation_split` and `metrics`; not `resume` and `communicator`.
 
     Returns
     -------

@@ -11,6 +11,14 @@ from flatprop.training.history import FloatArray, History
 from flatprop.validation import other_names
 
 
+def place_of(i: int, members: int) -> int:
+    """The index of member i, who may be counted from the end."""
+    try:
+        return range(members)[i]
+    except IndexError:
+        raise IndexError(f"there is no member {i}: the members are 0 to {members - 1}") from None
+
+
 @dataclass
 class EnsembleHistory(metaclass=other_names.Answering, answers=other_names.HISTORY):
     """The course of the training of an ensemble; a column for each member.
@@ -87,7 +95,7 @@ class EnsembleHistory(metaclass=other_names.Answering, answers=other_names.HISTO
         return len(self.stopped_by)
 
     def __getitem__(self, i: int) -> History:
-        i = range(len(self))[i]
+        i = place_of(i, len(self))
         epochs = self.epochs_of_members[i]
         return History(
             self.loss[:epochs, i].copy(),

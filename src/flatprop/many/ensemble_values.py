@@ -9,7 +9,7 @@ from flatprop.evaluation import crew, values
 from flatprop.many.member_samples import MemberSamples, member_samples, own_or_shared
 from flatprop.many.members import Members
 from flatprop.samples.in_parts import is_large
-from flatprop.validation import other_names
+from flatprop.validation import frames, other_names
 from flatprop.validation.arrays import Array, aligned_empty
 
 
@@ -47,8 +47,10 @@ def predict(
     crew.check_threads(threads)
     own = getattr(X, "ndim", None) == 3 or (isinstance(X, (list, tuple)) and np.ndim(X) == 3)
     given: Any = X
-    if not is_large(X, first.dtype):
-        given = own_or_shared("X", X, members, first, own)
+    if frames.is_in_blocks(X):
+        given = given.compute()  # once for all members
+    if not is_large(given, first.dtype):
+        given = own_or_shared("X", given, members, first, own)
     rows = given.shape[1 if own else 0]
     out = np.empty((members, rows, first.outputs), first.dtype)
 

@@ -1,4 +1,4 @@
-"""`fit_many`: networks of any architectures, trained side by side by threads."""
+"""`fit_many`: networks of any architectures, trained side by side by threads or by workers."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flatprop.evaluation import crew
+from flatprop.many import over_workers
 from flatprop.many.shared_out import OneAtATime, train_each, warn_together
 from flatprop.model.model import checked_model
 from flatprop.network import Network
@@ -18,7 +19,7 @@ from flatprop.training.history import History
 from flatprop.training.optimizer_words import optimizer_words
 from flatprop.validation import frames, other_names
 
-PASSED_ON = frozenset(training.OPTIONS) - {"resume"}
+PASSED_ON = frozenset(training.OPTIONS) - {"resume", "communicator"}
 
 
 @other_names.suggests(other_names.FIT, optimizer_words, also=PASSED_ON)
@@ -31,7 +32,10 @@ def fit_many(
     progress: bool = False,
     **options: Any,
 ) -> list[History]:
-    """Train networks of any architectures, each as by its `Network.fit`, over threads.
+    """Train networks of any architectures, each as by its `Network.fit`, side by side.
+
+    Threads of this process do that; or, within a `joblib.parallel_config`, the workers of its
+    backend, such as the computers of a Dask or Ray cluster: see the notes.
 
     An architecture is data for the compiled functions, so that nothing is compiled for any of
     them. Networks of one architecture and many members are faster as an `Ensemble`.
@@ -44,13 +48,16 @@ def fit_many(
         As for `Network.fit`, for all networks; or a list of one such array for each network.
     threads
         How many threads take one network after the other; None takes as many as this process has
-        processors. If there are fewer networks than that, each may take several.
+        processors. If there are fewer networks than that, each may take several. Workers train
+        one network after the other, each with so many threads; None is as many as the worker may
+        use, which is mostly one.
     progress
         Whether to show a progress bar of the networks.
     **options
-        The options of `Network.fit`, for all networks; but not `resume`, nor an `fp.Checkpoint`
-        among the callbacks. `optimizer`, `epochs`, `batch_size`, `sample_weight`,
-        `validation_data`, `trainable`, `patience` and `rng` may be lists of one for each network.
+        The options of `Network.fit`, for all networks; but not `resume` and `communicator`, nor
+        an `fp.Checkpoint` among the callbacks. `optimizer`, `epochs`, `batch_size`,
+        `sample_weight`, `validation_data`, `trainable`, `patience` and `rng` may be lists of one
+        for each network.
         From a generator as `rng` each network gets a seed. Callbacks are called one at a time,
         from several threads.
 
@@ -79,6 +86,17 @@ def fit_many(
     a second: those that were being trained keep what they have learnt, those that had not begun
     are unchanged. All of these have "interrupted" in their histories.
 
+    Workers are asked for as for searches of scikit-learn's, with joblib 1.4 or later::
+
+        with joblib.parallel_config(backend="loky", n_jobs=4):  # or "dask", "ray", "spark"
+            histories = fp.fit_many(networks, X, y)
+
+    The backend "threading" means the threads of this process. The results are the same bit for
+    bit. A worker has copies, whose parameters and random states are put into the networks as they
+    come back. So callbacks and metrics have to be such as can be sent, callbacks see a copy as
+    ``epoch.network``, and Ctrl-C leaves networks unchanged that were being trained. If a worker
+    dies with a network, the exception that tells of it stands in the place of that history.
+
     Examples
     --------
     >>> import numpy as np
@@ -97,7 +115,7 @@ def fit_many(
         )
     if not nets:
         return []
-    lock = threading.Lock()
+    elsewhere = over_workers.are_asked_for()
     if "callbacks" in options:
         given = checked_callbacks(options["callbacks"])
         if any(isinstance(callback, Checkpoint) for callback in given):
@@ -105,16 +123,22 @@ def fit_many(
                 "fp.Checkpoint writes the training of one network, and each would replace the "
                 "file of the one before; call fit with a path for each network"
             )
-        options["callbacks"] = tuple(OneAtATime(callback, lock) for callback in given)
+        lock = threading.Lock()
+        options["callbacks"] = (
+            given if elsewhere else tuple(OneAtATime(callback, lock) for callback in given)
+        )
     if isinstance(options.get("rng"), np.random.Generator):
         options["rng"] = [seeds.drawn(options["rng"]) for _ in nets]
     of_each = _options_of_each(options, len(nets))
-    samples = zip(_data_of_each("X", X, len(nets)), _data_of_each("y", y, len(nets)), strict=True)
-    trainings = [
-        partial(training.fit, network, *data, **own)
-        for network, data, own in zip(nets, samples, of_each, strict=True)
-    ]
-    results, warned = train_each(trainings, threads, bool(progress), "network")
+    for name, data in (("X", X), ("y", y)):
+        for own, one in zip(of_each, _data_of_each(name, data, len(nets)), strict=True):
+            own[name] = one
+    if elsewhere:
+        results, warned = over_workers.train_each(nets, of_each, threads, bool(progress))
+    else:
+        pairs = zip(nets, of_each, strict=True)
+        trainings = [partial(training.fit, network, **own) for network, own in pairs]
+        results, warned = train_each(trainings, threads, bool(progress), "network")
     errors = []
     for i, result in enumerate(results):
         if isinstance(result, Exception):

@@ -32,6 +32,7 @@ from flatprop.many.ensemble_task import EnsembleTask
 from flatprop.many.lane_blocks import BlockAtWork, LaneMembers, LaneRecipe
 from flatprop.many.lane_sizes import step_of
 from flatprop.training import seeds
+from flatprop.training.progress import progress_bar
 from flatprop.validation import checks, over_parameters
 
 REASONS = {CONVERGED_LANE: "converged", IMPATIENT_LANE: "patience", DIVERGED_LANE: "diverged"}
@@ -317,10 +318,8 @@ class LaneRun:
         if not self.task.progress:
             yield lambda run: None
             return
-        from tqdm.auto import tqdm
-
         members, epochs = self.task.members, self.epochs
-        with tqdm(total=members, unit="member") as bar:
+        with progress_bar(members, "member") as bar:
 
             def show(run: LaneRun) -> None:
                 left = sum(int(b.alive.sum()) * (epochs - b.epoch) for b in run.at_work)

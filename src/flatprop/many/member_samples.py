@@ -10,7 +10,7 @@ from flatprop.model.model import Model
 from flatprop.samples.in_memory import in_memory
 from flatprop.samples.in_parts import is_large
 from flatprop.training import seeds
-from flatprop.validation import checks
+from flatprop.validation import checks, frames
 
 Rows = NDArray[np.int64]
 
@@ -51,6 +51,7 @@ def member_samples(
 
     What is too large for memory stays as it is, and is checked as it is read.
     """
+    X, y = (one.compute() if frames.is_in_blocks(one) else one for one in (X, y))
     if is_large(X, model.dtype) or is_large(y, model.dtype):
         return MemberSamples(X, y, sample_weight, (False, False, False))
     x = own_or_shared("X", X, members, model, own=_dimensions("X", X) == 3)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flatprop.kernels.network.records import DENSE
+from flatprop.many.ensemble_history import place_of
 from flatprop.model.layers import Summary, chain, starts_in_params
 from flatprop.network import Network
 from flatprop.validation import checks
@@ -66,10 +67,9 @@ class Members:
     def __getitem__(self, i: slice) -> list[Network]: ...
 
     def __getitem__(self, i: int | slice) -> Network | list[Network]:
-        places = range(len(self))[i]
-        if isinstance(places, range):
-            return [self._network(place) for place in places]
-        return self._network(places)
+        if isinstance(i, slice):
+            return [self._network(place) for place in range(len(self))[i]]
+        return self._network(place_of(i, len(self)))
 
     def _network(self, i: int) -> Network:
         found = self._networks[i]

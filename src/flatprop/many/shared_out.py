@@ -7,6 +7,7 @@ from typing import Any
 
 from flatprop.evaluation import crew
 from flatprop.training.history import History
+from flatprop.training.progress import progress_bar
 from flatprop.validation.alerts import held_back, warn
 
 Warned = list[tuple[str, type[Warning]]]
@@ -37,9 +38,7 @@ def train_each(
     with contextlib.ExitStack() as stack:
         bar = None
         if progress:
-            from tqdm.auto import tqdm
-
-            bar = stack.enter_context(tqdm(total=count, unit=unit))
+            bar = stack.enter_context(progress_bar(count, unit))
         lock = threading.Lock()
 
         def train(worker: int, i: int) -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec as _find_spec
 if _find_spec("matplotlib") is None:
     raise ImportError("fp.plot needs Matplotlib: pip install 'flatprop[plot]'")
 
+from flatprop.plot.calibration import coverage, reliability
 from flatprop.plot.diagram import network
 from flatprop.plot.distributions import histograms
 from flatprop.plot.live import LiveLoss
@@ -20,10 +21,12 @@ from flatprop.plot.regression import fit
 
 __all__ = [
     "LiveLoss",
+    "coverage",
     "decision_regions",
     "fit",
     "histograms",
     "history",
     "learning_rate_range",
     "network",
+    "reliability",
 ]

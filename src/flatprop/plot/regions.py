@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike
 
-from flatprop.network import Network
 from flatprop.plot import frame_names
 from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
+from flatprop.plot.class_probabilities import classes_of, places_of, probabilities_of
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
@@ -77,10 +77,10 @@ def decision_regions(
         raise ValueError(
             f"at must have shape {samples.shape[1:]}, one per input, not {held.shape}"
         )
-    classes = _classes(model)
+    classes = classes_of(model)
     if len(classes) < 2:
         raise ValueError(f"decision regions need two classes or more, but there is {classes}")
-    members = _members(model, y, classes, len(samples))
+    members = places_of(y, model, classes, len(samples))
     labels = [str(label) for label in (classes if class_names is None else class_names)]
     if len(labels) != len(classes):
         raise ValueError(f"class_names has {len(labels)} names for {len(classes)} classes")
@@ -89,7 +89,7 @@ def decision_regions(
     grid = np.tile(held, (resolution**2, 1))
     across = np.meshgrid(*(_centres(*ends, resolution) for ends in (x_range, y_range)))
     grid[:, first], grid[:, second] = (axis.ravel() for axis in across)
-    probabilities = _probabilities(model, frame_names.as_given(X, grid), classes)
+    probabilities = probabilities_of(model, frame_names.as_given(X, grid), classes)
     palette = np.array([to_rgb(CLASSES[k % len(CLASSES)]) for k in range(len(classes))])
     image = _shades(probabilities, palette).reshape(resolution, resolution, 4)
     ax = checked_axes(ax)
@@ -130,43 +130,6 @@ def _checked_features(features: tuple[int, int] | None, inputs: int) -> tuple[in
     return first, second
 
 
-def _classes(model: Any) -> list[Any]:
-    """What the model calls its classes."""
-    if isinstance(model, Network):
-        loss = model.loss_function.name
-        if loss == "cross_entropy":
-            return list(range(model.outputs))
-        if loss == "binary_cross_entropy" and model.outputs == 1:
-            return [0, 1]
-        raise ValueError(
-            'a network that tells classes apart has the loss "cross_entropy", or '
-            f'"binary_cross_entropy" and one output; this is {model!r}'
-        )
-    classes = getattr(model, "classes_", None)
-    if classes is None or not hasattr(model, "predict"):
-        raise TypeError(
-            "model must be an fp.Network or a fitted classifier, with predict and classes_; "
-            f"got {model!r}"
-        )
-    if isinstance(classes, list):
-        raise ValueError("model has several outputs; regions can be drawn of one")
-    return list(classes)
-
-
-def _members(model: Any, y: ArrayLike, classes: list[Any], rows: int) -> Array:
-    """The place of each sample's class among `classes`."""
-    given = np.asarray(y)
-    if isinstance(model, Network) and given.ndim == 2:
-        given = given.argmax(axis=1) if given.shape[1] > 1 else given[:, 0]
-    if given.shape != (rows,):
-        raise ValueError(f"y must have shape ({rows},), one class per row of X, not {given.shape}")
-    places = {label: place for place, label in enumerate(classes)}
-    unknown = [label for label in given.tolist() if label not in places]
-    if unknown:
-        raise ValueError(f"y holds {unknown[0]!r}, but the classes of the model are {classes}")
-    return np.array([places[label] for label in given.tolist()])
-
-
 def _range(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 0.5
@@ -176,21 +139,6 @@ def _range(values: Array) -> tuple[float, float]:
 def _centres(low: float, high: float, count: int) -> Array:
     """Of the pixels between two ends."""
     return low + (np.arange(count) + 0.5) * (high - low) / count
-
-
-def _probabilities(model: Any, grid: Any, classes: list[Any]) -> Array:
-    """(points, classes); 1 and 0 where the model gives none."""
-    if isinstance(model, Network):
-        p = model.predict(grid).astype(float)
-        binary = model.loss_function.name == "binary_cross_entropy"
-        probabilities = np.hstack([1 - p, p]) if binary else p
-    elif hasattr(model, "predict_proba"):
-        probabilities = np.asarray(model.predict_proba(grid), float)
-    else:
-        predicted = np.asarray(model.predict(grid))
-        probabilities = np.asarray(predicted[:, None] == np.array(classes), float)
-    checks.finite("the model's probabilities", probabilities)
-    return probabilities
 
 
 def _shades(probabilities: Array, palette: Array) -> Array:

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike
 
-from flatprop.formulas.losses import GaussianNLL, Quantiles
+from flatprop.many.ensemble import Ensemble
+from flatprop.many.predicted import LearntQuantiles, Mixture
 from flatprop.network import Network
-from flatprop.plot import frame_names
+from flatprop.plot import frame_names, predictions
 from flatprop.plot.canvas import checked_figure, colours
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -33,10 +34,11 @@ def fit(
     Parameters
     ----------
     model
-        A Network, or any object with ``predict``, as scikit-learn's regressors. With the loss
-        "gaussian_nll" the mean is drawn, and with one input a band of two standard deviations to
-        each side; with `fp.losses.Quantiles` the quantile nearest to the median, and a band from
-        the lowest quantile to the highest.
+        A Network, an Ensemble, or any object with ``predict``, as scikit-learn's regressors. With
+        the loss "gaussian_nll" the mean is drawn, and with one input a band of two standard
+        deviations to each side; with `fp.losses.Quantiles` the quantile nearest to the median,
+        and a band from the lowest quantile to the highest. Of an ensemble with another loss the
+        band is two standard deviations of its members' predictions.
     X
         (n, inputs); (n,) where there is one input. An array or a data frame.
     y
@@ -105,7 +107,8 @@ def _checked(
     if not callable(getattr(model, "predict", None)):
         raise TypeError(f"model must have a method predict, as an fp.Network has; got {model!r}")
     if getattr(model, "classes_", None) is not None or (
-        isinstance(model, Network) and model.loss_function.domain in ("classes", "fraction")
+        isinstance(model, Network | Ensemble)
+        and model.loss_function.domain in ("classes", "fraction")
     ):
         raise ValueError("model is a classifier; see fp.plot.decision_regions")
     output = checks.count("output", output, least=0)
@@ -127,9 +130,8 @@ def _checked(
         raise ValueError(f"output is {output}, but y has {outputs} columns, from 0")
 
     def predict(rows: Any) -> Array:
-        predicted = np.asarray(model.predict(rows), float)
-        if isinstance(model, Network):
-            predicted = model.loss_function.point(predicted)
+        known = isinstance(model, Network | Ensemble) and predictions.of_networks(model, rows)
+        predicted = np.asarray(known.mean() if known else model.predict(rows), float)
         predicted = predicted.reshape(len(predicted), -1)
         checks.finite("model.predict(X)", predicted)
         if predicted.shape[1] != outputs:
@@ -143,18 +145,16 @@ def _checked(
 
 def _band(model: Any, X: Any, output: int) -> tuple[Array, Array, str] | None:
     """Where most targets should lie: from, to, and what it is called; None if nobody knows."""
-    network = model if isinstance(model, Network) else getattr(model, "network_", None)
-    if not isinstance(network, Network):
+    found = predictions.of_networks(model, X)
+    if isinstance(found, LearntQuantiles):
+        low, *_, high = found.levels
+        label = f"quantiles {low:g} to {high:g}"
+        return found.every()[:, 0], found.every()[:, -1], label
+    if found is None or (len(found.points) == 1 and not isinstance(found, Mixture)):
         return None
-    loss = network.loss_function
-    if not isinstance(loss, GaussianNLL | Quantiles):
-        return None
-    outputs = network.predict(X).astype(float)
-    if isinstance(loss, Quantiles):
-        label = f"quantiles {loss.quantiles[0]:g} to {loss.quantiles[-1]:g}"
-        return outputs[:, 0], outputs[:, -1], label
-    mean, deviation = loss.point(outputs)[:, output], loss.deviation(outputs)[:, output]
-    return mean - 2 * deviation, mean + 2 * deviation, "two standard deviations"
+    label = "two standard deviations" + " of the members" * (not isinstance(found, Mixture))
+    mean, deviation = found.mean()[:, output].astype(float), found.deviation()[:, output]
+    return mean - 2 * deviation, mean + 2 * deviation, label
 
 
 def _goodness(observed: Array, residuals: Array) -> str:

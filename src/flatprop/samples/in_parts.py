@@ -1,22 +1,25 @@
 """Samples that are too large for memory: one part after the other is read into one buffer.
 
-A memory-mapped file may be larger than memory. A sparse matrix may be, once it is dense.
+A memory-mapped file may be larger than memory. A sparse matrix may be, once it is dense. A Dask
+collection need not be anywhere before it is computed.
 
 | source | what a shuffled part consists of |
 | --- | --- |
 | a file | segments from random places; a segment is a run of rows, read in one go |
 | a sparse matrix | single rows from random places |
+| a Dask collection | blocks in random order: see `in_blocks` |
 """
 
 import math
 import mmap
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flatprop.model.model import Model
+from flatprop.samples.dask_blocks import DaskBlock, DaskBlocks, like_a_row
 from flatprop.samples.in_memory import Data, weights_by_class
 from flatprop.validation import checks, frames
 from flatprop.validation.arrays import Array, aligned_empty, read_only
@@ -27,13 +30,23 @@ is taken whole like any other array."""
 SEGMENTS = 16
 """How many segments of a file make up a part."""
 
+Check: TypeAlias = Callable[[Any, int], Array]
+"""A function that takes rows and the number of the first one. It returns them checked and in the
+network's dtype, (rows, columns)."""
+
 SHARED = ("r", "r+", "w+")
 """The modes of `numpy.memmap` whose pages hold nothing that is not in the file."""
 
 
 def is_large(value: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether this is a file or a sparse matrix that is to be read a part at a time."""
-    if frames.is_sparse(value):
+    """Whether this is a file, a sparse matrix or a Dask collection that is to be read a part at a
+    time. So is a collection of which Dask does not know how many rows it has.
+    """
+    if frames.is_in_blocks(value):
+        if not isinstance(value.shape[0], (int, np.integer)):
+            return True
+        looked_at = 0
+    elif frames.is_sparse(value):
         looked_at = 0
     elif mapping(value) is not None:
         low, high = np.lib.array_utils.byte_bounds(value)
@@ -74,20 +87,20 @@ class Rows:
         self,
         rows: int,
         columns: int,
-        read: Callable[[Any], Any],
-        checked: Callable[[Any, int], Array],
+        read: Any,
+        checked: Check,
         scattered: bool = True,
     ) -> None:
         self.rows = rows
         self.columns = columns
         self._read = read
-        self._checked = checked
+        self.checked = checked
         self.scattered = scattered
 
     def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
         """Call `use` with rows start to stop, which are valid only until `use` returns."""
         segment = self._read(slice(start, stop))
-        use(self._checked(segment, start))
+        use(self.checked(segment, start))
         release(segment)
 
     def copy(self, start: int, stop: int, out: Array) -> None:
@@ -97,11 +110,35 @@ class Rows:
     def gather(self, places: Array, out: Array) -> None:
         """out, (rows, columns), ← the rows with the numbers `places`; only if `scattered`."""
         try:
-            out[...] = self._checked(self._read(places), 0)
+            out[...] = self.checked(self._read(places), 0)
         except (TypeError, ValueError):
             for place in places.tolist():  # the error is to name the row by its number
-                self._checked(self._read(slice(place, place + 1)), place)
+                self.checked(self._read(slice(place, place + 1)), place)
             raise
+
+
+class RowsInBlocks(Rows):
+    """Rows of a Dask collection. Going through them in order computes each block once."""
+
+    def __init__(self, blocks: DaskBlocks, check: Check) -> None:
+        columns = check(like_a_row(blocks.collections[0]), 0).shape[1]
+        super().__init__(blocks.rows, columns, None, check, scattered=False)
+        self._blocks = blocks
+        self._turn: Iterator[DaskBlock] = iter(())
+        self._block = DaskBlock(0, 0, ())
+
+    def visit(self, start: int, stop: int, use: Callable[[Array], None]) -> None:
+        """As `Rows.visit`; the rows begin where the ones before ended, or at the beginning."""
+        pieces = []
+        if start == 0:
+            self._turn, self._block = self._blocks.in_turn(), DaskBlock(0, 0, ())
+        while start < stop:
+            if start == self._block.stop:
+                self._block = next(self._turn)
+            end = min(stop, self._block.stop)
+            pieces.append(self.checked(self._block.rows(start, end), start))
+            start = end
+        use(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
 
 
 def rows_in_memory(array: Array) -> Rows:
@@ -126,35 +163,50 @@ def release(array: Any) -> None:
 
 
 def inputs_of(network: Model, X: Any) -> Rows:
-    """The rows of X; if X is large, only the first row is read yet."""
+    """The rows of X; if X is large, only the first row is read yet. X may be `DaskBlocks`, too."""
     dtype, columns = network.dtype, network.inputs
+
+    def check(segment: Any, first: int) -> Array:
+        return checks.inputs(segment, columns, dtype, first=first)
+
+    if isinstance(X, DaskBlocks):
+        return RowsInBlocks(X, check)
     if not is_large(X, dtype):
         return rows_in_memory(checks.inputs(X, columns, dtype))
-    return _large_rows("X", X, partial(checks.inputs, columns=columns, dtype=dtype))
+    if frames.is_in_blocks(X):
+        return RowsInBlocks(DaskBlocks(X), check)
+    return _large_rows("X", X, check)
 
 
 def targets_of(network: Model, y: Any, rows: int) -> Rows:
     """The rows of y, of which there must be `rows`; if y is large, only the first is read yet."""
+    dtype = network.dtype
+    if frames.is_in_blocks(y) or not is_large(y, dtype):
+        domain = network.loss_function.domain
+        return rows_in_memory(checks.targets(y, rows, network.targets, domain, dtype))
+    checks.one_per_sample(y.shape, rows)
+    return _large_rows("y", y, check_of_targets(network))
+
+
+def check_of_targets(network: Model) -> Check:
+    """What checks some rows of y."""
     dtype, columns = network.dtype, network.targets
     domain = network.loss_function.domain
-    if not is_large(y, dtype):
-        return rows_in_memory(checks.targets(y, rows, columns, domain, dtype))
 
-    def check(segment: Array, first: int) -> Array:
+    def check(segment: Any, first: int) -> Array:
         return checks.targets(segment, len(segment), columns, domain, dtype, first)
 
-    checks.one_per_sample(y.shape, rows)
-    return _large_rows("y", y, check)
+    return check
 
 
-def _large_rows(name: str, values: Any, check: Callable[..., Array]) -> Rows:
+def _large_rows(name: str, values: Any, check: Check) -> Rows:
     """The rows of a large file or sparse matrix; `check` is a function of checks.py."""
     frames.refuse_other_kinds(name, values.dtype)
     sparse = frames.is_sparse(values)
     matrix = values.tocsr() if sparse else np.asarray(values)
 
     def checked(segment: Any, first: int) -> Array:
-        return check(frames.dense(segment) if sparse else segment, first=first)
+        return check(frames.dense(segment) if sparse else segment, first)
 
     columns = checked(matrix[:1], 0).shape[1]
     return Rows(matrix.shape[0], columns, lambda rows: matrix[rows], checked, sparse)
@@ -193,14 +245,15 @@ class Parts:
     batches_given = False
 
     def __init__(self, network: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
-        self._dtype = network.dtype
-        self._x = inputs_of(network, X)
-        self.rows = self._x.rows
-        self._y = targets_of(network, y, self.rows)
-        weight = checks.sample_weights(sample_weight, self.rows, network.dtype)
-        self.weight = weights_by_class(weight, _factors_of(network, self._y))
+        x = inputs_of(network, X)
+        self._take(network, x, targets_of(network, y, x.rows), sample_weight)
+
+    def _take(self, network: Model, x: Rows, y: Rows, sample_weight: Any) -> None:
+        self._dtype, self.rows = network.dtype, x.rows
+        weight = checks.sample_weights(sample_weight, x.rows, network.dtype)
+        self.weight = weights_by_class(weight, _factors_of(network, y))
         weights = rows_in_memory(self.weight[:, None])
-        self._columns = [self._x, self._y, weights] if weights.rows else [self._x, self._y]
+        self._columns = [x, y, weights] if weights.rows else [x, y]
         self._buffers: list[Array] = []
 
     def parts(
@@ -211,7 +264,7 @@ class Parts:
             raise ValueError(
                 "batch_size=None takes all samples at once, but they are read a part at a time; "
                 "give a batch_size, or arrays in memory: np.array(X) reads a file into one, "
-                "X.toarray() a sparse matrix"
+                "X.toarray() a sparse matrix, X.compute() a Dask collection"
             )
         sizes = self._sizes(batch_size)
         if rng is not None and all(column.scattered for column in self._columns):

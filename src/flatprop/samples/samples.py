@@ -6,6 +6,7 @@ Whatever a user passes becomes `Samples`:
 | --- | --- | --- | --- |
 | arrays, frames and the like | `Data`, as kernels take it | one: all samples | at once |
 | a large file or sparse matrix | `Parts` | some rows at a time, in one buffer | as it is read |
+| a large Dask collection | `InBlocks` | the same | as it is computed |
 | an iterable of (X, y), or a function | `Batches` | the batches | as they come |
 
 A function that needs all samples at once, such as a gradient, calls `in_memory` itself: it takes
@@ -19,8 +20,10 @@ import numpy as np
 
 from flatprop.model.model import Model
 from flatprop.samples.batches import Batches
+from flatprop.samples.in_blocks import InBlocks
 from flatprop.samples.in_memory import Data, in_memory
 from flatprop.samples.in_parts import Parts, is_large
+from flatprop.validation import frames
 from flatprop.validation.arrays import Array
 
 
@@ -88,6 +91,10 @@ def samples_of(
                 "(X, y, sample_weight)"
             )
         return batches
+    if not whole and frames.is_in_blocks(X) and is_large(X, network.dtype):
+        return InBlocks(network, X, y, sample_weight)
+    if frames.is_in_blocks(y):
+        y = y.compute()
     if not whole and (is_large(X, network.dtype) or is_large(y, network.dtype)):
         return Parts(network, X, y, sample_weight)
     return in_memory(network, X, y, sample_weight)

@@ -1,4 +1,4 @@
-"""scikit-learn's multi-layer perceptrons on flatprop's kernels.
+"""scikit-learn's multi-layer perceptrons on flatprop's kernels, and ensembles of them.
 
     from flatprop.sklearn import MLPClassifier, MLPRegressor
 
@@ -7,6 +7,9 @@ defaults and meanings, the same attributes, for pipelines, `GridSearchCV`, `clon
 pickle. With the same `random_state` they begin at the same weights and, without shuffling,
 go the same way. Beyond scikit-learn's they take an activation per layer, any loss, any
 optimizer, class weights, a validation set and callbacks.
+
+`EnsembleClassifier` and `EnsembleRegressor` have the same parameters for several networks, which
+also say how sure they are.
 
 Needs scikit-learn: ``pip install 'flatprop[sklearn]'``.
 """
@@ -19,6 +22,8 @@ except ImportError as error:
     ) from error
 
 from flatprop.sklearn.classifier import MLPClassifier
+from flatprop.sklearn.ensemble_classifier import EnsembleClassifier
+from flatprop.sklearn.ensemble_regressor import EnsembleRegressor
 from flatprop.sklearn.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["EnsembleClassifier", "EnsembleRegressor", "MLPClassifier", "MLPRegressor"]

@@ -5,14 +5,15 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from flatprop.samples.samples import samples_of
-from flatprop.sklearn import outcome, plain, settings
+from flatprop.sklearn import outcome, settings, validated
 from flatprop.sklearn.course import Course
 from flatprop.sklearn.fit_data import GivenSamples, HeldOut, Task, set_aside
+from flatprop.sklearn.fits_samples import FitsSamples, unchanged_by_errors
 from flatprop.sklearn.fitted import Fitted
 from flatprop.sklearn.reports import CallbackSupportMixin, Reports, with_callbacks
 from flatprop.sklearn.solving import solve
@@ -22,7 +23,7 @@ from flatprop.training import resolution
 from flatprop.validation.arrays import Array
 
 
-class BaseMLP(CallbackSupportMixin, Fitted):
+class BaseMLP(CallbackSupportMixin, FitsSamples, Fitted):
     """Not to be used directly; see `MLPClassifier` and `MLPRegressor`."""
 
     # ---- what each kind of estimator says for itself
@@ -64,61 +65,9 @@ class BaseMLP(CallbackSupportMixin, Fitted):
             return None
         return _check_sample_weight(sample_weight, X, dtype=X.dtype)
 
-    def _arrays(self, X: Any, y: Any, reset: bool, **options: Any) -> tuple[Any, Any]:
-        """X and y by scikit-learn's rules."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-            **options,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
-
     # ---- fitting
 
-    @with_callbacks
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Any:
-        """Fit the network to X and y.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The inputs. float32 is computed with in float32, everything else in float64.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets: class labels, or a column of 0 and 1 for each label; or numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, not negative.
-        X_val, y_val, sample_weight_val
-            A validation set, whose loss after each epoch becomes `validation_loss_curve_`.
-            With `early_stopping` it is also what is scored, and nothing is set aside.
-
-        Returns
-        -------
-        object
-            The estimator itself.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter or the data are not possible; the estimator is then as it was. Or
-            if the training diverged.
-        """
-        return self._fit((X, y, sample_weight), (X_val, y_val, sample_weight_val))
+    fit = with_callbacks(FitsSamples.fit)
 
     @available_if(lambda self: self._has_partial_fit())
     @with_callbacks
@@ -150,17 +99,12 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     ) -> Any:
         """Train on X, y and weights; without `validation` they are a part of a stream."""
         incremental = validation is None
-        before = self.__dict__.copy()
-        try:
+        with unchanged_by_errors(self):
             if incremental:
                 self._expect(given[1], classes)
             settings.check_the_rest(self)
             optimizer = settings.optimizer(self)
             task = self._prepared(*given, validation, optimizer)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         try:
             if isinstance(optimizer, Solver):
                 solve(self, task, optimizer)
@@ -226,11 +170,7 @@ class BaseMLP(CallbackSupportMixin, Fitted):
     def _outputs(self, X: Any) -> Array:
         """The network's outputs for new samples."""
         check_is_fitted(self, "coefs_")
-        if not plain.inputs(self, X):
-            X = validate_data(
-                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
-            )
-        return self._current().predict(X)
+        return self._current().predict(validated.inputs(self, X))
 
     # ---- as scikit-learn sees it
 

@@ -3,8 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -12,8 +10,9 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from flatprop.formulas.losses import CrossEntropy
 from flatprop.model.dense_layer import Dense
-from flatprop.sklearn import plain, settings
+from flatprop.sklearn import plain, settings, validated
 from flatprop.sklearn.base import BaseMLP
+from flatprop.sklearn.class_predictions import ClassPredictions
 from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
 from flatprop.sklearn.reports import with_callbacks
@@ -21,7 +20,7 @@ from flatprop.validation.arrays import Array
 
 
 @documented
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassPredictions, BaseMLP):
     """Multi-layer perceptron classifier, drop-in for scikit-learn's.
 
     Binary labels have one sigmoid output, several classes a softmax, several labels per
@@ -55,9 +54,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> bool(model.score(X, y) > 0.97)
     True
     """
-
-    classes_: Array
-    _label_binarizer: Any
 
     def __init__(
         self,
@@ -118,67 +114,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._fit((X, y, sample_weight), classes=classes)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """The most probable class of each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels; or 1 for each label whose probability is above a half.
-        """
-        found = self._chosen(self._outputs(X))
-        if found.ndim == 1:
-            return np.asarray(self.classes_[found])
-        return csr_matrix(found) if self._label_binarizer.sparse_input_ else found
-
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Columns in the order of `classes_`.
-        """
-        outputs = self._outputs(X)
-        if self.n_outputs_ == 1:
-            return np.hstack([1 - outputs, outputs])
-        return outputs
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of `predict_proba`."""
-        probabilities = self.predict_proba(X)
-        with np.errstate(divide="ignore"):
-            return np.log(probabilities, out=probabilities)
-
-    def _chosen(self, outputs: Array) -> Array:
-        """Indices of classes; or 0 and 1 for each label."""
-        if self._kind == "multiclass":
-            return np.asarray(outputs.argmax(axis=1))
-        above = (outputs > 0.5).astype(np.int64)
-        if self._kind != "binary":
-            return above
-        return np.minimum(above.ravel(), len(self.classes_) - 1)
-
     # ---- what the base asks for
-
-    @property
-    def _kind(self) -> str:
-        return str(self._label_binarizer.y_type_)
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         if not reset and incremental and plain.inputs(self, X) and self._has_labels(y, len(X)):
             return X, y
-        X, y = self._arrays(X, y, reset)
+        X, y = validated.samples(self, X, y, reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -268,11 +209,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if right.ndim == 2:
             right = right.all(axis=1)
         return float(np.average(right, weights=samples.weight))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
 
 
 def _is_the_same(known: Array, classes: Any) -> bool:

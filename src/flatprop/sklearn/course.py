@@ -25,6 +25,8 @@ class Course:
     best_validation_score_: Any = None
     _no_improvement_count: int = 0
     """Epochs in a row that were not better by `tol`."""
+    _interrupted: bool = False
+    """Whether Ctrl-C ended the training."""
     _optimizer: Trainer | None = None
     """What trains by mini-batches, with its memory of those before."""
 
@@ -48,7 +50,7 @@ class Course:
 
         Mini-batches go on from the epochs that there were. A solver begins new curves.
         """
-        self.n_iter_ = 0
+        self.n_iter_, self._interrupted = 0, False
         if solved:
             self.loss_curve_ = []
         elif early_stopping and self.validation_scores_ is None:

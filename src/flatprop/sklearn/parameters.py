@@ -98,7 +98,46 @@ feature_names_in_ : ndarray of str
 out_activation_ : str
     The activation of the last layer."""
 
-PARTS = {"network": NETWORK, "training": TRAINING, "extra": EXTRA, "attributes": ATTRIBUTES}
+ENSEMBLE = """\
+n_estimators : int, default=5
+    How many networks there are.
+bootstrap : bool, default=False
+    Whether each network is trained on as many samples drawn with replacement, which then count
+    as often as they were drawn. Otherwise the networks differ by their initial weights, the
+    order of their samples, and what `early_stopping` sets aside."""
+
+ENSEMBLE_ATTRIBUTES = """\
+ensemble_ : fp.Ensemble
+    The networks: to save, or to compute with them all. Shares its parameters with
+    `estimators_`.
+loss_ : float
+    The mean of the members' `loss_`.
+n_iter_ : int
+    The iterations of the member with the most.
+n_features_in_, n_layers_, n_outputs_ : int
+    Input features; layers, the inputs being one; outputs of each network.
+feature_names_in_ : ndarray of str
+    The names of the features, where X had some.
+out_activation_ : str
+    The activation of the last layer."""
+
+ENSEMBLE_NOTES = """\
+Each member is trained as that estimator is by itself, with a `random_state` of its own that
+follows from that of the ensemble. Members are shared out over as many threads as this process
+has processors. Results do not depend on the number of threads. Callbacks are called one at a
+time, from several threads; ``epoch.network`` says whose epoch it is. `verbose` shows a progress
+bar of the members in place of their losses. After Ctrl-C the ensemble has the members that had
+begun."""
+
+PARTS = {
+    "network": NETWORK,
+    "training": TRAINING,
+    "extra": EXTRA,
+    "attributes": ATTRIBUTES,
+    "ensemble": ENSEMBLE,
+    "ensemble_attributes": ENSEMBLE_ATTRIBUTES,
+    "ensemble_notes": ENSEMBLE_NOTES,
+}
 
 
 def documented(cls: Any) -> Any:

@@ -2,21 +2,22 @@
 
 from typing import Any
 
-from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from flatprop.formulas.loss import Loss
-from flatprop.formulas.losses import GaussianNLL, Poisson, Quantiles
+from flatprop.formulas.losses import Poisson
+from flatprop.many.predicted import Predicted, predicted
 from flatprop.model.dense_layer import Dense
-from flatprop.sklearn import plain, settings
+from flatprop.sklearn import plain, settings, validated
 from flatprop.sklearn.base import BaseMLP
 from flatprop.sklearn.fit_data import GivenSamples
 from flatprop.sklearn.parameters import documented
+from flatprop.sklearn.regressor_predictions import RegressorPredictions
 from flatprop.validation.arrays import Array
 
 
 @documented
-class MLPRegressor(RegressorMixin, BaseMLP):
+class MLPRegressor(RegressorPredictions, BaseMLP):
     """Multi-layer perceptron regressor, drop-in for scikit-learn's.
 
     Parameters
@@ -87,58 +88,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> None:
         self._keep(locals())
 
-    def predict(self, X: Any, return_std: bool = False, return_quantiles: bool = False) -> Any:
-        """The predicted targets.
-
-        | the loss | what is predicted |
-        | --- | --- |
-        | "gaussian_nll" | the mean |
-        | `fp.losses.Quantiles` | the quantile that is nearest to the median |
-        | any other | the network's outputs |
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The inputs.
-        return_std : bool, default=False
-            Whether to return the standard deviation as well; for the loss "gaussian_nll".
-        return_quantiles : bool, default=False
-            Whether to return all quantiles as well; for the loss `fp.losses.Quantiles`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            In the dtype of the weights.
-        y_std : ndarray of the shape of y
-            Only with `return_std`.
-        y_quantiles : ndarray of shape (n_samples, n_quantiles)
-            Only with `return_quantiles`.
-        """
-        outputs = self._outputs(X)
-        loss = self._current().loss_function
-        found = _as_given(loss.point(outputs))
-        if return_std:
-            if not isinstance(loss, GaussianNLL):
-                raise ValueError(
-                    'return_std=True needs the loss "gaussian_nll", which learns standard '
-                    f"deviations; the loss is {loss.name!r}"
-                )
-            return found, _as_given(loss.deviation(outputs))
-        if return_quantiles:
-            if not isinstance(loss, Quantiles):
-                raise ValueError(
-                    "return_quantiles=True needs the loss fp.losses.Quantiles(...), which learns "
-                    f"several; the loss is {loss.name!r}"
-                )
-            return found, outputs
-        return found
+    def _predicted(self, X: Any) -> Predicted:
+        return predicted(self._outputs(X)[None], self._current().loss_function)
 
     # ---- what the base asks for
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         if not reset and plain.inputs(self, X) and plain.numbers(y, len(X)):
             return X, y
-        return self._arrays(X, y, reset, y_numeric=True)
+        return validated.samples(self, X, y, reset, y_numeric=True)
 
     def _units(self, encoded: Array) -> int:
         targets = 1 if encoded.ndim == 1 else encoded.shape[1]
@@ -159,8 +117,3 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _loss_scale(self) -> float:
         # scikit-learn divides by the outputs where it reports the loss, not where it trains
         return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0
-
-
-def _as_given(columns: Array) -> Array:
-    """(n,) if there is one column."""
-    return columns.ravel() if columns.shape[1] == 1 else columns

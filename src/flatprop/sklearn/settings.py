@@ -122,13 +122,18 @@ def refuse_checkpoint() -> NoReturn:
     )
 
 
+def check_truth(name: str, value: Any) -> None:
+    """Raise unless the value of a parameter is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def check_the_rest(estimator: Any) -> None:
     """Check the callbacks, and the parameters that are only numbers or names."""
     if any(isinstance(c, Checkpoint) for c in checked_callbacks(estimator.callbacks)):
         refuse_checkpoint()
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
-        if not isinstance(getattr(estimator, name), (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, got {getattr(estimator, name)!r}")
+        check_truth(name, getattr(estimator, name))
     if not isinstance(estimator.verbose, (bool, np.bool_)):
         checks.count("verbose", estimator.verbose, least=0)
     for name in ("alpha", "power_t", "tol"):

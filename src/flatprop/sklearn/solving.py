@@ -69,7 +69,7 @@ def solve(estimator: Any, task: Task, solver: Solver) -> None:
         return
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-        converged = True
+        converged = course._interrupted = True
     finally:
         net._arrays.params[:] = kept  # a step may have been under trial
     course.loss_ = objective.loss_and_gradient()[0] * e._loss_scale

@@ -45,6 +45,7 @@ def descend(estimator: Any, task: Task, optimizer: Optimizer, incremental: bool)
             )
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
+        course._interrupted = True
     finally:
         if epochs.best is not None:
             task.net._arrays.params[:] = epochs.best

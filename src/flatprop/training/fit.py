@@ -6,6 +6,7 @@
 | an `Optimizer` | a part at a time | `StreamedRun` |
 | a `Solver`, which needs all samples at once | in memory | `SolverRun` |
 | the same two, with slopes or equations | in memory | `DerivativeRun`, `DerivativeSolverRun` |
+| an `Optimizer`, and a communicator | in the memory of its ranks | `RankedRun` |
 
 `run` has what all three runs share, `optimizer_run` what the two with an `Optimizer` share.
 """
@@ -70,6 +71,7 @@ def fit(
     rng: int | np.random.Generator | None = None,
     resume: str | PathLike[str] | None = None,
     threads: int | None = None,
+    communicator: Any = None,
 ) -> History:
     """Train in place.
 
@@ -169,6 +171,11 @@ def fit(
     threads
         As for `predict`. None also goes back to one thread while several are not faster, because
         another program has the processors.
+    communicator
+        A communicator of mpi4py, such as ``MPI.COMM_WORLD``. All of its ranks call `fit` alike,
+        each with samples of its own, and train one network on the samples of all: see the notes.
+        Not with a solver, derivatives, equations, batches from an iterable, `validation_split` or
+        balanced class weights.
 
     Returns
     -------
@@ -224,75 +231,105 @@ def fit(
     probabilities have it, gets the outputs in any case; ``lambda y, y_proba: ...`` gives them
     to any other function. Metrics do not see the weights of samples. Where an output is not
     finite, the metrics are NaN.
-    """
-    network.require_writable()
-    crew.check_threads(threads)
-    chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
-    epochs = checks.count("epochs", epochs)
-    solves = isinstance(chosen, Solver)
-    given_equations = checked_equations(equations)
-    derived = derivatives is not None or bool(given_equations)
-    if derived and y is None:
-        raise ValueError("derivatives and equations need y, and all samples at once in memory")
-    if derivatives is not None and validation_split is not None:
-        raise ValueError(
-            "validation_split does not divide derivatives; divide the samples yourself and pass "
-            "validation_data"
-        )
-    if derived and (network.layers["kind"] == DROPOUT).any():
-        raise ValueError(
-            "fit takes no derivatives and no equations if the network has dropout, which is off "
-            "in derivatives with respect to inputs; leave fp.Dropout out"
-        )
-    # An update with all samples needs all of them in memory, however large they are.
-    whole = solves or batch_size is None or derived
-    samples: Any = samples_of(network, X, y, sample_weight, whole=whole, epochs=epochs)
-    held_back = None
-    if validation_split is not None:
-        if validation_data is not None:
-            raise ValueError("validation_data and validation_split exclude each other; give one")
-        held_back = _split(network, samples, validation_split, rng, resume)
-        samples = held_back.training
-    if class_weight is not None:
-        samples = class_weighted(network, samples, class_weight)
-    kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
-    more: dict[str, Any] = {}
-    if derived:
-        from flatprop.evaluation import terms  # few programs need it
-        from flatprop.training import derivative_runs
 
-        kind = derivative_runs.DerivativeSolverRun if solves else derivative_runs.DerivativeRun
-        weight = checks.positive("derivative_weight", derivative_weight)
-        logits = bool(network._arrays.loss_records[0]["from_logits"])
-        dy = None
-        if derivatives is not None:
-            dy = derivative_runs.checked_slopes(network, derivatives, samples.rows, logits)
-        more["terms"] = terms.Terms(network, samples, dy, weight, given_equations)
-    run: Run[Samples] = kind(
-        network,
-        samples,
-        chosen,
-        **more,
-        given=X,
-        epochs=epochs,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        validation_data=validation_data,
-        split=held_back,
-        metrics=metrics,
-        trainable=trainable,
-        tol=tol,
-        patience=patience,
-        clip_norm=clip_norm,
-        learning_rate_factors=learning_rate_factors,
-        ema=ema,
-        callbacks=callbacks,
-        progress=progress,
-        rng=rng,
-        resume=resume,
-    )
-    with crew.using(threads):
-        return run.run()
+    With a `communicator`, the samples are those of all ranks together. `batch_size` says how many
+    of them an update takes; a batch has the same part of the samples of each rank, which shuffles
+    its own. The result is that of one process with the same batches, up to rounding; it is the
+    same bit for bit for the same number of ranks, if MPI's sums are. All ranks begin with the
+    parameters and the seed of rank 0, and end with the same network and the same history.
+    `validation_data` are those of all ranks together, and so are metrics, which rank 0 computes.
+    Callbacks are called on the ranks that have some; if one changes the parameters, all ranks take
+    those of rank 0, which also writes and reads checkpoints. An error on one rank is raised on
+    all, and a Ctrl-C on one stops all. ``threads=None`` shares out the processors of a computer
+    among its ranks.
+    """
+
+    def new_run(ranks: Any = None) -> Run[Any]:
+        network.require_writable()
+        crew.check_threads(threads)
+        chosen = optimizer_only(optimizer) if y is None else optimizer_or_solver(optimizer)
+        passes = checks.count("epochs", epochs)
+        solves = isinstance(chosen, Solver)
+        given_equations = checked_equations(equations)
+        derived = derivatives is not None or bool(given_equations)
+        if derived and y is None:
+            raise ValueError("derivatives and equations need y, and all samples at once in memory")
+        if derivatives is not None and validation_split is not None:
+            raise ValueError(
+                "validation_split does not divide derivatives; divide the samples yourself and "
+                "pass validation_data"
+            )
+        if derived and (network.layers["kind"] == DROPOUT).any():
+            raise ValueError(
+                "fit takes no derivatives and no equations if the network has dropout, which is "
+                "off in derivatives with respect to inputs; leave fp.Dropout out"
+            )
+        if ranks is not None:
+            ranked_run.refuse(chosen, y, derived, validation_split, class_weight)
+        # An update with all samples needs all of them in memory, however large they are.
+        whole = solves or batch_size is None or derived or ranks is not None
+        samples: Any = samples_of(network, X, y, sample_weight, whole=whole, epochs=passes)
+        held_back = None
+        if validation_split is not None:
+            if validation_data is not None:
+                raise ValueError(
+                    "validation_data and validation_split exclude each other; give one"
+                )
+            held_back = _split(network, samples, validation_split, rng, resume)
+            samples = held_back.training
+        if class_weight is not None:
+            samples = class_weighted(network, samples, class_weight)
+        kind: Any = SolverRun if solves else InMemoryRun if samples.in_memory else StreamedRun
+        more: dict[str, Any] = {}
+        if derived:
+            from flatprop.evaluation import terms  # few programs need it
+            from flatprop.training import derivative_runs
+
+            kind = derivative_runs.DerivativeSolverRun if solves else derivative_runs.DerivativeRun
+            weight = checks.positive("derivative_weight", derivative_weight)
+            logits = bool(network._arrays.loss_records[0]["from_logits"])
+            dy = None
+            if derivatives is not None:
+                dy = derivative_runs.checked_slopes(network, derivatives, samples.rows, logits)
+            more["terms"] = terms.Terms(network, samples, dy, weight, given_equations)
+        if ranks is not None:
+            kind, more = ranked_run.RankedRun, {"ranks": ranks}
+        run: Run[Any] = kind(
+            network,
+            samples,
+            chosen,
+            **more,
+            given=X,
+            epochs=passes,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            split=held_back,
+            metrics=metrics,
+            trainable=trainable,
+            tol=tol,
+            patience=patience,
+            clip_norm=clip_norm,
+            learning_rate_factors=learning_rate_factors,
+            ema=ema,
+            callbacks=callbacks,
+            progress=progress,
+            rng=rng,
+            resume=resume,
+        )
+        return run
+
+    if communicator is None:
+        run = new_run()
+        with crew.using(threads):
+            return run.run()
+    from flatprop.training import ranked_run  # few programs need it
+    from flatprop.training.ranks import over
+
+    with over(communicator) as all_ranks:
+        run = all_ranks.agreed(lambda: new_run(all_ranks))
+        with crew.using(threads):
+            return run.run()
 
 
 def _split(network: Model, samples: Samples, fraction: Any, rng: Any, resume: Any) -> Split:

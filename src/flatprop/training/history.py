@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.export import html
+from flatprop.model import html
 from flatprop.validation import other_names
 
 FloatArray = NDArray[np.float64]

@@ -20,7 +20,7 @@ class InMemoryRun(OptimizerRun[Data]):
     def _begin(self) -> None:
         self.stepper = self._new_stepper()
         watching = self.validation, self.patience, self.follow
-        self.each_epoch = bool(self.callbacks) or any(one is not None for one in watching)
+        self.each_epoch = self.called_back or any(one is not None for one in watching)
         self.each_epoch = self.each_epoch or bool(self.metrics)
         self.losses = np.zeros(self.epochs)  # takes memory only as epochs end
         self.kernel_progress = loop.progress(self.losses)
@@ -45,8 +45,9 @@ class InMemoryRun(OptimizerRun[Data]):
             return "epochs"
         tol = -1.0 if self.tol is None else self.tol
         size, seed = self.stepper.batch_size, np.uint64(self.seed)
-        plan = loop.Plan(self.rates, size, seed, tol, self.each_epoch, False, seed)
-        full_batch = self.stepper.batch_size == self.samples.rows
+        order_seed = np.uint64(self._order_seed)
+        plan = loop.Plan(self.rates, size, order_seed, tol, self.each_epoch, False, seed)
+        full_batch = self._full_batch
         while True:
             measured_at = None
             if self.patience is not None and self.validation is None and full_batch:
@@ -55,10 +56,12 @@ class InMemoryRun(OptimizerRun[Data]):
             status = self.stepper.advance(plan, self.kernel_progress, self.safe)
             # Callbacks and metrics see finite parameters only, and so does a user afterwards.
             ends = status in (loop.FINISHED, loop.CONVERGED, loop.DIVERGED)
-            seen = self.callbacks or self.metrics or ends
+            seen = self.called_back or self.metrics or ends
             if (seen and self.safe.fall_back(params)) or status == loop.DIVERGED:
                 return "diverged"
             self._show()
+            if status == loop.STOPPED:
+                raise self._interruption()
             if status == loop.RUNNING:
                 continue
             reason = self._after_epoch(measured_at) if self.each_epoch else ""
@@ -68,6 +71,20 @@ class InMemoryRun(OptimizerRun[Data]):
                 return "converged"
             if status == loop.FINISHED:
                 return "epochs"
+
+    @property
+    def _order_seed(self) -> int:
+        """What the order of the samples follows from."""
+        return self.seed
+
+    @property
+    def _full_batch(self) -> bool:
+        """Whether an update takes all samples."""
+        return bool(self.stepper.batch_size == self.samples.rows)
+
+    def _interruption(self) -> BaseException:
+        """What is raised once a rank was asked to stop."""
+        return KeyboardInterrupt()
 
     @property
     def _data_at_hand(self) -> Any:

@@ -68,17 +68,20 @@ class Metrics:
         if not self:
             return {}
         y, outputs = self._targets_and_outputs()
+        found = self._values(epoch, y, outputs)
+        self.rows.append(list(found.values()))
+        return found
+
+    def _values(self, epoch: int, y: Array, outputs: Array) -> dict[str, float]:
+        """The values for all samples."""
         if np.isfinite(outputs).all():
             y, prediction = _comparable(self._network, y, outputs)
             outputs = _one_dimension_less(outputs)
-            found = {
+            return {
                 name: self._value(name, epoch, y, outputs if of_outputs else prediction)
                 for name, of_outputs in self._gets_outputs.items()
             }
-        else:
-            found = dict.fromkeys(self._functions, math.nan)
-        self.rows.append(list(found.values()))
-        return found
+        return dict.fromkeys(self._functions, math.nan)
 
     def table(self, epochs: int) -> Array:
         """(metrics, epochs), float64; NaN after an epoch that was not measured."""

@@ -58,7 +58,7 @@ class OptimizerRun(Run[S]):
         super().__init__(network, samples, factors=self.factors, **common)
         for callback in self.callbacks:
             # Raise now what writing a checkpoint after the first epoch would raise.
-            if isinstance(callback, Checkpoint):
+            if isinstance(callback, Checkpoint) and self.writes:
                 files.described(network)
                 checked_target(callback.path)
         source = network.rng if rng is None else checks.generator(rng)
@@ -68,12 +68,23 @@ class OptimizerRun(Run[S]):
         self.follow = schedule.follow()
         self._begin()
         self.average = None if self.ema is None else Average(self.params, self._average_array)
-        if resume is not None:
-            slots = len(self.optimizer_state)
-            self._restore(load_checkpoint(network, resume, self.settings(), self.epochs, slots))
-        else:  # Everything is checked by now, so that an error leaves the generator unchanged.
+        # Everything is checked by now, so that an error leaves the generator unchanged.
+        self._start(source, resume)
+        self.safe = self._snapshot()
+
+    def _start(self, source: np.random.Generator, resume: str | PathLike[str] | None) -> None:
+        """Draw a seed, or take over the state of the training that is resumed."""
+        if resume is None:
             self.seed = seeds.drawn(source)
-        self.safe = Snapshot(self.params, self._average_array if self.average else None)
+        else:
+            self._restore(self._state_in(resume))
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.params, self._average_array if self.average else None)
+
+    def _state_in(self, path: str | PathLike[str]) -> TrainingState:
+        slots = len(self.optimizer_state)
+        return load_checkpoint(self.network, path, self.settings(), self.epochs, slots)
 
     # ---- what depends on where the samples are
 
@@ -167,7 +178,7 @@ class OptimizerRun(Run[S]):
             settings=self.settings(),
             epochs=self.epochs,
             seed=self.seed,
-            cursor=self.cursor.copy(),
+            cursor=self.cursor[:3].copy(),
             losses=np.array(self.losses[:done], np.float64),
             val_losses=np.array(self.val_losses, np.float64),
             metrics=self.metrics.table(done),
@@ -190,7 +201,7 @@ class OptimizerRun(Run[S]):
             self.average.resume(state.raw_params)
         if state.rng is not None:
             self.network.rng = state.rng
-        self.cursor[:] = state.cursor
+        self.cursor[:3] = state.cursor
         self.losses[:done] = state.losses
         self.val_losses = list(state.val_losses)
         self.metrics.rows = state.metrics.T.tolist()

@@ -27,6 +27,7 @@ from flatprop.training.callbacks import (
 from flatprop.training.checkpoints import TrainingState, save_checkpoint
 from flatprop.training.history import History
 from flatprop.training.metrics import Metric, Metrics
+from flatprop.training.progress import progress_bar, show
 from flatprop.validation import checks, over_parameters
 from flatprop.validation.alerts import DivergenceWarning, warn
 from flatprop.validation.arrays import Array
@@ -43,6 +44,8 @@ class Run(ABC, Generic[S]):
     rates: Any
     """The learning rate of each epoch; the last entry holds for all later epochs. Empty with a
     solver, which has no learning rate."""
+    writes = True
+    """Whether this process writes checkpoints and shows progress."""
 
     def __init__(
         self,
@@ -67,7 +70,9 @@ class Run(ABC, Generic[S]):
         self.tol = None if tol is None else checks.positive("tol", tol, or_zero=True)
         self.patience = None if patience is None else checks.count("patience", patience)
         self.callbacks = checked_callbacks(callbacks)
-        self.progress = bool(progress)
+        self.called_back = bool(self.callbacks)
+        """Whether there are callbacks, in this process or in another one of the training."""
+        self.progress = bool(progress) and self.writes
         if self.progress:
             import tqdm  # noqa: F401  # If it is missing, say so before the training starts.
         self.split = split
@@ -75,7 +80,7 @@ class Run(ABC, Generic[S]):
         held_back = given_for_validation(network, validation_data) if split is None else split.held
         if held_back is not None:
             self.validation = held_back, calls.block_for(network, held_back.rows)
-        self.metrics = Metrics(network, metrics, samples if held_back is None else held_back)
+        self.metrics = self._new_metrics(metrics, samples if held_back is None else held_back)
         self.trainable_mask = trainable
         self.trainable = over_parameters.trainable_ranges(trainable, network.params.size, factors)
         checks.finite("net.params", network.params)
@@ -133,6 +138,13 @@ class Run(ABC, Generic[S]):
         """A message if parameters no longer move although all numbers are finite, or ""."""
         return ""
 
+    def _new_metrics(self, functions: Mapping[str, Metric] | None, samples: Samples) -> Metrics:
+        return Metrics(self.network, functions, samples)
+
+    def _validation_loss(self) -> float:
+        assert self.validation is not None
+        return loss_over(self.network, *self.validation)
+
     def _conclude(self) -> None:
         """Leave in the network what it is to have when the training has ended."""
 
@@ -144,7 +156,7 @@ class Run(ABC, Generic[S]):
     def run(self) -> History:
         """Train until a rule ends it."""
         began = time.perf_counter()
-        self._bar = self._progress_bar() if self.progress else None
+        self._bar = progress_bar(self.epochs, "epoch", self.epochs_done) if self.progress else None
         try:
             stopped_by = self._already_stopped_by() or self._loop()
         except KeyboardInterrupt:
@@ -176,8 +188,11 @@ class Run(ABC, Generic[S]):
             history.validation_rows = self.split.rows
         history.raw_params = self.raw_params
         if alarm:
-            warn(alarm, DivergenceWarning)
+            self._warn(alarm)
         return history
+
+    def _warn(self, alarm: str) -> None:
+        warn(alarm, DivergenceWarning)
 
     def _already_stopped_by(self) -> str:
         """The rule that had ended the training which is resumed, or "".
@@ -205,7 +220,7 @@ class Run(ABC, Generic[S]):
         loss = float(self.losses[epoch])
         val_loss = None
         if self.validation is not None:
-            val_loss = loss_over(self.network, *self.validation)
+            val_loss = self._validation_loss()
             self.val_losses.append(val_loss)
             if not math.isfinite(val_loss):
                 self.only_validation = True
@@ -222,7 +237,7 @@ class Run(ABC, Generic[S]):
             elif epoch - (self.best_epoch or 0) >= self.patience:
                 reason = "patience"
         report = Epoch(self.network, epoch, self.epochs, loss, val_loss, rate, self, metrics)
-        answer = self._call_back(report) if self.callbacks else ""
+        answer = self._call_back(report) if self.called_back else ""
         if answer == "diverged":
             return answer
         return "converged" if self._settled() else reason or answer
@@ -235,26 +250,31 @@ class Run(ABC, Generic[S]):
         before = self.params.copy()
         self._written = {}
         try:
-            answers = [callback(report) for callback in self.callbacks]
+            stoppers = self._stoppers(report)
             if not checks.is_finite(self.params):
                 self.ruined = checks.is_finite(before)
                 self.params[:] = before
                 self._keep_finite()
                 return "diverged"
-            stoppers = [
-                identity(callback)
-                for callback, answer in zip(self.callbacks, answers, strict=True)
-                if wants_to_stop(answer)
-            ]
-            # A checkpoint is written again if a callback ended the training, or if a callback
-            # after it changed the network: a resumed training has to know of both.
-            for path, known in list(self._written.items()):
-                if stoppers or known != self._changeable():
-                    save_checkpoint(self.network, self.state(stoppers), path)
+            self._write_again(stoppers)
         finally:
             self._written = None
         self.network.require_writable()
         return "callback" if stoppers else ""
+
+    def _stoppers(self, report: Epoch) -> list[str]:
+        """Call the callbacks; returns the identities of those that stop the training."""
+        answers = [callback(report) for callback in self.callbacks]
+        pairs = zip(self.callbacks, answers, strict=True)
+        return [identity(callback) for callback, answer in pairs if wants_to_stop(answer)]
+
+    def _write_again(self, stoppers: list[str]) -> None:
+        """Write each checkpoint again if a callback ended the training, or if a callback after it
+        changed the network: a resumed training has to know of both.
+        """
+        for path, known in list((self._written or {}).items()):
+            if stoppers or known != self._changeable():
+                save_checkpoint(self.network, self.state(stoppers), path)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write the network and the state of the training after an epoch."""
@@ -268,6 +288,8 @@ class Run(ABC, Generic[S]):
                 f"{path} is not written: the parameters are not finite, and nothing could go on "
                 "from them"
             )
+        if not self.writes:
+            return
         save_checkpoint(self.network, self.state(), path)
         self._written[path] = self._changeable()
 
@@ -314,25 +336,14 @@ class Run(ABC, Generic[S]):
 
     # ---- the progress bar
 
-    def _progress_bar(self) -> Any:
-        from tqdm.auto import tqdm
-
-        return tqdm(total=self.epochs, initial=self.epochs_done, unit="epoch", leave=True)
-
     def _show(self) -> None:
         """Bring the progress bar up to date, if there is one; leave if another thread asks to."""
         crew.end_if_asked()
         bar, done = self._bar, self.epochs_done
         if bar is None or done == bar.n:
             return
-        figures = {"loss": f"{self.losses[done - 1]:.4g}"}
-        if self.val_losses:
-            figures["val_loss"] = f"{self.val_losses[-1]:.4g}"
-        rate = self.learning_rate(done - 1)
-        if rate is not None:
-            figures["lr"] = f"{rate:.3g}"
-        if self.metrics.rows:
-            last = zip(self.metrics.names, self.metrics.rows[-1], strict=True)
-            figures = {name: f"{value:.4g}" for name, value in last} | figures
-        bar.set_postfix(figures, refresh=False)
-        bar.update(done - bar.n)
+        val_loss = self.val_losses[-1] if self.val_losses else None
+        values = self.metrics.rows[-1] if self.metrics.rows else []
+        metrics = dict(zip(self.metrics.names, values, strict=False))
+        loss, rate = self.losses[done - 1], self.learning_rate(done - 1)
+        show(bar, done, loss, val_loss, rate, metrics)

@@ -26,6 +26,14 @@ def of_split(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
 
 
+def of_rank(seed: int, rank: int) -> int:
+    """The seed of the order of one process's rows, where several train one network."""
+    if rank == 0:
+        return seed
+    sequence = np.random.SeedSequence(seed, spawn_key=(2, rank))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
 def of_bootstrap(seed: int, member: int) -> np.random.Generator:
     """What draws the rows of a member of an ensemble, whose members may have one seed."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, member)))

@@ -47,6 +47,10 @@ class Stepper:
         As in `training_records.Special`.
     """
 
+    ranked: Any = None
+    """The `RankedBatches` of a training over ranks."""
+    _message = 0
+    """How many numbers lie behind the gradient."""
     _MADE_ANEW = ("data", "buffers", "special", "model")
     """The attributes that `take` makes anew."""
 
@@ -138,7 +142,8 @@ class Stepper:
         worth = self._threads_worth(self._blocks_left(plan, progress))
         size, part = self._pace.next_size(crew.size_for(worth), self._blocks)
         blocks = max(1, int(part * self._blocks))
-        given = self.model, self.data, self.rule, plan, progress, buffers, self.special, blocks
+        more = self.special, self.ranked, blocks
+        given = self.model, self.data, self.rule, plan, progress, buffers, *more
         cursor, rows = progress.cursor, self.data.rows
         row = cursor[loop.EPOCH] * rows + cursor[loop.ROW]
         began = time.perf_counter()
@@ -151,17 +156,20 @@ class Stepper:
         if status == loop.RUNNING:
             ratio = calls.SECONDS / max(seconds, 1e-9) * blocks / self._blocks
             self._blocks = max(1, int(self._blocks * min(ratio, 16)))
+        return self._unless_diverged(status, safe)
+
+    def _unless_diverged(self, status: int, safe: Snapshot) -> int:
         return status if safe.keep_in_time(self.model.params) else loop.DIVERGED
 
     def _of_helper(
         self, number: int, model: Any, data: Data, rule: loop.Rule, *rest: Any
     ) -> tuple[Any, ...]:
         """The arguments of `training_loop.train` for another thread of the team."""
-        plan, progress, buffers, special, blocks = rest
+        plan, progress, buffers, special, *more = rest
         progress = progress._replace(cursor=progress.cursor.copy(), sums=progress.sums.copy())
         buffers, special = self._buffers_of_helper(number, buffers, special)
         rule = rule._replace(settings=rule.settings.copy())
-        return model, data, rule, plan, progress, buffers, special, blocks
+        return model, data, rule, plan, progress, buffers, special, *more
 
     def _buffers_of_helper(
         self, number: int, buffers: loop.Buffers, special: Special | None
@@ -207,7 +215,7 @@ class Stepper:
         self.rule = self.rule._replace(update_timing=timing, weights=weights)
         self.special = self._special()
         panel = {
-            loop.AFTER_GRADIENT: shards * size,
+            loop.AFTER_GRADIENT: shards * size + self._message,
             loop.PER_PANEL: max(
                 PANEL_PARAMETERS, SHARED_ROWS * most_units(network._arrays.layers)
             ),

@@ -1,6 +1,6 @@
 """Frames and other containers of numbers, as arrays; errors name the column.
 
-pandas, polars, pyarrow, SciPy and PyTorch are not imported: an object is recognised by its
+pandas, polars, pyarrow, SciPy, PyTorch and Dask are not imported: an object is recognised by its
 methods.
 """
 
@@ -18,6 +18,12 @@ def is_sparse(value: object) -> bool:
     return hasattr(value, "toarray") and hasattr(value, "nnz")
 
 
+def is_in_blocks(value: object) -> bool:
+    """Whether this is an array, a frame or a series of Dask's."""
+    kind = type(value)
+    return hasattr(kind, "__dask_graph__") and hasattr(kind, "partitions")
+
+
 def dense(matrix: Any) -> Array:
     """The array of a sparse matrix. Its indices are checked first, for SciPy trusts them."""
     if hasattr(matrix, "check_format"):
@@ -31,6 +37,8 @@ def as_array(what: str, value: Any, dtype: np.dtype[Any]) -> tuple[Array, list[A
 
     A frame with columns of several types becomes an array of `dtype`, never one of objects.
     """
+    if is_in_blocks(value):
+        value = value.compute()
     named = columns(value)
     if named is None:
         return _plain(what, value), None

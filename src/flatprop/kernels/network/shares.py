@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 from numba.core import types
 
 from flatprop.kernels.compile import intrinsic, kernel
+from flatprop.kernels.loops.integers import larger, smaller
+from flatprop.kernels.loops.updates import update_trained
 from flatprop.kernels.loops.vector_loops import INT64
 from flatprop.kernels.network.backprop import forward_with_slopes, loss_of_rows, places_of_loss
 from flatprop.kernels.network.layer_kinds import gradient, through_activation
-from flatprop.kernels.network.training_records import UPDATES
+from flatprop.kernels.network.training_records import PER_PANEL, UPDATES
 from flatprop.kernels.network.walks import in_place
 from flatprop.kernels.network.workspace import (
     DenseShare,
@@ -126,3 +128,24 @@ def gradient_rows(layers, l, x, share, first, stop, alpha, accumulate, out, plac
     a, dL_dz = inputs_of(layers, l, x, whole), slope_of(layers, l, rows, whole)
     some, scratch = stop - first, share.scratch
     gradient(layers, l, a, dL_dz, first, some, alpha, accumulate, out, place, share, scratch)
+
+
+@kernel
+def learn(layers, l, params, own_x, share, context):
+    """What `train` does at layer l: write its gradient, or change its parameters at once."""
+    seat, x, of_gradient, of_update = context
+    update_timing, alpha, accumulate, target, offset = of_gradient
+    code, settings, state, trainable = of_update
+    units, start = layers[l].units, layers[l].W_start
+    first, last = share_of_gradient(layers, l, seat)
+    some = last - first
+    if update_timing == PER_PANEL:
+        some = target.size // units // SHARED_ROWS * SHARED_ROWS
+    for row in range(first, last, larger(some, 1)):
+        stop = smaller(row + some, last)
+        here = start + row * units
+        place = 0 if update_timing == PER_PANEL else offset + here
+        gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
+        if update_timing == PER_PANEL:
+            end = start + stop * units
+            update_trained(code, settings, params, target, state, trainable, here, end, here)

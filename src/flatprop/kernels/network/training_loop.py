@@ -8,21 +8,28 @@ import math
 
 from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
-from flatprop.kernels.loops.elementwise import add
-from flatprop.kernels.loops.integers import larger, smaller
+from flatprop.kernels.loops.integers import smaller
 from flatprop.kernels.loops.minibatch import gather, shuffle, sum_of_weights, weights_per_output
 from flatprop.kernels.loops.special_updates import average, update_with_factors
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
+from flatprop.kernels.network.rank_sums import (
+    BATCH,
+    add_shards,
+    begin_epoch,
+    exchange,
+    loss_of_all,
+    no_gradient,
+    some_rank_stops,
+)
 from flatprop.kernels.network.records import matrix, rows_of
 from flatprop.kernels.network.regularisation import limit_norms, penalties
 from flatprop.kernels.network.shares import (
     Seat,
-    gradient_rows,
+    learn,
     loss_and_slopes,
     pass_on,
     seat_at_block,
-    share_of_gradient,
     share_of_training,
     takes_block,
 )
@@ -67,6 +74,7 @@ __all__ = [
     "PER_PANEL",
     "ROW",
     "RUNNING",
+    "STOPPED",
     "UPDATES",
     "Buffers",
     "Plan",
@@ -76,40 +84,20 @@ __all__ = [
     "train",
 ]
 
-# Why `train` returned.
-RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED = range(5)
-
-
-@kernel
-def _learn(layers, l, params, own_x, share, context):
-    """What `train` does at layer l: write its gradient, or change its parameters at once."""
-    seat, x, update_timing, alpha, accumulate, target, offset, code, settings, state, trainable = (
-        context
-    )
-    units, start = layers[l].units, layers[l].W_start
-    first, last = share_of_gradient(layers, l, seat)
-    some = last - first
-    if update_timing == PER_PANEL:
-        some = target.size // units // SHARED_ROWS * SHARED_ROWS
-    for row in range(first, last, larger(some, 1)):
-        stop = smaller(row + some, last)
-        here = start + row * units
-        place = 0 if update_timing == PER_PANEL else offset + here
-        gradient_rows(layers, l, x, share, row, stop, alpha, accumulate, target, place)
-        if update_timing == PER_PANEL:
-            end = start + stop * units
-            update_trained(code, settings, params, target, state, trainable, here, end, here)
+# Why `train` returned; the last one, because a rank was asked to.
+RUNNING, EPOCH_ENDED, FINISHED, CONVERGED, DIVERGED, STOPPED = range(6)
 
 
 @entry_point
-def train(model, data, rule, plan, progress, buffers, special, blocks, cells, leads):
+def train(model, data, rule, plan, progress, buffers, special, ranks, blocks, cells, leads):
     """Carry a training on by `blocks` blocks of rows, one or more, at most; says why it returned.
 
     All threads of a team call this at once. One of them `leads`. What is each thread's own is said
     at the fields of `Rule`, `Progress` and `Buffers`.
 
     `special` is None or a `Special`, for which all of this is compiled once more: if it is None,
-    Numba leaves out what stands behind `if special is not None`.
+    Numba leaves out what stands behind `if special is not None`. So it is with `ranks`, which is
+    None or `RankedBatches`.
     """
     rank, size = join(cells, leads)
     if rank < 0:
@@ -129,7 +117,7 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
     inputs, outputs = layers[0].inputs, layers[layers.size - 1].units
     columns = all_y.size // samples
 
-    left, diverged = blocks, False
+    left, diverged, stopped = blocks, False, False
     if special is not None:
         (
             strengths,
@@ -148,7 +136,8 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
         status, total = RUNNING, 0.0
     while left > 0:
         epoch, start = cursor[EPOCH], cursor[ROW]
-        if start == 0:
+        batch_of_epoch = start if ranks is None else cursor[BATCH]
+        if start == 0 and batch_of_epoch == 0:
             if epoch > 0:  # the first may go on with the sums of other data
                 sums[EPOCH_LOSS] = sums[EPOCH_WEIGHT] = 0.0
             if order.size > 0:
@@ -158,9 +147,15 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
                     if special is not None and terms != 0:
                         of_terms(terms, batch, SHUFFLE, seed, epoch, 0, 0, 0.0, 0.0, rank, size, 0)
                 wait(cells, size)
+            if ranks is not None:
+                begin_epoch(ranks, all_weights, order, cells, rank, size)
 
         first_row = start - start % batch_size
         last_row = smaller(first_row + batch_size, samples)
+        place = 0  # of this process's first row in the batch
+        if ranks is not None:
+            first_row, last_row = ranks.bounds[batch_of_epoch], ranks.bounds[batch_of_epoch + 1]
+            place = ranks.places[batch_of_epoch]
         done, count = (start - first_row) // block_rows if start > first_row else 0, 1
         if shards > 1:
             count = smaller(left, (last_row - start + block_rows - 1) // block_rows)
@@ -168,7 +163,10 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
         stop = smaller(start + count * block_rows, last_row)
         ends = stop == last_row
         if done == 0:
-            total = sum_of_weights(all_weights, order, first_row, last_row)
+            if ranks is None:
+                total = sum_of_weights(all_weights, order, first_row, last_row)
+            else:
+                total = ranks.weights[batch_of_epoch]
             sums[BATCH_SCALE] = scale_of(loss_record, total) if total > 0 else 0.0
             sums[BATCH_WEIGHT] = total if loss_record.divisor > 0 else 1.0
         scale = sums[BATCH_SCALE]
@@ -180,6 +178,9 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
             target, alpha = gradient, 1.0
             if update_timing == FUSED:
                 target, alpha = params, -rate
+            if ranks is not None and first_row == last_row:
+                left, count = left - 1 + count, 0
+                no_gradient(gradient, low, high)
             own_blocks = count
             if special is not None and terms != 0:
                 own_blocks = 0
@@ -209,7 +210,15 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
                 unit = unit_of(rows)
                 row, end = share_of(rows, unit, here.rank, here.size)
                 share = share_of_training(
-                    special, workspace, scratch, rows, row, begin, first_row, cursor, mask_seed
+                    special,
+                    workspace,
+                    scratch,
+                    rows,
+                    row,
+                    begin,
+                    first_row - place,
+                    cursor,
+                    mask_seed,
                 )
                 x = matrix(all_x, begin * inputs, rows, inputs)
                 y = matrix(all_y, begin * columns, rows, columns)
@@ -232,26 +241,22 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
                     break
                 shard = index % shards if shards > 1 else 0
                 accumulate = index >= shards or update_timing == FUSED
-                context = (
-                    here,
-                    x,
-                    update_timing,
-                    alpha,
-                    accumulate,
-                    target,
-                    shard * params.size,
-                    code,
-                    settings,
-                    state,
-                    trainable,
-                )
-                walk_back(layers, params, own_x, share, pass_on, _learn, context)
+                of_gradient = update_timing, alpha, accumulate, target, shard * params.size
+                of_update = code, settings, state, trainable
+                context = here, x, of_gradient, of_update
+                walk_back(layers, params, own_x, share, pass_on, learn, context)
             wait(cells, size)
             if ends and not diverged:
                 sums[BATCH_LOSS] = 0.0
                 for index in range(done + count):
                     sums[BATCH_LOSS] += block_losses[index]
                 batch_loss = sums[BATCH_LOSS] * scale
+                if update_timing == AFTER_GRADIENT:
+                    add_shards(gradient, params.size, smaller(shards, done + count), low, high)
+                if ranks is not None:
+                    exchange(ranks, gradient, params.size, batch_loss, cells, rank, size)
+                    batch_loss = loss_of_all(gradient, params.size)
+                    stopped = some_rank_stops(gradient, params.size)
                 if not math.isfinite(batch_loss):
                     diverged = True
                     break
@@ -266,9 +271,6 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
                 sums[EPOCH_LOSS] += share_of_epoch * (batch_loss - sums[EPOCH_LOSS])
                 cursor[UPDATES] += 1
                 if update_timing == AFTER_GRADIENT:
-                    own = matrix(gradient, low, 1, high - low)
-                    for s in range(1, smaller(shards, done + count)):
-                        add(matrix(gradient, s * params.size + low, 1, high - low), own)
                     if penalty > 0:
                         sums[EPOCH_LOSS] += share_of_epoch * penalise(
                             penalty / sums[BATCH_WEIGHT], weights, params, gradient, low, high
@@ -314,23 +316,29 @@ def train(model, data, rule, plan, progress, buffers, special, blocks, cells, le
         if diverged:
             break
         cursor[ROW] = stop
-        if stop == samples:
+        last = stop == samples
+        if ranks is not None:
+            cursor[BATCH] += ends
+            last = cursor[BATCH] == ranks.weights.size
+        if last:
             losses[epoch] = sums[EPOCH_LOSS]
             cursor[EPOCH] = epoch + 1
             cursor[ROW] = 0
-        status = _status(cursor, losses, tol, each_epoch)
-        if status != RUNNING:
+            if ranks is not None:
+                cursor[BATCH] = 0
+        status = _status(cursor, losses, tol, each_epoch) if last else RUNNING
+        if status != RUNNING or stopped:
             break
     wait(cells, size)  # once the leader has returned, what others still read may change
-    return DIVERGED if diverged else status
+    if diverged:
+        return DIVERGED
+    return STOPPED if stopped and status < FINISHED else status
 
 
 @kernel
 def _status(cursor, losses, tol, each_epoch):
-    """Whether a training goes on that has not diverged; if not, why."""
+    """Whether a training that has not diverged goes on after an epoch; if not, why."""
     done = cursor[EPOCH]
-    if cursor[ROW] > 0:
-        return RUNNING
     if done > 1 and abs(losses[done - 1] - losses[done - 2]) <= tol:
         return CONVERGED
     if done == losses.size:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from flatprop.evaluation.trace import Trace
+from flatprop.evaluation.laid_open import Trace
 from flatprop.model.model import checked_dense, checked_model
 from flatprop.network import Network
 from flatprop.plot.diagram.contents import Contents

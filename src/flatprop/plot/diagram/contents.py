@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from flatprop.evaluation.trace import Trace
+from flatprop.evaluation.laid_open import Trace
 from flatprop.network import Network
 from flatprop.plot.diagram.layout import CHARACTER, SPACE, shown_units
 

@@ -1,4 +1,4 @@
-"""How a notebook shows a network and a history: HTML without scripts or further files.
+"""How a notebook shows a network, a trace and a history: HTML without scripts or further files.
 
 Text and lines take the colour of the page, and there is no background, so that they can be
 read on light and dark pages.
@@ -29,6 +29,10 @@ SVG = (
 )
 WIDTH, HEIGHT = 260, 80
 """The size of a loss curve."""
+ACROSS, DOWN, RADIUS = 150, 46, 8
+"""From one layer of a diagram to the next, from one unit to the next; and the size of a unit."""
+MOST_UNITS = 6
+"""How many units of a layer a diagram shows."""
 
 
 def of_network(net: Model) -> str:
@@ -56,6 +60,79 @@ def of_training(
     table = _table([], rows, ["left", "left"])
     told = f"<div>{escape(message)}</div>" if message else ""
     return f"<div><strong>History</strong>{table}{_loss_curve(losses, val_losses)}{told}</div>"
+
+
+def of_trace(
+    title: str,
+    drawing: str,
+    halves: Iterable[tuple[str, Iterable[tuple[str, Iterable[Sequence[str]]]]]],
+) -> str:
+    """A diagram, and below it the quantities of each step: symbol, meaning, numbers."""
+    text = []
+    for heading, sections in halves:
+        text.append(f"<div><strong>{escape(heading)}</strong></div>")
+        for name, rows in sections:
+            body = "".join(_quantity(*row) for row in rows)
+            table = f'<table style="{TABLE}"><tbody>{body}</tbody></table>'
+            text.append(f'<details open="open"><summary>{escape(name)}</summary>{table}</details>')
+    return f"<div><strong>{escape(title)}</strong>{drawing}{''.join(text)}</div>"
+
+
+def _quantity(symbol: str, meaning: str, numbers: str) -> str:
+    left = CELL.format(align="left") + ";vertical-align:top"
+    pre = "margin:0;background:none;color:inherit;font-family:monospace"
+    return (
+        f'<tr style="{ROW}"><td style="{left}">{escape(symbol)}</td>'
+        f'<td style="{left}">= {escape(meaning)}</td>'
+        f'<td style="{left}"><pre style="{pre}">{escape(numbers)}</pre></td></tr>'
+    )
+
+
+def diagram(
+    units: Sequence[int],
+    names: Sequence[str],
+    values: Sequence[FloatArray] | None,
+    gradients: Sequence[FloatArray | None] | None,
+) -> str:
+    """Layers from left to right, their units joined; of one sample a, and ∂L/∂a below it.
+
+    Of a layer with many units the first ones are shown, and how many there are.
+    """
+    shown = [min(count, MOST_UNITS) for count in units]
+    height = DOWN * max(shown) + 40
+    middle = DOWN * max(shown) / 2
+
+    def place(layer: int, unit: int) -> tuple[float, float]:
+        return 40 + ACROSS * layer, middle + DOWN * (unit - (shown[layer] - 1) / 2)
+
+    parts = []
+    for layer, (count, name) in enumerate(zip(units, names, strict=True)):
+        for unit in range(shown[layer]):
+            x, y = place(layer, unit)
+            for before in range(shown[layer - 1] if layer else 0):
+                x0, y0 = place(layer - 1, before)
+                line = f'x1="{x0 + RADIUS:g}" y1="{y0:g}" x2="{x - RADIUS:g}" y2="{y:g}"'
+                parts.append(f'<line {line} stroke-opacity="0.35"/>')
+            parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{RADIUS}"/>')
+            if values is not None:
+                parts.append(_label(x + RADIUS + 3, y - 5, f"{values[layer][unit]:.4g}"))
+            slope = None if gradients is None else gradients[layer]
+            if slope is not None:
+                parts.append(_label(x + RADIUS + 3, y + 15, f"∂ {slope[unit]:.4g}"))
+        caption = name if count == shown[layer] else f"{name}: {count:,}, the first {MOST_UNITS}"
+        parts.append(_label(place(layer, 0)[0], height - 10, caption, "middle"))
+    width = 80 + ACROSS * (len(units) - 1) + 60
+    title = "the layers from left to right" + (", with a and ∂L/∂a" if values is not None else "")
+    svg = SVG.format(width=width, height=height, title=title, drawing="".join(parts))
+    told = "beside each unit its a, and below it, after ∂, its ∂L/∂a"
+    return f"<div>{svg}</div>" + f"<div><small>{told}</small></div>" * (values is not None)
+
+
+def _label(x: float, y: float, text: str, anchor: str = "start") -> str:
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="11" text-anchor="{anchor}" fill="currentColor" '
+        f'stroke="none">{escape(text.replace("-", "−"))}</text>'
+    )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], aligned: Sequence[str]) -> str:

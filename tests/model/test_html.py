@@ -1,4 +1,4 @@
-"""What notebooks show of a network and a history: well-formed, escaped, and true."""
+"""What notebooks show of a network, a trace and a history: well-formed, escaped, and true."""
 
 import xml.etree.ElementTree as ET
 
@@ -92,3 +92,34 @@ def test_curves_of_any_length(epochs):
         assert (x0, x1) == (2, 258)
         assert (line[:, 1].min(), line[:, 1].max()) == (2, 78)  # no peak is lost
     assert ("logarithmic" in "".join(root.itertext())) == (epochs == 3000)
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_trace_of_one_sample():
+    net = fp.Network(2, [fp.Dense(3, "tanh"), fp.Dense(1)], "half_mse", "float64", rng=0)
+    trace = net.trace([[0.25, -2.0]], [[1.0]])
+    root = parsed(trace)
+    names = [row[0] for row in rows(root)]
+    assert names[:8] == ["x", "W", "b", "z", "a", "x", "W", "b"]
+    assert names[-5:] == ["∂L/∂a", "∂a/∂z", "∂L/∂z", "∂L/∂W", "∂L/∂b"]
+    shown = {row[0]: row[2] for row in rows(root)}  # the last of each name: of the first layer
+    assert shown["∂L/∂b"] == np.array2string(trace.layers[0].dL_db, precision=6)
+    # six units and nine edges; beside the units their a, ∂L/∂a of all but the inputs; captions
+    assert [len(list(root.iter(SVG + kind))) for kind in ("circle", "line", "text")] == [6, 9, 13]
+    texts = [text.text.replace("−", "-") for text in root.iter(SVG + "text")]
+    for value in (0.25, -2.0, *trace.layers[0].a[0], *trace.layers[1].a[0]):
+        assert f"{value:.4g}" in texts
+    assert f"∂ {trace.layers[0].dL_da[0, 1]:.4g}" in texts
+
+
+def test_a_trace_of_many_samples_and_units():
+    """Numbers are in the tables alone, and of a wide layer the first units."""
+    layers = [fp.Dense(40, "relu"), fp.LayerNorm(), fp.Dense(3, "softmax")]
+    net = fp.Network(2, layers, "cross_entropy", rng=0)
+    root = parsed(net.trace(np.ones((5, 2)), [0, 1, 2, 0, 1]))
+    texts = [text.text for text in root.iter(SVG + "text")]
+    many = "40, the first 6"
+    assert texts == ["inputs", f"relu: {many}", f"layer_norm: {many}", "softmax"]
+    assert {"γ", "β", "∂L/∂γ", "∂L/∂β"} < {row[0] for row in rows(root)}
