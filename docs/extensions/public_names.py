@@ -4,6 +4,7 @@
 - A name such as `fp.SGD(0.1)`, `net.fit` or `Network.loss`, in the text of a page or of a
   docstring, links to its entry.
 - A public name without an entry is a warning, and so an error of the build.
+- A page with several entries begins with a table of them, each with its first sentence.
 """
 
 import inspect
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx import addnodes
 from sphinx.domains.python import PyObject
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -127,6 +129,43 @@ def _link(app: Any, doctree: Any, docname: str) -> None:
         )
 
 
+def _summarise(app: Any, doctree: Any) -> None:
+    """Put a table of the page's entries before the first of them."""
+    entries = [node for node in doctree.findall(addnodes.desc) if node["domain"] == "py"]
+    if len(entries) < 2:
+        return
+    body = nodes.tbody()
+    for entry in entries:
+        signature = entry[0]
+        name = nodes.literal("", signature["fullname"])
+        link = nodes.reference("", "", name, internal=True, refid=signature["ids"][0])
+        cells = nodes.paragraph("", "", link), nodes.paragraph("", "", *_first_sentence(entry))
+        body += nodes.row("", *(nodes.entry("", cell) for cell in cells))
+    columns = [nodes.colspec(colwidth=width) for width in (35, 65)]
+    table = nodes.table("", nodes.tgroup("", *columns, body, cols=2), classes=["summary"])
+    first = next(
+        node for node in doctree.findall() if isinstance(node, addnodes.desc) or _is_part(node)
+    )
+    first.parent.insert(first.parent.index(first), table)
+
+
+def _is_part(node: nodes.Node) -> bool:
+    """Whether it is a section of a page, not the page itself."""
+    return isinstance(node, nodes.section) and isinstance(node.parent, nodes.section)
+
+
+def _first_sentence(entry: addnodes.desc) -> list[nodes.Node]:
+    paragraph = next((node for node in entry[-1] if isinstance(node, nodes.paragraph)), None)
+    sentence: list[nodes.Node] = []
+    for part in paragraph or ():
+        # A shape such as "(slots, parameters)." says too little by itself.
+        end = re.search(r"(?<!\))[.:](?= |$)", part) if isinstance(part, nodes.Text) else None
+        if end:
+            return [*sentence, nodes.Text(part[: end.start()])]
+        sentence.append(part.deepcopy())
+    return sentence
+
+
 def _docstring(app: Any, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Take a docstring as it was meant."""
     if kind == "method":
@@ -200,5 +239,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _docstring, priority=900)  # after napoleon
     app.connect("env-check-consistency", _complete)
     app.connect("missing-reference", _model_is_network)
+    app.connect("doctree-read", _summarise)
     app.connect("doctree-resolved", _link)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
