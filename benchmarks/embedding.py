@@ -186,7 +186,7 @@ class FirstCall:
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     def track_first_call(self, caller):
-        return statistics.median(self.seconds(caller) for _ in range(5))
+        return statistics.median(self.seconds(caller) for _ in range(3))
 
     track_first_call.unit = "s"
 

@@ -115,7 +115,7 @@ class Gain:
     )
     param_names = ("case", "call", "threads")
     timeout = 300
-    rounds = 5
+    rounds = 3
 
     def setup(self, case, call, threads):
         self.stack = default_threads()

@@ -20,6 +20,7 @@ sys.path.insert(0, str(DOCS / "extensions"))
 import page_code  # noqa: E402
 
 OPTIONAL = {
+    *("dask", "distributed", "ray"),
     *("IPython", "joblib", "matplotlib", "numba_scipy", "onnx", "onnxruntime", "optuna", "pandas"),
     *("polars", "scipy", "sklearn", "tensorboardX", "torch"),
 }

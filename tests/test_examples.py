@@ -113,6 +113,13 @@ def test_molecule(tmp_path, cache):
     np.testing.assert_allclose(network, potential, atol=2)
 
 
+def test_map(tmp_path, cache):
+    printed = run("map", tmp_path, cache)
+    error, of_one_for_all = numbers("off by # °C .*off by # °C", printed)[0]
+    assert error < 1.2
+    assert of_one_for_all > 4
+
+
 def test_c_program(tmp_path, cache):
     compiler = os.environ.get("CC", "cc").split()[0]
     if shutil.which(compiler) is None:

@@ -110,7 +110,7 @@ def test_read_only_parameters_are_not_trained(data, name):
 
 @pytest.mark.parametrize("name", READING)
 def test_read_only_parameters_are_read(data, name):
-    net, twin = make(), make()
+    net, twin = make(dtype="float64"), make(dtype="float64")
     net.params.flags.writeable = False
     assert np.array_equal(READING[name](net, *data), READING[name](twin, *data))
 
@@ -297,7 +297,7 @@ def retype(epoch):
 )
 def test_callbacks_that_reshape_what_they_get(data, change, options):
     options = options | ({"validation_data": data} if "validation_data" in options else {})
-    net, twin = make(), make()
+    net, twin = make(dtype="float64"), make(dtype="float64")
     net.fit(*data, epochs=6, callbacks=change, **options)
     twin.fit(*data, epochs=6, callbacks=lambda epoch: None, **options)
     assert net.params.tobytes() == twin.params.tobytes()
@@ -312,7 +312,7 @@ def test_callbacks_that_forbid_changes(data, optimizer, of):
 
     name = "params" if of == "params" else rf"{of}\[1\]"
     with pytest.raises(ValueError, match=rf"net\.{name} is read-only"):
-        make().fit(*data, epochs=6, optimizer=optimizer, callbacks=forbid)
+        make(dtype="float64").fit(*data, epochs=6, optimizer=optimizer, callbacks=forbid)
 
 
 # ---- data

@@ -146,7 +146,18 @@ def test_relu_has_no_curvature():
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_of_any_network(data):
-    """Against differences of the exact Jacobian, in float64; float32 follows float64."""
+    """Against the exact Jacobian and Hessian."""
+    of_any_network(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_float32_follows_float64_in_any_network(data):
+    of_any_network(data, float32=True)
+
+
+def of_any_network(data, float32=False):
     names = data.draw(st.lists(st.sampled_from([*HIDDEN, "tanh", "gelu"]), max_size=3))
     last = data.draw(st.sampled_from(["identity", "softmax", "tanh"]))
     width = st.integers(1, 19)
@@ -172,6 +183,8 @@ def test_of_any_network(data):
         total -= (slopes[0] * net.biases[-1]).sum()
         size = sum(np.abs(p * s).sum() for p, s in zip((u, du, d2u), slopes, strict=True))
         assert of_W @ W == pytest.approx(total, rel=1e-9, abs=1e-11 * (1 + size))
+    if not float32:
+        return
     small = network(sizes, [*names, last], dtype="float32")
     small.params = net.params
     smooth = not {"relu", "leaky_relu", "elu", "selu", "softsign"} & set(names)
@@ -232,6 +245,7 @@ def test_a_hessian_of_many_inputs_goes_in_parts(layers, monkeypatch):
     np.testing.assert_array_equal(net.hessian(X), whole)
 
 
+@pytest.mark.slow  # compiled for float32, too
 @every_kind
 def test_derivatives_of_float32_are_those_of_float64(layers):
     net, double = (fp.Network(3, layers, dtype=dtype, rng=0) for dtype in ("float32", "float64"))

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
 
 
-@pytest.mark.parametrize("cases", [300, pytest.param(CASES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [100, pytest.param(CASES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_happened_to_a_file(kind, cases, folder):
     content = contents(folder)[kind]

@@ -171,15 +171,29 @@ def test_float32_gives_the_same_to_its_digits(case, dtype):
     assert error(gradient, slopes) < 2e-5
 
 
+KINDS_OF_ROWS = st.sampled_from(["gaussian_nll", "quantiles", "classes", "row"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(KINDS_OF_ROWS, st.sampled_from([1, 3, 17]), st.integers(1, 70), st.integers(0, 99))
+def test_the_loss_of_rows_is_the_mean_of_the_rows_losses(kind, size, rows, seed):
+    is_the_mean(kind, size, rows, "float64", seed)
+
+
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(["gaussian_nll", "quantiles", "classes", "row"]),
+    KINDS_OF_ROWS,
     st.sampled_from([1, 2, 3, 7, 17, 40]),  # each is compiled once
     st.integers(1, 70),
     st.sampled_from(["float32", "float64"]),
     st.integers(0, 99),
 )
-def test_the_loss_of_rows_is_the_mean_of_the_rows_losses(kind, size, rows, dtype, seed):
+def test_so_is_that_of_any_rows(kind, size, rows, dtype, seed):
+    is_the_mean(kind, size, rows, dtype, seed)
+
+
+def is_the_mean(kind, size, rows, dtype, seed):
     loss, outputs = {
         "gaussian_nll": ("gaussian_nll", 2 * size),
         "quantiles": (fp.losses.Quantiles(np.arange(1, size + 1) / (size + 1)), size),
@@ -264,7 +278,7 @@ def test_the_plain_cross_entropy_is_untouched():
 # ---- the user's own
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("targets", [1, 3])
 def test_an_own_loss_is_what_its_formula_is(dtype, targets):
     own = made(fp.losses.Row(gaussian, targets=targets), 2 * targets, dtype)

@@ -26,7 +26,7 @@ def use_everything(net, X, y):
     net.trace(X, y)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_a_second_architecture_compiles_nothing(dtype):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2, 50, 3))

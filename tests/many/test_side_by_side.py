@@ -6,6 +6,7 @@ import pytest
 import flatprop as fp
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
+from flatprop.kernels.lanes.lane_training import train_lanes
 from flatprop.many import lane_run, side_by_side
 
 MEMBERS = 3
@@ -293,3 +294,19 @@ def test_what_lanes_lack_is_trained_one_by_one(options, obstacle, monkeypatch):
 def test_progress(capsys):
     ensemble().fit(X, Y, epochs=3, progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_no_option_compiles_the_training_once_more():
+    ensemble().fit(X, Y, epochs=1)
+    before = list(train_lanes.signatures)
+    for options in (
+        {"patience": 2},
+        {"patience": [1, None, 2]},
+        {"validation_data": (X[:7], Y[:7]), "patience": 1},
+        {"learning_rate": [0.1, 0.2, 0.3], "optimizer": "sgd"},
+        {"sample_weight": np.arange(23), "batch_size": 5},
+        {"clip_norm": 1, "tol": 0, "shuffle": False, "batch_size": None},
+        {"trainable": np.arange(32) % 2 == 0},
+    ):
+        ensemble().fit(X, Y, epochs=2, **options)
+    assert list(train_lanes.signatures) == before

@@ -227,6 +227,7 @@ def test_a_call_that_is_interrupted_leaves_the_iterations_before_it(monkeypatch)
     assert np.array_equal(net.params, twin.params)
 
 
+@pytest.mark.slow  # compiled to be called by C
 def test_singular_equations_are_damped_until_they_can_be_solved():
     """Two equal inputs, in numbers with which the second pivot is 0 but for μ."""
     net = fp.Network(2, [fp.Dense(1)], "ssr", "float64")
@@ -319,6 +320,7 @@ def test_compiled_code_makes_the_iterations_of_fit(shape, scaling, weighted, dty
     assert state[-1] == 0
 
 
+@pytest.mark.slow  # compiled to be called by C
 def test_a_second_call_goes_on():
     net, twin = network(), network()
     solver = fp.LevenbergMarquardt(min_grad=0)
@@ -337,6 +339,7 @@ RULES = [
 ]
 
 
+@pytest.mark.slow  # compiled to be called by C
 @pytest.mark.parametrize(("solver", "rule"), RULES)
 def test_compiled_code_learns_the_rule(solver, rule):
     net, twin = network(), network()
@@ -347,6 +350,7 @@ def test_compiled_code_learns_the_rule(solver, rule):
     assert loss == pytest.approx(net.loss(*data), rel=1e-14)
 
 
+@pytest.mark.slow  # compiled to be called by C
 def test_compiled_code_learns_of_numbers_that_are_not_finite():
     net = network()
     net.params[0] = np.nan
@@ -357,6 +361,7 @@ def test_compiled_code_learns_of_numbers_that_are_not_finite():
     assert np.array_equal(net.params, before, equal_nan=True)
 
 
+@pytest.mark.slow  # compiled to be called by C
 @pytest.mark.parametrize("case", ["mae", "no iteration"])
 def test_compiled_code_that_asks_for_nothing_gets_nothing(case):
     net = network(loss="mae" if case == "mae" else "mse")
@@ -366,6 +371,7 @@ def test_compiled_code_that_asks_for_nothing_gets_nothing(case):
     assert np.array_equal(net.params, before)
 
 
+@pytest.mark.slow  # compiled to be called by C
 def test_checked_iterations():
     net = network()
     X, y, _ = samples(net)
@@ -383,6 +389,7 @@ def test_checked_iterations():
         checked(*given, workspace[: solver.size], 3, workspace)
 
 
+@pytest.mark.slow  # compiled to be called by C
 def test_c_makes_the_same_iterations():
     net, twin = network(), network()
     _, _, (X, y, w) = called(twin, fp.LevenbergMarquardt(), 7, True)

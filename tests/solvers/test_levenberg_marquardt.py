@@ -262,6 +262,7 @@ def test_the_word_far_is_for_squares():
         assert "far from" not in history.message
 
 
+@pytest.mark.slow  # compiled for float32, too
 def test_squares_that_underflow_want_more_digits():
     X = np.linspace(-1, 1, 30)[:, None]
     net = fp.Network(1, [fp.Dense(3, "tanh"), fp.Dense(1)], rng=0)
@@ -284,6 +285,7 @@ def test_a_gradient_whose_squares_overflow(scale):
     np.testing.assert_allclose(losses[1][1:] / scale / scale, losses[0][1:], rtol=1e-6)
 
 
+@pytest.mark.slow  # compiled for float32, too
 def test_a_loss_that_overflows_is_no_epoch():
     X = np.linspace(-1, 1, 30)[:, None]
     net = fp.Network(1, [fp.Dense(3, "tanh"), fp.Dense(1)], rng=0)

@@ -21,7 +21,7 @@ BOTH = sorted(SOLVERS)
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_by_name_and_in_both_dtypes(name, dtype):
     net, exact = network(dtype=dtype), network()
     X, y, _ = samples(exact)
@@ -33,6 +33,7 @@ def test_by_name_and_in_both_dtypes(name, dtype):
     assert net.loss(X, y) == pytest.approx(exact.loss(X, y), rel=0.05)
 
 
+@pytest.mark.slow  # compiled for float32, too
 @pytest.mark.parametrize("name", BOTH)
 def test_float32_ends_at_its_precision(name):
     net = network(dtype="float32")

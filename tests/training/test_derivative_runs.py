@@ -112,7 +112,10 @@ def made(kind, outputs, loss="mse"):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow if k == "tanh" else ()) for k in NETWORKS],
+)
 def test_loss_and_gradient_against_differences(case, kind):
     outputs, with_slopes, weighted, make, loss = CASES[case]
     X, y, dy = wave(23, outputs=outputs)

@@ -6,6 +6,9 @@ import pytest
 import flatprop as fp
 from networks import make
 
+LEVENBERG_MARQUARDT = pytest.param("levenberg_marquardt", marks=pytest.mark.slow)
+"""Compiled for float32 here, and nowhere else in the quick tests."""
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("each_epoch", [False, True])
@@ -77,7 +80,7 @@ NOT_FINITE = {
 }
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", LEVENBERG_MARQUARDT])
 @pytest.mark.parametrize("case", NOT_FINITE)
 def test_what_is_not_finite_is_named(data, optimizer, case):
     X, y = data
@@ -133,7 +136,7 @@ def ruin(epoch):
 
 
 @pytest.mark.parametrize("options", [{}, {"patience": 9}, {"epochs": 3}])
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt", "batches"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", LEVENBERG_MARQUARDT, "batches"])
 def test_a_callback_that_leaves_nan_is_named(data, optimizer, options):
     net, options = make(), {"epochs": 20, "callbacks": ruin, **options}
     given = ([data],) if optimizer == "batches" else data

@@ -41,7 +41,8 @@ def predict(
         array of numbers of; a frame of pandas, polars or pyarrow, whose columns go by
         position and not by name; or a sparse matrix of SciPy's. A memory-mapped file of
         more than 32 MB is read a part at a time and may be larger than memory; so is a
-        sparse matrix that would take more than 32 MB as an array.
+        sparse matrix or a Dask array that would take more than 32 MB as an array. So are
+        Dask's frames.
     dropout
         Whether `Dropout` layers drop, as they do while a network is trained. Each call then gives
         another sample, whose spread over many calls says how uncertain the outputs are (Gal &

@@ -3,13 +3,17 @@
 The first call compiles the whole training loop. Nearly half of its time would go there.
 """
 
+from functools import partial
 from typing import Any
 
 from numba.core import ir
+from numba.core.bytecode import ByteCode, FunctionIdentity
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder, run_frontend
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.interpreter import Interpreter
 from numba.core.ir_utils import guard, simplify_CFG
+from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import IRLegalization, NopythonRewrites, PreLowerStripPhis
 from numba.core.untyped_passes import InlineInlinables, IRProcessing, ReconstructSSA
 
@@ -79,6 +83,21 @@ class PipelineOfC(Pipeline):
     library = JITCodeLibrary
 
 
+def _statements_of(function: Any) -> Any:
+    """A kernel as it is written, for the place of one call."""
+    identity = FunctionIdentity.from_function(function)
+    statements: Any = Interpreter(identity).interpret(ByteCode(func_id=identity))
+    statements.blocks = canonicalize_cfg(statements.blocks)
+    for block in statements.blocks.values():
+        # Numba would copy it twice, lest other calls have it: each gets its own here.
+        block.__deepcopy__ = partial(_itself, block)
+    return statements
+
+
+def _itself(block: Any, memo: Any) -> Any:
+    return block
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _Inlining(InlineInlinables):
     """Kernels in the place of calls, as they are written.
@@ -95,7 +114,7 @@ class _Inlining(InlineInlinables):
 
         blocks = state.func_ir.blocks
         inliner: Any = InlineWorker()
-        inliner.run_untyped_passes = run_frontend
+        inliner.run_untyped_passes = _statements_of
         left = list(blocks.items())
         while left:
             _, block = left.pop()

@@ -62,6 +62,10 @@ class EnsembleTask:
         """What `Network.fit` is given, for all members or for each."""
         self.options = options | {"epochs": checks.count("epochs", epochs)}
         self.optimizer = optimizer_or_solver(optimizer)
+        one_for_all = learning_rate is not None and np.ndim(learning_rate) == 0
+        if one_for_all and isinstance(self.optimizer, Optimizer):
+            self.optimizer = replace(self.optimizer, learning_rate=learning_rate)
+            learning_rate = None
         self.rates = self._of_members("learning_rate", learning_rate, (float, Schedule))
         self.optimizers = [self.optimizer] * self.members
         if isinstance(self.optimizer, Optimizer):

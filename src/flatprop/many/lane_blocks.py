@@ -18,7 +18,7 @@ from flatprop.kernels.lanes.lane_records import (
 from flatprop.kernels.lanes.lane_training import RECORDED, train_lanes
 from flatprop.kernels.network.records import all_units
 from flatprop.kernels.network.training_records import EPOCH, UPDATES
-from flatprop.many.lane_sizes import padded
+from flatprop.many.lane_sizes import padded, step_of
 from flatprop.many.member_samples import MemberSamples
 from flatprop.model.model import Model
 from flatprop.validation.arrays import Array, aligned_copy, aligned_empty, read_only
@@ -280,7 +280,9 @@ def _ones(size: int, dtype: Any) -> Array:
 def _scratch(recipe: LaneRecipe, samples: LaneSamples, lanes: int, mode: int) -> LaneScratch:
     model, rows, n = recipe.model, recipe.rows, samples.samples
     columns = samples.y.size // (n * lanes if samples.own[1] else n)
-    sizes = model.inputs, columns, 2 * all_units(model._arrays.layers)
-    x, y, workspace = (aligned_empty(size * rows * lanes, model.dtype) for size in sizes)
+    x, y = (aligned_empty(size * rows * lanes, model.dtype) for size in (model.inputs, columns))
+    of_group = 2 * all_units(model._arrays.layers) * rows * step_of(model.dtype)
+    workspace = aligned_empty(of_group, model.dtype)
     orders = np.zeros({0: 0, OWN_ORDERS: lanes * n}.get(mode, n), np.int64)
-    return LaneScratch(rows, x, y, _ones(rows * lanes, model.dtype), workspace, orders)
+    weight, factor = _ones(rows * lanes, model.dtype), aligned_empty(lanes, model.dtype)
+    return LaneScratch(rows, x, y, weight, workspace, factor, orders)

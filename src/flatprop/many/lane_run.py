@@ -37,8 +37,8 @@ from flatprop.validation import checks, over_parameters
 
 REASONS = {CONVERGED_LANE: "converged", IMPATIENT_LANE: "patience", DIVERGED_LANE: "diverged"}
 BLOCK_BYTES = 2**15
-"""What one chunk of rows of a block, with its parameters, may take: as much as the first cache
-holds."""
+"""What one chunk of rows of a block may take, with its parameters and with what one group of
+members computes on the way: as much as the first cache holds."""
 MOST_LANES = 128
 MOST_ROWS = 64
 WORTH_NEW_BLOCKS = 0.7
@@ -78,7 +78,9 @@ class LaneRun:
         own_data = task.samples.own[0] or task.samples.rows is not None
         self.patience = np.empty(0)
         if task.patience is not None and any(one is not None for one in task.patience):
-            self.patience = np.array([math.inf if p is None else p for p in task.patience])
+            # float64 always: for another dtype, the whole training loop would be compiled anew.
+            waits = [math.inf if p is None else p for p in task.patience]
+            self.patience = np.array(waits, np.float64)
         trainable = over_parameters.trainable_ranges(task.trainable, self.model.params.size)
         plan = LanePlan(
             self.rates,
@@ -123,17 +125,17 @@ class LaneRun:
         """How many lanes a block has, and how many rows a chunk."""
         model, members = self.model, self.task.members
         step = step_of(model.dtype)
-        units = sum(layer.units for layer in model.dense)
-        of_row = 2 * units + model.targets + 1 + (model.inputs if own_data else 0)
         numbers = BLOCK_BYTES // model.dtype.itemsize
-        of_params = int(model.params.size) * (2 + slots)
-        most = min(MOST_LANES, numbers // (of_params + 4 * of_row))
+        work_of_row = 2 * sum(layer.units for layer in model.dense) * step
+        rows = max(4, numbers // 2 // work_of_row // 4 * 4)
+        rows = min(rows, MOST_ROWS, -(-batch // 4) * 4)
+        of_row = model.targets + 1 + (model.inputs if own_data else 0)
+        of_lane = int(model.params.size) * (2 + slots) + rows * of_row
+        most = min(MOST_LANES, (numbers - rows * work_of_row) // of_lane)
         with crew.using(self.task.threads):
             threads = crew.size_for(crew.MOST_THREADS)
         fair = -(-members // min(threads, -(-members // step)))
-        lanes = max(step, min(most, fair + step - 1) // step * step)
-        rows = max(4, (numbers // lanes - of_params) // of_row // 4 * 4)
-        return lanes, min(rows, MOST_ROWS, -(-batch // 4) * 4)
+        return max(step, min(most, fair + step - 1) // step * step), rows
 
     def _all_members(self) -> LaneMembers:
         members, size = self.params.shape
@@ -157,8 +159,8 @@ class LaneRun:
         self.val_losses = np.empty((self.epochs if self.task.validation else 0, members))
         self.finished = np.zeros(members, np.int64)
         self.updates = np.zeros(members, np.int64)
-        self.stopped_by = ["interrupted"] * members
-        self.best_epoch: list[int | None] = [None] * members
+        self.stopped_by = np.full(members, "interrupted", object)
+        self.best_epoch = np.full(members, None, object)
         self.state: dict[int, Any] = {}
         """The optimizer's state of members in which it is not finite."""
 
@@ -262,22 +264,20 @@ class LaneRun:
     def _take_results(self, block: BlockAtWork) -> None:
         """Write what is known of a block's members; of those still at work, for now."""
         params, fallen_back, updates = block.final()
-        progress, numbers = block.progress, block.members.numbers
-        best = None
+        progress, numbers, count = block.progress, block.members.numbers, block.count
+        ended = progress.ended[:count]
+        self.finished[numbers] = np.where(ended > 0, progress.epochs[:count], block.epoch)
+        self.updates[numbers] = updates
+        running = "epochs" if block.epoch == self.epochs else "interrupted"
+        self.stopped_by[numbers] = [REASONS.get(why, running) for why in ended.tolist()]
+        self.stopped_by[numbers[fallen_back]] = "diverged"
+        self.params[numbers] = params
         if self.patience.size:
             best = block.block.best.reshape(-1, block.lanes).T
-        for lane, i in enumerate(numbers.tolist()):
-            ended = int(progress.ended[lane])
-            finished = int(progress.epochs[lane]) if ended else block.epoch
-            self.finished[i] = finished
-            self.updates[i] = updates[lane]
-            reason = REASONS.get(ended, "epochs" if block.epoch == self.epochs else "interrupted")
-            self.stopped_by[i] = "diverged" if fallen_back[lane] else reason
-            self.params[i] = params[lane]
-            known = progress.best_loss[lane] < math.inf and progress.best_epoch[lane] >= 0
-            if best is not None and known and self._has_patience(i):
-                self.best_epoch[i] = int(progress.best_epoch[lane])
-                self.params[i] = best[lane]
+            lowest, epoch = progress.best_loss[:count], progress.best_epoch[:count]
+            known = (lowest < math.inf) & (epoch >= 0) & np.isfinite(self.patience[numbers])
+            self.params[numbers[known]] = best[:count][known]
+            self.best_epoch[numbers[known]] = epoch[known].astype(int).tolist()
         state = block.block.state
         if state.size and not np.isfinite(state).all():
             of_lanes = state.reshape(len(state), -1, block.lanes)
@@ -304,17 +304,14 @@ class LaneRun:
             losses,
             val_losses,
             learning_rate,
-            tuple(self.stopped_by),
-            tuple(self.best_epoch),
+            tuple(self.stopped_by.tolist()),
+            tuple(self.best_epoch.tolist()),
             ("",) * len(finished),
         )
         history.message = lane_messages.told_of(
             self.task, history, self.updates.tolist(), self.clip_norm, self.state
         )
         return history
-
-    def _has_patience(self, i: int) -> bool:
-        return self.task.patience is not None and self.task.patience[i] is not None
 
     # ---- the progress bar
 

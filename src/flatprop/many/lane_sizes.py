@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from flatprop.numbers.lanes import REGISTER_BYTES, SPAN
+from flatprop.numbers.lanes import REGISTER_BYTES
 
 
 def step_of(dtype: np.dtype[Any]) -> int:
     """What the number of lanes of a block is a multiple of."""
-    return SPAN * REGISTER_BYTES // dtype.itemsize
+    return 2 * REGISTER_BYTES // dtype.itemsize
 
 
 def padded(count: int, dtype: np.dtype[Any]) -> int:

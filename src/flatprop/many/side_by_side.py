@@ -29,8 +29,8 @@ def obstacle(task: EnsembleTask) -> str:
         return ", ".join(sorted(more))
     if not isinstance(task.optimizer, Optimizer):
         return "a solver"
-    optimizers = [each for each in task.optimizers if isinstance(each, Optimizer)]
-    if any(as_schedule(each.learning_rate).follow() for each in optimizers):
+    different = {id(each): each for each in task.optimizers if isinstance(each, Optimizer)}
+    if any(as_schedule(each.learning_rate).follow() for each in different.values()):
         return "a schedule that follows the loss"
     if task.callbacks or task.derivatives is not None or task.own_trainable:
         return "callbacks, derivatives or masks by member"

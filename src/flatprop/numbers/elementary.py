@@ -22,6 +22,7 @@ from flatprop.numbers import numbers
 from flatprop.numbers.lanes import (
     Lanes,
     exponent,
+    half_of_power,
     horner,
     horner_in_pairs,
     nearest_integer,
@@ -61,6 +62,18 @@ EXP = (
         2.7557267745394327e-07,
         2.5112804836571976e-08,
         2.091681887283022e-09,
+    ),
+)
+# s coth s - 1 in s², |s| <= 3/8 ln 2: 2^-25 and 2^-62
+COTH = (
+    (0.3333292305469513, -0.02202492021024227),
+    (
+        0.33333333333333315,
+        -0.022222222222169786,
+        0.0021164021114537853,
+        -0.00021163999676982243,
+        2.1373076021100565e-05,
+        -2.1131959072618166e-06,
     ),
 )
 # (2 artanh u - 2 u) / u³ in u², |u| <= (√2 - 1) / (√2 + 1): 2^-34 and 2^-65
@@ -224,19 +237,18 @@ def _square_of_sech(x: N) -> N:
 
 @elementary(lambda x, y: _square_of_sech(x))
 def tanh(x: B) -> B:
-    """The hyperbolic tangent: t = h / (h + 1) with h = (e^2|x| - 1) / 2."""
+    """The hyperbolic tangent: t = h / (h + 1) with h = (e^2|x| - 1) / 2.
+
+    For |x| = k ln 2 / 2 + s is e^2|x| = 2^k (q + s) / (q - s), where q = s coth s is a short
+    polynomial in s². Both sides of the fraction are multiplied by q - s, so that one division is
+    enough. Where k = 0, t is s / q, and no digit of a small x is lost.
+    """
     size: B = minimum(abs(x), x.choose(9.05, 19.1))
-    # as in `_reduced_exponential`, for 2|x| = k ln 2 + 2 s; the factors 2 cost nothing here
-    k, integer = nearest_integer(size, 2.0 * LOG2_E)
+    k, half = half_of_power(size, 2.0 * LOG2_E)
     s = fma(k, -0.5 * math.log(2.0), size)
-    square = s * s
-    doubled = [c * 2.0 ** (i + 1) for i, c in enumerate(x.choose(*EXP))]
-    fraction = fma(square, horner_in_pairs(s, square, doubled), s)
-    scale = power_of_two(integer, x)
-    h = fma(scale, fraction, fma(scale, 0.5, -0.5))
-    t = h / (h + 1.0)
-    # h - h t is the same and keeps the digits that h + 1 rounds away
-    return copysign(where(h < 0.5, fma(-h, t, h), t), x)
+    q = horner(s * s, (1.0, *x.choose(*COTH)))
+    h = fma(half - 0.5, q, (half + 0.5) * s)
+    return copysign(h / (h + (q - s)), x)
 
 
 tanh_of_activation = elementary(lambda x, y: fma(-y, y, 1.0))(tanh.body)

@@ -22,9 +22,6 @@ REGISTER_BYTES = 64
 """Bytes of a vector: one AVX-512 register. For AVX2 LLVM splits it into two registers, for NEON
 into four, which then works like an unrolled loop."""
 
-SPAN = 2
-"""Registers whose lanes loops over many networks take at once: see `kernels.lanes`."""
-
 _INSTRUCTIONS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _BITS: dict[type[ir.Type], int] = {ir.FloatType: 32, ir.DoubleType: 64}
 _MANTISSA = {32: 23, 64: 52}
@@ -177,6 +174,18 @@ def nearest_integer(x: B, factor: float) -> tuple[B, Bits]:
     magic = x.like(1.5 * 2.0 ** _MANTISSA[x.bits])
     shifted = fma(x, factor, magic)
     return shifted - magic, shifted.as_integers() - magic.as_integers()
+
+
+def half_of_power(x: B, factor: float) -> tuple[B, B]:
+    """An integer k with `factor` x between k - 1/4 and k + 3/4, and 2^(k - 1); for x >= 0.
+
+    As in `nearest_integer`, but the lowest bit stands for 1/2 and is dropped, so that a remainder
+    is rarely negative. The bias of exponents is added along with the rest.
+    """
+    digits, bias = _MANTISSA[x.bits], _BIAS[x.bits]
+    magic = x.like(1.5 * 2.0 ** (digits - 1) + (bias - 1))
+    whole = fma(x, factor, magic).as_integers() >> 1
+    return (whole << 1).read_as(x) - magic, (whole << digits).read_as(x)
 
 
 def power_of_two(k: Bits, like: B) -> B:

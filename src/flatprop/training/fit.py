@@ -205,7 +205,9 @@ def fit(
 
     Samples that are read a part at a time (see `predict`) are shuffled in two steps: 16 runs
     of rows at random places of the file make up a part of 32 MB, and the rows of this part
-    are shuffled. Without shuffling the result is the same bit for bit as with arrays.
+    are shuffled. The blocks of a Dask collection are each computed once in an epoch, one while
+    another is trained on. They are taken in random order, and the rows of each are shuffled.
+    Without shuffling the result is the same bit for bit as with arrays.
 
     With `ema` = d the average after update t is Σᵢ dᵗ⁻ⁱ θᵢ / Σᵢ dᵗ⁻ⁱ, where θᵢ are the
     parameters after update i, from 1 to t. So it does not depend on the initial parameters, and

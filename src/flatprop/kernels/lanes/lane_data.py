@@ -3,10 +3,9 @@
 from llvmlite import ir
 from numba.core import types
 
-from flatprop.kernels.lanes.lane_vectors import Everywhere, InLanes, counted, groups
+from flatprop.kernels.lanes.lane_vectors import ONE, Place, counted, group_size, groups
 from flatprop.kernels.loops.routines import routine
 from flatprop.kernels.loops.vector_loops import INT64, Array
-from flatprop.numbers.lanes import lane_count
 
 NO_ORDER, ONE_ORDER, OWN_ORDERS = range(3)
 """In which order members take the samples: as they lie; in one order for all; each in its own."""
@@ -83,9 +82,10 @@ def _copy_row(
     columns: ir.Value,
     holds_lanes: bool,
 ) -> None:
-    for first in groups(builder, lanes, lane_count(out.element)):
-        given = InLanes(source, lanes, first) if holds_lanes else Everywhere(source)
-        to = InLanes(out, lanes, first)
+    for first in groups(builder, lanes, group_size(out)):
+        at = builder.gep(source.data, [first]) if holds_lanes else source.data
+        given = Place(source, at, lanes if holds_lanes else ONE, alike=not holds_lanes)
+        to = Place(out, builder.gep(out.data, [first]), lanes)
         for c in counted(builder, columns):
             number = given.load(builder.add(builder.mul(row, columns), c))
             to.store(number, builder.add(builder.mul(r, columns), c))

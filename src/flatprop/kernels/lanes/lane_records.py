@@ -100,6 +100,8 @@ class LaneScratch(NamedTuple):
     weight: Any
     """(rows,), of ones where every sample counts alike."""
     workspace: Any
-    """For each layer its outputs and its slopes, (rows, units) each."""
+    """For each layer its outputs and its slopes, (rows, units) each; of one group of members."""
+    factor: Any
+    """(1,): `LaneProgress.scale` as a number of the network."""
     orders: Any
     """Not in lanes: (samples,) or (lanes, samples) int64; empty without an order."""

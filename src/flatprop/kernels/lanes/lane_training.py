@@ -11,7 +11,7 @@ from flatprop.formulas.optimizer import GRADIENT_SCALE, LEARNING_RATE, STEP
 from flatprop.kernels.compile import entry_point, kernel
 from flatprop.kernels.lanes.lane_batches import samples_at, scales_of_batch
 from flatprop.kernels.lanes.lane_data import NO_ORDER, ONE_ORDER, OWN_ORDERS
-from flatprop.kernels.lanes.lane_network import forward_lanes, gradient_of_lanes, loss_of_lanes
+from flatprop.kernels.lanes.lane_network import lane_pass
 from flatprop.kernels.lanes.lane_updates import (
     lane_batch_ended,
     lane_clipping,
@@ -69,7 +69,7 @@ def train_lanes(
     loss_record, mode, n = loss_records[0], plan.mode, samples.samples
     inputs = layers[0].inputs
     columns = samples.y.size // (n * lanes if samples.own[1] == 1 else n)
-    size, logits = params.size // lanes, loss_record.from_logits == 1
+    size = params.size // lanes
     patient, validates = plan.patience.size > 0, validation.samples > 0
     changes_rates = rates.shape[0] > 1
     batch_rows, left, full, finished = 0, chunks, False, False
@@ -97,27 +97,32 @@ def train_lanes(
             scales_of_batch(
                 loss_record, samples, orders, first_row, last_row, lanes, mode, scale, counts
             )
+            for lane in range(lanes):
+                scratch.factor[lane] = scale[lane]
         stop = smaller(start + scratch.rows, last_row)
         rows, more = stop - start, 1 if start > first_row else 0
         left -= 1
         x, shared, y, weight = samples_at(
             samples, inputs, columns, start, rows, lanes, mode, scratch
         )
-        forward_lanes(layers, params, x, shared, rows, lanes, scratch, logits)
-        loss_of_lanes(
+        lane_pass(
             layers,
             loss_record,
-            progress.scale,
+            params,
+            x,
             y,
             weight,
+            scratch.factor,
             totals,
-            rows,
+            gradient,
+            scratch.workspace,
             lanes,
-            scratch,
+            rows,
             columns,
+            shared,
             more,
+            1,
         )
-        gradient_of_lanes(layers, params, x, shared, rows, lanes, scratch, more, gradient)
         cursor[ROW] = stop
         if stop < last_row:
             continue
@@ -229,27 +234,29 @@ def _validate(layers, loss_record, params, samples, progress, scratch, lanes):
     """The loss of the validation data into the next row of val_losses."""
     n, inputs = samples.samples, layers[0].inputs
     columns = samples.y.size // (n * lanes if samples.own[1] == 1 else n)
-    out = _row(progress.val_losses, progress.cursor[RECORDED])
+    totals = progress.totals
     for start in range(0, n, scratch.rows):
         rows = smaller(scratch.rows, n - start)
         x, shared, y, weight = samples_at(
             samples, inputs, columns, start, rows, lanes, NO_ORDER, scratch
         )
-        forward_lanes(
-            layers, params, x, shared, rows, lanes, scratch, loss_record.from_logits == 1
-        )
-        loss_of_lanes(
+        lane_pass(
             layers,
             loss_record,
-            progress.clip,
+            params,
+            x,
             y,
             weight,
-            out,
-            rows,
+            scratch.factor,
+            totals,
+            params,
+            scratch.workspace,
             lanes,
-            scratch,
+            rows,
             columns,
+            shared,
             1 if start > 0 else 0,
+            0,
         )
     total = float(n)
     for lane in range(lanes):
@@ -257,4 +264,5 @@ def _validate(layers, loss_record, params, samples, progress, scratch, lanes):
             total = 0.0
             for row in range(n):
                 total += samples.weight[row * lanes + lane if samples.own[2] == 1 else row]
-        out[0, lane] *= scale_of(loss_record, total)
+        totals[lane] *= scale_of(loss_record, total)
+    copy(totals, _row(progress.val_losses, progress.cursor[RECORDED]))

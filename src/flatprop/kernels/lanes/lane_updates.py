@@ -12,10 +12,21 @@ from numba.core import types
 
 from flatprop.formulas.optimizer import RULES, SETTINGS
 from flatprop.kernels.lanes.lane_losses import narrow
-from flatprop.kernels.lanes.lane_vectors import ONE, ZERO, InLanes, counted, groups, repeated
+from flatprop.kernels.lanes.lane_vectors import (
+    ONE,
+    ZERO,
+    InLanes,
+    Place,
+    counted,
+    everywhere,
+    group_size,
+    groups,
+    loop,
+    repeated,
+)
 from flatprop.kernels.loops.masks import splat
 from flatprop.kernels.loops.routines import routine
-from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array, broadcast, cases, wide
+from flatprop.kernels.loops.vector_loops import DOUBLE, INT64, Array, cases, wide
 from flatprop.numbers.lanes import Lanes, Mask, lane_count
 from flatprop.numbers.numbers import sqrt, where
 
@@ -41,39 +52,49 @@ def lane_update(
     learning rate and `clip` (lanes,) in the place of the gradient's scale. `state` is
     (slots, parameters · lanes).
     """
-    element = params.element
-    width = lane_count(element)
+    element, width = params.element, group_size(params)
     for rule in cases(builder, code, RULES):
         names = (*SETTINGS, *rule.optimizer.settings)
         for first in groups(builder, lanes, width):
             numbers = {name: settings.scalar(INT64(i)) for i, name in enumerate(names)}
-            numbers["learning_rate"] = InLanes(rate, lanes, first).load(ZERO, count=width)
+            numbers["learning_rate"] = InLanes(rate, lanes, first).load(ZERO, width)
             scalars = {
-                name: _in_all_lanes(number, element)
+                name: _in_all_lanes(number, params)
                 for name, number in rule.optimizer.scalars(numbers).items()
             }
-            scale = narrow(InLanes(clip, lanes, first).load(ZERO, count=width), element)
-            theta, g = (InLanes(array, lanes, first) for array in (params, gradient))
-            slots = [InLanes(state.row(INT64(i)), lanes, first) for i in range(rule.slots)]
+            scale = narrow(InLanes(clip, lanes, first).load(ZERO, width), element)
+            slots = [state.row(INT64(i)) for i in range(rule.slots)]
+            arrays = [params, gradient, *slots]
+            starts = [builder.gep(array.data, [first]) for array in arrays]
             for low, high in _ranges(builder, ranges):
-                for offset in counted(builder, builder.sub(high, low)):
-                    place = builder.add(low, offset)
-                    before = [slot.load(place) for slot in slots]
-                    after = rule.optimizer.update(
-                        theta.load(place), g.load(place) * scale, before, scalars
-                    )
-                    theta.store(after[0], place)
-                    for slot, number in zip(slots, after[1:], strict=True):
+
+                def step(
+                    state: list[ir.Value],
+                    rule: Any = rule,
+                    arrays: list[Array] = arrays,
+                    scale: Lanes = scale,
+                    scalars: dict[str, Lanes] = scalars,
+                ) -> list[ir.Value]:
+                    places = [Place(a, p, lanes) for a, p in zip(arrays, state, strict=True)]
+                    theta, g, *before = (place.load() for place in places)
+                    after = rule.optimizer.update(theta, g * scale, before, scalars)
+                    places[0].store(after[0])
+                    for place, number in zip(places[2:], after[1:], strict=True):
                         # as in `loops.updates`: no denormal numbers
                         tiny = abs(number) < number.choose(2.0**-126, 2.0**-1022)
-                        slot.store(where(tiny, 0.0, number), place)
+                        place.store(where(tiny, 0.0, number))
+                    return [place.further(1).pointer for place in places]
+
+                distance = builder.mul(low, lanes)
+                begin = [builder.gep(start, [distance]) for start in starts]
+                loop(builder, builder.sub(high, low), begin, step)
 
 
-def _in_all_lanes(number: Lanes, element: ir.Type) -> Lanes:
-    """A number of float64, of all members or of each, in a register of this type."""
+def _in_all_lanes(number: Lanes, model: Array) -> Lanes:
+    """A number of float64, of all members or of each, for a group of members."""
     if isinstance(number.value.type, ir.VectorType):
-        return narrow(number, element)
-    return broadcast(number, element)
+        return narrow(number, model.element)
+    return everywhere(number, model)
 
 
 def _ranges(builder: ir.IRBuilder, ranges: Array) -> Any:
@@ -105,10 +126,10 @@ def lane_clipping(
                 number = wide(g.load(builder.add(low, i)))
                 return [sums[0] + number * number]
 
-            sums = [out.load(ZERO, count=width)]
+            sums = [out.load(ZERO, width)]
             (total,) = repeated(builder, builder.sub(high, low), sums, add)
             out.store(total, ZERO)
-        scale = limit / (sqrt(out.load(ZERO, count=width)) + 1e-6)
+        scale = limit / (sqrt(out.load(ZERO, width)) + 1e-6)
         out.store(where(scale < 1.0, scale, 1.0), ZERO)
 
 
@@ -202,10 +223,10 @@ def lane_keep_best(
         loss, lowest, since = (
             InLanes(array, lanes, first) for array in (monitored, best_loss, best_epoch)
         )
-        new, old = loss.load(ZERO, count=width), lowest.load(ZERO, count=width)
+        new, old = loss.load(ZERO, width), lowest.load(ZERO, width)
         improved = new < old
         lowest.store(where(improved, new, old), ZERO)
-        since.store(where(improved, now, since.load(ZERO, count=width)), ZERO)
+        since.store(where(improved, now, since.load(ZERO, width)), ZERO)
         theta, kept = InLanes(params, lanes, first), InLanes(best, lanes, first)
         for p in counted(builder, numbers):
             kept.store(where(improved, theta.load(p), kept.load(p)), p)

@@ -86,7 +86,7 @@ def squared_norm(builder: ir.IRBuilder, x: Array, start: ir.Value, stop: ir.Valu
 @routine(code=types.int64, function=types.int64)
 def activate(builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array) -> None:
     """z ← its activation a."""
-    _custom_activation(code, function, z)
+    custom_activation(code, function, z)
     for formula in cases(builder, code, ACTIVATION_FORMULAS):
         for register in registers(z):
             register.store(formula(register[0])[0], 0)
@@ -97,7 +97,7 @@ def activate_with_slope(
     builder: ir.IRBuilder, code: ir.Value, function: ir.Value, z: Array, slope: Array
 ) -> None:
     """z ← its activation a, slope ← da/dz."""
-    _custom_activation(code, function, z, slope)
+    custom_activation(code, function, z, slope)
     for formula in cases(builder, code, ACTIVATION_FORMULAS):
         for register in registers(z, slope, written_only=1):
             a, derivative = formula(register[0])
@@ -115,7 +115,7 @@ def activate_with_curvature(
     curvature: Array,
 ) -> None:
     """z ← its activation a, slope ← da/dz, curvature ← d²a/dz²."""
-    _custom_activation(code, function, z, slope, curvature)
+    custom_activation(code, function, z, slope, curvature)
     for formula in cases(builder, code, ACTIVATION_FORMULAS):
         for register in registers(z, slope, curvature, written_only=2):
             a, derivative = formula(Dual(register[0], register[0].like(1.0)))
@@ -135,7 +135,7 @@ def activate_with_third(
     third: Array,
 ) -> None:
     """As `activate_with_curvature`, and third ← d³a/dz³."""
-    _custom_activation(code, function, z, slope, curvature, third)
+    custom_activation(code, function, z, slope, curvature, third)
     for formula in cases(builder, code, ACTIVATION_FORMULAS):
         for register in registers(z, slope, curvature, third, written_only=3):
             a, derivative = formula(twice_dual(register[0]))
@@ -200,7 +200,7 @@ def loss_curvature(
 # ---- functions by their address: of the user, and of losses over a row
 
 
-def _custom_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
+def custom_activation(code: ir.Value, function: ir.Value, z: Array, *derivatives: Array) -> None:
     """Call the user's activation, where there is one; NaN where it may not be called."""
     builder = z.builder
     pointer = z.element.as_pointer()
