@@ -152,7 +152,7 @@ def check_which_loss(run):
 @checks("docs/guide/train.md")
 def check_train(run):
     names = run.names
-    assert np.mean(names["found"] == names["digits"][names["held_out"]]) > 0.96
+    assert np.mean(names["answers"] == names["digits"][names["held_out"]]) > 0.96
 
 
 @checks("docs/guide/which-optimizer.md")

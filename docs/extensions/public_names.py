@@ -136,10 +136,13 @@ def _summarise(app: Any, doctree: Any) -> None:
         return
     body = nodes.tbody()
     for entry in entries:
-        signature = entry[0]
-        name = nodes.literal("", signature["fullname"])
+        signature, sentence = entry[0], _first_sentence(entry)
+        if not sentence:  # an attribute that its class describes
+            continue
+        _, dot, own = signature["fullname"].rpartition(".")
+        name = nodes.literal("", dot + own)
         link = nodes.reference("", "", name, internal=True, refid=signature["ids"][0])
-        cells = nodes.paragraph("", "", link), nodes.paragraph("", "", *_first_sentence(entry))
+        cells = nodes.paragraph("", "", link), nodes.paragraph("", "", *sentence)
         body += nodes.row("", *(nodes.entry("", cell) for cell in cells))
     columns = [nodes.colspec(colwidth=width) for width in (35, 65)]
     table = nodes.table("", nodes.tgroup("", *columns, body, cols=2), classes=["summary"])
