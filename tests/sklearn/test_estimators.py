@@ -60,7 +60,7 @@ def cauchy(prediction, y):
         {"loss": cauchy},
         {"output_activation": "softplus"},
     ],
-    ids=str,
+    ids="-".join,  # of the names; a function's address would differ between processes
 )
 def test_layers_and_losses_of_choice(options):
     """The loss before the first update is that of a network built by hand."""
