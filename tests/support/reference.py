@@ -19,7 +19,7 @@ def error(actual, expected):
     return np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-300)
 
 
-def difference(function, place, h=1e-3):
+def difference(function, place, h=3e-4):
     """The derivative of an array-valued function at each place, along the last axis."""
     columns = []
     for i in range(place.size):
