@@ -106,15 +106,7 @@ class DerivativeRun(InMemoryRun):
                 )
 
     def _new_stepper(self) -> Any:
-        stepper = TermStepper(
-            self.terms,
-            self.optimizer,
-            float(self.rates[0]),
-            trainable=self.trainable,
-            clip_norm=self.clip_norm,
-            factors=self.factors,
-            ema=self.ema,
-        )
+        stepper = self._stepper_of(TermStepper, self.terms)
         stepper.take(self.samples, self.batch_size, self.shuffle)
         return stepper
 

@@ -4,6 +4,7 @@ Callbacks, validation, early stopping, the progress bar and Ctrl-C need Python. 
 between two calls of the compiled loop.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,21 @@ class InMemoryRun(OptimizerRun[Data]):
         self.cursor = self.kernel_progress.cursor
 
     def _new_stepper(self) -> Any:
-        stepper = Stepper(
-            self.network,
+        stepper = self._stepper_of(Stepper, self.network)
+        stepper.take(self.samples, self.batch_size, self.shuffle)
+        return stepper
+
+    def _stepper_of(self, kind: Callable[..., Any], trained: Any) -> Any:
+        """A stepper of this kind, which has no samples yet, with the options of this training."""
+        return kind(
+            trained,
             self.optimizer,
             float(self.rates[0]),
-            self.trainable,
-            self.clip_norm,
+            trainable=self.trainable,
+            clip_norm=self.clip_norm,
             factors=self.factors,
             ema=self.ema,
         )
-        stepper.take(self.samples, self.batch_size, self.shuffle)
-        return stepper
 
     def _loop(self) -> str:
         params = self.params

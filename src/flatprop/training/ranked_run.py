@@ -68,15 +68,7 @@ class RankedRun(InMemoryRun):
         return RankedMetrics(self.ranks, self.network, functions, samples)
 
     def _new_stepper(self) -> Any:
-        return RankStepper(
-            self.network,
-            self.optimizer,
-            float(self.rates[0]),
-            self.trainable,
-            self.clip_norm,
-            factors=self.factors,
-            ema=self.ema,
-        )
+        return self._stepper_of(RankStepper, self.network)
 
     def _begin(self) -> None:
         super()._begin()
