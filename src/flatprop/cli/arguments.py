@@ -22,77 +22,55 @@ to begin with:
   {program} explain neuron       one neuron, one step, every number
   {program} explain dosage       a network that learns one bias
   {program} train digits         handwritten digits, in a second
-  {program} train FILE.csv --target COLUMN --save NET
-  {program} predict NET FILE.csv
+  {program} train FILE --target COLUMN --save NET
+  {program} predict NET FILE
 
 {program} COMMAND --help tells more.
 """
 
 TRAIN = """\
-Trains a network and measures it on rows that were held back.
+Trains networks and measures them on rows that were held back.
 
-  train digits                    the handwritten digits of the package
-  train FILE.csv --target COLUMN  your own table; line 1 names the columns
+  train digits                the handwritten digits of the package
+  train FILE --target COLUMN  your own table; line 1 names the columns
+
+A table is CSV or the like (also compressed), parquet, Excel or JSON. Tables
+need: python -m pip install 'flatprop[tables]'
 """
 
 TRAIN_NOTES = """\
 what becomes of the columns of a table:
-  numbers     scaled to mean 0 and standard deviation 1; a missing one becomes
-              the median, and a further 0/1 input says that it was missing
-  text, True/False
-              one 0/1 input per value; missing or new values are 0 in all
-  dates, empty and constant columns, texts that differ in nearly every row, and
-  columns that only count the rows are left out, which is told
+  numbers     scaled; also those with units, percent, currency or commas; a
+              missing one is marked
+  dates       become years, months, days and seconds
+  few texts   one 0/1 input per text; one that is new later is 0 in all
+  many texts  30 numbers that say how they are written
+  columns that are empty or constant, that count the rows or only name them
+  are left out, which is told
 
-All of it is learnt from the training rows alone, and saved with the network.
+All of it is learnt from the training rows alone, by skrub and scikit-learn,
+and saved with the networks as a pipeline of scikit-learn.
 
 The digits:
 {citation}
 """
 
-TRAIN_HELP = {
-    "--target": "the column to predict",
-    "--save": "the file to save the network to",
-    "--task": "classification or regression; guessed from the target if left out",
-    "--drop": "do without",
-    "--delimiter": "found out if left out",
-    "--test-size": "the share of the rows that is held back to measure on (default 0.2)",
-    "--hidden": 'units of the hidden layers, such as 64,64; "" for none (default 64,64; digits '
-    "128,64)",
-    "--activation": "of the hidden layers (default gelu)",
-    "--loss": "default cross_entropy for classification, mse for regression",
-    "--dtype": None,
-    "--optimizer": "default adamw",
-    "--learning-rate": "at the start; it falls to 0 along half a cosine (default 0.005 for adam "
-    "and adamw)",
-    "--epochs": "default 100, for small tables up to 1000; digits 60",
-    "--batch-size": 'rows per update (default 32); "all" for one update per epoch',
-    "--patience": "stop after N epochs without progress on a part of the training rows that is "
-    "kept for this, and take the best epoch; 0 for never (default 20 for tables that have the "
-    "rows for it; digits 0)",
-    "--weight-decay": "default with adamw 1 for up to 450 training rows and less for more, else 0",
-    "--label-smoothing": "share of each label that is spread over all classes, against "
-    "overconfidence (default 0; digits 0.1)",
-    "--seed": "of the split, the first weights and the order of the rows (default 0)",
-}
-"""What the help says of the options of `train`, in the order in which it lists them."""
-
 PREDICT = """\
-Writes the predictions of a saved network to standard output, as CSV: one row
-for each row of FILE, the prediction first and, where there are classes, the
-probability of each.
+Writes the predictions of a saved network as CSV: one row for each row of
+FILE, the prediction first and, where there are classes, the probability of
+each.
 """
 
 PREDICT_NOTES = """\
 The columns that the network was trained on are found by their names, in
-whatever order; others are ignored. A network of the digits takes p0 to p63,
-the pixels row by row from 0 to 16; `predict NET digits` reads those that come
-with the package. A network saved by net.save() in Python knows no names: it
-takes all columns, in order, as numbers.
+whatever order; others are ignored. `predict NET digits` reads the digits of
+the package. A network saved by net.save() in Python knows no names: it takes
+all columns, in order, as numbers.
 
 The same in Python:
-  from flatprop.cli.predict import predict_table
-  predict_table("NET", "FILE.csv")        # a pandas.DataFrame
+  from flatprop.tables import load
+  model = load("NET")                   # a pipeline of scikit-learn
+  model.predict(polars.read_csv("FILE"))
 """
 
 EXPLAIN = """\
@@ -157,9 +135,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     predict = commands.add_parser(
         "predict", help="predictions of a saved network", description=PREDICT, epilog=PREDICT_NOTES
     )
-    predict.add_argument("network", metavar="NET", help="the file of a saved network")
-    predict.add_argument("data", metavar="FILE", help='a CSV file; "-" reads standard input')
-    predict.add_argument("--delimiter", type=_delimiter, help="found out if left out")
+    _add_predict(predict)
     explain = commands.add_parser(
         "explain", help="backpropagation, step by step", description=EXPLAIN
     )
@@ -170,33 +146,63 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_train(train: Parser) -> None:
-    def option(group: Any, name: str, metavar: str | None, read: Any, default: Any = None) -> None:
-        help = TRAIN_HELP[name]
-        group.add_argument(name, metavar=metavar, type=read, default=default, help=help)
-
-    train.add_argument("data", metavar="DATA", help="digits, or a CSV file")
-    option(train, "--target", "COLUMN", str)
-    option(train, "--save", "NET", str)
-    table = train.add_argument_group("the table")
-    option(table, "--task", None, _one_of("task", ("classification", "regression")))
-    option(table, "--drop", "COL,COL", _names, ())
-    option(table, "--delimiter", None, _delimiter)
-    option(table, "--test-size", "SHARE", _share, 0.2)
-    network = train.add_argument_group("the network")
-    option(network, "--hidden", "N,N", _hidden)
-    option(network, "--activation", None, str, "gelu")
-    option(network, "--loss", None, str)
-    option(network, "--dtype", None, _one_of("dtype", ("float32", "float64")), "float32")
-    training = train.add_argument_group("the training")
-    option(training, "--optimizer", None, str, "adamw")
-    option(training, "--learning-rate", "RATE", _number("above 0", lambda value: value > 0))
-    option(training, "--epochs", "N", _whole(1))
-    option(training, "--batch-size", "N", _batch_size)
-    option(training, "--patience", "N", _whole(0))
-    option(training, "--weight-decay", "RATE", _number("0 or above", lambda value: value >= 0))
-    option(training, "--label-smoothing", "SHARE", _share)
-    option(training, "--seed", "N", _whole(0), 0)
+    train.add_argument("data", metavar="DATA", help="digits, or the file of a table")
+    train.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    train.add_argument("--save", metavar="NET", help="the file to save the networks to")
+    add = train.add_argument_group("the table").add_argument
+    task = _one_of("task", ("classification", "regression"))
+    add("--task", type=task, help="classification or regression; guessed if left out")
+    add("--drop", metavar="COL,COL", type=_names, default=(), help="do without")
+    add("--keep", metavar="COL,COL", type=_names, default=(),
+        help="use also if they seem to say nothing")  # fmt: skip
+    _add_reading(add)
+    add("--test-size", metavar="SHARE", type=_share, default=0.2,
+        help="the share of the rows that is held back to measure on (default 0.2)")  # fmt: skip
+    add("--class-weight", metavar="WEIGHTS", type=_class_weight,
+        help='"balanced", or such as no=1,yes=5: how much the rows of a class count')  # fmt: skip
+    add = train.add_argument_group("the networks").add_argument
+    add("--hidden", metavar="N,N", type=_hidden,
+        help='units of the hidden layers, such as 64,64; "" for none (default 128,64 for the '
+        "digits; for tables see the documentation)")  # fmt: skip
+    add("--activation", help="of the hidden layers (default gelu)")
+    add("--loss", help="default cross_entropy for classification, mse for regression")
+    add("--dtype", type=_one_of("dtype", ("float32", "float64")), default="float32")
+    add = train.add_argument_group("the training").add_argument
+    add("--optimizer", help="default adamw")
+    add("--learning-rate", metavar="RATE", type=_number("above 0", lambda value: value > 0),
+        help="at the start; it falls to 0 along half a cosine (default 0.005 for adam and "
+        "adamw)")  # fmt: skip
+    add("--epochs", metavar="N", type=_whole(1), help="default by the number of rows")
+    add("--batch-size", metavar="N", type=_batch_size,
+        help='rows per update (default by the number of rows); "all" for one update per '
+        "epoch")  # fmt: skip
+    add("--patience", metavar="N", type=_whole(0),
+        help="stop after N epochs without progress on a part of the training rows that is kept "
+        "for this, and take the best epoch (default 0: never)")  # fmt: skip
+    add("--weight-decay", metavar="RATE",
+        type=_number("0 or above", lambda value: value >= 0))  # fmt: skip
+    add("--label-smoothing", metavar="SHARE", type=_share,
+        help="share of each label that is spread over all classes, against "
+        "overconfidence")  # fmt: skip
+    add("--seed", metavar="N", type=_whole(0), default=0,
+        help="of the split, the first weights and the order of the rows (default 0)")  # fmt: skip
     train.add_argument("--quiet", action="store_true", help="print the result and nothing else")
+
+
+def _add_predict(predict: Parser) -> None:
+    add = predict.add_argument
+    add("network", metavar="NET", help="the file of a saved network")
+    add("data", metavar="FILE", help='a table; "-" reads standard input')
+    _add_reading(add)
+    add("--keep", metavar="COL,COL", type=_names, default=(),
+        help="columns of FILE to write beside the predictions")  # fmt: skip
+    add("--output", metavar="FILE", help="the file to write to (default: standard output)")
+
+
+def _add_reading(add: Callable[..., Any]) -> None:
+    add("--delimiter", type=_delimiter, help="found out if left out")
+    add("--no-header", action="store_true",
+        help="the first line is data too; columns are column_1, column_2, ...")  # fmt: skip
 
 
 # ---- types of arguments; what they raise is shown behind the name of the option
@@ -267,3 +273,15 @@ def _delimiter(text: str) -> str:
     if len(text) != 1:
         raise _refused(f"one character is needed, or tab, not {text!r}")
     return text
+
+
+def _class_weight(text: str) -> str | dict[str, float]:
+    if text == "balanced":
+        return text
+    weights = {}
+    for part in text.split(","):
+        label, _, number = part.rpartition("=")
+        weights[label.strip()] = _number("0 or above", lambda value: value >= 0)(number)
+    if "" in weights:
+        raise _refused(f"balanced, or weights such as no=1,yes=5 are needed, not {text!r}")
+    return weights

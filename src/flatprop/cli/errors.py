@@ -1,12 +1,24 @@
-"""What a user did wrong, said in one line."""
+"""What a user did wrong, said in one sentence or two."""
 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+LIBRARIES = ("polars", "skrub", "sklearn", "skops", "fastexcel", "pandas", "scipy")
+"""What the extra `tables` installs."""
+
 
 class UserError(Exception):
     """A mistake in the command or in the data; the message says what to do."""
+
+    status = 2
+    """The exit code of the command."""
+
+
+class TrainingError(UserError):
+    """The command was right, but nothing came of it."""
+
+    status = 1
 
 
 @contextmanager
@@ -30,3 +42,17 @@ def listed(names: Iterable[str], most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+@contextmanager
+def tables_are_needed() -> Iterator[None]:
+    """Say what to install where a library for tables is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in LIBRARIES:
+            raise
+        raise UserError(
+            f"tables need {error.name}, which is not installed: python -m pip install "
+            "'flatprop[tables]'"
+        ) from None

@@ -1,0 +1,198 @@
+"""`train FILE`: from a table to a pipeline of scikit-learn that is measured and saved."""
+
+import shlex
+import time
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+
+from flatprop.cli import report
+from flatprop.cli.arguments import ALL
+from flatprop.cli.course import course, tell
+from flatprop.cli.errors import TrainingError, UserError, column_named, listed, user_errors
+from flatprop.cli.terminal import program, wrapped
+from flatprop.tables import table_model
+from flatprop.tables.table_files import read_table
+from flatprop.tables.targets import Target, learn_target
+
+LARGE = 20_000_000
+"""Bytes of a file from which on it takes a while to read, which is told."""
+
+
+def train_table(options: Namespace) -> int:
+    """Train, print what came of it, and return the exit code."""
+    frame, notes = read(options, [options.target] if options.target else [])
+    frame, target = _with_target(options, frame)
+    held = _held_back(target, options.test_size, options.seed)
+    y, y_held = target.y[~held], target.y[held]
+    kept, rest = frame.filter(~held), frame.filter(held)
+    rows = len(frame)
+    del frame
+    with user_errors():
+        model = table_model.make(
+            target.task, y.size, keep=options.keep, **_overrides(options, y.size)
+        )
+        if rows * kept.width > LARGE / 10 and not options.quiet:
+            tell(f"encoding {kept.height:,} rows of {kept.width} columns")
+        features = model[:-1].fit_transform(kept, y)
+    del kept
+    if not options.quiet:
+        guess = f" ({target.guess})" if target.guess else ""
+        lines = [f"data: {options.data}, {rows:,} rows, {report.parts(held)}"]
+        lines += [f"target: {target.name}, {target.task}{guess}"]
+        if target.task == "classification":
+            lines += [f"classes: {listed(map(str, np.unique(target.y)))}"]
+        lines += table_model.describe(model)
+        notes += [*target.notes, *table_model.notes(model)]
+        lines += [f"note: {note}" for note in notes]
+        print("\n".join(map(wrapped, lines)), end="\n\n", flush=True)
+    seconds, interrupted = _fit(options, model, features, y)
+    if options.save:
+        with user_errors():
+            table_model.save(model, options.save, target.name)
+    if interrupted or not options.quiet:
+        line = f"{'interrupted after' if interrupted else 'trained in'} {seconds:.1f} s: "
+        print(wrapped(line + table_model.networks(model)))
+    where = "held-out"
+    if held.any():
+        features = model[:-1].transform(rest)
+    else:
+        y_held, where = y, "training"
+    lines = _worth(model, features, y_held, y, where, target)
+    print("\n".join(lines[:1] if options.quiet else [*lines, "", *_go_on(options)]))
+    return 130 if interrupted else 0
+
+
+def read(options: Namespace, texts: list[str]) -> tuple[pl.DataFrame, list[str]]:
+    """The table that the options name, and what a reader should know of how it was read."""
+    file = Path(options.data)
+    if file.is_file() and file.stat().st_size > LARGE and not getattr(options, "quiet", False):
+        tell(f"reading {options.data}, {file.stat().st_size / 1e6:,.0f} MB")
+    with user_errors():
+        return read_table(
+            options.data, delimiter=options.delimiter, header=not options.no_header, texts=texts
+        )
+
+
+def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame, Target]:
+    """The rows that have a target, without it and without what is to be dropped."""
+    if options.target is None:
+        names = ", ".join(frame.columns[:20]) + ", ..." * (frame.width > 20)
+        raise UserError(
+            f"which column is to be predicted? Add --target COLUMN; there are: {names}"
+        )
+    for option, names in (("target", [options.target]), ("drop", options.drop), ("keep", options.keep)):
+        for name in names:
+            column_named(name, frame.columns, options.data, f"--{option}")
+            if option != "target" and name == options.target:
+                raise UserError(f"{name!r} is both the --target and in --{option}")
+            if option == "keep" and name in options.drop:
+                raise UserError(f"{name!r} is both in --drop and in --keep")
+    with user_errors():
+        target = learn_target(frame[options.target], options.task)
+        if target.task == "regression" and options.loss == "poisson" and target.y.min() < 0:
+            raise UserError(
+                f"the target {target.name!r} goes down to {target.y.min():g}; --loss poisson "
+                "takes counts, which are not negative"
+            )
+    frame = frame.drop(options.target, *options.drop)
+    if not target.known.all():
+        frame = frame.filter(target.known)
+    rows = len(frame)
+    if rows < 2:
+        raise UserError(f"{options.data} has {rows} row with a target; at least 2 are needed")
+    if rows < 10 and options.test_size > 0:
+        raise UserError(
+            f"{options.data} has only {rows} rows with a target, too few to hold some back; "
+            "--test-size 0 trains on all of them"
+        )
+    return frame, target
+
+
+def _held_back(target: Target, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which rows are held back: of every class the same share, and never all of its rows."""
+    held = np.zeros(target.y.size, bool)
+    if share == 0:
+        return held
+    rows = np.arange(target.y.size)
+    groups = None
+    if target.task == "classification":
+        labels, first, counts = np.unique(target.y, return_index=True, return_counts=True)
+        fewest = min(share, 1 - share) * rows.size
+        if counts.min() >= 2 and fewest >= len(labels):
+            groups = target.y
+        else:
+            rows = np.delete(rows, first)
+    with user_errors():
+        held[train_test_split(rows, test_size=share, stratify=groups, random_state=seed)[1]] = True
+    return held
+
+
+def _overrides(options: Namespace, rows: int) -> dict[str, Any]:
+    names = (
+        "hidden activation loss optimizer learning_rate epochs patience weight_decay "
+        "label_smoothing class_weight dtype"
+    )
+    given = {name: getattr(options, name) for name in names.split()}
+    batch = rows if options.batch_size == ALL else options.batch_size
+    return given | {"batch_size": batch, "random_state": options.seed}
+
+
+def _fit(
+    options: Namespace, model: Pipeline, features: NDArray[Any], y: NDArray[Any]
+) -> tuple[float, bool]:
+    """Train the networks: the seconds that it took, and whether Ctrl-C ended it."""
+    began = time.perf_counter()
+    with (
+        warnings.catch_warnings(),
+        course(table_model.epochs(model), options.quiet) as callbacks,
+    ):
+        warnings.simplefilter("ignore")  # what they say is told below
+        try:
+            interrupted = table_model.fit_networks(model, features, y, callbacks)
+        except table_model.Diverged as error:
+            wider = ", or --dtype float64" if options.dtype == "float32" else ""
+            raise TrainingError(
+                f"{error}; try a smaller --learning-rate{wider}. Nothing was saved."
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from None
+    return time.perf_counter() - began, interrupted
+
+
+def _worth(
+    model: Pipeline, features: Any, y: Any, trained: Any, where: str, target: Target
+) -> list[str]:
+    if target.task == "regression":
+        return report.numbers(target.name, y, model[-1].predict(features), trained, where)
+    p = model[-1].predict_proba(features)
+    labels = model.classes_
+    lines = report.classes(y, labels[p.argmax(axis=1)], trained, where)
+    return lines[:2] + report.probabilities(y, p, labels) + lines[2:]
+
+
+def _go_on(options: Namespace) -> list[str]:
+    """The next commands, and lines of Python."""
+    data = shlex.quote(options.data)
+    file = options.save or f"{Path(options.data).stem}.net"
+    saved = f"  saved to {file}"
+    if not options.save:
+        target = shlex.quote(options.target)
+        saved = f"  {program()} train {data} --target {target} --save {shlex.quote(file)}"
+    return [
+        "to go on:",
+        saved,
+        f"  {program()} predict {shlex.quote(file)} {data}",
+        "",
+        "in Python:",
+        "  from flatprop.tables import load",
+        f"  model = load({file!r})  # a pipeline of scikit-learn",
+        "  model.predict(frame)  # a data frame of polars or pandas",
+    ]

@@ -1,0 +1,1 @@
+"""Tables: from a file to a scikit-learn pipeline that ends in a network."""
