@@ -1,0 +1,1 @@
+"""Tables: how their columns become numbers, and the networks that suit them."""
