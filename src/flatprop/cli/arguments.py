@@ -278,10 +278,8 @@ def _delimiter(text: str) -> str:
 def _class_weight(text: str) -> str | dict[str, float]:
     if text == "balanced":
         return text
-    weights = {}
-    for part in text.split(","):
-        label, _, number = part.rpartition("=")
-        weights[label.strip()] = _number("0 or above", lambda value: value >= 0)(number)
-    if "" in weights:
+    parts = [part.rpartition("=") for part in text.split(",")]
+    if not all(label.strip() for label, _, _ in parts):
         raise _refused(f"balanced, or weights such as no=1,yes=5 are needed, not {text!r}")
-    return weights
+    weight = _number("0 or above", lambda value: value >= 0)
+    return {label.strip(): weight(number) for label, _, number in parts}

@@ -1,7 +1,7 @@
 """What a user did wrong, said in one sentence or two."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 LIBRARIES = ("polars", "skrub", "sklearn", "skops", "fastexcel", "pandas", "scipy")
@@ -26,7 +26,7 @@ def user_errors() -> Iterator[None]:
     """What the library refuses within is a mistake of the user."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise UserError(str(error)) from None
 
 
@@ -42,6 +42,18 @@ def listed(names: Iterable[str], most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def column_named(name: str, columns: Collection[str], path: str, option: str) -> None:
+    """Raise UserError if a table has no such column."""
+    if name in columns:
+        return
+    hint = nearest(name, columns)
+    if len(columns) == 1:
+        hint = " Is --delimiter right? The table has only one column."
+    raise UserError(
+        f"{path} has no column {name!r} ({option}).{hint} It has: {listed(columns, 20)}"
+    )
 
 
 @contextmanager

@@ -21,9 +21,7 @@ def parts(held: NDArray[np.bool_]) -> str:
     return f"{(~held).sum():,} to train on and {held.sum():,} held back"
 
 
-def classes(
-    y: NDArray[Any], guess: NDArray[Any], trained: NDArray[Any], where: str
-) -> list[str]:
+def classes(y: NDArray[Any], guess: NDArray[Any], trained: NDArray[Any], where: str) -> list[str]:
     """Lines that say how often a guess is right, the first of them by itself.
 
     Parameters
@@ -64,7 +62,9 @@ def probabilities(y: NDArray[Any], p: NDArray[Any], labels: NDArray[Any]) -> lis
             auc = roc_auc_score(y, p, multi_class="ovr", labels=labels)
             lines[-1] += f", AUC (mean of one class against the rest): {auc:.4f}"
     if len(labels) <= MANY_CLASSES:
-        names = [text if len(text) <= SHORT else text[: SHORT - 3] + "..." for text in map(str, labels)]
+        names = [
+            text if len(text) <= SHORT else text[: SHORT - 3] + "..." for text in map(str, labels)
+        ]
         places = np.searchsorted(labels, y)
         table = classification_report(
             places, p.argmax(axis=1), labels=range(len(labels)), target_names=names,

@@ -16,12 +16,25 @@ from sklearn.pipeline import Pipeline
 from flatprop.cli import report
 from flatprop.cli.arguments import ALL
 from flatprop.cli.course import course, tell
-from flatprop.cli.errors import TrainingError, UserError, column_named, listed, user_errors
+from flatprop.cli.errors import (
+    TrainingError,
+    UserError,
+    column_named,
+    listed,
+    nearest,
+    user_errors,
+)
 from flatprop.cli.terminal import program, wrapped
+from flatprop.formulas.activations import ACTIVATIONS
+from flatprop.formulas.losses import LOSSES
+from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model
 from flatprop.tables.table_files import read_table
 from flatprop.tables.targets import Target, learn_target
+from flatprop.validation import checks
 
+OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
+"""The losses of a classification."""
 LARGE = 20_000_000
 """Bytes of a file from which on it takes a while to read, which is told."""
 
@@ -32,20 +45,19 @@ def train_table(options: Namespace) -> int:
     frame, target = _with_target(options, frame)
     held = _held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
-    kept, rest = frame.filter(~held), frame.filter(held)
-    rows = len(frame)
-    del frame
+    kept, rest = _divided(frame, held)
     with user_errors():
         model = table_model.make(
-            target.task, y.size, keep=options.keep, **_overrides(options, y.size)
+            target.task, y.size, keep=options.keep, **_overrides(options, target, y.size)
         )
-        if rows * kept.width > LARGE / 10 and not options.quiet:
+        if kept.height * kept.width > LARGE / 10 and not options.quiet:
             tell(f"encoding {kept.height:,} rows of {kept.width} columns")
-        features = model[:-1].fit_transform(kept, y)
+        table_model.fit_inputs(model, kept, y, options.seed)
+        features = table_model.inputs(model, kept)
     del kept
     if not options.quiet:
         guess = f" ({target.guess})" if target.guess else ""
-        lines = [f"data: {options.data}, {rows:,} rows, {report.parts(held)}"]
+        lines = [f"data: {options.data}, {held.size:,} rows, {report.parts(held)}"]
         lines += [f"target: {target.name}, {target.task}{guess}"]
         if target.task == "classification":
             lines += [f"classes: {listed(map(str, np.unique(target.y)))}"]
@@ -62,10 +74,10 @@ def train_table(options: Namespace) -> int:
         print(wrapped(line + table_model.networks(model)))
     where = "held-out"
     if held.any():
-        features = model[:-1].transform(rest)
+        features = table_model.inputs(model, rest)
     else:
         y_held, where = y, "training"
-    lines = _worth(model, features, y_held, y, where, target)
+    lines = list(map(wrapped, _worth(model, features, y_held, y, where, target)))
     print("\n".join(lines[:1] if options.quiet else [*lines, "", *_go_on(options)]))
     return 130 if interrupted else 0
 
@@ -88,7 +100,11 @@ def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame,
         raise UserError(
             f"which column is to be predicted? Add --target COLUMN; there are: {names}"
         )
-    for option, names in (("target", [options.target]), ("drop", options.drop), ("keep", options.keep)):
+    for option, names in (
+        ("target", [options.target]),
+        ("drop", options.drop),
+        ("keep", options.keep),
+    ):
         for name in names:
             column_named(name, frame.columns, options.data, f"--{option}")
             if option != "target" and name == options.target:
@@ -106,8 +122,6 @@ def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame,
     if not target.known.all():
         frame = frame.filter(target.known)
     rows = len(frame)
-    if rows < 2:
-        raise UserError(f"{options.data} has {rows} row with a target; at least 2 are needed")
     if rows < 10 and options.test_size > 0:
         raise UserError(
             f"{options.data} has only {rows} rows with a target, too few to hold some back; "
@@ -135,14 +149,48 @@ def _held_back(target: Target, share: float, seed: int) -> NDArray[np.bool_]:
     return held
 
 
-def _overrides(options: Namespace, rows: int) -> dict[str, Any]:
+def _divided(frame: pl.DataFrame, held: NDArray[np.bool_]) -> list[pl.DataFrame]:
+    """The rows to train on, and those held back; the frame is taken apart for its memory."""
+    parts: list[list[pl.Series]] = [[], []]
+    for name in frame.columns:
+        column = frame.drop_in_place(name)
+        for part, rows in zip(parts, (~held, held), strict=True):
+            part.append(column.filter(rows))
+    return [pl.DataFrame(part) for part in parts]
+
+
+def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:
+    """What replaces the defaults of the recipe."""
     names = (
         "hidden activation loss optimizer learning_rate epochs patience weight_decay "
-        "label_smoothing class_weight dtype"
+        "label_smoothing dtype"
     )
     given = {name: getattr(options, name) for name in names.split()}
-    batch = rows if options.batch_size == ALL else options.batch_size
-    return given | {"batch_size": batch, "random_state": options.seed}
+    with user_errors():
+        tables = {"loss": LOSSES, "optimizer": OPTIMIZERS, "activation": ACTIVATIONS}
+        for name, known in tables.items():
+            if given[name] is not None:
+                checks.choice(name, given[name], known)
+    task = "classification" if given["loss"] in OF_CLASSES else "regression"
+    if given["loss"] is not None and task != target.task:
+        raise UserError(f"--loss {given['loss']} is for {task}; this is a {target.task}")
+    given["batch_size"] = rows if options.batch_size == ALL else options.batch_size
+    given["class_weight"] = _class_weight(options.class_weight, target)
+    return given | {"random_state": options.seed}
+
+
+def _class_weight(given: str | dict[str, float] | None, target: Target) -> Any:
+    if given is None:
+        return None
+    if target.task == "regression":
+        raise UserError("--class-weight is for classification; this is a regression")
+    if given == "balanced":
+        return given
+    labels = {str(label): label for label in np.unique(target.y).tolist()}
+    for name in given:
+        if name not in labels:
+            raise UserError(f"--class-weight: there is no class {name!r}.{nearest(name, labels)}")
+    return dict.fromkeys(labels.values(), 1.0) | {labels[name]: w for name, w in given.items()}
 
 
 def _fit(

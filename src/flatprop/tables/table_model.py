@@ -1,7 +1,6 @@
 """The pipeline of a table: made, told of, saved without pickle, and loaded."""
 
-import importlib.metadata
-import math
+import re
 import zipfile
 from collections.abc import Callable, Collection
 from os import PathLike
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from skrub import TableVectorizer
 
-from flatprop.export.writing import replaced
+from flatprop.export.writing import write_in_one_step
 from flatprop.tables.numbers_in_text import NumbersInText
 from flatprop.tables.recipe import recipe
 from flatprop.tables.targets import Task
@@ -29,6 +28,44 @@ KINDS = {
 """What skrub's vectorizer calls its kinds of columns, and how they are called here."""
 TOLD = 12
 """So many names of columns are told of each kind."""
+ENOUGH = 200_000
+"""Rows that say how columns are distributed and which categories there are."""
+BLOCK = 50_000
+"""Rows that become inputs at a time: the steps in between take several times their memory."""
+KNOWN = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "numpy": "asarray dtype",
+        "polars.datatypes.classes": "Boolean Categorical Date Datetime Float32 Float64 Int8 Int16 "
+        "Int32 Int64 String Time UInt8 UInt16 UInt32 UInt64",
+        "skrub._apply_to_cols": "ApplyToCols",
+        "skrub._apply_to_each_col": "ApplyToEachCol",
+        "skrub._apply_to_sub_frame": "ApplyToSubFrame",
+        "skrub._check_input": "CheckInputDataFrame",
+        "skrub._clean_categories": "CleanCategories",
+        "skrub._clean_null_strings": "CleanNullStrings",
+        "skrub._dataframe._common": "is_any_date is_categorical is_numeric",
+        "skrub._datetime_encoder": "DatetimeEncoder _SplineEncoder _CircularEncoder",
+        "skrub._drop_uninformative": "DropUninformative",
+        "skrub._duration_to_float": "DurationToFloat",
+        "skrub._squashing_scaler": "SquashingScaler",
+        "skrub._string_encoder": "StringEncoder",
+        "skrub._table_vectorizer": "PassThrough ShortReprDict TableVectorizer "
+        "_created_by_predicate",
+        "skrub._to_datetime": "ToDatetime",
+        "skrub._to_float": "ToFloat",
+        "skrub._to_str": "ToStr",
+        "skrub.selectors._base": "All And Cols Filter Inv Or Sub",
+        "skrub.selectors._selectors": "_cardinality_below",
+    }.items()
+    for name in names.split()
+)
+"""What a file may hold beside what scikit-learn's own files may: no code, and nothing that runs
+any."""
+_OURS = re.compile(
+    r"flatprop\.(formulas|model|network|sklearn|tables)\.([a-z_]+\.)*[A-Z][A-Za-z]+"
+)
+"""Classes of this package that an estimator, or a network, is made of."""
 
 
 def make(task: Task, rows: int, *, keep: Collection[str] = (), **overrides: Any) -> Pipeline:
@@ -80,6 +117,32 @@ def notes(model: Pipeline, frame: pl.DataFrame | None = None) -> list[str]:
     return [*numbers.notes(frame), *columns.notes(numbers.transform(frame))]
 
 
+# ---- the inputs
+
+
+def fit_inputs(model: Pipeline, frame: pl.DataFrame, y: NDArray[Any], seed: int = 0) -> None:
+    """Fit the steps before the networks; the vectorizer to no more than `ENOUGH` of the rows."""
+    frame = model["numbers"].fit_transform(frame)
+    frame = model["columns"].fit_transform(frame)
+    if len(frame) > ENOUGH:
+        rows = np.sort(np.random.default_rng(seed).choice(len(frame), ENOUGH, replace=False))
+        frame, y = frame[rows], y[rows]
+    model["inputs"].fit(frame, y)
+
+
+def inputs(model: Pipeline, frame: Any) -> NDArray[Any]:
+    """What the networks take, (rows, inputs), computed a block of rows at a time."""
+    step, found = model[:-1], None
+    for begin in range(0, len(frame), BLOCK):
+        block = step.transform(frame[begin : begin + BLOCK])
+        if found is None:
+            found = np.empty((len(frame), block.shape[1]), block.dtype)
+        found[begin : begin + BLOCK] = block
+    if found is None:
+        raise ValueError("the table has no rows")
+    return found
+
+
 # ---- the networks
 
 
@@ -105,12 +168,134 @@ def fit_networks(
     networks.set_params(callbacks=callbacks)
     try:
         model[-1].fit(features, y)
+    except ValueError as error:
+        if "non-finite" in str(error):
+            raise Diverged("the training diverged: the loss is no longer finite") from None
+        raise
     finally:
         networks.set_params(callbacks=())
     fitted = getattr(model[-1], "regressor_", networks)
     for estimator in (fitted, *fitted.estimators_):
         estimator.set_params(callbacks=())
-    if not all(math.isfinite(member.loss_) for member in fitted.estimators_):
-        raise Diverged("the training diverged: the loss is no longer finite")
     interrupted = [member._interrupted for member in fitted.estimators_]
     return any(interrupted) or len(interrupted) < networks.n_estimators
+
+
+def epochs(model: Pipeline) -> int:
+    """The most epochs that all networks together can have."""
+    networks = getattr(model[-1], "regressor", model[-1])
+    return int(networks.n_estimators * networks.max_iter)
+
+
+def networks(model: Pipeline) -> str:
+    """What was trained, and how far."""
+    found = members(model)
+    first, times = found[0], [member.n_iter_ for member in found]
+    layers = [first.n_features_in_, *(len(bias) for bias in first.intercepts_)]
+    last = f"{times[0]}" if min(times) == max(times) else f"{min(times)} to {max(times)}"
+    several = f"{len(found)} networks of" if len(found) > 1 else "a network of"
+    return (
+        f"{several} {' -> '.join(map(str, layers))} units, {last} epoch{'s' * (last != '1')}; "
+        f"training loss {np.mean([member.loss_ for member in found]):.4g}"
+    )
+
+
+# ---- files
+
+
+def save(model: Pipeline, path: str | PathLike[str], target: str) -> None:
+    """Write a fitted pipeline to a file that holds no code.
+
+    Parameters
+    ----------
+    model
+        What `make` made.
+    path
+        The file.
+    target
+        The name of the column that it predicts.
+    """
+    model.target_name_ = target
+    write_in_one_step(path, skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED))
+
+
+def load(path: str | PathLike[str]) -> Pipeline:
+    """The pipeline that `train FILE --save` wrote, of scikit-learn's class.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        It predicts from data frames of polars or pandas, whose columns are found by their
+        names. ``model.target_name_`` is the name of what it predicts.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or something else, or written by versions of the libraries that
+        do not go with those that are installed.
+
+    Examples
+    --------
+    >>> from flatprop.tables import load
+    >>> model = load("flowers.net")  # doctest: +SKIP
+    >>> model.predict(frame)  # doctest: +SKIP
+    """
+    try:
+        strange = [name for name in skops.io.get_untrusted_types(file=path) if not _is_known(name)]
+        if strange:
+            raise ValueError(f"it holds {', '.join(strange[:3])}, which no table needs")
+        model = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+        _check(model)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a file that lies makes the libraries do
+        raise ValueError(
+            f"{path} is no file of `train FILE --save`, or is damaged, or was written by other "
+            f"versions of skrub or scikit-learn: {error}"
+        ) from None
+    return model
+
+
+def _is_known(name: str) -> bool:
+    """Whether the pipeline of a table has objects of this name in it."""
+    if name.startswith("flatprop."):
+        return bool(_OURS.fullmatch(name))
+    return name in KNOWN
+
+
+def _check(model: Any) -> None:
+    """Raise if a pipeline is not one that `make` made and that predicts."""
+    steps = {name: type(step) for name, step in model.steps}
+    if list(steps) != ["numbers", "columns", "inputs", "networks"]:
+        raise ValueError("it is another pipeline")
+    if steps["numbers"] is not NumbersInText or steps["columns"] is not UsefulColumns:
+        raise ValueError("its first steps are others")
+    if not isinstance(model.target_name_, str):
+        raise ValueError("the name of the target is no text")
+    nothing = pl.DataFrame({name: [None] for name in model["numbers"].feature_names_in_})
+    predicted(model, nothing)
+
+
+# ---- predictions
+
+
+def predicted(model: Pipeline, frame: Any) -> pl.DataFrame:
+    """A column of predictions, and for classes one of the probability of each, as p(class)."""
+    features = inputs(model, frame)
+    # As many digits as the arithmetic has.
+    digits = 7 if features.dtype == np.float32 else 15
+    if not hasattr(model[-1], "predict_proba"):
+        value = pl.Series(model.target_name_, model[-1].predict(features).astype(np.float64))
+        return pl.DataFrame([value.round_sig_figs(digits)])
+    p, labels = model[-1].predict_proba(features), model.classes_
+    columns = [pl.Series(labels[p.argmax(axis=1)]).alias(model.target_name_)]
+    for label, column in zip(labels.tolist(), p.T, strict=True):
+        name = f"p({label})"
+        name += "_" * (name == model.target_name_)
+        columns.append(pl.Series(name, column.astype(np.float64)).round_sig_figs(digits))
+    return pl.DataFrame(columns)

@@ -1,6 +1,5 @@
 """The column that is to be predicted: what kind of task it is, and its labels or values."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -8,7 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flatprop.tables.numbers_in_text import learn_format, read
+from flatprop.tables.useful_columns import SAME
+from flatprop.tables.written_numbers import example_note, learn_format, read, stray_note
 
 Task: TypeAlias = Literal["classification", "regression"]
 
@@ -16,6 +16,8 @@ MOST_CLASSES = 20
 """Whole numbers are taken for classes if there are at most so many different ones,"""
 ROWS_PER_CLASS = 10
 """and so many rows for each of them."""
+LARGEST = 1e150
+"""The square of a larger number is infinite."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def learn_target(column: pl.Series, task: Task | None = None) -> Target:
     present = texts.drop_nulls()
     if present.is_empty():
         raise ValueError(f"the target {column.name!r} is empty in every row")
+    if len(present) < 2:
+        raise ValueError(f"the target {column.name!r} has a value in 1 row; at least 2 are needed")
     style = learn_format(present)
     values, notes = None, []
     if style is not None:
@@ -75,7 +79,7 @@ def learn_target(column: pl.Series, task: Task | None = None) -> Target:
                 f"the target {column.name!r} holds text, such as {present[0]!r}: that is a "
                 "--task classification"
             )
-        notes += _read_notes(column.name, texts, values, style, strays)
+        notes += example_note(texts, values, style) + stray_note(column.name, values, strays)
         known = values.is_not_null().to_numpy()
         y = values.drop_nulls().to_numpy().astype(np.float64)
         _check_numbers(column.name, y)
@@ -86,7 +90,7 @@ def learn_target(column: pl.Series, task: Task | None = None) -> Target:
         y = _labels(texts.drop_nulls())
         _check_classes(column.name, y, numbers=values is not None)
         notes += [
-            f"{label!r} is a class of {count:,} rows; empty the field where it means that the "
+            f"{str(label)!r} is a class of {count:,} rows; empty the field where it means that the "
             "class is not known"
             for label, count in zip(*np.unique(y, return_counts=True), strict=True)
             if str(label).lower() in ("na", "n/a", "nan", "none", "null", "?", "missing")
@@ -95,3 +99,59 @@ def learn_target(column: pl.Series, task: Task | None = None) -> Target:
     if missing:
         notes.append(f"{missing:,} row{'s' * (missing > 1)} without a target left out")
     return Target(column.name, task, y, known, guess, notes)
+
+
+def _guess(values: NDArray[Any] | None) -> tuple[Task, str]:
+    """The task, and why."""
+    if values is None:
+        return "classification", "it is text"
+    different = np.unique(values).size
+    if not np.isfinite(values).all() or (values != np.round(values)).any():
+        return "regression", "its numbers are not whole"
+    if different <= MOST_CLASSES and different * ROWS_PER_CLASS <= values.size:
+        return "classification", f"it holds {different} different whole numbers"
+    return "regression", f"it holds {different} different numbers"
+
+
+def _labels(texts: pl.Series) -> NDArray[Any]:
+    """Texts as the whole numbers or truth values they are, if they are written back the same."""
+    different = set(texts.unique())
+    if different <= {"True", "False"}:
+        return (texts == "True").to_numpy()
+    try:
+        whole = {str(int(text)) for text in different} == different
+    except ValueError:
+        whole = False
+    if whole and all(abs(int(text)) < 2**63 for text in different):
+        return texts.cast(pl.Int64).to_numpy()
+    return np.array(texts.to_list())
+
+
+def _check_numbers(name: str, y: NDArray[np.float64]) -> None:
+    if not np.isfinite(y).all():
+        raise ValueError(f"the target {name!r} holds an infinite number; remove its row")
+    if abs(y).max() > LARGEST:
+        raise ValueError(
+            f"the target {name!r} holds {y[abs(y).argmax()]:g}: numbers above {LARGEST:g} are "
+            "too large to be learnt"
+        )
+    low, high = y.min(), y.max()
+    if high - low <= SAME * max(abs(low), abs(high)):
+        raise ValueError(
+            f"the target {name!r} is {y[0]:g} in every row: there is nothing to learn"
+        )
+
+
+def _check_classes(name: str, y: NDArray[Any], numbers: bool) -> None:
+    labels = np.unique(y)
+    if labels.size == 1:
+        raise ValueError(
+            f"the target {name!r} is {str(y[0])!r} in every row: there is nothing to learn"
+        )
+    if labels.size > max(y.size / 2, 2):
+        other = ", or --task regression" if numbers else ""
+        raise ValueError(
+            f"the target {name!r} has {labels.size} different values in {y.size} rows "
+            f"({', '.join(map(str, labels[:3]))}, ...): too many for classes; choose another "
+            f"--target{other}"
+        )

@@ -38,6 +38,8 @@ class UsefulColumns(TransformerMixin, BaseEstimator):
     ----------
     kept_ : list of str
         The columns that are used.
+    gaps_ : list of str
+        Those of them in which values are missing.
     notes_ : list of str
         What a reader should know of the columns.
     seen_ : dict
@@ -71,19 +73,25 @@ class UsefulColumns(TransformerMixin, BaseEstimator):
         if not self.kept_:
             reasons = "; ".join(self.notes_) or "the target is the only one"
             raise ValueError(f"no column is left to predict from: {reasons}")
+        kept = X.select(self.kept_)
+        self.gaps_ = [column.name for column in kept if column.null_count()]
         self.seen_ = {}
-        for column in X.select(self.kept_):
-            if column.dtype == pl.String and column.n_unique() <= MANY:
+        for column in kept:
+            if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+                if column.n_unique() > MANY or _dates(column.drop_nulls()):
+                    continue
+                column = column.cast(pl.String)
                 self.seen_[column.name] = column.drop_nulls().unique().sort().to_list()
             elif column.dtype.is_numeric():
                 self.notes_ += _outliers(column)
-        self.notes_ += _infinite(X.select(self.kept_))
+        self.notes_ += _infinite_notes(kept)
         return self
 
     def transform(self, X: pl.DataFrame) -> pl.DataFrame:
         """The columns that are used, with nulls for infinite numbers."""
-        floats = pl.col(pl.Float32, pl.Float64)
-        return X.select(self.kept_).with_columns(pl.when(floats.is_finite()).then(floats))
+        X = X.select(self.kept_)
+        infinite = [pl.col(name) for name in _infinite(X)]
+        return X.with_columns(pl.when(column.is_finite()).then(column) for column in infinite)
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:
         """The names of the columns that are used."""
@@ -93,14 +101,14 @@ class UsefulColumns(TransformerMixin, BaseEstimator):
         """What is new in a table that is to be predicted from."""
         notes = []
         for name, known in self.seen_.items():
-            texts = X[name].drop_nulls()
+            texts = X[name].cast(pl.String).drop_nulls()
             new = texts.filter(~texts.is_in(known))
             if len(new):
                 notes.append(
                     f"column {name!r}: {_rows(len(new))} a value that the training did not know, "
                     f"such as {new[0]!r}; it counts as none of the known ones"
                 )
-        return notes + _infinite(X.select(self.kept_))
+        return notes + _infinite_notes(X.select(self.kept_))
 
 
 def _useless(column: pl.Series) -> str:
@@ -157,19 +165,22 @@ def _outliers(column: pl.Series) -> list[str]:
                 shown = ", ".join(f"{value:g}" for value in ends)
                 return [
                     f"column {column.name!r}: {_rows(count)} {shown}, far from the others "
-                    f"({others[0]:g} to {others[-1]:g}); if that stands for a missing value, leave "
-                    "the field empty"
+                    f"({others[0]:g} to {others[-1]:g}); if that stands for a missing value, "
+                    "leave the field empty"
                 ]
     return []
 
 
-def _infinite(frame: pl.DataFrame) -> list[str]:
+def _infinite(frame: pl.DataFrame) -> dict[str, int]:
+    """How many infinite numbers there are in the columns that have any."""
     floats = frame.select(pl.col(pl.Float32, pl.Float64).is_infinite().sum())
-    counts = {name: values[0] for name, values in floats.to_dict(as_series=False).items()}
+    return {column.name: column[0] for column in floats if column[0]}
+
+
+def _infinite_notes(frame: pl.DataFrame) -> list[str]:
     return [
         f"column {name!r}: {_rows(count)} an infinite number, which is taken as missing"
-        for name, count in counts.items()
-        if count
+        for name, count in _infinite(frame).items()
     ]
 
 
