@@ -1,0 +1,1 @@
+"""Tables in files -> polars frames. Needs polars: ``pip install 'flatprop[tables]'``."""
