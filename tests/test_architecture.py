@@ -42,6 +42,7 @@ FLOORS = (
     "version_0_1",
     "interchange",
     "sklearn",
+    "tables",
     "plot",
     "",
     "data",
