@@ -90,7 +90,7 @@ class NumbersInText(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 self.notes_ += [f"column {name!r} stays text: {look.why_text}"] if look else []
                 column = _as_words(column, self.words_[name])
             columns.append(column)
-        return pl.DataFrame(columns)
+        return pl.select(*columns)
 
     def transform(self, X: Any) -> pl.DataFrame:
         """The columns of `fit`, in that order, with numbers where there were numbers.
@@ -109,7 +109,7 @@ class NumbersInText(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"column {column.name!r} held numbers, and now {column.dtype}")
             else:
                 columns.append(column.cast(pl.Float64))
-        return pl.DataFrame(columns)
+        return pl.select(*columns)
 
     def notes(self, X: Any) -> list[str]:
         """What in the number columns of a new table is no number, a sentence for each column."""
@@ -175,9 +175,7 @@ def _frame(X: Any) -> pl.DataFrame:
         return X
     if not hasattr(type(X), "iloc") or not hasattr(type(X), "items"):
         raise TypeError(f"a table is a data frame of polars or pandas, not {type(X).__name__}")
-    return pl.DataFrame(
-        [as_series(column, str(name)).alias(str(name)) for name, column in X.items()]
-    )
+    return pl.select(*(as_series(column).alias(str(name)) for name, column in X.items()))
 
 
 def _form_of(texts: pl.Series, codes: bool) -> dict[str, Any]:

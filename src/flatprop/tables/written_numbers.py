@@ -70,7 +70,7 @@ class Stray(NamedTuple):
     times: int
 
 
-class Found(NamedTuple):
+class Findings(NamedTuple):
     """What a column of texts holds.
 
     `point` and `comma` count the cells that are numbers given that decimal mark; `unclear` has
@@ -229,7 +229,7 @@ def _has_unit(unit: str) -> pl.Expr:
     return (pl.col("unit") == unit) | bare
 
 
-def look_at(texts: pl.Series) -> Found | None:
+def look_at(texts: pl.Series) -> Findings | None:
     """What a column of texts holds; None, and quickly, if most of it is unlike numbers."""
     present = texts.drop_nulls()
     for size in (1000, LOOKED_AT):
@@ -245,7 +245,7 @@ def look_at(texts: pl.Series) -> Found | None:
     unit = common["unit"][-1] if len(common) else ""
     fitting = shaped.filter(_has_unit(unit))
     point, comma = (_total(fitting.filter(mark)) for mark in ("point", "comma"))
-    found = Found(unit, point, comma)
+    found = Findings(unit, point, comma)
     if len(units) < 5 and total - _total(shaped) <= most < total - _total(fitting):
         kinds = ", ".join(repr(kind) if kind else "none" for kind in units["unit"])
         return found._replace(why_text=f"its numbers have different units: {kinds}")
