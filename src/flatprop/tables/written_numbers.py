@@ -52,7 +52,7 @@ def _shape(decimal: str, other: str) -> str:
 _OTHER = {".": ",", ",": "."}
 _SHAPES = {decimal: _shape(decimal, other) for decimal, other in _OTHER.items()}
 _SCALED = re.compile(
-    r"(?i)(^| )(k|m|b|g|t|[bm]n|mi[ol]|mrd|tsd|thousand|[bmtr]+illion|lakh|crore|%|‰|percent|pct)"
+    r"(^| )([kKmMbBGT]|[bmM]n|mi[ol]|mrd|tsd|thousand|[bmtr]+illion|lakh|crore|%|‰|percent|pct)"
     r"($| |[$€£¥₹])"
 )
 """Beside `5k`, or `5 %`, a number without a unit may be on another scale."""
