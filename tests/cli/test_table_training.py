@@ -18,7 +18,7 @@ from flatprop.cli import course, main  # noqa: E402
 from flatprop.tables import load  # noqa: E402
 
 N = 300
-QUICK = "--hidden 16 --epochs 30".split()
+QUICK = ["--hidden", "16", "--epochs", "30"]
 
 
 def flat(text):
@@ -341,7 +341,7 @@ MISTAKES = {
     "train flowers.csv --target lable": "Did you mean 'label'?",
     "train flowers.csv --target label --drop twon": "Did you mean 'town'?",
     "train flowers.csv --target label --keep twon": "Did you mean 'town'?",
-    "train flowers.csv --target label --drop label": "both the --target and in --drop",
+    "train flowers.csv --target label --drop label": "both in --target and in --drop",
     "train flowers.csv --target label --keep a --drop a": "both in --drop and in --keep",
     "train flowers.csv --target label --delimiter ;": "Is --delimiter right?",
     "train flowers.csv --target label --save x.parquet": "such as x.net",
@@ -379,10 +379,8 @@ def test_a_mistake_is_told_with_what_to_do(wrong, capsys, monkeypatch, command):
 
 
 def test_divergence_is_told_and_nothing_saved(train, here):
-    told = train(
-        {"x": X, "y": 3 * X}, "y", *"--optimizer sgd --learning-rate 1e9 --save d.net".split(),
-        status=1,
-    )  # fmt: skip
+    options = ["--optimizer", "sgd", "--learning-rate", "1e9", "--save", "d.net"]
+    told = train({"x": X, "y": 3 * X}, "y", *options, status=1)
     assert "smaller --learning-rate" in told
     assert not (here / "d.net").exists()
 

@@ -63,7 +63,7 @@ class _Lines:
 def _compiling_is_told() -> Iterator[None]:
     from numba.core import event
 
-    class Told(event.Listener):  # type: ignore[misc]
+    class Told(event.Listener):
         done = False
 
         def on_start(self, event: Any) -> None:

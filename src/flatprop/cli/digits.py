@@ -4,7 +4,7 @@ import shlex
 import time
 import warnings
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from flatprop.cli.terminal import program, wrapped
 
 if TYPE_CHECKING:
     from flatprop import Network
+    from flatprop.formulas.optimizer import Optimizer
 
 HIDDEN, EPOCHS, BATCH, SMOOTHING = (128, 64), 60, 32, 0.1
 RATE, DECAY = 5e-3, 0.3
@@ -93,7 +94,7 @@ def _held_back(y: np.ndarray, share: float, rng: np.random.Generator) -> np.ndar
     return held
 
 
-def _network(options: Namespace) -> tuple["Network", object]:
+def _network(options: Namespace) -> tuple["Network", "Optimizer"]:
     import flatprop as fp
     from flatprop.formulas.optimizer import OPTIMIZERS
     from flatprop.validation import checks
@@ -109,9 +110,9 @@ def _network(options: Namespace) -> tuple["Network", object]:
         decay = options.weight_decay
         if decay is None:
             decay = DECAY if name == "adamw" else 0.0
-        made = OPTIMIZERS[name](weight_decay=decay)
-        rate = options.learning_rate or (RATE if name == "adamw" else made.learning_rate)
-        return network, OPTIMIZERS[name](fp.schedules.Cosine(rate), weight_decay=decay)
+        default: Any = RATE if name == "adamw" else OPTIMIZERS[name]().learning_rate  # type: ignore[call-arg]
+        schedule = fp.schedules.Cosine(options.learning_rate or default)
+        return network, OPTIMIZERS[name](schedule, weight_decay=decay)  # type: ignore[call-arg]
 
 
 def _take_raw_pixels(network: "Network", means: np.ndarray) -> None:

@@ -81,13 +81,18 @@ def _load(path: str) -> "Network":
     import flatprop as fp
 
     try:
-        return fp.load(path)
+        network = fp.load(path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:
         raise UserError(
             f"{error}. NET comes before FILE, and is a file that `train ... --save NET` wrote"
         ) from None
+    if isinstance(network, fp.Ensemble):
+        raise UserError(
+            f"{path} holds an ensemble that was saved in Python; predict with it there"
+        )
+    return network
 
 
 def _numbers(frame: Any, network: "Network") -> np.ndarray:

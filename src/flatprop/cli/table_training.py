@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
 from flatprop.cli import report
@@ -29,6 +28,7 @@ from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model
+from flatprop.tables.splits import divided, held_back
 from flatprop.tables.table_files import read_table
 from flatprop.tables.targets import Target, learn_target
 from flatprop.validation import checks
@@ -43,9 +43,10 @@ def train_table(options: Namespace) -> int:
     """Train, print what came of it, and return the exit code."""
     frame, notes = read(options, [options.target] if options.target else [])
     frame, target = _with_target(options, frame)
-    held = _held_back(target, options.test_size, options.seed)
+    with user_errors():
+        held = held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
-    kept, rest = _divided(frame, held)
+    kept, rest = divided(frame, held)
     with user_errors():
         model = table_model.make(
             target.task, y.size, keep=options.keep, **_overrides(options, target, y.size)
@@ -100,19 +101,15 @@ def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame,
         raise UserError(
             f"which column is to be predicted? Add --target COLUMN; there are: {names}"
         )
-    for option, names in (
-        ("target", [options.target]),
-        ("drop", options.drop),
-        ("keep", options.keep),
-    ):
-        for name in names:
+    given = {"target": [options.target], "drop": options.drop, "keep": options.keep}
+    for option, columns in given.items():
+        for name in columns:
             column_named(name, frame.columns, options.data, f"--{option}")
-            if option != "target" and name == options.target:
-                raise UserError(f"{name!r} is both the --target and in --{option}")
-            if option == "keep" and name in options.drop:
-                raise UserError(f"{name!r} is both in --drop and in --keep")
+            for other in ("target", "drop"):
+                if option != other and name in given[other]:
+                    raise UserError(f"{name!r} is both in --{other} and in --{option}")
     with user_errors():
-        target = learn_target(frame[options.target], options.task)
+        target = learn_target(frame, options.target, options.task)
         if target.task == "regression" and options.loss == "poisson" and target.y.min() < 0:
             raise UserError(
                 f"the target {target.name!r} goes down to {target.y.min():g}; --loss poisson "
@@ -130,35 +127,6 @@ def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame,
     return frame, target
 
 
-def _held_back(target: Target, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which rows are held back: of every class the same share, and never all of its rows."""
-    held = np.zeros(target.y.size, bool)
-    if share == 0:
-        return held
-    rows = np.arange(target.y.size)
-    groups = None
-    if target.task == "classification":
-        labels, first, counts = np.unique(target.y, return_index=True, return_counts=True)
-        fewest = min(share, 1 - share) * rows.size
-        if counts.min() >= 2 and fewest >= len(labels):
-            groups = target.y
-        else:
-            rows = np.delete(rows, first)
-    with user_errors():
-        held[train_test_split(rows, test_size=share, stratify=groups, random_state=seed)[1]] = True
-    return held
-
-
-def _divided(frame: pl.DataFrame, held: NDArray[np.bool_]) -> list[pl.DataFrame]:
-    """The rows to train on, and those held back; the frame is taken apart for its memory."""
-    parts: list[list[pl.Series]] = [[], []]
-    for name in frame.columns:
-        column = frame.drop_in_place(name)
-        for part, rows in zip(parts, (~held, held), strict=True):
-            part.append(column.filter(rows))
-    return [pl.DataFrame(part) for part in parts]
-
-
 def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:
     """What replaces the defaults of the recipe."""
     names = (
@@ -167,8 +135,8 @@ def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:
     )
     given = {name: getattr(options, name) for name in names.split()}
     with user_errors():
-        tables = {"loss": LOSSES, "optimizer": OPTIMIZERS, "activation": ACTIVATIONS}
-        for name, known in tables.items():
+        tables = ("loss", [*LOSSES]), ("optimizer", [*OPTIMIZERS]), ("activation", [*ACTIVATIONS])
+        for name, known in tables:
             if given[name] is not None:
                 checks.choice(name, given[name], known)
     task = "classification" if given["loss"] in OF_CLASSES else "regression"
@@ -184,7 +152,7 @@ def _class_weight(given: str | dict[str, float] | None, target: Target) -> Any:
         return None
     if target.task == "regression":
         raise UserError("--class-weight is for classification; this is a regression")
-    if given == "balanced":
+    if isinstance(given, str):  # "balanced"
         return given
     labels = {str(label): label for label in np.unique(target.y).tolist()}
     for name in given:
@@ -205,7 +173,7 @@ def _fit(
         warnings.simplefilter("ignore")  # what they say is told below
         try:
             interrupted = table_model.fit_networks(model, features, y, callbacks)
-        except table_model.Diverged as error:
+        except table_model.DivergenceError as error:
             wider = ", or --dtype float64" if options.dtype == "float32" else ""
             raise TrainingError(
                 f"{error}; try a smaller --learning-rate{wider}. Nothing was saved."

@@ -146,7 +146,7 @@ def inputs(model: Pipeline, frame: Any) -> NDArray[Any]:
 # ---- the networks
 
 
-class Diverged(Exception):
+class DivergenceError(Exception):
     """The loss is no longer finite."""
 
 
@@ -162,7 +162,7 @@ def fit_networks(
 ) -> bool:
     """Train the last step of a pipeline; whether Ctrl-C ended that.
 
-    Raises Diverged if nothing came of it.
+    Raises DivergenceError if nothing came of it.
     """
     networks = getattr(model[-1], "regressor", model[-1])
     networks.set_params(callbacks=callbacks)
@@ -170,7 +170,7 @@ def fit_networks(
         model[-1].fit(features, y)
     except ValueError as error:
         if "non-finite" in str(error):
-            raise Diverged("the training diverged: the loss is no longer finite") from None
+            raise DivergenceError("the training diverged: the loss is no longer finite") from None
         raise
     finally:
         networks.set_params(callbacks=())

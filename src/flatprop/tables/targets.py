@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flatprop.tables.useful_columns import SAME
-from flatprop.tables.written_numbers import example_note, learn_format, read, stray_note
+from flatprop.tables.written_numbers import example_note, look_at, read, stray_note
 
 Task: TypeAlias = Literal["classification", "regression"]
 
@@ -16,6 +16,8 @@ MOST_CLASSES = 20
 """Whole numbers are taken for classes if there are at most so many different ones,"""
 ROWS_PER_CLASS = 10
 """and so many rows for each of them."""
+NO_WORDS = ("na", "n/a", "nan", "none", "null", "?", "missing", "unknown")
+"""Labels that may stand for a missing one."""
 LARGEST = 1e150
 """The square of a larger number is infinite."""
 
@@ -48,57 +50,74 @@ class Target:
     notes: list[str] = field(default_factory=list)
 
 
-def learn_target(column: pl.Series, task: Task | None = None) -> Target:
-    """The target that a column holds.
+def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Target:
+    """The target that a column of a table holds.
 
     Texts are classes, also the texts NA and None; only an empty field is no class. Where the
     other texts are numbers, such a text stands for a missing number.
 
     Raises ValueError if nothing can be learnt from it.
     """
-    texts = column.cast(pl.String).str.strip_chars()
+    column = frame[name]
+    if column.dtype == pl.Boolean:  # "True" to Python, "true" to polars
+        texts = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
+    else:
+        texts = column.cast(pl.String).str.strip_chars()
     texts = texts.set(texts == "", None)
     present = texts.drop_nulls()
-    if present.is_empty():
-        raise ValueError(f"the target {column.name!r} is empty in every row")
     if len(present) < 2:
-        raise ValueError(f"the target {column.name!r} has a value in 1 row; at least 2 are needed")
-    style = learn_format(present)
-    values, notes = None, []
-    if style is not None:
-        values, strays = read(texts, style)
+        rows = "no row" if present.is_empty() else "1 row"
+        raise ValueError(f"the target {name!r} has a value in {rows}; at least 2 are needed")
+    values, notes = _numbers(frame, texts)
     guess = ""
     if task is None:
         task, why = _guess(None if values is None else values.drop_nulls().to_numpy())
         other = "regression" if task == "classification" else "classification"
         doubt = "" if values is None else f"; if that is wrong, --task {other}"
         guess = f"guessed, since {why}{doubt}"
+    y: NDArray[Any]
     if task == "regression":
         if values is None:
             raise ValueError(
-                f"the target {column.name!r} holds text, such as {present[0]!r}: that is a "
+                f"the target {name!r} holds text, such as {present[0]!r}: that is a "
                 "--task classification"
             )
-        notes += example_note(texts, values, style) + stray_note(column.name, values, strays)
         known = values.is_not_null().to_numpy()
         y = values.drop_nulls().to_numpy().astype(np.float64)
-        _check_numbers(column.name, y)
+        _check_numbers(name, y)
     else:
+        notes = []
         if values is not None:  # of numbers, words such as NA are none
             texts = texts.set(values.is_null(), None)
         known = texts.is_not_null().to_numpy()
         y = _labels(texts.drop_nulls())
-        _check_classes(column.name, y, numbers=values is not None)
-        notes += [
-            f"{str(label)!r} is a class of {count:,} rows; empty the field where it means that the "
-            "class is not known"
-            for label, count in zip(*np.unique(y, return_counts=True), strict=True)
-            if str(label).lower() in ("na", "n/a", "nan", "none", "null", "?", "missing")
-        ]
+        _check_classes(name, y, numbers=values is not None)
+        for label, count in zip(*np.unique(y, return_counts=True), strict=True):
+            if str(label).lower() in NO_WORDS:
+                notes.append(
+                    f"{str(label)!r} is a class of {count:,} rows; empty the field where it "
+                    "means that the class is not known"
+                )
     missing = int((~known).sum())
     if missing:
         notes.append(f"{missing:,} row{'s' * (missing > 1)} without a target left out")
-    return Target(column.name, task, y, known, guess, notes)
+    return Target(name, task, y, known, guess, notes)
+
+
+def _numbers(frame: pl.DataFrame, texts: pl.Series) -> tuple[pl.Series | None, list[str]]:
+    """The target as numbers, None if it holds none; and what is to be told of that."""
+    look, others = look_at(texts), ""
+    if look is not None and look.point == look.comma and look.unclear:
+        # 1,234 alone: what a comma means, the other columns may tell.
+        found = [look_at(column) for column in frame if column.dtype == pl.String]
+        marks = {"," if other.comma > other.point else "." for other in found if other is not None
+                 and other.point != other.comma}  # fmt: skip
+        others = "".join(sorted(marks))
+    style = look.format(others) if look is not None else None
+    if style is None:
+        return None, []
+    values, strays = read(texts, style)
+    return values, example_note(texts, values, style) + stray_note(texts.name, values, strays)
 
 
 def _guess(values: NDArray[Any] | None) -> tuple[Task, str]:

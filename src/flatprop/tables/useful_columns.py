@@ -22,7 +22,7 @@ APART = ((10, 5.0), (2, 100.0))
 _COUNTERS = re.compile(r"(?i:unnamed: 0|index|idx|id|nr|no|num|number|row|.*[ _]id)?|.*(Id|ID)")
 
 
-class UsefulColumns(TransformerMixin, BaseEstimator):
+class UsefulColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Leave out columns that say nothing, make infinite numbers missing, and tell of both.
 
     Left out are columns that are empty, that have the same value throughout (numbers: but for
