@@ -37,7 +37,7 @@ def predict(options: Namespace) -> int:
 
 def _by_table(options: Namespace) -> tuple[Columns, list[str]]:
     """By a pipeline that `train FILE` saved."""
-    from flatprop.cli.table_training import read
+    from flatprop.cli.reading import read
     from flatprop.tables import table_model
 
     with user_errors():
@@ -60,7 +60,7 @@ def _by_network(options: Namespace) -> tuple[Columns, list[str]]:
 
         X = load_digits()[0]
     else:
-        from flatprop.cli.table_training import read
+        from flatprop.cli.reading import read
 
         frame, notes = read(options, [])
         kept = _kept(options, frame)

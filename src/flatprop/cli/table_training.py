@@ -29,29 +29,30 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model
 from flatprop.tables.splits import divided, held_back
-from flatprop.tables.table_files import read_table
 from flatprop.tables.targets import Target, learn_target
 from flatprop.validation import checks
 
 OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
 """The losses of a classification."""
-LARGE = 20_000_000
-"""Bytes of a file from which on it takes a while to read, which is told."""
+LARGE = 2_000_000
+"""From so many values on it takes a while to make inputs of them, which is told."""
 
 
-def train_table(options: Namespace) -> int:
-    """Train, print what came of it, and return the exit code."""
-    frame, notes = read(options, [options.target] if options.target else [])
+def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> int:
+    """Train, print what came of it, and return the exit code.
+
+    `notes` are what is to be told of how the table was read. The frame is taken apart.
+    """
     frame, target = _with_target(options, frame)
     with user_errors():
         held = held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
-    kept, rest = divided(frame, held)
+    kept, rest = divided(frame, held, single=options.dtype == "float32")
     with user_errors():
         model = table_model.make(
             target.task, y.size, keep=options.keep, **_overrides(options, target, y.size)
         )
-        if kept.height * kept.width > LARGE / 10 and not options.quiet:
+        if kept.height * kept.width > LARGE and not options.quiet:
             tell(f"encoding {kept.height:,} rows of {kept.width} columns")
         table_model.fit_inputs(model, kept, y, options.seed)
         features = table_model.inputs(model, kept)
@@ -81,17 +82,6 @@ def train_table(options: Namespace) -> int:
     lines = list(map(wrapped, _worth(model, features, y_held, y, where, target)))
     print("\n".join(lines[:1] if options.quiet else [*lines, "", *_go_on(options)]))
     return 130 if interrupted else 0
-
-
-def read(options: Namespace, texts: list[str]) -> tuple[pl.DataFrame, list[str]]:
-    """The table that the options name, and what a reader should know of how it was read."""
-    file = Path(options.data)
-    if file.is_file() and file.stat().st_size > LARGE and not getattr(options, "quiet", False):
-        tell(f"reading {options.data}, {file.stat().st_size / 1e6:,.0f} MB")
-    with user_errors():
-        return read_table(
-            options.data, delimiter=options.delimiter, header=not options.no_header, texts=texts
-        )
 
 
 def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame, Target]:

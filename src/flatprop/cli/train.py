@@ -14,9 +14,13 @@ def train(options: Namespace) -> int:
 
         return train_digits(options)
     with tables_are_needed():
+        from flatprop.cli.reading import read
+
+        frame, notes = read(options, [options.target] if options.target else [])
+        # Afterwards, since skrub and scikit-learn take as much memory as a large file.
         from flatprop.cli.table_training import train_table
 
-        return train_table(options)
+        return train_table(options, frame, notes)
 
 
 def _check_save(path: str | None) -> None:

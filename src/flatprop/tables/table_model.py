@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import skops.io
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from skrub import TableVectorizer
@@ -28,9 +27,9 @@ KINDS = {
 """What skrub's vectorizer calls its kinds of columns, and how they are called here."""
 TOLD = 12
 """So many names of columns are told of each kind."""
-ENOUGH = 200_000
+ENOUGH = 100_000
 """Rows that say how columns are distributed and which categories there are."""
-BLOCK = 50_000
+BLOCK = 20_000
 """Rows that become inputs at a time: the steps in between take several times their memory."""
 KNOWN = frozenset(
     f"{module}.{name}"
@@ -215,6 +214,8 @@ def save(model: Pipeline, path: str | PathLike[str], target: str) -> None:
     target
         The name of the column that it predicts.
     """
+    import skops.io
+
     model.target_name_ = target
     write_in_one_step(path, skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED))
 
@@ -245,6 +246,8 @@ def load(path: str | PathLike[str]) -> Pipeline:
     >>> model = load("flowers.net")  # doctest: +SKIP
     >>> model.predict(frame)  # doctest: +SKIP
     """
+    import skops.io
+
     try:
         strange = [name for name in skops.io.get_untrusted_types(file=path) if not _is_known(name)]
         if strange:
