@@ -25,6 +25,7 @@ BLOCK = 2**20
 """Bytes that are read at a time; more where a table has thousands of columns."""
 _END = "\0"
 """Comes after the last line: a row of its own, unless a quote was never closed."""
+_NUL = "there is a NUL byte; the file is damaged, or is no text"
 _UNCLOSED = "a quote is opened here and never closed"
 
 
@@ -40,31 +41,36 @@ def read_delimited(
     kinds: dict[str, type[pl.DataType]] = {
         name: pl.String if name in texts else pl.Int64 for name in text.names
     }
-    parts: dict[str, list[pl.Series]] = {name: [] for name in text.names}
-    rewritten = []
-    for frame in text.frames():
-        numbers = frame.cast(dict(kinds.items()), strict=False)
-        for name, written in zip(text.names, frame.get_columns(), strict=True):
-            column = numbers[name]
-            while column.null_count() > written.null_count():  # something in it is no number
-                kinds[name] = pl.Float64 if kinds[name] is pl.Int64 else pl.String
-                column = written.cast(kinds[name], strict=False)
-                if kinds[name] is pl.String and any(p.null_count() < len(p) for p in parts[name]):
-                    rewritten.append(name)
-            parts[name].append(column)
+    frames: list[pl.DataFrame] = []
+    for written in text.frames():
+        frame = written.cast(dict(kinds.items()), strict=False)
+        for kind in (pl.Float64, pl.String):
+            unfit = _of_other_nulls(written, frame)
+            kinds |= dict.fromkeys(unfit, kind)
+            frame = frame.with_columns(written.select(unfit).cast(kind, strict=False))
+        frames.append(frame)
         went_on()
-    if rewritten:  # The blocks before were read as numbers: how they are written is read again.
-        parts |= {name: [] for name in rewritten}
-        for frame in text.frames():
-            for name in rewritten:
-                parts[name].append(frame[name])
+    rewritten = [
+        name
+        for name, kind in kinds.items()
+        if kind is pl.String
+        and any(f[name].dtype != kind and f[name].null_count() < f.height for f in frames)
+    ]
+    if rewritten:  # Their first blocks were read as numbers: how they are written is read again.
+        for i, written in enumerate(text.frames()):
+            frames[i] = frames[i].with_columns(written.select(rewritten))
             went_on()
-    columns = []
-    for name, kind in kinds.items():
-        same = [part.cast(kind) for part in parts.pop(name)]
-        column = pl.concat(same, rechunk=False) if same else pl.Series(name, [], kind)
-        columns.append(column.cast(pl.String) if column.null_count() == len(column) else column)
-    return pl.DataFrame(columns)
+    for i, frame in enumerate(frames):
+        frames[i] = frame.cast(dict(kinds.items()))
+    whole = pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema=kinds)
+    empty = [name for name in text.names if whole[name].null_count() == whole.height]
+    return whole.cast(dict.fromkeys(empty, pl.String))
+
+
+def _of_other_nulls(one: "pl.DataFrame", other: "pl.DataFrame") -> list[str]:
+    """The columns of two frames that do not have as many nulls in both."""
+    counts = zip(one.null_count().row(0), other.null_count().row(0), strict=True)
+    return [name for name, (a, b) in zip(one.columns, counts, strict=True) if a != b]
 
 
 class DelimitedText:
@@ -95,7 +101,9 @@ class DelimitedText:
         if blank == len(lines):
             raise ValueError(f"{path} is empty; a table needs a line of column names, then rows")
         try:
-            beginning = list(self._lines(lines[blank : blank + 1000]))
+            if b"\0" in lines[blank]:
+                raise csv.Error(_NUL)
+            beginning = [self._decoded(line) for line in lines[blank : blank + 1000]]
             self.delimiter = "\t" if delimiter == "\\t" else delimiter or sniff(beginning)
             if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
                 raise ValueError(f"the delimiter must be one character, not {delimiter!r}")
@@ -206,7 +214,7 @@ class DelimitedText:
     def _lines(self, lines: Iterable[bytes]) -> Iterator[str]:
         for line in lines:
             if b"\0" in line:
-                raise csv.Error("there is a NUL byte; the file is damaged, or is no text")
+                raise csv.Error(_NUL)
             for part in line.splitlines(keepends=True):  # where lines end in \r alone
                 yield self._decoded(part)
 
