@@ -41,22 +41,22 @@ LARGE = 2_000_000
 def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> int:
     """Train, print what came of it, and return the exit code.
 
-    `notes` are what is to be told of how the table was read. The frame is taken apart.
+    `notes` are what is to be told of how the table was read. The frame is taken apart: nobody
+    else holds what it held.
     """
-    frame, target = _with_target(options, frame)
+    target = _target(options, frame)
     with user_errors():
         held = held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
-    kept, rest = divided(frame, held, single=options.dtype == "float32")
+    kept, rest = divided(frame, target.known, held, single=options.dtype == "float32")
     with user_errors():
         model = table_model.make(
             target.task, y.size, keep=options.keep, **_overrides(options, target, y.size)
         )
-        if kept.height * kept.width > LARGE and not options.quiet:
-            tell(f"encoding {kept.height:,} rows of {kept.width} columns")
-        table_model.fit_inputs(model, kept, y, options.seed)
+        if y.size * kept[0].width > LARGE and not options.quiet:
+            tell(f"encoding {y.size:,} rows of {kept[0].width} columns")
+        table_model.fit_inputs(model, pl.concat(kept, rechunk=False), y, options.seed)
         features = table_model.inputs(model, kept)
-    del kept
     if not options.quiet:
         guess = f" ({target.guess})" if target.guess else ""
         lines = [f"data: {options.data}, {held.size:,} rows, {report.parts(held)}"]
@@ -84,8 +84,8 @@ def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> in
     return 130 if interrupted else 0
 
 
-def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame, Target]:
-    """The rows that have a target, without it and without what is to be dropped."""
+def _target(options: Namespace, frame: pl.DataFrame) -> Target:
+    """What is to be predicted; the frame loses that column, and those to be dropped."""
     if options.target is None:
         names = ", ".join(frame.columns[:20]) + ", ..." * (frame.width > 20)
         raise UserError(
@@ -105,16 +105,15 @@ def _with_target(options: Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame,
                 f"the target {target.name!r} goes down to {target.y.min():g}; --loss poisson "
                 "takes counts, which are not negative"
             )
-    frame = frame.drop(options.target, *options.drop)
-    if not target.known.all():
-        frame = frame.filter(target.known)
-    rows = len(frame)
+    for name in {options.target, *options.drop}:
+        frame.drop_in_place(name)
+    rows = target.y.size
     if rows < 10 and options.test_size > 0:
         raise UserError(
             f"{options.data} has only {rows} rows with a target, too few to hold some back; "
             "--test-size 0 trains on all of them"
         )
-    return frame, target
+    return target
 
 
 def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:

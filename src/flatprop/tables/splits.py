@@ -1,5 +1,7 @@
 """Rows to train on, and rows that are held back to measure on."""
 
+import math
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -7,6 +9,8 @@ from sklearn.model_selection import train_test_split
 
 from flatprop.tables.targets import Target
 
+BLOCK = 20_000
+"""Rows that become inputs at a time: the steps in between take several times their memory."""
 EXACT = 1e-5
 """By this share of the standard deviation of a column, its numbers may be rounded."""
 
@@ -30,20 +34,39 @@ def held_back(target: Target, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def divided(
-    frame: pl.DataFrame, held: NDArray[np.bool_], single: bool = True
-) -> list[pl.DataFrame]:
-    """The rows to train on, and those held back; the frame is taken apart for its memory.
+    frame: pl.DataFrame, known: NDArray[np.bool_], held: NDArray[np.bool_], single: bool = True
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+    """The rows to train on, and those held back, in blocks; the frame is taken apart.
 
-    With `single`, numbers are kept in single precision where that hardly moves any.
+    So the memory of a column is free once it was divided, and that of a block once it was used.
+
+    Parameters
+    ----------
+    frame
+        The table; it has no columns afterwards.
+    known
+        (rows,), which rows have a target.
+    held
+        Which of these are held back.
+    single
+        Whether numbers are kept in single precision where that hardly moves any.
     """
-    parts: list[list[pl.Series]] = [[], []]
+    masks = np.zeros((2, known.size), bool)
+    masks[:, known] = ~held, held
+    blocks: list[list[list[pl.Series]]] = [
+        [[] for _ in range(0, known.size, BLOCK)] for _ in masks
+    ]
     for name in frame.columns:
         column = frame.drop_in_place(name)
         if single and column.dtype == pl.Float64:
             short = column.cast(pl.Float32, strict=False)
-            moved = (short.cast(pl.Float64) - column).abs().max()
-            if moved is not None and moved <= EXACT * (column.std() or 0.0):  # type: ignore
+            moved = float((short.cast(pl.Float64) - column).abs().max() or 0.0)  # type: ignore
+            spread = float(column.std() or 0.0)  # type: ignore[arg-type]
+            if math.isfinite(moved) and moved <= EXACT * spread:
                 column = short
-        for part, rows in zip(parts, (~held, held), strict=True):
-            part.append(column.filter(rows))
-    return [pl.DataFrame(part) for part in parts]
+        for mask, of_mask in zip(masks, blocks, strict=True):
+            for begin, block in zip(range(0, known.size, BLOCK), of_mask, strict=True):
+                some = slice(begin, begin + BLOCK)
+                block.append(column[some].filter(mask[some]))
+    trained, rest = ([pl.DataFrame(block) for block in of_mask] for of_mask in blocks)
+    return trained, rest

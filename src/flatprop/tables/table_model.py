@@ -15,6 +15,7 @@ from skrub import TableVectorizer
 from flatprop.export.writing import write_in_one_step
 from flatprop.tables.numbers_in_text import NumbersInText
 from flatprop.tables.recipe import recipe
+from flatprop.tables.splits import BLOCK
 from flatprop.tables.targets import Task
 from flatprop.tables.useful_columns import UsefulColumns
 
@@ -29,8 +30,6 @@ TOLD = 12
 """So many names of columns are told of each kind."""
 ENOUGH = 100_000
 """Rows that say how columns are distributed and which categories there are."""
-BLOCK = 20_000
-"""Rows that become inputs at a time: the steps in between take several times their memory."""
 KNOWN = frozenset(
     f"{module}.{name}"
     for module, names in {
@@ -129,16 +128,15 @@ def fit_inputs(model: Pipeline, frame: pl.DataFrame, y: NDArray[Any], seed: int 
     model["inputs"].fit(frame, y)
 
 
-def inputs(model: Pipeline, frame: Any) -> NDArray[Any]:
-    """What the networks take, (rows, inputs), computed a block of rows at a time."""
-    step, found = model[:-1], None
-    for begin in range(0, len(frame), BLOCK):
-        block = step.transform(frame[begin : begin + BLOCK])
-        if found is None:
-            found = np.empty((len(frame), block.shape[1]), block.dtype)
-        found[begin : begin + BLOCK] = block
-    if found is None:
-        raise ValueError("the table has no rows")
+def inputs(model: Pipeline, blocks: list[pl.DataFrame]) -> NDArray[Any]:
+    """What the networks take, (rows, inputs); each block leaves the list when it was used."""
+    rows, at, found = sum(map(len, blocks)), 0, np.empty((0, 0))
+    while blocks:
+        block = model[:-1].transform(blocks.pop(0))
+        if not found.size:
+            found = np.empty((rows, block.shape[1]), block.dtype)
+        found[at : at + len(block)] = block
+        at += len(block)
     return found
 
 
@@ -287,9 +285,9 @@ def _check(model: Any) -> None:
 # ---- predictions
 
 
-def predicted(model: Pipeline, frame: Any) -> pl.DataFrame:
+def predicted(model: Pipeline, frame: pl.DataFrame) -> pl.DataFrame:
     """A column of predictions, and for classes one of the probability of each, as p(class)."""
-    features = inputs(model, frame)
+    features = inputs(model, list(frame.iter_slices(BLOCK)))
     # As many digits as the arithmetic has.
     digits = 7 if features.dtype == np.float32 else 15
     if not hasattr(model[-1], "predict_proba"):

@@ -53,7 +53,8 @@ class Target:
 def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Target:
     """The target that a column of a table holds.
 
-    Texts are classes, also the texts NA and None; only an empty field is no class. Where the
+    The texts have no spaces around them, and none is empty: so `read_table` leaves them. They
+    are classes, also the texts NA and None; only an empty field is no class. Where the
     other texts are numbers, such a text stands for a missing number.
 
     Raises ValueError if nothing can be learnt from it.
@@ -62,8 +63,7 @@ def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Ta
     if column.dtype == pl.Boolean:  # "True" to Python, "true" to polars
         texts = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
     else:
-        texts = column.cast(pl.String).str.strip_chars()
-    texts = texts.set(texts == "", None)
+        texts = column.cast(pl.String)
     present = texts.drop_nulls()
     if len(present) < 2:
         rows = "no row" if present.is_empty() else "1 row"
