@@ -70,8 +70,10 @@ class HeldOut:
         """The loss, without the penalty."""
         return loss_over(self.net, self.data, self.block) * float(self.estimator._loss_scale)
 
-    def score(self) -> float:
-        """Accuracy or R²."""
+    def score(self, loss: float | None) -> float:
+        """Accuracy or R²; where `early_stopping` goes by this `loss`, its negative."""
+        if self.estimator.early_stopping == "loss" and loss is not None:
+            return -loss
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = self.net.predict(self.samples.X)
             if not np.isfinite(outputs).all():
