@@ -149,5 +149,8 @@ def check_the_rest(estimator: Any) -> None:
     fraction = checks.positive("validation_fraction", estimator.validation_fraction, or_zero=True)
     if fraction >= 1:
         raise ValueError(f"validation_fraction must lie in [0, 1), got {fraction:g}")
+    smoothing = getattr(estimator, "label_smoothing", 0.0)  # which regressors do not have
+    if checks.positive("label_smoothing", smoothing, or_zero=True) >= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {smoothing:g}")
     schedules = ("constant", "invscaling", "adaptive")
     checks.choice("learning_rate", estimator.learning_rate, schedules)
