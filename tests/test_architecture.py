@@ -42,10 +42,10 @@ FLOORS = (
     "version_0_1",
     "interchange",
     "sklearn",
-    "tables",
     "plot",
     "",
     "data",
+    "tables",
     "cli",
     "__main__",
 )
