@@ -216,6 +216,7 @@ def test_a_mistake_is_told_with_what_to_do(folder, capsys, monkeypatch, command)
 
 
 def test_tables_say_what_to_install(tmp_path):
+    (tmp_path / "x.csv").write_text("x,y\n1,2\n")
     code = (
         "import sys\n"
         "sys.modules['polars'] = None\n"
@@ -223,7 +224,11 @@ def test_tables_say_what_to_install(tmp_path):
         "sys.exit(main(['train', 'x.csv', '--target', 'y']))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        cwd=tmp_path,
     )
     assert done.returncode == 2
     assert "python -m pip install 'flatprop[tables]'" in flat(done.stderr)

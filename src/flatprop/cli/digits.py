@@ -10,9 +10,9 @@ import numpy as np
 
 from flatprop.cli import report
 from flatprop.cli.arguments import ALL
-from flatprop.cli.course import course
 from flatprop.cli.errors import TrainingError, UserError, user_errors
 from flatprop.cli.terminal import program, wrapped
+from flatprop.cli.waiting import shown
 
 if TYPE_CHECKING:
     from flatprop import Network
@@ -51,7 +51,7 @@ def train_digits(options: Namespace) -> int:
     means = X[~held].mean(axis=0)
     batch = options.batch_size
     epochs = options.epochs or EPOCHS
-    with warnings.catch_warnings(), user_errors(), course(epochs, options.quiet) as callbacks:
+    with warnings.catch_warnings(), user_errors(), shown(epochs, options.quiet) as callbacks:
         warnings.simplefilter("ignore")  # a divergence is told as an error
         history = network.fit(
             (X[~held] - means) / 8,

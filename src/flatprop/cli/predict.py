@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop.cli.course import tell
 from flatprop.cli.errors import UserError, column_named, tables_are_needed, user_errors
 from flatprop.cli.terminal import wrapped
+from flatprop.cli.waiting import tell
 
 if TYPE_CHECKING:
     from flatprop import Network

@@ -5,8 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatprop.cli.course import tell
 from flatprop.cli.errors import user_errors
+from flatprop.cli.waiting import tell
 from flatprop.tables.table_files import read_table
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from sklearn.pipeline import Pipeline
 
 from flatprop.cli import report
 from flatprop.cli.arguments import ALL
-from flatprop.cli.course import course, tell
 from flatprop.cli.errors import (
     TrainingError,
     UserError,
@@ -24,12 +23,13 @@ from flatprop.cli.errors import (
     user_errors,
 )
 from flatprop.cli.terminal import program, wrapped
+from flatprop.cli.waiting import shown, tell
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model
 from flatprop.tables.splits import divided, held_back
-from flatprop.tables.targets import Target, learn_target
+from flatprop.tables.targets import TableTarget, learn_target
 from flatprop.validation import checks
 
 OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
@@ -84,20 +84,20 @@ def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> in
     return 130 if interrupted else 0
 
 
-def _target(options: Namespace, frame: pl.DataFrame) -> Target:
+def _target(options: Namespace, frame: pl.DataFrame) -> TableTarget:
     """What is to be predicted; the frame loses that column, and those to be dropped."""
     if options.target is None:
         names = ", ".join(frame.columns[:20]) + ", ..." * (frame.width > 20)
         raise UserError(
             f"which column is to be predicted? Add --target COLUMN; there are: {names}"
         )
-    given = {"target": [options.target], "drop": options.drop, "keep": options.keep}
+    named: dict[str, str] = {}
+    given = {"--target": [options.target], "--drop": options.drop, "--keep": options.keep}
     for option, columns in given.items():
         for name in columns:
-            column_named(name, frame.columns, options.data, f"--{option}")
-            for other in ("target", "drop"):
-                if option != other and name in given[other]:
-                    raise UserError(f"{name!r} is both in --{other} and in --{option}")
+            column_named(name, frame.columns, options.data, option)
+            if named.setdefault(name, option) != option:
+                raise UserError(f"{name!r} is both in {named[name]} and in {option}")
     with user_errors():
         target = learn_target(frame, options.target, options.task)
         if target.task == "regression" and options.loss == "poisson" and target.y.min() < 0:
@@ -116,7 +116,7 @@ def _target(options: Namespace, frame: pl.DataFrame) -> Target:
     return target
 
 
-def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:
+def _overrides(options: Namespace, target: TableTarget, rows: int) -> dict[str, Any]:
     """What replaces the defaults of the recipe."""
     names = (
         "hidden activation loss optimizer learning_rate epochs patience weight_decay "
@@ -136,7 +136,7 @@ def _overrides(options: Namespace, target: Target, rows: int) -> dict[str, Any]:
     return given | {"random_state": options.seed}
 
 
-def _class_weight(given: str | dict[str, float] | None, target: Target) -> Any:
+def _class_weight(given: str | dict[str, float] | None, target: TableTarget) -> Any:
     if given is None:
         return None
     if target.task == "regression":
@@ -157,12 +157,12 @@ def _fit(
     began = time.perf_counter()
     with (
         warnings.catch_warnings(),
-        course(table_model.epochs(model), options.quiet) as callbacks,
+        shown(table_model.epochs(model), options.quiet) as callbacks,
     ):
         warnings.simplefilter("ignore")  # what they say is told below
         try:
             interrupted = table_model.fit_networks(model, features, y, callbacks)
-        except table_model.DivergenceError as error:
+        except table_model.NothingLearntError as error:
             wider = ", or --dtype float64" if options.dtype == "float32" else ""
             raise TrainingError(
                 f"{error}; try a smaller --learning-rate{wider}. Nothing was saved."
@@ -173,7 +173,7 @@ def _fit(
 
 
 def _worth(
-    model: Pipeline, features: Any, y: Any, trained: Any, where: str, target: Target
+    model: Pipeline, features: Any, y: Any, trained: Any, where: str, target: TableTarget
 ) -> list[str]:
     if target.task == "regression":
         return report.numbers(target.name, y, model[-1].predict(features), trained, where)

@@ -10,6 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MaxAbsScaler,
     OneHotEncoder,
     SplineTransformer,
     StandardScaler,
@@ -135,6 +136,6 @@ def _estimator(
             **settings,
         )
     networks = EnsembleRegressor(loss or "mse", **settings)
-    if loss == "poisson":  # its logarithm links the outputs to counts
-        return networks
-    return TransformedTargetRegressor(networks, transformer=StandardScaler())
+    # Counts stay counts, which are not negative.
+    scaler = MaxAbsScaler() if loss == "poisson" else StandardScaler()
+    return TransformedTargetRegressor(networks, transformer=scaler)

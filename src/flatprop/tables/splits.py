@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from flatprop.tables.targets import Target
+from flatprop.tables.targets import TableTarget
 
 BLOCK = 20_000
 """Rows that become inputs at a time: the steps in between take several times their memory."""
@@ -15,7 +15,7 @@ EXACT = 1e-5
 """By this share of the standard deviation of a column, its numbers may be rounded."""
 
 
-def held_back(target: Target, share: float, seed: int) -> NDArray[np.bool_]:
+def held_back(target: TableTarget, share: float, seed: int) -> NDArray[np.bool_]:
     """Which rows are held back: of every class the same share, and never all of its rows."""
     held = np.zeros(target.y.size, bool)
     if share == 0:

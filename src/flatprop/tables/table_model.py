@@ -1,8 +1,10 @@
 """The pipeline of a table: made, told of, saved without pickle, and loaded."""
 
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Collection
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -30,40 +32,11 @@ TOLD = 12
 """So many names of columns are told of each kind."""
 ENOUGH = 100_000
 """Rows that say how columns are distributed and which categories there are."""
-KNOWN = frozenset(
-    f"{module}.{name}"
-    for module, names in {
-        "numpy": "asarray dtype",
-        "polars.datatypes.classes": "Boolean Categorical Date Datetime Float32 Float64 Int8 Int16 "
-        "Int32 Int64 String Time UInt8 UInt16 UInt32 UInt64",
-        "skrub._apply_to_cols": "ApplyToCols",
-        "skrub._apply_to_each_col": "ApplyToEachCol",
-        "skrub._apply_to_sub_frame": "ApplyToSubFrame",
-        "skrub._check_input": "CheckInputDataFrame",
-        "skrub._clean_categories": "CleanCategories",
-        "skrub._clean_null_strings": "CleanNullStrings",
-        "skrub._dataframe._common": "is_any_date is_categorical is_numeric",
-        "skrub._datetime_encoder": "DatetimeEncoder _SplineEncoder _CircularEncoder",
-        "skrub._drop_uninformative": "DropUninformative",
-        "skrub._duration_to_float": "DurationToFloat",
-        "skrub._squashing_scaler": "SquashingScaler",
-        "skrub._string_encoder": "StringEncoder",
-        "skrub._table_vectorizer": "PassThrough ShortReprDict TableVectorizer "
-        "_created_by_predicate",
-        "skrub._to_datetime": "ToDatetime",
-        "skrub._to_float": "ToFloat",
-        "skrub._to_str": "ToStr",
-        "skrub.selectors._base": "All And Cols Filter Inv Or Sub",
-        "skrub.selectors._selectors": "_cardinality_below",
-    }.items()
-    for name in names.split()
-)
-"""What a file may hold beside what scikit-learn's own files may: no code, and nothing that runs
-any."""
-_OURS = re.compile(
+_PLAIN = re.compile(
     r"flatprop\.(formulas|model|network|sklearn|tables)\.([a-z_]+\.)*[A-Z][A-Za-z]+"
+    r"|numpy\.dtype|polars\.datatypes\.classes\.[A-Z][A-Za-z0-9]+"
 )
-"""Classes of this package that an estimator, or a network, is made of."""
+"""Classes of this package that an estimator, or a network, is made of, and types of columns."""
 
 
 def make(task: Task, rows: int, *, keep: Collection[str] = (), **overrides: Any) -> Pipeline:
@@ -143,7 +116,7 @@ def inputs(model: Pipeline, blocks: list[pl.DataFrame]) -> NDArray[Any]:
 # ---- the networks
 
 
-class DivergenceError(Exception):
+class NothingLearntError(Exception):
     """The loss is no longer finite."""
 
 
@@ -159,7 +132,7 @@ def fit_networks(
 ) -> bool:
     """Train the last step of a pipeline; whether Ctrl-C ended that.
 
-    Raises DivergenceError if nothing came of it.
+    Raises NothingLearntError if nothing came of it.
     """
     networks = getattr(model[-1], "regressor", model[-1])
     networks.set_params(callbacks=callbacks)
@@ -167,7 +140,9 @@ def fit_networks(
         model[-1].fit(features, y)
     except ValueError as error:
         if "non-finite" in str(error):
-            raise DivergenceError("the training diverged: the loss is no longer finite") from None
+            raise NothingLearntError(
+                "the training diverged: the loss is no longer finite"
+            ) from None
         raise
     finally:
         networks.set_params(callbacks=())
@@ -264,9 +239,28 @@ def load(path: str | PathLike[str]) -> Pipeline:
 
 def _is_known(name: str) -> bool:
     """Whether the pipeline of a table has objects of this name in it."""
-    if name.startswith("flatprop."):
-        return bool(_OURS.fullmatch(name))
-    return name in KNOWN
+    return bool(_PLAIN.fullmatch(name)) or name in _of_vectorizers()
+
+
+@cache
+def _of_vectorizers() -> frozenset[str]:
+    """What vectorizers are made of: the libraries give it other names in other versions."""
+    import skops.io
+
+    rows = range(40)
+    frame = pl.DataFrame(
+        {
+            "number": [None if row % 8 else row / 3 for row in rows],
+            "date": [f"2024-01-{row % 28 + 1:02d}" for row in rows],
+            "word": ["a", "b"] * 20,
+            "text": ["ab", "bc", "ca", "cc"] * 10,
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so few texts have no 30 directions
+        vectorizer, _ = recipe("regression", len(frame), dtype="float64")
+        vectorizer.set_params(encode__cardinality_threshold=3).fit(frame)
+    return frozenset(skops.io.get_untrusted_types(data=skops.io.dumps(vectorizer)))
 
 
 def _check(model: Any) -> None:

@@ -23,7 +23,7 @@ LARGEST = 1e150
 
 
 @dataclass(frozen=True)
-class Target:
+class TableTarget:
     """What is to be predicted.
 
     Parameters
@@ -50,7 +50,7 @@ class Target:
     notes: list[str] = field(default_factory=list)
 
 
-def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Target:
+def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> TableTarget:
     """The target that a column of a table holds.
 
     The texts have no spaces around them, and none is empty: so `read_table` leaves them. They
@@ -101,7 +101,7 @@ def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Ta
     missing = int((~known).sum())
     if missing:
         notes.append(f"{missing:,} row{'s' * (missing > 1)} without a target left out")
-    return Target(name, task, y, known, guess, notes)
+    return TableTarget(name, task, y, known, guess, notes)
 
 
 def _numbers(frame: pl.DataFrame, texts: pl.Series) -> tuple[pl.Series | None, list[str]]:

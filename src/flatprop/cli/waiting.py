@@ -16,7 +16,7 @@ def tell(line: str) -> None:
 
 
 @contextmanager
-def course(epochs: int, quiet: bool) -> Iterator[list[Callable[[Any], None]]]:
+def shown(epochs: int, quiet: bool) -> Iterator[list[Callable[[Any], None]]]:
     """Show how far a training is: a bar in a terminal, else a line every ten seconds.
 
     Parameters
