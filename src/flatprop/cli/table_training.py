@@ -2,7 +2,6 @@
 
 import shlex
 import time
-import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -155,11 +154,7 @@ def _fit(
 ) -> tuple[float, bool]:
     """Train the networks: the seconds that it took, and whether Ctrl-C ended it."""
     began = time.perf_counter()
-    with (
-        warnings.catch_warnings(),
-        shown(table_model.epochs(model), options.quiet) as callbacks,
-    ):
-        warnings.simplefilter("ignore")  # what they say is told below
+    with shown(table_model.epochs(model), options.quiet) as callbacks:
         try:
             interrupted = table_model.fit_networks(model, features, y, callbacks)
         except table_model.NothingLearntError as error:

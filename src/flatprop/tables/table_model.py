@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Collection
 from functools import cache
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ def describe(model: Pipeline) -> list[str]:
     )
     lines = []
     for kind, name in KINDS.items():
-        columns = vectorizer.kind_to_columns_.get(kind, ())
+        columns = sorted(
+            vectorizer.kind_to_columns_.get(kind, ()), key=model["columns"].kept_.index
+        )
         if columns:
             more = f", ... ({len(columns)} in all)" if len(columns) > TOLD else ""
             lines.append(f"{name}: {', '.join(columns[:TOLD])}{more}")
@@ -137,7 +140,10 @@ def fit_networks(
     networks = getattr(model[-1], "regressor", model[-1])
     networks.set_params(callbacks=callbacks)
     try:
-        model[-1].fit(features, y)
+        with warnings.catch_warnings():
+            # That all epochs were used, and that it was interrupted, is no news.
+            warnings.simplefilter("ignore")
+            model[-1].fit(features, y)
     except ValueError as error:
         if "non-finite" in str(error):
             raise NothingLearntError(
@@ -209,6 +215,8 @@ def load(path: str | PathLike[str]) -> Pipeline:
 
     Raises
     ------
+    OSError
+        If the file cannot be read.
     ValueError
         If the file is damaged, or something else, or written by versions of the libraries that
         do not go with those that are installed.
@@ -221,14 +229,14 @@ def load(path: str | PathLike[str]) -> Pipeline:
     """
     import skops.io
 
+    content = Path(path).read_bytes()
     try:
-        strange = [name for name in skops.io.get_untrusted_types(file=path) if not _is_known(name)]
+        names = skops.io.get_untrusted_types(data=content)
+        strange = [name for name in names if not _is_known(name)]
         if strange:
             raise ValueError(f"it holds {', '.join(strange[:3])}, which no table needs")
-        model = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+        model = skops.io.loads(content, trusted=names)
         _check(model)
-    except OSError:
-        raise
     except Exception as error:  # whatever a file that lies makes the libraries do
         raise ValueError(
             f"{path} is no file of `train FILE --save`, or is damaged, or was written by other "
