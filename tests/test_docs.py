@@ -22,7 +22,7 @@ import page_code  # noqa: E402
 OPTIONAL = {
     *("dask", "distributed", "ray"),
     *("IPython", "joblib", "matplotlib", "numba_scipy", "onnx", "onnxruntime", "optuna", "pandas"),
-    *("polars", "scipy", "sklearn", "tensorboardX", "torch"),
+    *("polars", "scipy", "skops", "skrub", "sklearn", "tensorboardX", "torch"),
 }
 """What a page may import and may be missing: a misspelt name is a failure."""
 
