@@ -46,6 +46,7 @@ FLOORS = (
     "",
     "data",
     "tables",
+    "worked_examples",
     "cli",
     "__main__",
 )

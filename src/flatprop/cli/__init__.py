@@ -57,7 +57,7 @@ def _run(arguments: list[str]) -> int:
         from flatprop.cli.predict import predict
 
         return predict(options)
-    from flatprop.cli import dosage, neuron
+    from flatprop.worked_examples import dosage, neuron
 
     print("\n".join({"neuron": neuron.lines, "dosage": dosage.lines}[options.example]()))
     return 0
