@@ -1,6 +1,8 @@
 """The words of the command line and their help."""
 
 import argparse
+import math
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -81,6 +83,19 @@ Works an example of backpropagation, step by step:
 """
 
 
+TASK = "classification or regression; guessed if left out"
+TEST_SIZE = "the share of the rows that is held back to measure on (default 0.2)"
+CLASS_WEIGHT = '"balanced", or such as no=1,yes=5: how much the rows of a class count'
+HIDDEN = 'units of the hidden layers, such as 64,64; "" for none (default 64,64; digits 128,64)'
+LEARNING_RATE = "at the start; it falls to 0 along half a cosine (default 0.005 for adamw)"
+PATIENCE = (
+    "stop after N epochs without progress on a part of the training rows that is kept for this, "
+    "and take the best epoch; 0 for never"
+)
+LABEL_SMOOTHING = "share of each label that is spread over all classes, against overconfidence"
+SEED = "of the split, the first weights and the order of the rows (default 0)"
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and are raised."""
 
@@ -146,47 +161,32 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_train(train: Parser) -> None:
+    some, above, least = _names, _number("above 0", 0, False), _number("0 or above", 0, True)
     train.add_argument("data", metavar="DATA", help="digits, or the file of a table")
     train.add_argument("--target", metavar="COLUMN", help="the column to predict")
     train.add_argument("--save", metavar="NET", help="the file to save the networks to")
+    train.add_argument("--quiet", action="store_true", help="print the result and nothing else")
     add = train.add_argument_group("the table").add_argument
-    task = _one_of("task", ("classification", "regression"))
-    add("--task", type=task, help="classification or regression; guessed if left out")
-    add("--drop", metavar="COL,COL", type=_names, default=(), help="do without")
-    add("--keep", metavar="COL,COL", type=_names, default=(),
-        help="use also if they seem to say nothing")  # fmt: skip
+    add("--task", type=_one_of("task", ("classification", "regression")), help=TASK)
+    add("--drop", metavar="COL,COL", type=some, default=(), help="do without")
+    add("--keep", metavar="COL,COL", type=some, default=(), help="use even if they say nothing")
     _add_reading(add)
-    add("--test-size", metavar="SHARE", type=_share, default=0.2,
-        help="the share of the rows that is held back to measure on (default 0.2)")  # fmt: skip
-    add("--class-weight", metavar="WEIGHTS", type=_class_weight,
-        help='"balanced", or such as no=1,yes=5: how much the rows of a class count')  # fmt: skip
+    add("--test-size", metavar="SHARE", type=_share, default=0.2, help=TEST_SIZE)
+    add("--class-weight", metavar="WEIGHTS", type=_class_weight, help=CLASS_WEIGHT)
     add = train.add_argument_group("the networks").add_argument
-    add("--hidden", metavar="N,N", type=_hidden,
-        help='units of the hidden layers, such as 64,64; "" for none (default 128,64 for the '
-        "digits; for tables see the documentation)")  # fmt: skip
+    add("--hidden", metavar="N,N", type=_hidden, help=HIDDEN)
     add("--activation", help="of the hidden layers (default gelu)")
     add("--loss", help="default cross_entropy for classification, mse for regression")
     add("--dtype", type=_one_of("dtype", ("float32", "float64")), default="float32")
     add = train.add_argument_group("the training").add_argument
     add("--optimizer", help="default adamw")
-    add("--learning-rate", metavar="RATE", type=_number("above 0", lambda value: value > 0),
-        help="at the start; it falls to 0 along half a cosine (default 0.005 for adam and "
-        "adamw)")  # fmt: skip
-    add("--epochs", metavar="N", type=_whole(1), help="default by the number of rows")
-    add("--batch-size", metavar="N", type=_batch_size,
-        help='rows per update (default by the number of rows); "all" for one update per '
-        "epoch")  # fmt: skip
-    add("--patience", metavar="N", type=_whole(0),
-        help="stop after N epochs without progress on a part of the training rows that is kept "
-        "for this, and take the best epoch (default 0: never)")  # fmt: skip
-    add("--weight-decay", metavar="RATE",
-        type=_number("0 or above", lambda value: value >= 0))  # fmt: skip
-    add("--label-smoothing", metavar="SHARE", type=_share,
-        help="share of each label that is spread over all classes, against "
-        "overconfidence")  # fmt: skip
-    add("--seed", metavar="N", type=_whole(0), default=0,
-        help="of the split, the first weights and the order of the rows (default 0)")  # fmt: skip
-    train.add_argument("--quiet", action="store_true", help="print the result and nothing else")
+    add("--learning-rate", metavar="RATE", type=above, help=LEARNING_RATE)
+    add("--epochs", metavar="N", type=_whole(1), help="the most that there are")
+    add("--batch-size", metavar="N", type=_batch_size, help='rows per update; "all" for all')
+    add("--patience", metavar="N", type=_whole(0), help=PATIENCE)
+    add("--weight-decay", metavar="RATE", type=least)
+    add("--label-smoothing", metavar="SHARE", type=_share, help=LABEL_SMOOTHING)
+    add("--seed", metavar="N", type=_whole(0), default=0, help=SEED)
 
 
 def _add_predict(predict: Parser) -> None:
@@ -194,22 +194,16 @@ def _add_predict(predict: Parser) -> None:
     add("network", metavar="NET", help="the file of a saved network")
     add("data", metavar="FILE", help='a table; "-" reads standard input')
     _add_reading(add)
-    add("--keep", metavar="COL,COL", type=_names, default=(),
-        help="columns of FILE to write beside the predictions")  # fmt: skip
+    add("--keep", metavar="COL,COL", type=_names, default=(), help="write these columns too")
     add("--output", metavar="FILE", help="the file to write to (default: standard output)")
 
 
 def _add_reading(add: Callable[..., Any]) -> None:
     add("--delimiter", type=_delimiter, help="found out if left out")
-    add("--no-header", action="store_true",
-        help="the first line is data too; columns are column_1, column_2, ...")  # fmt: skip
+    add("--no-header", action="store_true", help="line 1 is data: column_1, column_2, ...")
 
 
 # ---- types of arguments; what they raise is shown behind the name of the option
-
-
-def _refused(message: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(message)
 
 
 def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
@@ -217,7 +211,7 @@ def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
 
     def one_of(text: str) -> str:
         if text not in options:
-            raise _refused(
+            raise ArgumentTypeError(
                 f"there is no {what} {text!r}.{nearest(text, options)} "
                 f"It is one of: {', '.join(options)}"
             )
@@ -229,26 +223,28 @@ def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
 def _whole(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < least:
-            raise _refused(f"a whole number of at least {least} is needed, not {text!r}")
+            raise ArgumentTypeError(f"a whole number of at least {least} is needed, not {text!r}")
         return int(text)
 
     return whole
 
 
-def _number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+def _number(
+    bounds: str, least: float, itself: bool, below: float = math.inf
+) -> Callable[[str], float]:
     def number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            value = float("nan")
-        if not fits(value) or value == float("inf"):
-            raise _refused(f"a number {bounds} is needed, not {text!r}")
+            value = math.nan
+        if not (least < value < below or (itself and value == least)):
+            raise ArgumentTypeError(f"a number {bounds} is needed, not {text!r}")
         return value
 
     return number
 
 
-_share = _number("from 0 to below 1", lambda value: 0 <= value < 1)
+_share = _number("from 0 to below 1", 0, True, 1)
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -256,7 +252,9 @@ def _hidden(text: str) -> tuple[int, ...]:
         return ()
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise _refused(f"numbers of units such as 64,64 are needed, or none, not {text!r}")
+        raise ArgumentTypeError(
+            f"numbers of units such as 64,64 are needed, or none, not {text!r}"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -271,7 +269,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _delimiter(text: str) -> str:
     text = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(text, text)
     if len(text) != 1:
-        raise _refused(f"one character is needed, or tab, not {text!r}")
+        raise ArgumentTypeError(f"one character is needed, or tab, not {text!r}")
     return text
 
 
@@ -280,6 +278,8 @@ def _class_weight(text: str) -> str | dict[str, float]:
         return text
     parts = [part.rpartition("=") for part in text.split(",")]
     if not all(label.strip() for label, _, _ in parts):
-        raise _refused(f"balanced, or weights such as no=1,yes=5 are needed, not {text!r}")
-    weight = _number("0 or above", lambda value: value >= 0)
+        raise ArgumentTypeError(
+            f"balanced, or weights such as no=1,yes=5 are needed, not {text!r}"
+        )
+    weight = _number("0 or above", 0, True)
     return {label.strip(): weight(number) for label, _, number in parts}

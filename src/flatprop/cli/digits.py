@@ -1,6 +1,5 @@
 """`train digits`: the handwritten digits of the package, which need nothing but flatprop."""
 
-import shlex
 import time
 import warnings
 from argparse import Namespace
@@ -11,7 +10,7 @@ import numpy as np
 from flatprop.cli import report
 from flatprop.cli.arguments import ALL
 from flatprop.cli.errors import TrainingError, UserError, user_errors
-from flatprop.cli.terminal import program, wrapped
+from flatprop.cli.terminal import wrapped
 from flatprop.cli.waiting import shown
 
 if TYPE_CHECKING:
@@ -82,7 +81,17 @@ def train_digits(options: Namespace) -> int:
     rows, where = (held, "held-out") if held.any() else (~held, "training")
     guess = network.predict(X[rows]).argmax(axis=1)
     lines = report.classes(y[rows], guess, y[~held], where)
-    print("\n".join(lines[:1] if options.quiet else [*lines, "", *_go_on(options, network)]))
+    layers = ", ".join(f'fp.Dense({d.units}, "{d.activation}")' for d in network.dense)
+    python = [
+        "import flatprop as fp",
+        "from flatprop.data import load_digits",
+        "X, y = load_digits()",
+        f"layers = [{layers}]",
+        'net = fp.Network(64, layers, "cross_entropy")',
+        "net.fit(X / 16, y, progress=True)",
+    ]
+    more = report.go_on(options.save, "digits.net", "digits", "", python)
+    print("\n".join(lines[:1] if options.quiet else lines + more))
     return 130 if interrupted else 0
 
 
@@ -119,23 +128,3 @@ def _take_raw_pixels(network: "Network", means: np.ndarray) -> None:
     """Put the scale of the pixels into the first layer."""
     network.weights[0][:] /= 8
     network.biases[0][:] -= means @ network.weights[0]
-
-
-def _go_on(options: Namespace, network: "Network") -> list[str]:
-    """The next commands, and lines of Python."""
-    file = shlex.quote(options.save or "digits.net")
-    saved = f"  saved to {file}" if options.save else f"  {program()} train digits --save {file}"
-    layers = ", ".join(f'fp.Dense({d.units}, "{d.activation}")' for d in network.dense)
-    return [
-        "to go on:",
-        saved,
-        f"  {program()} predict {file} digits",
-        "",
-        "in Python:",
-        "  import flatprop as fp",
-        "  from flatprop.data import load_digits",
-        "  X, y = load_digits()",
-        f"  layers = [{layers}]",
-        '  net = fp.Network(64, layers, "cross_entropy")',
-        "  net.fit(X / 16, y, progress=True)",
-    ]

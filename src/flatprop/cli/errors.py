@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 LIBRARIES = ("polars", "skrub", "sklearn", "skops", "fastexcel", "pandas", "scipy")
 """What the extra `tables` installs."""
@@ -54,6 +55,24 @@ def column_named(name: str, columns: Collection[str], path: str, option: str) ->
     raise UserError(
         f"{path} has no column {name!r} ({option}).{hint} It has: {listed(columns, 20)}"
     )
+
+
+def check_writable(option: str, path: str | None, kinds: Collection[str] = ()) -> None:
+    """Complain of the name of a file before the work, not after it; not of one of these kinds."""
+    if path is None:
+        return
+    if not path:
+        raise UserError(f"{option} needs the name of a file")
+    file = Path(path)
+    if file.is_dir():
+        raise UserError(f"{option} {path} is a folder; name a file in it")
+    if file.suffix.lower() in kinds:
+        raise UserError(
+            f"{option} {path} names a table; the network is another kind of file, such as "
+            f"{file.stem}.net"
+        )
+    if not file.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {file.parent}")
 
 
 @contextmanager

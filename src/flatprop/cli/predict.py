@@ -6,12 +6,17 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop.cli.errors import UserError, column_named, tables_are_needed, user_errors
+from flatprop.cli.errors import (
+    UserError,
+    check_writable,
+    column_named,
+    tables_are_needed,
+    user_errors,
+)
 from flatprop.cli.terminal import wrapped
 from flatprop.cli.waiting import tell
 
@@ -23,7 +28,7 @@ Columns = dict[str, Sequence[Any]]
 
 def predict(options: Namespace) -> int:
     """Run `predict`, write the predictions and return the exit code."""
-    _check_output(options.output)
+    check_writable("--output", options.output)
     with tables_are_needed():
         if zipfile.is_zipfile(options.network):
             columns, notes = _by_table(options)
@@ -120,15 +125,6 @@ def _kept(options: Namespace, frame: Any) -> Columns:
         column_named(name, frame.columns, options.data, "--keep")
     kept: Columns = frame.select(options.keep).to_dict(as_series=False)
     return kept
-
-
-def _check_output(path: str | None) -> None:
-    if path is None:
-        return
-    if Path(path).is_dir():
-        raise UserError(f"--output {path} is a folder; name a file in it")
-    if not Path(path).parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {Path(path).parent}")
 
 
 def _write(columns: Columns, path: str | None) -> None:

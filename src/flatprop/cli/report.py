@@ -1,10 +1,14 @@
 """What predictions are worth on rows that were not trained on."""
 
+import shlex
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flatprop.cli.terminal import program
 
 MANY_CLASSES = 20
 """With more classes than this, they are not listed one by one."""
@@ -95,3 +99,13 @@ def numbers(
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def go_on(
+    saved: str | None, file: str, data: str, target: str, python: Iterable[str]
+) -> list[str]:
+    """The next commands, and lines of Python; `target` is the option that names it."""
+    call, net, table = program(), shlex.quote(saved or file), shlex.quote(data)
+    again = f"saved to {net}" if saved else f"{call} train {table}{target} --save {net}"
+    commands = [f"  {again}", f"  {call} predict {net} {table}"]
+    return ["", "to go on:", *commands, "", "in Python:", *(f"  {line}" for line in python)]

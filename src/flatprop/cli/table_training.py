@@ -21,7 +21,7 @@ from flatprop.cli.errors import (
     nearest,
     user_errors,
 )
-from flatprop.cli.terminal import program, wrapped
+from flatprop.cli.terminal import wrapped
 from flatprop.cli.waiting import shown, tell
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
@@ -79,7 +79,15 @@ def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> in
     else:
         y_held, where = y, "training"
     lines = list(map(wrapped, _worth(model, features, y_held, y, where, target)))
-    print("\n".join(lines[:1] if options.quiet else [*lines, "", *_go_on(options)]))
+    file = f"{Path(options.data).stem}.net"
+    python = [
+        "from flatprop.tables import load",
+        f"model = load({options.save or file!r})  # a pipeline of scikit-learn",
+        "model.predict(frame)  # a data frame of polars or pandas",
+    ]
+    column = f" --target {shlex.quote(options.target)}"
+    more = report.go_on(options.save, file, options.data, column, python)
+    print("\n".join(lines[:1] if options.quiet else lines + more))
     return 130 if interrupted else 0
 
 
@@ -176,23 +184,3 @@ def _worth(
     labels = model.classes_
     lines = report.classes(y, labels[p.argmax(axis=1)], trained, where)
     return lines[:2] + report.probabilities(y, p, labels) + lines[2:]
-
-
-def _go_on(options: Namespace) -> list[str]:
-    """The next commands, and lines of Python."""
-    data = shlex.quote(options.data)
-    file = options.save or f"{Path(options.data).stem}.net"
-    saved = f"  saved to {file}"
-    if not options.save:
-        target = shlex.quote(options.target)
-        saved = f"  {program()} train {data} --target {target} --save {shlex.quote(file)}"
-    return [
-        "to go on:",
-        saved,
-        f"  {program()} predict {shlex.quote(file)} {data}",
-        "",
-        "in Python:",
-        "  from flatprop.tables import load",
-        f"  model = load({file!r})  # a pipeline of scikit-learn",
-        "  model.predict(frame)  # a data frame of polars or pandas",
-    ]
