@@ -73,6 +73,7 @@ def _vectorizer(rows: int, seed: int, dtype: str) -> Pipeline:
         extrapolation="constant",
         handle_missing="zeros",
     )
+    dates = skrub.DatetimeEncoder(add_weekday=True, periodic_encoding="spline")
     same = FunctionTransformer(feature_names_out="one-to-one")
     table = skrub.TableVectorizer(
         cardinality_threshold=CATEGORIES,
@@ -81,9 +82,7 @@ def _vectorizer(rows: int, seed: int, dtype: str) -> Pipeline:
             handle_unknown="ignore", dtype="float32", sparse_output=False
         ),
         high_cardinality=skrub.StringEncoder(random_state=seed),
-        datetime=make_pipeline(
-            skrub.DatetimeEncoder(periodic_encoding="circular"), skrub.SquashingScaler()
-        ),
+        datetime=make_pipeline(dates, skrub.SquashingScaler()),
     )
     missing = SimpleImputer(strategy="constant", fill_value=0, add_indicator=True)
     # Where values repeat, so do quantiles, and some hats are 0 throughout.
