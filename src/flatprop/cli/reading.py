@@ -5,12 +5,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatprop.cli.errors import user_errors
+from flatprop.cli.errors import UserError, column_named, user_errors
 from flatprop.cli.waiting import tell
 from flatprop.tables.table_files import read_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from flatprop.tables.targets import TableTarget
 
 LARGE = 20_000_000
 """Bytes of a file from which on it takes a while to read, which is told."""
@@ -29,3 +31,37 @@ def read(options: Namespace, texts: list[str]) -> tuple["pl.DataFrame", list[str
         return read_table(
             options.data, delimiter=options.delimiter, header=not options.no_header, texts=texts
         )
+
+
+def take_target(options: Namespace, frame: "pl.DataFrame") -> "TableTarget":
+    """What is to be predicted; the frame loses that column, and those to be dropped."""
+    from flatprop.tables.targets import learn_target
+
+    if options.target is None:
+        names = ", ".join(frame.columns[:20]) + ", ..." * (frame.width > 20)
+        raise UserError(
+            f"which column is to be predicted? Add --target COLUMN; there are: {names}"
+        )
+    named: dict[str, str] = {}
+    given = {"--target": [options.target], "--drop": options.drop, "--keep": options.keep}
+    for option, columns in given.items():
+        for name in columns:
+            column_named(name, frame.columns, options.data, option)
+            if named.setdefault(name, option) != option:
+                raise UserError(f"{name!r} is both in {named[name]} and in {option}")
+    with user_errors():
+        target = learn_target(frame, options.target, options.task)
+        if target.task == "regression" and options.loss == "poisson" and target.y.min() < 0:
+            raise UserError(
+                f"the target {target.name!r} goes down to {target.y.min():g}; --loss poisson "
+                "takes counts, which are not negative"
+            )
+    for name in {options.target, *options.drop}:
+        frame.drop_in_place(name)
+    rows = target.y.size
+    if rows < 10 and options.test_size > 0:
+        raise UserError(
+            f"{options.data} has only {rows} rows with a target, too few to hold some back; "
+            "--test-size 0 trains on all of them"
+        )
+    return target

@@ -16,7 +16,6 @@ from flatprop.cli.arguments import ALL
 from flatprop.cli.errors import (
     TrainingError,
     UserError,
-    column_named,
     listed,
     nearest,
     user_errors,
@@ -28,7 +27,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model
 from flatprop.tables.splits import divided, held_back
-from flatprop.tables.targets import TableTarget, learn_target
+from flatprop.tables.targets import TableTarget
 from flatprop.validation import checks
 
 OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
@@ -37,13 +36,14 @@ LARGE = 2_000_000
 """From so many values on it takes a while to make inputs of them, which is told."""
 
 
-def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> int:
+def train_table(
+    options: Namespace, frame: pl.DataFrame, target: TableTarget, notes: list[str]
+) -> int:
     """Train, print what came of it, and return the exit code.
 
     `notes` are what is to be told of how the table was read. The frame is taken apart: nobody
     else holds what it held.
     """
-    target = _target(options, frame)
     with user_errors():
         held = held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
@@ -89,38 +89,6 @@ def train_table(options: Namespace, frame: pl.DataFrame, notes: list[str]) -> in
     more = report.go_on(options.save, file, options.data, column, python)
     print("\n".join(lines[:1] if options.quiet else lines + more))
     return 130 if interrupted else 0
-
-
-def _target(options: Namespace, frame: pl.DataFrame) -> TableTarget:
-    """What is to be predicted; the frame loses that column, and those to be dropped."""
-    if options.target is None:
-        names = ", ".join(frame.columns[:20]) + ", ..." * (frame.width > 20)
-        raise UserError(
-            f"which column is to be predicted? Add --target COLUMN; there are: {names}"
-        )
-    named: dict[str, str] = {}
-    given = {"--target": [options.target], "--drop": options.drop, "--keep": options.keep}
-    for option, columns in given.items():
-        for name in columns:
-            column_named(name, frame.columns, options.data, option)
-            if named.setdefault(name, option) != option:
-                raise UserError(f"{name!r} is both in {named[name]} and in {option}")
-    with user_errors():
-        target = learn_target(frame, options.target, options.task)
-        if target.task == "regression" and options.loss == "poisson" and target.y.min() < 0:
-            raise UserError(
-                f"the target {target.name!r} goes down to {target.y.min():g}; --loss poisson "
-                "takes counts, which are not negative"
-            )
-    for name in {options.target, *options.drop}:
-        frame.drop_in_place(name)
-    rows = target.y.size
-    if rows < 10 and options.test_size > 0:
-        raise UserError(
-            f"{options.data} has only {rows} rows with a target, too few to hold some back; "
-            "--test-size 0 trains on all of them"
-        )
-    return target
 
 
 def _overrides(options: Namespace, target: TableTarget, rows: int) -> dict[str, Any]:

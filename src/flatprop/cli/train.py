@@ -16,10 +16,11 @@ def train(options: Namespace) -> int:
 
         return train_digits(options)
     with tables_are_needed():
-        from flatprop.cli.reading import read
+        from flatprop.cli.reading import read, take_target
 
         frame, notes = read(options, [options.target] if options.target else [])
+        target = take_target(options, frame)
         # Afterwards, since skrub and scikit-learn take as much memory as a large file.
         from flatprop.cli.table_training import train_table
 
-        return train_table(options, frame, notes)
+        return train_table(options, frame, target, notes)

@@ -31,7 +31,7 @@ KINDS = {
 """What skrub's vectorizer calls its kinds of columns, and how they are called here."""
 TOLD = 12
 """So many names of columns are told of each kind."""
-ENOUGH = 100_000
+ENOUGH = 50_000
 """Rows that say how columns are distributed and which categories there are."""
 _PLAIN = re.compile(
     r"flatprop\.(formulas|model|network|sklearn|tables)\.([a-z_]+\.)*[A-Z][A-Za-z]+"

@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flatprop.tables.useful_columns import SAME
 from flatprop.tables.written_numbers import example_note, look_at, read, stray_note
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -18,6 +17,8 @@ ROWS_PER_CLASS = 10
 """and so many rows for each of them."""
 NO_WORDS = ("na", "n/a", "nan", "none", "null", "?", "missing", "unknown")
 """Labels that may stand for a missing one."""
+SAME = 1e-9
+"""Numbers that differ by less than this share of their size are the same but for rounding."""
 LARGEST = 1e150
 """The square of a larger number is infinite."""
 

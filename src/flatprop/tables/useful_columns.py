@@ -10,8 +10,8 @@ import skrub
 from sklearn.base import BaseEstimator, TransformerMixin
 from skrub.core import RejectColumn
 
-SAME = 1e-9
-"""Numbers that differ by less than this share of their size are the same but for rounding."""
+from flatprop.tables.targets import SAME
+
 MANY = 1000
 """A column of texts with more different values than this gets new ones all the time."""
 OWN_TEXT = 0.9
@@ -19,7 +19,10 @@ OWN_TEXT = 0.9
 APART = ((10, 5.0), (2, 100.0))
 """So many other values at least, and so many times their range between them and an outlier."""
 
-_COUNTERS = re.compile(r"(?i:unnamed: 0|index|idx|id|nr|no|num|number|row|.*[ _]id)?|.*(Id|ID)")
+_COUNTERS = re.compile(
+    r"(?i:unnamed: 0|index|idx|id|nr|no|num|number|row([ _]?(name|number|index)s?)?|.*[ _]id)?"
+    r"|.*(Id|ID)"
+)
 
 
 class UsefulColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
