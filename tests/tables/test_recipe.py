@@ -98,6 +98,16 @@ def test_options_take_the_place_of_defaults():
     assert recipe("regression", ROWS, patience=0)[1].regressor.early_stopping is False
     assert recipe("regression", 20)[1].regressor.early_stopping is False
     counts = recipe("regression", ROWS, loss="poisson")[1]  # not standardized
-    assert counts.loss == "poisson"
+    assert counts.regressor.loss == "poisson"
+    assert (counts.transformer.fit_transform(np.array([[0.0], [3.0], [6.0]])) >= 0).all()
     classes = recipe("classification", ROWS, label_smoothing=0.1, class_weight="balanced")[1]
     assert (classes.label_smoothing, classes.class_weight) == (0.1, "balanced")
+
+
+def test_a_long_table_has_fewer_inputs_and_epochs():
+    vectorizer, estimator = recipe("regression", 1_000_000)
+    frame = pl.DataFrame({"x": [0.5, 1.5, None, 4.0] * 20})
+    assert vectorizer.fit_transform(frame).shape[1] == 2  # the number, and whether it is missing
+    assert estimator.regressor.max_iter == 10
+    assert estimator.regressor.early_stopping is False
+    assert recipe("regression", 1_000_000, epochs=3)[1].regressor.max_iter == 3

@@ -280,8 +280,11 @@ def _check(model: Any) -> None:
         raise ValueError("its first steps are others")
     if not isinstance(model.target_name_, str):
         raise ValueError("the name of the target is no text")
-    nothing = pl.DataFrame({name: [None] for name in model["numbers"].feature_names_in_})
-    predicted(model, nothing)
+    numbers, columns = model["numbers"], model["columns"]
+    row: dict[str, list[Any]] = {name: [None, 1.0] for name in numbers.feature_names_in_}
+    row |= {name: [None, "some text"] for name in numbers.words_}
+    row |= {name: [None, seen[0]] for name, seen in columns.seen_.items() if seen}
+    predicted(model, pl.DataFrame(row))
 
 
 # ---- predictions
