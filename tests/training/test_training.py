@@ -179,7 +179,7 @@ WATCHED = {
     "patience": {"validation_data": slice(60, 101), "patience": 3},
     "converged": {"validation_data": slice(60, 101), "patience": 50, "tol": 1e-4},
     "without data": {"patience": 2},
-    "before the update": {"patience": 4, "batch_size": None, "optimizer": fp.Adam(0.5)},
+    "before the update": {"patience": 4, "batch_size": None, "optimizer": fp.RMSprop(0.02)},
     "progress": {"validation_data": slice(60, 80), "patience": 5, "progress": True},
 }
 
