@@ -81,9 +81,9 @@ class EpochEnds:
             return
         data, block = validation
         self.losses, self.answer = np.zeros(-(-data.rows // block.rows)), np.zeros(2)
-        given = *network._arrays, data, 0, data.rows, self.losses, block
+        self.given = *network._arrays, data, 0, data.rows, self.losses, block
         answer = self.answer.ctypes.data  # where a function that fails says so
-        self.words = np.array([answer, answer + 8, *machine_words(given)], np.int64)
+        self.words = np.array([answer, answer + 8, *machine_words(self.given)], np.int64)
         self._write(
             function=compiled_sum_of_losses(network.dtype),
             arguments=self.words,

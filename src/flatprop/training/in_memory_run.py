@@ -55,8 +55,9 @@ class InMemoryRun(OptimizerRun[Data]):
         # The only update of an epoch with all samples comes after its loss was measured.
         before_update = self.patience is not None and self.validation is None and self._full_batch
         ends = self._epoch_ends(before_update)
-        asked = (0, 0) if ends is None else (ends.function, ends.address)
-        plan = loop.Plan(self.rates, size, order_seed, tol, self.each_epoch, *asked, False, seed)
+        plan = loop.Plan(self.rates, size, order_seed, tol, self.each_epoch, 0, 0, False, seed)
+        if ends is not None:
+            plan = plan._replace(epoch_end=ends.function, epoch_record=ends.address)
         while True:
             measured_at = params.copy() if before_update and ends is None else None
             status = self._advance(plan, ends)

@@ -1,23 +1,24 @@
 """What an epoch ends with and needs no Python: a validation loss, and the best parameters so far.
 
-`training_loop.train` calls this by address, so that only a training that needs it compiles it. The
-loss is measured by `entry_points.sum_of_losses` as it is compiled for Python, by its address, too.
+`training_loop.train` calls this by address. It is written as LLVM instructions, so that it takes
+next to no time to compile. The loss is measured by `entry_points.sum_of_losses` as it is compiled
+for Python, which is called by its address, too.
 """
 
-import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from flatprop.kernels.compile import c_address, intrinsic
 from flatprop.kernels.loops.by_address import called
-from flatprop.kernels.loops.vector_loops import INT64
+from flatprop.kernels.loops.function_at import compiled_at
+from flatprop.kernels.loops.vector_loops import DOUBLE, INT32, INT64
 from flatprop.kernels.network import entry_points
-from flatprop.kernels.network.records import array_at
 
 EPOCH_END = np.dtype(
     [(name, np.int64) for name in ("function", "arguments", "losses", "blocks", "val_losses")]
@@ -77,60 +78,85 @@ def compiled_sum_of_losses(dtype: np.dtype[Any]) -> int:
 _compiled: dict[np.dtype[Any], int] = {}
 
 
-@intrinsic
-def _call_with_words(typing_context: Any, function: Any, arguments: Any) -> Any:
-    """Call a function with so many words; both are addresses."""
+class _Record:
+    """An `EPOCH_END` at an address: `record[name]` reads a field."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function, arguments = values
-        kind = ir.FunctionType(ir.IntType(32), [INT64] * WORDS)
-        words = builder.inttoptr(arguments, INT64.as_pointer())
-        given = [builder.load(builder.gep(words, [INT64(i)])) for i in range(WORDS)]
-        builder.call(builder.inttoptr(function, kind.as_pointer()), given)
-        return context.get_dummy_value()
+    def __init__(self, builder: ir.IRBuilder, address: ir.Value) -> None:
+        self.builder, self.address = builder, address
 
-    return types.none(function, arguments), codegen
+    def place(self, name: str) -> ir.Value:
+        """A pointer to a field."""
+        number = DOUBLE if EPOCH_END[name] == np.float64 else INT64
+        fields = self.builder.inttoptr(self.address, number.as_pointer())
+        return self.builder.gep(fields, [INT64(list(EPOCH_END.fields or ()).index(name))])
 
+    def __getitem__(self, name: str) -> ir.Value:
+        return self.builder.load(self.place(name))
 
-def end_of_epoch(record, epoch, loss):
-    """What `at_epoch_end` calls."""
-    end = array_at(record, EPOCH_END, 1)[0]
-    if end.blocks > 0:
-        _call_with_words(end.function, end.arguments)
-        losses, loss = array_at(end.losses, np.float64, 0), 0.0
-        for i in range(end.blocks):
-            loss += losses[i]
-        loss *= end.scale
-        if not math.isfinite(loss):
-            return 1
-    lower = loss < end.best_loss
-    if not lower and epoch - end.best_epoch >= end.patience:
-        return 1
-    measured_at = array_at(end.measured_at, np.int32, 0)
-    if lower:
-        end.best_loss, end.best_epoch = loss, epoch
-        best = array_at(end.best, np.int32, 0)
-        for i in range(end.words):
-            best[i] = measured_at[i]
-    if end.measured_at != end.params:
-        params = array_at(end.params, np.int32, 0)
-        for i in range(end.words):
-            measured_at[i] = params[i]
-    if end.blocks > 0:
-        array_at(end.val_losses, np.float64, 0)[epoch] = loss
-    end.done = epoch + 1
-    return 0
+    def __setitem__(self, name: str, value: ir.Value) -> None:
+        self.builder.store(value, self.place(name))
+
+    def item(self, name: str, index: ir.Value, number: ir.Type = DOUBLE) -> ir.Value:
+        """A pointer to a number of an array."""
+        array = self.builder.inttoptr(self[name], number.as_pointer())
+        return self.builder.gep(array, [index])
+
+    def copy(self, *names: str) -> None:
+        """Copy the parameters from one array to another."""
+        source, target = (self.item(name, INT64(0), INT32) for name in names)
+        cgutils.raw_memcpy(self.builder, target, source, self["words"], INT64(4))
+
+    def call(self) -> None:
+        """Call `function`."""
+        kind = ir.FunctionType(INT32, [INT64] * WORDS)
+        words = [self.builder.load(self.item("arguments", INT64(i), INT64)) for i in range(WORDS)]
+        self.builder.call(self.builder.inttoptr(self["function"], kind.as_pointer()), words)
 
 
+def _emit(builder: ir.IRBuilder, address: ir.Value, epoch: ir.Value, loss: ir.Value) -> None:
+    """Write what `at_epoch_end` calls."""
+    record = _Record(builder, address)
+    validated = builder.icmp_signed(">", record["blocks"], INT64(0))
+    monitored = cgutils.alloca_once_value(builder, loss)
+    with builder.if_then(validated):
+        record.call()
+        total = cgutils.alloca_once_value(builder, DOUBLE(0.0))
+        with cgutils.for_range(builder, record["blocks"]) as loop:
+            of_block = builder.load(record.item("losses", loop.index))
+            builder.store(builder.fadd(builder.load(total), of_block), total)
+        builder.store(builder.fmul(builder.load(total), record["scale"]), monitored)
+    loss = builder.load(monitored)
+    lower = builder.fcmp_ordered("<", loss, record["best_loss"])
+    waited = builder.sub(epoch, record["best_epoch"])
+    tired = builder.icmp_signed(">=", waited, record["patience"])
+    # The difference is NaN if the loss is infinite or NaN.
+    wrong = builder.fcmp_unordered("uno", builder.fsub(loss, loss), DOUBLE(0.0))
+    with builder.if_then(builder.or_(wrong, builder.and_(tired, builder.not_(lower)))):
+        builder.ret(INT64(1))
+
+    with builder.if_then(lower):
+        record["best_loss"], record["best_epoch"] = loss, epoch
+        record.copy("measured_at", "best")
+    with builder.if_then(builder.icmp_signed("!=", record["measured_at"], record["params"])):
+        record.copy("params", "measured_at")
+    with builder.if_then(validated):
+        builder.store(loss, record.item("val_losses", epoch))
+    record["done"] = builder.add(epoch, INT64(1))
+    builder.ret(INT64(0))
+
+
+@global_compiler_lock
+@cache
 def epoch_end_address() -> int:
-    """The address of `end_of_epoch`."""
-    return c_address(end_of_epoch, types.int64, (types.int64, types.int64, types.float64))
+    """The address of what `at_epoch_end` calls."""
+    return compiled_at(_emit, ir.FunctionType(INT64, [INT64, INT64, DOUBLE]), plain=True)
 
 
 @called(types.int64, epoch=types.int64, loss=types.float64)
 def at_epoch_end(typing_context: Any, address: Any, record: Any, epoch: Any, loss: Any) -> Any:
     """Bring the `EPOCH_END` record at an address up to date; returns 0.
 
-    It returns 1, and leaves the record as it was, where Python has to see to the end of the epoch.
-    `loss` is that of the training.
+    It returns 1, and leaves the record as it was, where Python has to see to the end of the epoch:
+    where `patience` is at its end, or the loss is not finite. `loss` is that of the training. The
+    function is the one of `epoch_end_address`.
     """
