@@ -277,7 +277,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--default-threads", action="store_true")
-    parser.add_argument("--without-torch", action="store_true", help="torch.func takes minutes")
+    parser.add_argument("--without-torch", action="store_true", help="torch.func takes longest")
     parser.add_argument("--busy", action="store_true", help="only `fit_many`")
     options = parser.parse_args()
     threads = "default threads" if options.default_threads or options.busy else "one thread"
