@@ -155,6 +155,11 @@ def check_train(run):
     assert np.mean(names["answers"] == names["digits"][names["held_out"]]) > 0.96
 
 
+@checks("docs/guide/many.md")
+def check_many(run):
+    assert run.names["search"].best_score_ > 0.9
+
+
 @checks("docs/guide/which-optimizer.md")
 def check_which_optimizer(run):
     lines = re.findall(r"^(\w+)\((.*)\) +error (\S+),", run.printed, re.M)
