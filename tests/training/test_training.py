@@ -176,6 +176,7 @@ def test_patience_restores_the_best_parameters(data, batch_size, validated):
 WATCHED = {
     "validation": {"validation_data": slice(60, 80)},
     "weighted": {"validation_data": slice(60, 101), "weighted": True, "patience": 30},
+    "several blocks": {"validation_data": slice(0, 101), "times": 8, "batch_size": 160},
     "patience": {"validation_data": slice(60, 101), "patience": 3},
     "converged": {"validation_data": slice(60, 101), "patience": 50, "tol": 1e-4},
     "without data": {"patience": 2},
@@ -188,15 +189,17 @@ WATCHED = {
 def test_epochs_end_the_same_with_and_without_python(data, case):
     """A callback takes every epoch to Python; without it only the last one comes there."""
     options = {"epochs": 60, "batch_size": 16, "optimizer": fp.Adam(0.1)} | WATCHED[case]
-    X, y = data
+    times = options.pop("times", 1)
+    X, y = (np.tile(one, (times, 1)) for one in data)
     weights = np.arange(41.0) if options.pop("weighted", False) else None
     if "validation_data" in options:
         rows = options["validation_data"]
+        rows = slice(times * rows.start, times * rows.stop)
         options["validation_data"] = (X[rows], y[rows], *([] if weights is None else [weights]))
-    y = y + np.random.default_rng(0).normal(size=y.shape)
+    y, n = y + np.random.default_rng(0).normal(size=y.shape), 60 * times
     compiled, called = make(dtype="float64"), make(dtype="float64")
-    found = compiled.fit(X[:60], y[:60], **options)
-    expected = called.fit(X[:60], y[:60], callbacks=lambda epoch: None, **options)
+    found = compiled.fit(X[:n], y[:n], **options)
+    expected = called.fit(X[:n], y[:n], callbacks=lambda epoch: None, **options)
     assert (found.stopped_by, found.best_epoch) == (expected.stopped_by, expected.best_epoch)
     assert found.loss.tobytes() == expected.loss.tobytes()
     assert found.val_loss.tobytes() == expected.val_loss.tobytes()
