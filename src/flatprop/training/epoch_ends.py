@@ -66,7 +66,7 @@ class EpochEnds:
         self.patience = patience
         self.measured_at = params.copy() if before_update else params
         self.best = params[:0] if patience is None else params.copy()
-        self.val_losses = np.empty(epochs)  # takes memory only as epochs end
+        self.val_losses = np.empty(epochs if validation else 0)  # takes memory as epochs end
         self.record = np.zeros(1, EPOCH_END)
         self.function, self.address = epoch_end_address(), self.record.ctypes.data
         self._write(
