@@ -19,6 +19,9 @@ from flatprop.training.stepper import Stepper
 class InMemoryRun(OptimizerRun[Data]):
     """One call of `fit` with an `Optimizer` and arrays."""
 
+    ends_need_python = False
+    """Whether more belongs to the end of an epoch than `epoch_ends` has."""
+
     def _begin(self) -> None:
         self.stepper = self._new_stepper()
         watching = self.validation, self.patience, self.follow
@@ -83,8 +86,8 @@ class InMemoryRun(OptimizerRun[Data]):
 
     def _epoch_ends(self, before_update: bool) -> epoch_ends.EpochEnds | None:
         """What the compiled loop does at the end of each epoch; None if Python sees to it."""
-        needs_python = self.called_back or self.metrics or self.follow or self.average
-        if not self.each_epoch or needs_python:
+        asks = self.ends_need_python, self.called_back, self.metrics, self.follow, self.average
+        if not self.each_epoch or any(asks):
             return None
         if not epoch_ends.suits(self.network, self.samples.rows, self.validation):
             return None
