@@ -153,6 +153,7 @@ def check_which_loss(run):
 def check_train(run):
     names = run.names
     assert np.mean(names["answers"] == names["digits"][names["held_out"]]) > 0.96
+    assert 1e-4 < names["found"].suggestion < 0.1
 
 
 @checks("docs/guide/many.md")
