@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import zipfile
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -108,6 +109,45 @@ def test_blocks_are_used_up(model):
 
 
 # ---- files that lie
+
+
+def test_columns_of_any_kind_are_saved_and_loaded(tmp_path):
+    rows = range(400)
+    frame = pl.DataFrame(
+        {
+            "few": [row % 2 for row in rows],
+            "mostly 0": [float(row % 50 == 0) * row for row in rows],
+            "heavy": [10.0 ** (row % 30) for row in rows],
+            "truth": [row % 3 == 0 for row in rows],
+            "stamp": [1.7e9 + row for row in rows],
+            "day": [date(2024, 1, 1) + timedelta(row) for row in rows],
+            "when": [datetime(2024, 1, 1) + timedelta(hours=row) for row in rows],
+            "time": [f"2024-01-{row % 28 + 1:02d} {row % 24:02d}:30" for row in rows],
+            "code": [f"{row % 7:05d}" for row in rows],
+            "word": [None if row % 9 == 0 else "ab"[row % 2] for row in rows],
+            "text": [f"a text of its own {row * 7919}" for row in rows],
+        }
+    )
+    for task, y in (("regression", np.arange(400.0)), ("classification", np.arange(400) % 3)):
+        for dtype in ("float32", "float64"):
+            made = make(task, 400, hidden=(4,), epochs=1, dtype=dtype)
+            fit_inputs(made, frame, y)
+            fit_networks(made, inputs(made, [frame]), y, [])
+            save(made, tmp_path / "m.net", "y")
+            again = load(tmp_path / "m.net")
+            np.testing.assert_array_equal(again.predict(frame), made.predict(frame))
+
+
+def test_dates_may_be_texts_later_and_the_other_way_round():
+    days = [date(2024, 1, 1) + timedelta(row) for row in range(100)]
+    typed = pl.DataFrame({"day": days})
+    texts = typed.with_columns(pl.col("day").cast(pl.String))
+    nothing = pl.DataFrame({"day": [None, None]})
+    for frame, other in ((typed, texts), (texts, typed)):
+        made = make("regression", 100, hidden=(4,), epochs=1)
+        fit_inputs(made, frame, np.arange(100.0))
+        np.testing.assert_array_equal(inputs(made, [other]), inputs(made, [frame]))
+        assert len(inputs(made, [nothing])) == 2
 
 
 def test_a_file_holds_no_code(saved, tmp_path):

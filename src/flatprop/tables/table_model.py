@@ -246,8 +246,16 @@ def load(path: str | PathLike[str]) -> Pipeline:
 
 
 def _is_known(name: str) -> bool:
-    """Whether the pipeline of a table has objects of this name in it."""
-    return bool(_PLAIN.fullmatch(name)) or name in _of_vectorizers()
+    """Whether the pipeline of a table may have objects of this name in it.
+
+    Beside this package's own classes these are what vectorizers consist of, and other classes of
+    the same modules: which of them there are depends on the columns.
+    """
+    if _PLAIN.fullmatch(name) or name in _of_vectorizers():
+        return True
+    module, _, last = name.rpartition(".")
+    is_class = re.fullmatch("_?[A-Z][A-Za-z]+", last) is not None
+    return is_class and module in {known.rpartition(".")[0] for known in _of_vectorizers()}
 
 
 @cache
@@ -281,7 +289,8 @@ def _check(model: Any) -> None:
     if not isinstance(model.target_name_, str):
         raise ValueError("the name of the target is no text")
     numbers, columns = model["numbers"], model["columns"]
-    row: dict[str, list[Any]] = {name: [None, 1.0] for name in numbers.feature_names_in_}
+    row: dict[str, list[Any]] = {name: [None, None] for name in numbers.feature_names_in_}
+    row |= {name: [None, 1.0] for name in (*numbers.numeric_, *numbers.formats_)}
     row |= {name: [None, "some text"] for name in numbers.words_}
     row |= {name: [None, seen[0]] for name, seen in columns.seen_.items() if seen}
     predicted(model, pl.DataFrame(row))

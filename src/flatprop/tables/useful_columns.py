@@ -43,6 +43,8 @@ class UsefulColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The columns that are used.
     gaps_ : list of str
         Those of them in which values are missing.
+    dates_ : list of str
+        Those of them that hold dates, not texts of such.
     notes_ : list of str
         What a reader should know of the columns.
     seen_ : dict
@@ -78,6 +80,7 @@ class UsefulColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"no column is left to predict from: {reasons}")
         kept = X.select(self.kept_)
         self.gaps_ = [column.name for column in kept if column.null_count()]
+        self.dates_ = [column.name for column in kept if column.dtype.is_temporal()]
         self.seen_ = {}
         for column in kept:
             if column.dtype in (pl.String, pl.Categorical, pl.Enum):
@@ -93,6 +96,11 @@ class UsefulColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: pl.DataFrame) -> pl.DataFrame:
         """The columns that are used, with nulls for infinite numbers."""
         X = X.select(self.kept_)
+        for name in self.dates_:  # where they are texts now, or nothing
+            if X.schema[name] == pl.String:
+                X = X.with_columns(pl.col(name).str.to_datetime(strict=False))
+            elif X.schema[name] == pl.Null:
+                X = X.with_columns(pl.col(name).cast(pl.Datetime))
         infinite = [pl.col(name) for name in _infinite(X)]
         return X.with_columns(pl.when(column.is_finite()).then(column) for column in infinite)
 
