@@ -34,10 +34,16 @@ from flatprop.training.progress import progress_bar
 from flatprop.validation import checks, over_parameters
 
 REASONS = {CONVERGED_LANE: "converged", IMPATIENT_LANE: "patience", DIVERGED_LANE: "diverged"}
-BLOCK_BYTES = 2**15
-"""What one chunk of rows of a block may take, with its parameters and with what one group of
-members computes on the way: as much as the first cache holds."""
-MOST_LANES = 128
+CHUNK_BYTES = 2**14
+"""What one group of members may compute on the way through a chunk of rows: half of the first
+cache."""
+BLOCK_BYTES = 2**17
+"""What a block may take: its parameters, one chunk of its rows, and what is computed.
+
+It comes from the second cache while the processor computes. Blocks as small as the first cache are
+no faster, and each costs Python's time.
+"""
+MOST_LANES = 512
 MOST_ROWS = 64
 WORTH_NEW_BLOCKS = 0.7
 """New blocks are made when no more than this part of the lanes is at work."""
@@ -124,13 +130,13 @@ class LaneRun:
         """How many lanes a block has, and how many rows a chunk."""
         model, members = self.model, self.task.members
         step = step_of(model.dtype)
-        numbers = BLOCK_BYTES // model.dtype.itemsize
+        size = model.dtype.itemsize
         work_of_row = 2 * sum(layer.units for layer in model.dense) * step
-        rows = max(4, numbers // 2 // work_of_row // 4 * 4)
+        rows = max(4, CHUNK_BYTES // size // work_of_row // 4 * 4)
         rows = min(rows, MOST_ROWS, -(-batch // 4) * 4)
         of_row = model.targets + 1 + (model.inputs if own_data else 0)
         of_lane = int(model.params.size) * (2 + slots) + rows * of_row
-        most = min(MOST_LANES, (numbers - rows * work_of_row) // of_lane)
+        most = min(MOST_LANES, (BLOCK_BYTES // size - rows * work_of_row) // of_lane)
         with crew.using(self.task.threads):
             threads = crew.size_for(crew.MOST_THREADS)
         fair = -(-members // min(threads, -(-members // step)))
