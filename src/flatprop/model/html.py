@@ -15,7 +15,7 @@ from flatprop.model.model import Model
 
 FloatArray = NDArray[np.float64]
 
-# Notebooks have styles of their own for tables, among them stripes.
+# Notebooks have styles of their own for tables, among them stripes, and wrap what stands in pre.
 TABLE = (
     "border-collapse:collapse;border:0;margin:0.3em 0;font:inherit;color:inherit;background:none"
 )
@@ -80,7 +80,7 @@ def of_trace(
 
 def _quantity(symbol: str, meaning: str, numbers: str) -> str:
     left = CELL.format(align="left") + ";vertical-align:top"
-    pre = "margin:0;background:none;color:inherit;font-family:monospace"
+    pre = "margin:0;background:none;color:inherit;font-family:monospace;white-space:pre"
     return (
         f'<tr style="{ROW}"><td style="{left}">{escape(symbol)}</td>'
         f'<td style="{left}">= {escape(meaning)}</td>'

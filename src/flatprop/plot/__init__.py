@@ -2,7 +2,8 @@
 
 Each function draws into the Axes (or, where it has several panels, the Figure) that it is
 given, or makes a new one, and returns the Axes drawn into. It shows nothing and changes no
-setting; text, background and fonts are those of the current style, light or dark.
+setting. Text, background and fonts are those of the current style, light or dark. Colours follow
+the Axes or the Figure that is given, if that was made in another style.
 """
 
 from importlib.util import find_spec as _find_spec

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from flatprop.many.predicted import LearntQuantiles, Mixture
 from flatprop.plot import predictions
-from flatprop.plot.canvas import checked_figure, colours
+from flatprop.plot.canvas import checked_figure, colours, in_their_colours
 from flatprop.plot.class_probabilities import classes_of, places_of, probabilities_of
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
@@ -18,6 +18,7 @@ from flatprop.validation.arrays import Array
 SIZE = (8.6, 4.2)
 
 
+@in_their_colours
 def reliability(
     model: Any,
     X: ArrayLike,
@@ -98,6 +99,7 @@ def reliability(
     return np.array([curve, below])
 
 
+@in_their_colours
 def coverage(
     model: Any,
     X: ArrayLike,

@@ -4,14 +4,18 @@ The colours are Okabe & Ito's (2008), which people with any colour vision tell a
 that stands for the same thing in all pictures has two shades, for light and dark pages.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure, SubFigure
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CLASSES = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
@@ -34,10 +38,48 @@ class Colours(NamedTuple):
 def colours() -> Colours:
     """The colours for the current style, whose text is light or dark."""
     ink = mpl.rcParams["text.color"]
-    red, green, blue = to_rgb(ink)
-    if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5:
+    if is_light(ink):
         return Colours("#56B4E9", "#F0903C", "#F097C8", ink)
     return Colours("#0072B2", "#D55E00", "#A8327D", ink)
+
+
+def is_light(colour: Any) -> bool:
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+
+
+def in_their_colours(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in the colours of the Axes or Figure that it is given.
+
+    They may have been made in another style than the current one, so that its text could not be
+    read on them.
+    """
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        for given in (*args, *kwargs.values()):
+            if isinstance(given, (Axes, Figure, SubFigure)):
+                with mpl.rc_context(_colours_of(given)):
+                    return draw(*args, **kwargs)
+        return draw(*args, **kwargs)
+
+    return drawn
+
+
+def _colours_of(given: Axes | Figure | SubFigure) -> Any:
+    """A dict of settings; none where text has the colour of the current style."""
+    ink: Any = mpl.rcParams["text.color"]
+    style, paper = ink, given.get_facecolor()
+    if isinstance(given, Axes):
+        ink = given.title.get_color()
+    else:
+        page: Any = given.figure.get_facecolor()  # that of a SubFigure is transparent
+        if page[3] > 0 and is_light(page) == is_light(ink):
+            ink = "black" if is_light(page) else "white"
+    if to_rgba(ink) == to_rgba(style):
+        return {}
+    inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    return {**dict.fromkeys(inks, ink), "axes.facecolor": paper}
 
 
 def checked_axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:

@@ -7,11 +7,12 @@ from numpy.typing import ArrayLike
 from flatprop.model.dense_layer import Dense
 from flatprop.model.model import checked_model
 from flatprop.network import Network
-from flatprop.plot.canvas import checked_figure, colours
+from flatprop.plot.canvas import checked_figure, colours, in_their_colours
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
 
+@in_their_colours
 def histograms(
     net: Network,
     X: ArrayLike | None = None,

@@ -10,7 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-from flatprop.plot.canvas import CLASSES, checked_axes, colours, legend_of, spans_decades
+from flatprop.plot.canvas import (
+    CLASSES,
+    checked_axes,
+    colours,
+    in_their_colours,
+    legend_of,
+    spans_decades,
+)
 from flatprop.training.history import History
 
 ENDS = {
@@ -27,6 +34,7 @@ PANEL = 0.85
 above, which a layout engine moves, that engine would not come to an end."""
 
 
+@in_their_colours
 def history(
     history: History | Mapping[Any, History], ax: Axes | None = None, *, log: bool | None = None
 ) -> Axes:
@@ -65,8 +73,8 @@ def history(
     ax = checked_axes(ax)
     single = not isinstance(history, Mapping)
     drawn: list[Line2D] = []
-    for number, (name, one) in enumerate(histories.items()):
-        colour = CLASSES[number % len(CLASSES)]
+    shades = (colours().positive,) if len(histories) == 1 else CLASSES
+    for (name, one), colour in zip(histories.items(), itertools.cycle(shades), strict=False):
         drawn += _curves(ax, one, None if single else f"{name}: {_end(one)}", colour)
         if one.best_epoch is not None or (single and one.val_loss.size):
             drawn += _mark_best(ax, one, label=single)
@@ -82,7 +90,7 @@ def history(
         drawn.append(Line2D([], [], color=ink, label="training"))
         drawn.append(Line2D([], [], color=ink, linestyle="--", label="validation"))
     legend_of(ax, drawn)
-    _panels(ax, histories)
+    _panels(ax, histories, shades)
     return ax
 
 
@@ -113,7 +121,7 @@ def _curves(ax: Axes, history: History, label: str | None, colour: str) -> list[
     single = label is None
     lines = ax.plot(epochs, history.loss, color=colour, marker=marker, label=label or "training")
     if history.val_loss.size:
-        colour = CLASSES[5] if single else colour
+        colour = colours().negative if single else colour
         name = "validation" if single else None
         also = ax.plot(epochs, history.val_loss, "--", color=colour, marker=marker, label=name)
         lines += also if single else []
@@ -134,7 +142,7 @@ def _mark_best(ax: Axes, history: History, label: bool) -> list[Line2D]:
     return lines if label else []
 
 
-def _panels(ax: Axes, histories: Mapping[Any, History]) -> None:
+def _panels(ax: Axes, histories: Mapping[Any, History], shades: Sequence[str]) -> None:
     """The learning rate, where it changes, and each metric, below the loss."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates = [one.learning_rate for one in histories.values()]
@@ -146,11 +154,11 @@ def _panels(ax: Axes, histories: Mapping[Any, History]) -> None:
     lowest = ax
     for number, (name, curves) in enumerate(wanted.items(), start=1):
         lowest.tick_params(labelbottom=False)
-        lowest = _panel(ax, number, name, curves)
+        lowest = _panel(ax, number, name, curves, shades)
     lowest.set_xlabel("epoch")
 
 
-def _panel(ax: Axes, number: int, name: str, curves: Sequence[Any]) -> Axes:
+def _panel(ax: Axes, number: int, name: str, curves: Sequence[Any], shades: Sequence[str]) -> Axes:
     """A panel with a curve of each history, the `number`-th below `ax`."""
     corner: Any = ax.transAxes
     inches_below = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, corner)
@@ -158,7 +166,7 @@ def _panel(ax: Axes, number: int, name: str, curves: Sequence[Any]) -> Axes:
     below = -number * (PANEL + 0.12)
     panel = ax.inset_axes((0, below, 1, PANEL), transform=place, sharex=ax)
     marker = "o" if max(curve.size for curve in curves) == 1 else ""
-    for curve, colour in zip(curves, itertools.cycle(CLASSES), strict=False):
+    for curve, colour in zip(curves, itertools.cycle(shades), strict=False):
         panel.plot(np.arange(curve.size), curve, color=colour, marker=marker)
     if spans_decades(*(curve[np.isfinite(curve)] for curve in curves)):
         panel.set_yscale("log")

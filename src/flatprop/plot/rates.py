@@ -4,10 +4,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from flatprop.plot.canvas import CLASSES, checked_axes, colours, legend_of, spans_decades
+from flatprop.plot.canvas import checked_axes, colours, in_their_colours, legend_of, spans_decades
 from flatprop.training.range_test import LearningRateRange
 
 
+@in_their_colours
 def learning_rate_range(found: LearningRateRange, ax: Axes | None = None) -> Axes:
     """Draw a learning-rate range test: losses, the smoothed losses, and the suggestion.
 
@@ -35,11 +36,10 @@ def learning_rate_range(found: LearningRateRange, ax: Axes | None = None) -> Axe
             f"got {found!r}"
         )
     ax = checked_axes(ax)
-    rates, colour = found.rates, CLASSES[0]
+    rates, colour = found.rates, colours().positive
     marker = "o" if rates.size == 1 else ""  # a line of one point cannot be seen
-    batches = ax.plot(
-        rates, found.losses, color=colour, alpha=0.35, marker=marker, label="mini-batches"
-    )
+    thin: dict[str, Any] = {"color": colour, "alpha": 0.6, "linewidth": 0.8, "marker": marker}
+    batches = ax.plot(rates, found.losses, label="mini-batches", **thin)
     drawn = [*batches, *ax.plot(rates, found.smoothed, color=colour, label="smoothed")]
     if found.suggestion is not None:
         at = rates.searchsorted(found.suggestion)

@@ -9,12 +9,20 @@ from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike
 
 from flatprop.plot import frame_names
-from flatprop.plot.canvas import CLASSES, MARKERS, checked_axes, legend_of
+from flatprop.plot.canvas import (
+    CLASSES,
+    MARKERS,
+    checked_axes,
+    colours,
+    in_their_colours,
+    legend_of,
+)
 from flatprop.plot.class_probabilities import classes_of, places_of, probabilities_of
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
 
+@in_their_colours
 def decision_regions(
     model: Any,
     X: ArrayLike,
@@ -100,7 +108,7 @@ def decision_regions(
     for k, label in enumerate(labels):
         mine = samples[members == k]
         style: dict[str, Any] = {"color": palette[k], "marker": MARKERS[k % len(MARKERS)]}
-        style |= {"s": 22, "edgecolors": "white", "linewidths": 0.5, "label": label}
+        style |= {"s": 22, "edgecolors": colours().ink, "linewidths": 0.5, "label": label}
         drawn.append(ax.scatter(mine[:, first], mine[:, second], **style))
     ax.set_xlim(x_range)
     ax.set_ylim(y_range)

@@ -11,13 +11,14 @@ from flatprop.many.ensemble import Ensemble
 from flatprop.many.predicted import LearntQuantiles, Mixture
 from flatprop.network import Network
 from flatprop.plot import frame_names, predictions
-from flatprop.plot.canvas import checked_figure, colours
+from flatprop.plot.canvas import checked_figure, colours, in_their_colours
 from flatprop.validation import checks
 from flatprop.validation.arrays import Array
 
 CURVE_POINTS = 500
 
 
+@in_their_colours
 def fit(
     model: Any,
     X: ArrayLike,

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from flatprop.evaluation.laid_open import Trace
 from flatprop.model.model import checked_dense, checked_model
 from flatprop.network import Network
+from flatprop.plot.canvas import in_their_colours
 from flatprop.plot.diagram.contents import Contents
 from flatprop.plot.diagram.drawing import Drawing
 from flatprop.plot.diagram.placement import Placement
@@ -15,6 +16,7 @@ from flatprop.validation import checks
 MOST_SAMPLES = 4
 
 
+@in_their_colours
 def network(
     net: Network,
     trace: Trace | None = None,

@@ -95,7 +95,7 @@ class Drawing:
         thickest = 3.2 if edges <= 12 else 2.4 if edges <= MOST_EDGES else 1.6
         width = (0.4 + (thickest - 0.4) * share) * self.scale
         colour = self.colours.negative if negative else self.colours.positive
-        style: dict[str, Any] = {"color": colour, "alpha": 0.3 + 0.6 * share, "linewidth": width}
+        style: dict[str, Any] = {"color": colour, "alpha": 0.55 + 0.35 * share, "linewidth": width}
         x, y = zip(start, stop, strict=True)
         self.ax.plot(x, y, solid_capstyle="butt", zorder=1, **style)
 
