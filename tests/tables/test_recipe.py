@@ -101,3 +101,18 @@ def test_options_take_the_place_of_defaults():
     assert counts.loss == "poisson"
     classes = recipe("classification", ROWS, label_smoothing=0.1, class_weight="balanced")[1]
     assert (classes.label_smoothing, classes.class_weight) == (0.1, "balanced")
+
+
+def test_texts_of_few_rows_each_are_no_categories():
+    titles = pl.DataFrame({"title": [f"the story of {i % 60}" for i in range(ROWS)]})
+    assert inputs(titles, titles).shape[1] <= 30
+    many = pl.concat([titles] * 4)
+    vectorizer = recipe("regression", many.height)[0]
+    assert np.asarray(vectorizer.fit_transform(many)).shape[1] == 60
+
+
+def test_all_rows_in_a_batch_are_those_that_are_left_to_train_on():
+    networks = recipe("regression", 205, optimizer="rprop")[1].regressor
+    assert networks.batch_size == 184
+    networks = recipe("regression", 205, batch_size=205, patience=0)[1].regressor
+    assert networks.batch_size == 205
