@@ -111,3 +111,18 @@ def test_a_long_table_has_fewer_inputs_and_epochs():
     assert estimator.regressor.max_iter == 10
     assert estimator.regressor.early_stopping is False
     assert recipe("regression", 1_000_000, epochs=3)[1].regressor.max_iter == 3
+
+
+def test_texts_of_few_rows_each_are_no_categories():
+    titles = pl.DataFrame({"title": [f"the story of {i % 60}" for i in range(ROWS)]})
+    assert inputs(titles, titles).shape[1] <= 30
+    many = pl.concat([titles] * 4)
+    vectorizer = recipe("regression", many.height)[0]
+    assert np.asarray(vectorizer.fit_transform(many)).shape[1] == 60
+
+
+def test_all_rows_in_a_batch_are_those_that_are_left_to_train_on():
+    networks = recipe("regression", 205, optimizer="rprop")[1].regressor
+    assert networks.batch_size == 184
+    networks = recipe("regression", 205, batch_size=205, patience=0)[1].regressor
+    assert networks.batch_size == 205
