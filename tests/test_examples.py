@@ -25,13 +25,19 @@ pytest.importorskip("matplotlib", reason="the examples draw with matplotlib")
 pytest.importorskip("scipy", reason="the examples use SciPy")
 
 
-def run(name, folder, options=("--fast",)):
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Numba's cache of a user's own functions does not notice an edit of the kernels."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(name, folder, cache, options=("--fast",)):
     """What an example prints; its picture must be one with something in it."""
     from matplotlib.image import imread
 
     picture = folder / f"{name}.png"
     script = str(EXAMPLES / f"{name}.py")
-    environment = {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
+    environment = {"MPLBACKEND": "Agg", "NUMBA_CACHE_DIR": str(cache), "PYTHONIOENCODING": "utf-8"}
     command = sys.executable, "-W", "error", script, *options, "--output", picture
     printed = processes.run(*command, **environment)
     pixels = imread(picture)
@@ -46,20 +52,20 @@ def numbers(pattern, printed):
     return np.array(found, float)
 
 
-def test_neural_ode(tmp_path):
-    printed = run("neural_ode", tmp_path)
+def test_neural_ode(tmp_path, cache):
+    printed = run("neural_ode", tmp_path, cache)
     (error,) = numbers("4 times as long: #", printed)
     assert error < 0.2  # of amplitudes of 2 and 3; it was wrong by a whole phase otherwise
 
 
-def test_controller(tmp_path):
-    printed = run("controller", tmp_path)
+def test_controller(tmp_path, cache):
+    printed = run("controller", tmp_path, cache)
     (upright,) = numbers("above 1.9 m for #%", printed)
     assert upright > 40  # hanging or turning, it would be there for 0 to 10
 
 
-def test_calibration(tmp_path):
-    printed = run("calibration", tmp_path)
+def test_calibration(tmp_path, cache):
+    printed = run("calibration", tmp_path, cache)
     found = numbers(r"= +# ± # \(true +#,", printed)
     assert found.shape == (3, 3)
     value, sigma, true = found.T
@@ -67,19 +73,19 @@ def test_calibration(tmp_path):
     assert (sigma < 0.1).all()
 
 
-def test_burgers(tmp_path):
+def test_burgers(tmp_path, cache):
     """The error of the article, where FULL_EXAMPLES asks for its problem, which takes minutes."""
     full = bool(os.environ.get("FULL_EXAMPLES"))
-    printed = run("burgers", tmp_path, () if full else ("--fast",))
+    printed = run("burgers", tmp_path, cache, () if full else ("--fast",))
     (error,) = numbers("relative error #", printed)
     assert error <= (6.7e-4 if full else 2e-2)
     off = numbers(r"noise: off by \+?# %", printed)
     assert (np.abs(off) < [3, 15]).all()  # with 1 % and 5 % of noise
 
 
-def test_uci(tmp_path):
+def test_uci(tmp_path, cache):
     """Two of the five sets, and two of their twenty splits."""
-    printed = run("uci", tmp_path)
+    printed = run("uci", tmp_path, cache)
     found = numbers(r"(?:yacht|energy) +# ± # +# +# +# ± # +#", printed)
     rmse, _, published, published_2015, nll = found.T[:5]
     assert (rmse < 0.6 * np.minimum(published, published_2015)).all()
@@ -87,8 +93,8 @@ def test_uci(tmp_path):
     assert "20 networks" in printed
 
 
-def test_spectrum(tmp_path):
-    printed = run("spectrum", tmp_path)
+def test_spectrum(tmp_path, cache):
+    printed = run("spectrum", tmp_path, cache)
     error_of_mean, error_of_sigma = numbers("mean #, of sigma # %", printed)[0]
     assert error_of_mean < 0.02  # of an absorbance up to 1.3
     assert error_of_sigma < 10
@@ -96,8 +102,8 @@ def test_spectrum(tmp_path):
     np.testing.assert_allclose(inside, [68.3, 95.4], atol=1.5)
 
 
-def test_molecule(tmp_path):
-    printed = run("molecule", tmp_path)
+def test_molecule(tmp_path, cache):
+    printed = run("molecule", tmp_path, cache)
     of_forces = numbers("of forces # meV/Å", printed)
     assert of_forces[1] < min(10, of_forces[0] / 3)
     error, drift = numbers("energy # µeV, drift # µeV", printed).T
@@ -107,18 +113,18 @@ def test_molecule(tmp_path):
     np.testing.assert_allclose(network, potential, atol=2)
 
 
-def test_map(tmp_path):
-    printed = run("map", tmp_path)
+def test_map(tmp_path, cache):
+    printed = run("map", tmp_path, cache)
     error, of_one_for_all = numbers("off by # °C .*off by # °C", printed)[0]
     assert error < 1.2
     assert of_one_for_all > 4
 
 
-def test_c_program(tmp_path):
+def test_c_program(tmp_path, cache):
     compiler = os.environ.get("CC", "cc").split()[0]
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no C compiler {compiler} here")
-    printed = run("c_program", tmp_path)
+    printed = run("c_program", tmp_path, cache)
     (error,) = numbers("125 °C: # °C", printed)
     (difference,) = numbers("C and predict: # °C", printed)
     assert error < 1
@@ -126,7 +132,7 @@ def test_c_program(tmp_path):
 
 
 def compiled(function):
-    """Afresh: what the example itself has cached belongs to a program, not to a module."""
+    """Afresh, see `cache`."""
     return numba.njit(function.py_func)
 
 
