@@ -4,14 +4,13 @@
     python -m benchmarks.many --busy         # 200 architectures in one call
 
 JAX runs `vmap` over members in a `lax.scan` over updates, PyTorch `torch.func.vmap` of the
-gradient. All start from the same parameters, see the same batches, and must reach the same mean
-loss. Rounds alternate between the peers, as in `benchmarks.peers`. Without `--default-threads`
-everything has one thread.
+gradient of stacked parameters. All start from the same parameters, see the same batches, and must
+reach the same loss with every member. Rounds alternate between the peers, as in
+`benchmarks.peers`. Without `--default-threads` everything has one thread.
 """
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import time
@@ -37,6 +36,8 @@ import flatprop as fp
 from .peer_networks import installed
 
 RATE = 1e-2
+MOST_APART = 5e-3
+"""By which part of the mean loss that of a member may differ, as rounding grows in a training."""
 CASES = {
     # members, units, hidden activation, rows, own samples, batch, optimizer, epochs
     "1000 x 2-4-1 tanh, 4 rows each, sgd": (
@@ -81,7 +82,7 @@ class EnsembleProblem:
 
     def together(self):
         self.ens.params = self.start
-        return self.ens.fit(self.x, self.y, **self.options).loss[-1].mean()
+        return self.ens.fit(self.x, self.y, **self.options).loss[-1]
 
     def one_by_one(self):
         self.ens.params = self.start
@@ -89,7 +90,7 @@ class EnsembleProblem:
         for i, net in enumerate(self.ens):
             x, y = (self.x[i], self.y[i]) if self.own else (self.x, self.y)
             losses.append(net.fit(x, y, **self.options).loss[-1])
-        return np.mean(losses)
+        return np.array(losses)
 
     @property
     def batches(self):
@@ -128,7 +129,7 @@ def jax_training(problem):
         values, gradient = slopes(parts, *batch)
         tree = jax.tree_util.tree_map
         if not problem.adam:
-            return (tree(lambda p, g: p - RATE * g, parts, gradient), m, v, t), values.mean()
+            return (tree(lambda p, g: p - RATE * g, parts, gradient), m, v, t), values
         t = t + 1
         m = tree(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
         v = tree(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
@@ -136,7 +137,7 @@ def jax_training(problem):
         step = tree(
             lambda p, m, v: p - RATE * (m / one) / (jnp.sqrt(v / other) + 1e-8), parts, m, v
         )
-        return (step, m, v, t), values.mean()
+        return (step, m, v, t), values
 
     @jax.jit
     def train(parts):
@@ -145,13 +146,13 @@ def jax_training(problem):
 
         def epoch(state, _):
             state, losses = jax.lax.scan(update, state, (x, y))
-            return state, losses.mean()
+            return state, losses.mean(axis=0)
 
         return jax.lax.scan(epoch, state, None, length=problem.epochs)
 
     def run():
         _, losses = train(start)
-        return float(losses.block_until_ready()[-1])
+        return np.asarray(losses.block_until_ready()[-1])
 
     return run
 
@@ -185,8 +186,8 @@ def torch_training(problem):
                     for a, g in zip(parts, gradient, strict=True):
                         a.grad = g
                     optimizer.step()
-                    losses.append(values.mean())
-        return float(torch.stack(losses).mean())
+                    losses.append(values)
+        return torch.stack(losses).mean(dim=0).numpy()
 
     return run
 
@@ -199,9 +200,12 @@ def compare(case, options):
     if installed("torch") and not options.without_torch:
         runs["torch.func"] = torch_training(problem)
     losses = {name: run() for name, run in runs.items()}
-    for name, value in losses.items():
-        if not math.isclose(value, losses["flatprop"], rel_tol=5e-3):
-            raise AssertionError(f"{case}: {name} reached the loss {value}, others {losses}")
+    ours = losses["flatprop"]
+    apart = {
+        name: float(np.abs(values - ours).max() / ours.mean()) for name, values in losses.items()
+    }
+    if max(apart.values()) > MOST_APART:
+        raise AssertionError(f"{case}: losses of members differ from flatprop's by {apart}")
     seconds = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():
@@ -211,7 +215,10 @@ def compare(case, options):
             run()
             seconds[name].append(time.perf_counter() - began)
     steps = problem.updates * len(problem.ens)
-    print(f"\n{case}: {problem.updates} updates, mean loss {losses['flatprop']:.5g}")
+    print(
+        f"\n{case}: {problem.updates} updates, mean loss {ours.mean():.5g}; the losses of all "
+        f"members agree to {max(apart.values()):.1g} of that"
+    )
     for name, values in seconds.items():
         median = np.median(values)
         ratio = median / np.median(seconds["flatprop"])
@@ -258,7 +265,7 @@ class Many:
 
     def setup(self, case, way):
         self.run = getattr(EnsembleProblem(case), way)
-        assert math.isfinite(self.run())
+        assert np.isfinite(self.run()).all()
 
     def time_fit(self, case, way):
         self.run()
@@ -270,7 +277,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--default-threads", action="store_true")
-    parser.add_argument("--without-torch", action="store_true", help="torch.func takes minutes")
+    parser.add_argument("--without-torch", action="store_true", help="torch.func takes longest")
     parser.add_argument("--busy", action="store_true", help="only `fit_many`")
     options = parser.parse_args()
     threads = "default threads" if options.default_threads or options.busy else "one thread"

@@ -45,6 +45,8 @@ FLOORS = (
     "plot",
     "",
     "data",
+    "tables",
+    "worked_examples",
     "cli",
     "__main__",
 )

@@ -22,7 +22,7 @@ import page_code  # noqa: E402
 OPTIONAL = {
     *("dask", "distributed", "ray"),
     *("IPython", "joblib", "matplotlib", "numba_scipy", "onnx", "onnxruntime", "optuna", "pandas"),
-    *("polars", "scipy", "sklearn", "tensorboardX", "torch"),
+    *("polars", "scipy", "skops", "skrub", "sklearn", "tensorboardX", "torch"),
 }
 """What a page may import and may be missing: a misspelt name is a failure."""
 
@@ -154,6 +154,11 @@ def check_train(run):
     names = run.names
     assert np.mean(names["answers"] == names["digits"][names["held_out"]]) > 0.96
     assert 1e-4 < names["found"].suggestion < 0.1
+
+
+@checks("docs/guide/many.md")
+def check_many(run):
+    assert run.names["search"].best_score_ > 0.9
 
 
 @checks("docs/guide/which-optimizer.md")

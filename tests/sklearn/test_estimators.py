@@ -108,6 +108,31 @@ def test_class_weight_is_a_weight_of_samples():
 
 
 @quiet
+def test_label_smoothing_is_a_target_between():
+    options = {"random_state": 0, "max_iter": 5}
+    smooth = MLPClassifier(label_smoothing=0.3, **options).fit(X, NAMES)
+    loss = fp.losses.CrossEntropy(label_smoothing=0.3)
+    np.testing.assert_allclose(
+        smooth.predict_proba(X), MLPClassifier(loss=loss, **options).fit(X, NAMES).predict_proba(X)
+    )
+    # Of two classes, no probability goes beyond the targets 0.15 and 0.85 for long.
+    two = MLPClassifier(label_smoothing=0.3, solver="lbfgs", random_state=0).fit(X, NAMES == "ant")
+    surest = two.predict_proba(X).max(axis=1)
+    assert 0.8 < np.median(surest) < 0.9
+
+
+@quiet
+def test_early_stopping_by_the_loss_keeps_the_weights_of_the_lowest():
+    model = MLPClassifier(early_stopping="loss", max_iter=15, random_state=0, batch_size=10)
+    model.fit(X, NAMES, X_val=X[::2], y_val=NAMES[::-2])
+    assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
+    p = model.predict_proba(X[::2])
+    chosen = np.searchsorted(model.classes_, NAMES[::-2])
+    lowest = -np.log(p[np.arange(len(p)), chosen]).mean()
+    np.testing.assert_allclose(lowest, min(model.validation_loss_curve_), rtol=1e-5)
+
+
+@quiet
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_validation_set_of_ones_own(solver):
     model = MLPClassifier(random_state=0, max_iter=7, solver=solver)

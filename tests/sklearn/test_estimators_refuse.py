@@ -129,6 +129,7 @@ WRONG = {
     "callbacks": ({"callbacks": [3]}, "callbacks must be functions"),
     "loss": ({"loss": "logloss"}, "unknown loss"),
     "a word for a truth": ({"shuffle": "no"}, "shuffle must be True or False"),
+    "another word for a truth": ({"early_stopping": "no"}, "early_stopping must be True or False"),
     "momentum": ({"solver": "sgd", "momentum": 3}, "momentum must lie in"),
     "number for an activation": ({"activation": 3}, "activation must be"),
 }

@@ -386,24 +386,33 @@ def test_every_loss_of_outputs_takes_slopes(loss):
 
 def test_the_best_epoch_has_its_unknowns():
     X, y, _ = wave(40)
-    net = network([2, 8, 1])
-    equation = fp.Equation(burgers, X, unknowns={"nu": 0.2})
     seen = []
 
-    def look(epoch):
-        seen.append(equation.unknowns["nu"])
+    def trained(optimizer, callbacks):
+        net, equation = network([2, 8, 1]), fp.Equation(burgers, X, unknowns={"nu": 0.2})
 
-    history = net.fit(
-        X,
-        y,
-        equations=equation,
-        optimizer=fp.SGD(0.05),
-        batch_size=10,
-        epochs=10,
-        patience=100,
-        callbacks=look,
-    )
-    assert equation.unknowns["nu"] == seen[history.best_epoch]
+        def look(epoch):
+            seen.append(equation.unknowns["nu"])
+
+        history = net.fit(
+            X,
+            y,
+            equations=equation,
+            optimizer=optimizer,
+            batch_size=10,
+            epochs=10,
+            patience=100,
+            callbacks=look if callbacks else (),
+            rng=0,
+        )
+        return history, equation.unknowns["nu"]
+
+    for optimizer in (fp.SGD(0.05), fp.Adam(0.5)):
+        seen.clear()
+        history, unknown = trained(optimizer, True)
+        assert unknown == seen[history.best_epoch]
+        assert trained(optimizer, False)[1] == unknown
+    assert history.best_epoch < 9
 
 
 def test_a_mask_and_clipping():

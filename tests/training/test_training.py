@@ -173,6 +173,57 @@ def test_patience_restores_the_best_parameters(data, batch_size, validated):
         assert net.loss(X[:50], noisy) == pytest.approx(losses.min(), rel=1e-12)
 
 
+WATCHED = {
+    "validation": {"validation_data": slice(60, 80)},
+    "weighted": {"validation_data": slice(60, 101), "weighted": True, "patience": 30},
+    "several blocks": {"validation_data": slice(0, 101), "times": 8, "batch_size": 160},
+    "patience": {"validation_data": slice(60, 101), "patience": 3},
+    "converged": {"validation_data": slice(60, 101), "patience": 50, "tol": 1e-4},
+    "without data": {"patience": 2},
+    "before the update": {"patience": 4, "batch_size": None, "optimizer": fp.RMSprop(0.02)},
+    "progress": {"validation_data": slice(60, 80), "patience": 5, "progress": True},
+}
+
+
+@pytest.mark.parametrize("case", WATCHED)
+def test_epochs_end_the_same_with_and_without_python(data, case):
+    """A callback takes every epoch to Python; without it only the last one comes there."""
+    options = {"epochs": 60, "batch_size": 16, "optimizer": fp.Adam(0.1)} | WATCHED[case]
+    times = options.pop("times", 1)
+    X, y = (np.tile(one, (times, 1)) for one in data)
+    weights = np.arange(41.0) if options.pop("weighted", False) else None
+    if "validation_data" in options:
+        rows = options["validation_data"]
+        rows = slice(times * rows.start, times * rows.stop)
+        options["validation_data"] = (X[rows], y[rows], *([] if weights is None else [weights]))
+    y, n = y + np.random.default_rng(0).normal(size=y.shape), 60 * times
+    compiled, called = make(dtype="float64"), make(dtype="float64")
+    found = compiled.fit(X[:n], y[:n], **options)
+    expected = called.fit(X[:n], y[:n], callbacks=lambda epoch: None, **options)
+    assert (found.stopped_by, found.best_epoch) == (expected.stopped_by, expected.best_epoch)
+    assert found.loss.tobytes() == expected.loss.tobytes()
+    assert found.val_loss.tobytes() == expected.val_loss.tobytes()
+    assert found.learning_rate.tobytes() == expected.learning_rate.tobytes()
+    assert compiled.params.tobytes() == called.params.tobytes()
+
+
+def test_a_validation_loss_that_overflows_after_some_epochs_ends_the_training(data):
+    X, y = data
+    far = np.full((3, 4), 5e153), np.zeros((3, 2))
+    histories = []
+    for callbacks in ((), lambda epoch: None):
+        net = fp.Network(4, [fp.Dense(2)], dtype="float64", rng=0)
+        net.params[:] = 0
+        options = {"optimizer": fp.SGD(0.01), "validation_data": far, "callbacks": callbacks}
+        with pytest.warns(fp.DivergenceWarning, match="validation data"):
+            histories.append(net.fit(X, 10 * y, **options))
+    compiled, called = histories
+    assert compiled.stopped_by == called.stopped_by == "diverged"
+    assert 3 < compiled.epochs < 50
+    assert compiled.loss.tobytes() == called.loss.tobytes()
+    assert compiled.val_loss.tobytes() == called.val_loss.tobytes()
+
+
 def test_patience_leaves_the_best_even_when_epochs_run_out(data):
     X, y = data
     net = make()
@@ -306,20 +357,26 @@ def test_weights_of_zero_in_a_whole_batch(data):
 # ---- interruption
 
 
-def test_an_interruption_before_the_validation_undoes_the_epoch_s_entry(data, monkeypatch):
+@pytest.mark.parametrize(
+    ("callbacks", "at", "done"), [((lambda epoch: None,), 4, 3), ((), 1, 9)], ids=["each", "last"]
+)
+def test_an_interruption_before_the_validation_undoes_the_epoch_s_entry(
+    data, monkeypatch, callbacks, at, done
+):
+    """Without callbacks only the last epoch comes to Python."""
     measured = run.loss_over
     measurements = []
 
     def interrupted(*arguments):
         measurements.append(1)
-        if len(measurements) == 4:
+        if len(measurements) == at:
             raise KeyboardInterrupt
         return measured(*arguments)
 
     monkeypatch.setattr(run, "loss_over", interrupted)
-    history = make().fit(*data, epochs=10, validation_data=data)
+    history = make().fit(*data, epochs=10, validation_data=data, callbacks=callbacks)
     assert history.stopped_by == "interrupted"
-    assert len(history.loss) == len(history.val_loss) == len(history.learning_rate) == 3
+    assert len(history.loss) == len(history.val_loss) == len(history.learning_rate) == done
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

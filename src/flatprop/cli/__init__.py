@@ -21,15 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 2 for a mistake in the command or the data, told in one
-        line on standard error; 130 when interrupted; 1 otherwise.
+        The exit code: 0; 2 for a mistake in the command or the data, told on standard
+        error; 130 when interrupted; 1 otherwise.
     """
     try:
         terminal.prepare()
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), error.status)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
@@ -57,7 +57,7 @@ def _run(arguments: list[str]) -> int:
         from flatprop.cli.predict import predict
 
         return predict(options)
-    from flatprop.cli import dosage, neuron
+    from flatprop.worked_examples import dosage, neuron
 
     print("\n".join({"neuron": neuron.lines, "dosage": dosage.lines}[options.example]()))
     return 0
@@ -66,5 +66,6 @@ def _run(arguments: list[str]) -> int:
 def _fail(message: str, status: int) -> int:
     # Names in files may be of any length, and hold line breaks.
     line = " ".join(message.split("\n"))
-    print(f"flatprop: error: {line[:1000]}{'...' * (len(line) > 1000)}", file=sys.stderr)
+    line = f"flatprop: error: {line[:1000]}{'...' * (len(line) > 1000)}"
+    print(terminal.wrapped(line), file=sys.stderr)
     return status

@@ -1,6 +1,8 @@
 """The words of the command line and their help."""
 
 import argparse
+import math
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -22,77 +24,55 @@ to begin with:
   {program} explain neuron       one neuron, one step, every number
   {program} explain dosage       a network that learns one bias
   {program} train digits         handwritten digits, in a second
-  {program} train FILE.csv --target COLUMN --save NET
-  {program} predict NET FILE.csv
+  {program} train FILE --target COLUMN --save NET
+  {program} predict NET FILE
 
 {program} COMMAND --help tells more.
 """
 
 TRAIN = """\
-Trains a network and measures it on rows that were held back.
+Trains networks and measures them on rows that were held back.
 
-  train digits                    the handwritten digits of the package
-  train FILE.csv --target COLUMN  your own table; line 1 names the columns
+  train digits                the handwritten digits of the package
+  train FILE --target COLUMN  your own table; line 1 names the columns
+
+A table is CSV or the like (also compressed), parquet, Excel or JSON. Tables
+need: python -m pip install 'flatprop[tables]'
 """
 
 TRAIN_NOTES = """\
 what becomes of the columns of a table:
-  numbers     scaled to mean 0 and standard deviation 1; a missing one becomes
-              the median, and a further 0/1 input says that it was missing
-  text, True/False
-              one 0/1 input per value; missing or new values are 0 in all
-  dates, empty and constant columns, texts that differ in nearly every row, and
-  columns that only count the rows are left out, which is told
+  numbers     scaled; also those with units, percent, currency or commas; a
+              missing one is marked
+  dates       become years, months, days and seconds
+  few texts   one 0/1 input per text; one that is new later is 0 in all
+  many texts  30 numbers that say how they are written
+  columns that are empty or constant, that count the rows or only name them
+  are left out, which is told
 
-All of it is learnt from the training rows alone, and saved with the network.
+All of it is learnt from the training rows alone, by skrub and scikit-learn,
+and saved with the networks as a pipeline of scikit-learn.
 
 The digits:
 {citation}
 """
 
-TRAIN_HELP = {
-    "--target": "the column to predict",
-    "--save": "the file to save the network to",
-    "--task": "classification or regression; guessed from the target if left out",
-    "--drop": "do without",
-    "--delimiter": "found out if left out",
-    "--test-size": "the share of the rows that is held back to measure on (default 0.2)",
-    "--hidden": 'units of the hidden layers, such as 64,64; "" for none (default 64,64; digits '
-    "128,64)",
-    "--activation": "of the hidden layers (default gelu)",
-    "--loss": "default cross_entropy for classification, mse for regression",
-    "--dtype": None,
-    "--optimizer": "default adamw",
-    "--learning-rate": "at the start; it falls to 0 along half a cosine (default 0.005 for adam "
-    "and adamw)",
-    "--epochs": "default 100, for small tables up to 1000; digits 60",
-    "--batch-size": 'rows per update (default 32); "all" for one update per epoch',
-    "--patience": "stop after N epochs without progress on a part of the training rows that is "
-    "kept for this, and take the best epoch; 0 for never (default 20 for tables that have the "
-    "rows for it; digits 0)",
-    "--weight-decay": "default with adamw 1 for up to 450 training rows and less for more, else 0",
-    "--label-smoothing": "share of each label that is spread over all classes, against "
-    "overconfidence (default 0; digits 0.1)",
-    "--seed": "of the split, the first weights and the order of the rows (default 0)",
-}
-"""What the help says of the options of `train`, in the order in which it lists them."""
-
 PREDICT = """\
-Writes the predictions of a saved network to standard output, as CSV: one row
-for each row of FILE, the prediction first and, where there are classes, the
-probability of each.
+Writes the predictions of a saved network as CSV: one row for each row of
+FILE, the prediction first and, where there are classes, the probability of
+each.
 """
 
 PREDICT_NOTES = """\
 The columns that the network was trained on are found by their names, in
-whatever order; others are ignored. A network of the digits takes p0 to p63,
-the pixels row by row from 0 to 16; `predict NET digits` reads those that come
-with the package. A network saved by net.save() in Python knows no names: it
-takes all columns, in order, as numbers.
+whatever order; others are ignored. `predict NET digits` reads the digits of
+the package. A network saved by net.save() in Python knows no names: it takes
+all columns, in order, as numbers.
 
 The same in Python:
-  from flatprop.cli.predict import predict_table
-  predict_table("NET", "FILE.csv")        # a pandas.DataFrame
+  from flatprop.tables import load
+  model = load("NET")                   # a pipeline of scikit-learn
+  model.predict(polars.read_csv("FILE"))
 """
 
 EXPLAIN = """\
@@ -101,6 +81,19 @@ Works an example of backpropagation, step by step:
   explain neuron    one sigmoid neuron, one observation, one step
   explain dosage    two hidden nodes, and a bias learnt by gradient descent
 """
+
+
+TASK = "classification or regression; guessed if left out"
+TEST_SIZE = "the share of the rows that is held back to measure on (default 0.2)"
+CLASS_WEIGHT = '"balanced", or such as no=1,yes=5: how much the rows of a class count'
+HIDDEN = 'units of the hidden layers, such as 64,64; "" for none (default 64,64; digits 128,64)'
+LEARNING_RATE = "at the start; it falls to 0 along half a cosine (default 0.005 for adamw)"
+PATIENCE = (
+    "stop after N epochs without progress on a part of the training rows that is kept for this, "
+    "and take the best epoch; 0 for never"
+)
+LABEL_SMOOTHING = "share of each label that is spread over all classes, against overconfidence"
+SEED = "of the split, the first weights and the order of the rows (default 0)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -157,9 +150,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     predict = commands.add_parser(
         "predict", help="predictions of a saved network", description=PREDICT, epilog=PREDICT_NOTES
     )
-    predict.add_argument("network", metavar="NET", help="the file of a saved network")
-    predict.add_argument("data", metavar="FILE", help='a CSV file; "-" reads standard input')
-    predict.add_argument("--delimiter", type=_delimiter, help="found out if left out")
+    _add_predict(predict)
     explain = commands.add_parser(
         "explain", help="backpropagation, step by step", description=EXPLAIN
     )
@@ -170,40 +161,49 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_train(train: Parser) -> None:
-    def option(group: Any, name: str, metavar: str | None, read: Any, default: Any = None) -> None:
-        help = TRAIN_HELP[name]
-        group.add_argument(name, metavar=metavar, type=read, default=default, help=help)
-
-    train.add_argument("data", metavar="DATA", help="digits, or a CSV file")
-    option(train, "--target", "COLUMN", str)
-    option(train, "--save", "NET", str)
-    table = train.add_argument_group("the table")
-    option(table, "--task", None, _one_of("task", ("classification", "regression")))
-    option(table, "--drop", "COL,COL", _names, ())
-    option(table, "--delimiter", None, _delimiter)
-    option(table, "--test-size", "SHARE", _share, 0.2)
-    network = train.add_argument_group("the network")
-    option(network, "--hidden", "N,N", _hidden)
-    option(network, "--activation", None, str, "gelu")
-    option(network, "--loss", None, str)
-    option(network, "--dtype", None, _one_of("dtype", ("float32", "float64")), "float32")
-    training = train.add_argument_group("the training")
-    option(training, "--optimizer", None, str, "adamw")
-    option(training, "--learning-rate", "RATE", _number("above 0", lambda value: value > 0))
-    option(training, "--epochs", "N", _whole(1))
-    option(training, "--batch-size", "N", _batch_size)
-    option(training, "--patience", "N", _whole(0))
-    option(training, "--weight-decay", "RATE", _number("0 or above", lambda value: value >= 0))
-    option(training, "--label-smoothing", "SHARE", _share)
-    option(training, "--seed", "N", _whole(0), 0)
+    some, above, least = _names, _number("above 0", 0, False), _number("0 or above", 0, True)
+    train.add_argument("data", metavar="DATA", help="digits, or the file of a table")
+    train.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    train.add_argument("--save", metavar="NET", help="the file to save the networks to")
     train.add_argument("--quiet", action="store_true", help="print the result and nothing else")
+    add = train.add_argument_group("the table").add_argument
+    add("--task", type=_one_of("task", ("classification", "regression")), help=TASK)
+    add("--drop", metavar="COL,COL", type=some, default=(), help="do without")
+    add("--keep", metavar="COL,COL", type=some, default=(), help="use even if they say nothing")
+    _add_reading(add)
+    add("--test-size", metavar="SHARE", type=_share, default=0.2, help=TEST_SIZE)
+    add("--class-weight", metavar="WEIGHTS", type=_class_weight, help=CLASS_WEIGHT)
+    add = train.add_argument_group("the networks").add_argument
+    add("--hidden", metavar="N,N", type=_hidden, help=HIDDEN)
+    add("--activation", help="of the hidden layers (default gelu)")
+    add("--loss", help="default cross_entropy for classification, mse for regression")
+    add("--dtype", type=_one_of("dtype", ("float32", "float64")), default="float32")
+    add = train.add_argument_group("the training").add_argument
+    add("--optimizer", help="default adamw")
+    add("--learning-rate", metavar="RATE", type=above, help=LEARNING_RATE)
+    add("--epochs", metavar="N", type=_whole(1), help="the most that there are")
+    add("--batch-size", metavar="N", type=_batch_size, help='rows per update; "all" for all')
+    add("--patience", metavar="N", type=_whole(0), help=PATIENCE)
+    add("--weight-decay", metavar="RATE", type=least)
+    add("--label-smoothing", metavar="SHARE", type=_share, help=LABEL_SMOOTHING)
+    add("--seed", metavar="N", type=_whole(0), default=0, help=SEED)
+
+
+def _add_predict(predict: Parser) -> None:
+    add = predict.add_argument
+    add("network", metavar="NET", help="the file of a saved network")
+    add("data", metavar="FILE", help='a table; "-" reads standard input')
+    _add_reading(add)
+    add("--keep", metavar="COL,COL", type=_names, default=(), help="write these columns too")
+    add("--output", metavar="FILE", help="the file to write to (default: standard output)")
+
+
+def _add_reading(add: Callable[..., Any]) -> None:
+    add("--delimiter", type=_delimiter, help="found out if left out")
+    add("--no-header", action="store_true", help="line 1 is data: column_1, column_2, ...")
 
 
 # ---- types of arguments; what they raise is shown behind the name of the option
-
-
-def _refused(message: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(message)
 
 
 def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
@@ -211,7 +211,7 @@ def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
 
     def one_of(text: str) -> str:
         if text not in options:
-            raise _refused(
+            raise ArgumentTypeError(
                 f"there is no {what} {text!r}.{nearest(text, options)} "
                 f"It is one of: {', '.join(options)}"
             )
@@ -223,26 +223,28 @@ def _one_of(what: str, options: Iterable[str]) -> Callable[[str], str]:
 def _whole(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < least:
-            raise _refused(f"a whole number of at least {least} is needed, not {text!r}")
+            raise ArgumentTypeError(f"a whole number of at least {least} is needed, not {text!r}")
         return int(text)
 
     return whole
 
 
-def _number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+def _number(
+    bounds: str, least: float, itself: bool, below: float = math.inf
+) -> Callable[[str], float]:
     def number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            value = float("nan")
-        if not fits(value) or value == float("inf"):
-            raise _refused(f"a number {bounds} is needed, not {text!r}")
+            value = math.nan
+        if not (least < value < below or (itself and value == least)):
+            raise ArgumentTypeError(f"a number {bounds} is needed, not {text!r}")
         return value
 
     return number
 
 
-_share = _number("from 0 to below 1", lambda value: 0 <= value < 1)
+_share = _number("from 0 to below 1", 0, True, 1)
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -250,7 +252,9 @@ def _hidden(text: str) -> tuple[int, ...]:
         return ()
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise _refused(f"numbers of units such as 64,64 are needed, or none, not {text!r}")
+        raise ArgumentTypeError(
+            f"numbers of units such as 64,64 are needed, or none, not {text!r}"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -265,5 +269,17 @@ def _names(text: str) -> tuple[str, ...]:
 def _delimiter(text: str) -> str:
     text = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(text, text)
     if len(text) != 1:
-        raise _refused(f"one character is needed, or tab, not {text!r}")
+        raise ArgumentTypeError(f"one character is needed, or tab, not {text!r}")
     return text
+
+
+def _class_weight(text: str) -> str | dict[str, float]:
+    if text == "balanced":
+        return text
+    parts = [part.rpartition("=") for part in text.split(",")]
+    if not all(label.strip() for label, _, _ in parts):
+        raise ArgumentTypeError(
+            f"balanced, or weights such as no=1,yes=5 are needed, not {text!r}"
+        )
+    weight = _number("0 or above", 0, True)
+    return {label.strip(): weight(number) for label, _, number in parts}

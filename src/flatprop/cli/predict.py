@@ -1,159 +1,152 @@
 """`predict`: a saved network and a table -> predictions."""
 
+import csv
 import sys
+import zipfile
 from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatprop.cli import targets
-from flatprop.cli.columns import numbers
-from flatprop.cli.errors import UserError, user_errors
-from flatprop.cli.reading import read_table
-from flatprop.cli.tables import Recipe
+from flatprop.cli.errors import (
+    UserError,
+    check_writable,
+    column_named,
+    tables_are_needed,
+    user_errors,
+)
+from flatprop.cli.terminal import wrapped
+from flatprop.cli.waiting import tell
 
 if TYPE_CHECKING:
     from flatprop import Network
 
+Columns = dict[str, Sequence[Any]]
+
 
 def predict(options: Namespace) -> int:
-    """Run `predict`: write CSV to standard output and return the exit code."""
-    frame, notices = _predictions(options.network, options.data, options.delimiter)
-    for notice in notices:
-        print(f"flatprop: note: {notice}", file=sys.stderr)
-    if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
-        # A file for other programs, which must not lose letters of the labels.
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-    frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+    """Run `predict`, write the predictions and return the exit code."""
+    check_writable("--output", options.output)
+    with tables_are_needed():
+        if zipfile.is_zipfile(options.network):
+            columns, notes = _by_table(options)
+        else:
+            columns, notes = _by_network(options)
+    for note in notes:
+        tell(wrapped(f"flatprop: note: {note}"))
+    _write(columns, options.output)
     return 0
 
 
-def predict_table(network: str, table: Any, delimiter: str | None = None) -> Any:
-    """Predictions of a saved network for a table.
+def _by_table(options: Namespace) -> tuple[Columns, list[str]]:
+    """By a pipeline that `train FILE` saved."""
+    from flatprop.cli.reading import read
+    from flatprop.tables import table_model
 
-    Parameters
-    ----------
-    network
-        The file of a network that `train --save`, or `Network.save`, wrote.
-    table
-        A CSV file, or a data frame, or "digits".
-    delimiter
-        What stands between two fields of the file; None finds out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per row of the table: the prediction, under the name of the
-        target, and for classes the probability of each, as p(class).
-
-    Raises
-    ------
-    UserError
-        If the file is no network, or the table does not fit it.
-
-    Examples
-    --------
-    >>> from flatprop.cli.predict import predict_table
-    >>> predict_table("iris.net", "flowers.csv")  # doctest: +SKIP
-    """
-    return _predictions(network, table, delimiter)[0]
+    with user_errors():
+        model = table_model.load(options.network)
+    frame, notes = read(options, list(model["numbers"].words_))
+    kept = _kept(options, frame)
+    try:
+        predicted = table_model.predicted(model, frame)
+        notes += table_model.notes(model, frame)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except Exception as error:  # whatever a file that lies makes the libraries do
+        raise UserError(f"{options.network} does not fit this table: {error}") from None
+    return predicted.to_dict(as_series=False) | kept, notes
 
 
-def _predictions(path: str, table: Any, delimiter: str | None) -> tuple[Any, list[str]]:
-    network, recipe = load(path)
-    notices: list[str] = []
-    if isinstance(table, str) and table == "digits":
-        from flatprop.data import digits_table
+def _by_network(options: Namespace) -> tuple[Columns, list[str]]:
+    """By a network that was saved without names of columns: all count, in order."""
+    network = _load(options.network)
+    kept: Columns = {}
+    notes: list[str] = []
+    if options.data == "digits":
+        from flatprop.data import load_digits
 
-        table = digits_table()
-    elif not hasattr(table, "columns"):
-        texts = recipe.texts if recipe else ()
-        commas = recipe.commas if recipe else None
-        table, notices = read_table(str(table), delimiter, texts, commas)
-    X = recipe.encode(table) if recipe else _in_order(table, network)
+        X = load_digits()[0]
+    else:
+        from flatprop.cli.reading import read
+
+        frame, notes = read(options, [])
+        kept = _kept(options, frame)
+        X = _numbers(frame.drop(list(kept)), network)
     with user_errors():
         outputs = network.predict(X)
-    if recipe is None:
-        return _plain(network, outputs), notices
-    return _decoded(recipe.target, network, outputs), notices
+    digits = 7 if network.dtype == np.float32 else 15
+    columns: Columns = {}
+    if network.dense[-1].activation == "softmax":
+        columns["class"] = outputs.argmax(axis=1).tolist()
+    for k, column in enumerate(outputs.T):
+        name = f"p({k})" if columns else f"output{k}" if network.outputs > 1 else "output"
+        columns[name] = [float(f"{number:.{digits}g}") for number in column]
+    return columns | kept, notes
 
 
-def load(path: str) -> tuple["Network", Recipe | None]:
-    """The network in a file, and what `train --save` saved of its columns; None without such.
-
-    Raises UserError if it is not the file of a network.
-    """
+def _load(path: str) -> "Network":
     import flatprop as fp
-    from flatprop.export import files
 
     try:
-        network, extra = files.load(fp.Network, path)
+        network = fp.load(path)
     except FileNotFoundError as error:
         raise UserError(f"{error}; NET is a file that `train ... --save NET` wrote") from None
     except ValueError as error:
         raise UserError(
             f"{error}. NET comes before FILE, and is a file that `train ... --save NET` wrote"
         ) from None
-    if not isinstance(extra, dict) or "table" not in extra:
-        return network, None
-    recipe = Recipe.from_json(extra["table"])
-    if recipe.width != network.inputs:
+    if isinstance(network, fp.Ensemble):
         raise UserError(
-            f"{path} contradicts itself: its columns make {recipe.width} inputs, but the network "
-            f"takes {network.inputs}"
+            f"{path} holds an ensemble that was saved in Python; predict with it there"
         )
-    if network.outputs not in recipe.target.outputs:
-        raise UserError(
-            f"{path} contradicts itself: the network has {network.outputs} outputs, which are not "
-            "those of its target"
-        )
-    return network, recipe
+    return network
 
 
-def _in_order(table: Any, network: "Network") -> Any:
-    if table.shape[1] != network.inputs:
+def _numbers(frame: Any, network: "Network") -> np.ndarray:
+    """The inputs of a network, (rows, inputs)."""
+    if frame.width != network.inputs:
         raise UserError(
-            f"the table has {table.shape[1]} columns, but the network takes {network.inputs} "
+            f"the table has {frame.width} columns, but the network takes {network.inputs} "
             "inputs; it was saved without column names, so that every column counts, in order"
         )
-    columns = [numbers(str(name), table[name]) for name in table.columns]
-    for name, column in zip(table.columns, columns, strict=True):
-        if np.isnan(column).any():
-            row = int(np.isnan(column).argmax()) + 1
+    columns = []
+    for column in frame:
+        numbers = column.cast(float, strict=False).to_numpy()
+        if not np.isfinite(numbers).all():
+            row = int(np.isfinite(numbers).argmin())
             raise UserError(
-                f"column {str(name)!r} has no number in row {row}; this network was saved "
-                "without a rule for missing ones"
+                f"column {column.name!r} must hold numbers, but row {row + 1} has "
+                f"{column[row]!r}; this network was saved without a rule for missing ones"
             )
+        columns.append(numbers)
     return np.stack(columns, axis=1)
 
 
-def _decoded(target: targets.Target, network: "Network", outputs: Any) -> Any:
-    import pandas as pd
-
-    # As many digits as the arithmetic has, not those that float64 adds.
-    digits = 7 if network.dtype == np.float32 else 15
-    if isinstance(target, targets.Quantity):
-        return pd.DataFrame({target.name: _rounded(target.decode(outputs), digits)})
-    p = target.probabilities(outputs)
-    labels = np.array(target.labels, dtype=object)
-    chosen = pd.Series(labels[p.argmax(axis=1)]).infer_objects()
-    each = [pd.Series(_rounded(p[:, index], digits)) for index in range(len(labels))]
-    frame = pd.concat([chosen, *each], axis=1)
-    # By position: the name of the target may be that of a probability, too.
-    frame.columns = pd.Index([target.name, *(f"p({label})" for label in target.labels)])
-    return frame
+def _kept(options: Namespace, frame: Any) -> Columns:
+    for name in options.keep:
+        column_named(name, frame.columns, options.data, "--keep")
+    kept: Columns = frame.select(options.keep).to_dict(as_series=False)
+    return kept
 
 
-def _plain(network: "Network", outputs: Any) -> Any:
-    import pandas as pd
+def _write(columns: Columns, path: str | None) -> None:
+    """Write to a file, parquet by its ending and CSV otherwise, or to standard output."""
+    if path is not None and path.endswith(".parquet"):
+        with tables_are_needed():
+            import polars
 
-    if network.dense[-1].activation == "softmax":
-        frame = pd.DataFrame(outputs, columns=[f"p({k})" for k in range(network.outputs)])
-        frame.insert(0, "class", outputs.argmax(axis=1))
-        return frame
-    names = ["output"] if network.outputs == 1 else [f"output{k}" for k in range(network.outputs)]
-    return pd.DataFrame(outputs, columns=names)
-
-
-def _rounded(value: Any, digits: int) -> Any:
-    return np.array([float(f"{number:.{digits}g}") for number in value])
+            polars.DataFrame(columns).write_parquet(path)
+        return
+    with ExitStack() as stack:
+        stream: Any = sys.stdout
+        if path is not None:
+            stream = stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
+        elif hasattr(stream, "reconfigure") and not stream.isatty():
+            # For other programs: no letter of a label may be lost.
+            stream.reconfigure(encoding="utf-8", newline="\n")
+        rows: Iterable[Any] = zip(*columns.values(), strict=True)
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

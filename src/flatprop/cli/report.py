@@ -1,94 +1,99 @@
-"""What a trained network is worth on rows it has not seen, and how to go on."""
+"""What predictions are worth on rows that were not trained on."""
 
 import shlex
-from argparse import Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flatprop.cli import targets
-from flatprop.cli.columns import Floats
 from flatprop.cli.terminal import program
-
-if TYPE_CHECKING:
-    from flatprop import Network
-    from flatprop.cli.problems import Problem
 
 MANY_CLASSES = 20
 """With more classes than this, they are not listed one by one."""
+RARE = 0.2
+"""Where a class has less than this share of the rows, accuracy alone says little."""
+SHORT = 28
+"""Longer labels are cut in tables."""
 
 
-def result(
-    problem: "Problem", outputs: NDArray[Any], rows: NDArray[np.bool_], where: str, brief: bool
-) -> list[str]:
-    """Lines that say how good the outputs of the network are for `rows` of the problem.
+def parts(held: NDArray[np.bool_]) -> str:
+    """How the rows are divided."""
+    if not held.any():
+        return "all of them to train on"
+    return f"{(~held).sum():,} to train on and {held.sum():,} held back"
 
-    `where` is what the rows are called, held-out or training; `brief` asks for the first line.
+
+def classes(y: NDArray[Any], guess: NDArray[Any], trained: NDArray[Any], where: str) -> list[str]:
+    """Lines that say how often a guess is right, the first of them by itself.
+
+    Parameters
+    ----------
+    y, guess
+        (rows,), the labels, and those that were predicted.
+    trained
+        The labels of the rows that were trained on.
+    where
+        What the rows are called, held-out or training.
     """
-    target = problem.recipe.target
-    if isinstance(target, targets.Classes):
-        most = int(np.bincount(problem.y[~problem.held]).argmax())
-        guess = target.probabilities(outputs).argmax(axis=1)
-        lines = _classification(target, problem.y[rows], guess, most, where)
-    else:
-        y = problem.y * target.scale + target.mean
-        mean = float(y[~problem.held].mean())
-        lines = _regression(target, y[rows], target.decode(outputs), mean, where)
-    return lines[:1] if brief else lines
-
-
-def _classification(
-    target: targets.Classes, y: NDArray[np.int64], guess: NDArray[np.int64], most: int, where: str
-) -> list[str]:
-    labels = [str(label) for label in target.labels]
     right = int((y == guess).sum())
+    most = Counter(trained.tolist()).most_common(1)[0][0]
     lines = [
         f"{where} accuracy: {_percent(right, y.size)} ({right} of {y.size})",
-        f"  always {labels[most]}, the most frequent: {_percent(int((y == most).sum()), y.size)}",
+        f"  always {most}, the most frequent: {_percent(int((y == most).sum()), y.size)}",
     ]
-    if len(labels) <= MANY_CLASSES:
-        lines += ["", *_per_class(labels, y, guess)]
-    mistakes = [(int((guess[y == i] == j).sum()), i, j) for i in set(y) for j in set(guess) - {i}]
-    frequent = sorted(m for m in mistakes if m[0])[:-6:-1]
+    mistakes = Counter(pair for pair in zip(y.tolist(), guess.tolist(), strict=True))
+    frequent = [(count, pair) for pair, count in mistakes.items() if pair[0] != pair[1]]
     if frequent:
         lines += ["", "most frequent mistakes:"]
-        lines += [
-            f"  {labels[i]} taken for {labels[j]}: {count} of {(y == i).sum()}"
-            for count, i, j in sorted(frequent, key=lambda m: (-m[0], m[1:]))
-        ]
+        for count, (label, other) in sorted(frequent, key=lambda m: (-m[0], str(m[1])))[:5]:
+            lines.append(f"  {label} taken for {other}: {count} of {(y == label).sum()}")
     return lines
 
 
-def _per_class(labels: list[str], y: NDArray[np.int64], guess: NDArray[np.int64]) -> list[str]:
-    rows = [("class", "rows", "found", "right where said")]
-    for index, label in enumerate(labels):
-        there, said = int((y == index).sum()), int((guess == index).sum())
-        both = int(((y == index) & (guess == index)).sum())
-        short = label if len(label) <= 40 else label[:37] + "..."
-        rows.append((short, str(there), _percent(both, there), _percent(both, said)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-        for row in rows
-    ]
+def probabilities(y: NDArray[Any], p: NDArray[Any], labels: NDArray[Any]) -> list[str]:
+    """Lines on probabilities (rows, classes): by class, and AUC where accuracy says little."""
+    from sklearn.metrics import classification_report, log_loss, roc_auc_score
+
+    lines = []
+    counts = np.array([(y == label).sum() for label in labels])
+    if counts.all():  # otherwise they are not defined
+        lines.append(f"  log loss: {log_loss(y, p, labels=labels):.4f}")
+        if len(labels) == 2:
+            lines[-1] += f", AUC: {roc_auc_score(y == labels[1], p[:, 1]):.4f}"
+        elif counts.min() < RARE * counts.mean():
+            auc = roc_auc_score(y, p, multi_class="ovr", labels=labels)
+            lines[-1] += f", AUC (mean of one class against the rest): {auc:.4f}"
+    if len(labels) <= MANY_CLASSES:
+        names = [
+            text if len(text) <= SHORT else text[: SHORT - 3] + "..." for text in map(str, labels)
+        ]
+        places = np.searchsorted(labels, y)
+        table = classification_report(
+            places, p.argmax(axis=1), labels=range(len(labels)), target_names=names,
+            digits=3, zero_division=0.0,
+        )  # fmt: skip
+        lines += ["", *(line for line in table.split("\n") if line.strip())]
+    return lines
 
 
-def _regression(
-    target: targets.Quantity, y: Floats, value: Floats, mean: float, where: str
+def numbers(
+    name: str, y: NDArray[Any], value: NDArray[Any], trained: NDArray[Any], where: str
 ) -> list[str]:
-    def errors(value: Any) -> tuple[float, float]:
-        return float(np.sqrt(np.mean((value - y) ** 2))), float(np.mean(abs(value - y)))
+    """Lines that say how far predicted numbers are off, the first of them by itself."""
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-    spread = float(((y - y.mean()) ** 2).sum())
-    rmse, mae = errors(value)
-    rmse_mean, mae_mean = errors(mean)
-    r2 = f"{1 - ((value - y) ** 2).sum() / spread:.3f}" if spread > 0 else "undefined"
+    def errors(value: Any) -> str:
+        rmse, mae = root_mean_squared_error(y, value), mean_absolute_error(y, value)
+        return f"RMSE: {rmse:.4g}, MAE: {mae:.4g}"
+
+    r2 = f"{r2_score(y, value):.3f}" if y.min() < y.max() else "undefined"
+    mean = float(trained.mean())
     return [
-        f"{where} RMSE: {rmse:.4g}, MAE: {mae:.4g}, R²: {r2} ({y.size} rows, {target.name} "
-        f"from {y.min():.4g} to {y.max():.4g})",
-        f"  always {mean:.4g}, the mean: RMSE {rmse_mean:.4g}, MAE {mae_mean:.4g}",
+        f"{where} {errors(value)}, R²: {r2} ({y.size:,} rows, {name} from {y.min():.4g} to "
+        f"{y.max():.4g})",
+        f"  always {mean:.4g}, the mean: {errors(np.full(y.shape, mean))}",
     ]
 
 
@@ -96,31 +101,11 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def go_on(options: Namespace, problem: "Problem", network: "Network") -> list[str]:
-    """The next commands, and lines of Python."""
-    data, digits = options.data, options.data == "digits"
-    lines = ["to go on:"]
-    file = options.save or f"{problem.name}.net"
-    if options.save:
-        lines.append(f"  saved to {file}")
-    else:
-        target = "" if digits else f" --target {shlex.quote(options.target)}"
-        lines.append(f"  {program()} train {shlex.quote(data)}{target} --save {shlex.quote(file)}")
-    lines += [f"  {program()} predict {shlex.quote(file)} {shlex.quote(data)}", "", "in Python:"]
-    if digits:
-        layers = ", ".join(f'fp.Dense({d.units}, "{d.activation}")' for d in network.dense)
-        loss = network.loss_function.name
-        lines += [
-            "  import flatprop as fp",
-            "  from flatprop.data import load_digits",
-            "  X, y = load_digits()",
-            f"  layers = [{layers}]",
-            f'  net = fp.Network(64, layers, "{loss}")',
-            "  net.fit(X / 16, y, progress=True)",
-        ]
-    else:
-        lines += [
-            "  from flatprop.cli.predict import predict_table",
-            f"  predict_table({str(Path(file))!r}, {data!r})  # a pandas.DataFrame",
-        ]
-    return lines
+def go_on(
+    saved: str | None, file: str, data: str, target: str, python: Iterable[str]
+) -> list[str]:
+    """The next commands, and lines of Python; `target` is the option that names it."""
+    call, net, table = program(), shlex.quote(saved or file), shlex.quote(data)
+    again = f"saved to {net}" if saved else f"{call} train {table}{target} --save {net}"
+    commands = [f"  {again}", f"  {call} predict {net} {table}"]
+    return ["", "to go on:", *commands, "", "in Python:", *(f"  {line}" for line in python)]

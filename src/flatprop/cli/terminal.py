@@ -43,9 +43,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 def wrapped(line: str) -> str:
     """A line for a reader, broken where it is too long and indented from there on."""
-    return textwrap.fill(
-        line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def program() -> str:

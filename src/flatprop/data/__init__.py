@@ -1,7 +1,5 @@
 """The data set that comes with the package."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +8,6 @@ CITATION = (
     "Repository, https://archive.ics.uci.edu/dataset/80, licence CC BY 4.0"
 )
 """Whose data they are, which the licence asks to be said."""
-
-PIXELS = tuple(f"p{place}" for place in range(64))
-"""Names for the 64 pixels, row by row, where the digits are a table."""
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -46,11 +41,3 @@ def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         np.load(file, allow_pickle=False) as arrays,
     ):
         return arrays["pixels"].astype(np.float64), arrays["digits"].astype(np.int64)
-
-
-def digits_table() -> Any:
-    """The digits as a data frame: columns p0 to p63, and digit."""
-    import pandas as pd
-
-    X, y = load_digits()
-    return pd.DataFrame(X, columns=list(PIXELS)).assign(digit=y)

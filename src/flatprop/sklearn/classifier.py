@@ -37,6 +37,9 @@ class MLPClassifier(ClassPredictions, BaseMLP):
     class_weight : dict or "balanced", default=None
         A factor for each class, by which the weights of its samples are multiplied;
         "balanced" makes it inversely proportional to how often the class occurs.
+    label_smoothing : float, default=0.0
+        ε: the targets 0 and 1 of K classes are replaced by ε / K and 1 - ε + ε / K (Szegedy et
+        al. 2016), those of several labels by ε / 2 and 1 - ε / 2.
     {extra}
 
     Attributes
@@ -74,7 +77,7 @@ class MLPClassifier(ClassPredictions, BaseMLP):
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | str = False,
         validation_fraction: float = 0.1,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
@@ -83,6 +86,7 @@ class MLPClassifier(ClassPredictions, BaseMLP):
         max_fun: int = 15000,
         loss: Any = "log_loss",
         class_weight: Any = None,
+        label_smoothing: float = 0.0,
         callbacks: Any = (),
     ) -> None:
         self._keep(locals())
@@ -183,9 +187,13 @@ class MLPClassifier(ClassPredictions, BaseMLP):
 
     def _targets(self, encoded: Array) -> Array:
         by_index = self.loss == "log_loss" or isinstance(self.loss, CrossEntropy)
-        if encoded.ndim == 1 and not by_index:
-            return np.eye(len(self.classes_))[encoded]
-        return encoded
+        smoothing, classes = self.label_smoothing, 2
+        if encoded.ndim == 1:
+            if by_index and not smoothing:
+                return encoded
+            classes = len(self.classes_)
+            encoded = np.eye(classes)[encoded]
+        return encoded * (1 - smoothing) + smoothing / classes if smoothing else encoded
 
     def _units(self, encoded: Array) -> int:
         return len(self.classes_) if encoded.ndim == 1 else encoded.shape[1]

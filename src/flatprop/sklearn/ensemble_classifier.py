@@ -24,6 +24,8 @@ class EnsembleClassifier(ClassPredictions, BaseEnsemble):
         As for `MLPClassifier`.
     class_weight : dict or "balanced", default=None
         As for `MLPClassifier`.
+    label_smoothing : float, default=0.0
+        As for `MLPClassifier`.
     {extra}
     {ensemble}
 

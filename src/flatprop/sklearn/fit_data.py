@@ -28,13 +28,17 @@ class GivenSamples(NamedTuple):
 def set_aside(
     given: GivenSamples, fraction: float, random: Any
 ) -> tuple[GivenSamples, GivenSamples]:
-    """The samples to train on and those held out; two classes keep their proportions in both."""
+    """The samples to train on and those held out; two classes keep their proportions in both.
+
+    A class of a single sample is in one of the two.
+    """
     one_column = given.y.ndim == 2 and given.y.dtype == np.bool_ and given.y.shape[1] == 1
+    several = one_column and 1 < given.y.sum() < len(given.y) - 1
     parts = train_test_split(
         *(part for part in given if part is not None),
         random_state=random,
         test_size=fraction,
-        stratify=given.y if one_column else None,
+        stratify=given.y if several else None,
     )
     training, held_out = (GivenSamples(*(*parts[k::2], None)[:3]) for k in (0, 1))
     for part, what in ((training, "are left to train on"), (held_out, "early_stopping set aside")):
@@ -70,8 +74,10 @@ class HeldOut:
         """The loss, without the penalty."""
         return loss_over(self.net, self.data, self.block) * float(self.estimator._loss_scale)
 
-    def score(self) -> float:
-        """Accuracy or R²."""
+    def score(self, loss: float | None) -> float:
+        """Accuracy or R²; where `early_stopping` goes by this `loss`, its negative."""
+        if self.estimator.early_stopping == "loss" and loss is not None:
+            return -loss
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = self.net.predict(self.samples.X)
             if not np.isfinite(outputs).all():

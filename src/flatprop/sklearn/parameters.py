@@ -49,10 +49,10 @@ momentum : float, default=0.9
     The momentum of "sgd".
 nesterovs_momentum : bool, default=True
     Whether "sgd" uses Nesterov's momentum.
-early_stopping : bool, default=False
+early_stopping : bool or "loss", default=False
     Whether to set aside a part of the samples, stop once its score (accuracy or R²) is
-    no longer better, and keep the best weights. Not with a solver that sees all samples
-    at once.
+    no longer better, and keep the best weights; "loss" scores by the loss, which is then
+    negative in `validation_scores_`. Not with a solver that sees all samples at once.
 validation_fraction : float, default=0.1
     The share of the samples that `early_stopping` sets aside.
 beta_1, beta_2 : float, default=0.9, 0.999

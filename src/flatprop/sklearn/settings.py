@@ -132,8 +132,10 @@ def check_the_rest(estimator: Any) -> None:
     """Check the callbacks, and the parameters that are only numbers or names."""
     if any(isinstance(c, Checkpoint) for c in checked_callbacks(estimator.callbacks)):
         refuse_checkpoint()
-    for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
+    for name in ("shuffle", "warm_start", "nesterovs_momentum"):
         check_truth(name, getattr(estimator, name))
+    if not (isinstance(estimator.early_stopping, str) and estimator.early_stopping == "loss"):
+        check_truth("early_stopping", estimator.early_stopping)
     if not isinstance(estimator.verbose, (bool, np.bool_)):
         checks.count("verbose", estimator.verbose, least=0)
     for name in ("alpha", "power_t", "tol"):
@@ -147,5 +149,8 @@ def check_the_rest(estimator: Any) -> None:
     fraction = checks.positive("validation_fraction", estimator.validation_fraction, or_zero=True)
     if fraction >= 1:
         raise ValueError(f"validation_fraction must lie in [0, 1), got {fraction:g}")
+    smoothing = getattr(estimator, "label_smoothing", 0.0)  # which regressors do not have
+    if checks.positive("label_smoothing", smoothing, or_zero=True) >= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {smoothing:g}")
     schedules = ("constant", "invscaling", "adaptive")
     checks.choice("learning_rate", estimator.learning_rate, schedules)

@@ -87,7 +87,7 @@ class _Epochs:
         if self.best is None or task.held is None:
             course.compare(None, e.tol)
         else:
-            score = task.held.score() if math.isfinite(loss) else math.nan
+            score = task.held.score(val_loss) if math.isfinite(loss) else math.nan
             reports.say(f"Validation score: {score:f}")
             if course.compare(score, e.tol):
                 self.best[:] = task.net._arrays.params

@@ -91,6 +91,8 @@ class TermStepper(Stepper):
 class DerivativeRun(InMemoryRun):
     """One call of `fit` with an `Optimizer` and terms."""
 
+    ends_need_python = True  # the unknowns of the best epoch are kept, too
+
     def __init__(
         self, network: Model, samples: Data, optimizer: Optimizer, *, terms: Terms, **given: Any
     ) -> None:

@@ -55,6 +55,8 @@ class RankedRun(InMemoryRun):
     have raised. `run` begins by comparing what all ranks were given.
     """
 
+    ends_need_python = True  # losses are added up over the ranks
+
     def __init__(
         self, network: Model, samples: Data, optimizer: Optimizer, *, ranks: Ranks, **given: Any
     ) -> None:

@@ -344,7 +344,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             drops = (self.network.layers["kind"] == DROPOUT).any()
             self.mask_seed = self._drawn() if drops else np.uint64(0)
         rates = np.array([self._rate])
-        return loop.Plan(rates, size, self._seed, -1.0, False, by_rows, self.mask_seed)
+        return loop.Plan(rates, size, self._seed, -1.0, False, 0, 0, by_rows, self.mask_seed)
 
     def _drawn(self) -> np.uint64:
         return self.rng.integers(0, 2**64, dtype=np.uint64)

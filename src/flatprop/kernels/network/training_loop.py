@@ -13,6 +13,7 @@ from flatprop.kernels.loops.minibatch import gather, shuffle, sum_of_weights, we
 from flatprop.kernels.loops.special_updates import average, update_with_factors
 from flatprop.kernels.loops.updates import clipping, penalise, update_trained
 from flatprop.kernels.network.backprop import scale_of
+from flatprop.kernels.network.epoch_end import at_epoch_end
 from flatprop.kernels.network.rank_sums import (
     BATCH,
     add_shards,
@@ -106,7 +107,7 @@ def train(model, data, rule, plan, progress, buffers, special, ranks, blocks, ce
     layers, loss_records, params = model
     all_x, all_y, all_weights, samples = data
     code, settings, state, trainable, clip_norm, penalty, update_timing, weights = rule
-    rates, batch_size, seed, tol, each_epoch, by_rows, mask_seed = plan
+    rates, batch_size, seed, tol, each_epoch, epoch_end, epoch_record, by_rows, mask_seed = plan
     cursor, sums, losses = progress
     order, block_x, block_y, gradient, shards, block_losses, block = buffers
     block_rows, block_weights, workspace, scratch, unit_losses = block
@@ -327,6 +328,8 @@ def train(model, data, rule, plan, progress, buffers, special, ranks, blocks, ce
             if ranks is not None:
                 cursor[BATCH] = 0
         status = _status(cursor, losses, tol, each_epoch) if last else RUNNING
+        if status == EPOCH_ENDED and epoch_end != 0 and size == 1:
+            status = at_epoch_end(epoch_end, epoch_record, epoch, losses[epoch])
         if status != RUNNING or stopped:
             break
     wait(cells, size)  # once the leader has returned, what others still read may change

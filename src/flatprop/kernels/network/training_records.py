@@ -84,7 +84,11 @@ class Plan(NamedTuple):
     tol: float
     """Two successive losses as close as this end the training; below 0 never."""
     each_epoch: bool
-    """Whether to return after every epoch."""
+    """Whether to return after every epoch; with `epoch_end`, after those that it leaves."""
+    epoch_end: int
+    """The address of what `epoch_end.at_epoch_end` calls; 0 for nothing. A team asks nobody."""
+    epoch_record: int
+    """The address of the `EPOCH_END` record that it takes."""
     by_rows: bool
     """How much a batch counts in the mean over an epoch: its rows, as in scikit-learn, or else
     its Σ w."""

@@ -1,0 +1,1 @@
+"""Examples of backpropagation with every number, which `python -m flatprop explain` prints."""
