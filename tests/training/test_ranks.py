@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    # MPICH, for the same reason: a rank that waits leaves its processor to the others
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
 }
 
 

@@ -66,13 +66,12 @@ for function in (specialised, through_another, frozen, frozen_in_a_tuple):
 def test_a_user_s_cached_function_has_the_network_of_its_process(tmp_path):
     script = tmp_path / "user.py"
     script.write_text(USER)
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     for network in (
         ("tanh", "mse", "0", "float32"),
         ("sigmoid", "mse", "0", "float32"),
         ("sigmoid", "ssr", "3", "float32"),
     ):
-        user(script, environment, *network)
+        user(script, {}, *network)
 
 
 CALLER = """
@@ -196,7 +195,7 @@ def editions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("editions")
     shutil.copytree(PACKAGE, folder / "flatprop", ignore=shutil.ignore_patterns("__pycache__"))
     edit(folder / "flatprop")
-    one = {"NUMBA_CACHE_DIR": str(folder / "cache"), "NUMBA_NUM_THREADS": "2"}
+    one = {"NUMBA_NUM_THREADS": "2"}
     return one, {**one, "PYTHONPATH": str(folder)}
 
 
