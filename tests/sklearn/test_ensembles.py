@@ -192,6 +192,14 @@ def test_ctrl_c_keeps_the_members_that_had_begun():
     assert np.isfinite(model.predict(X)).all()
 
 
+def test_ctrl_c_in_one_thread_ends_the_members_in_all():
+    most = 10**7  # an hour, for the members that nothing ended
+    options = FAST | {"n_estimators": 2, "max_iter": most, "tol": 0.0, "n_iter_no_change": np.inf}
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model = EnsembleRegressor(**options | {"callbacks": interrupting(50)}).fit(X, NUMBERS)
+    assert max(member.n_iter_ for member in model.estimators_) < most
+
+
 # ---- what they predict
 
 

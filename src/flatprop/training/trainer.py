@@ -305,15 +305,15 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
             safe = Snapshot(params, self.average)
         done, status = first, loop.RUNNING
         while status == loop.RUNNING:
+            crew.end_if_asked()
             with stepper.alone(turn):
                 try:
                     with crew.using(self._threads):
                         status = stepper.advance(plan, progress, safe)
                 finally:
                     fell_back = safe.fall_back(params)
-            finished = int(progress.cursor[loop.EPOCH])
-            yield from progress.losses[done:finished].tolist()
-            done = finished
+            before, done = done, int(progress.cursor[loop.EPOCH])
+            yield from progress.losses[before:done].tolist()
             if status == loop.DIVERGED or fell_back:
                 yield math.nan
                 return
@@ -321,7 +321,7 @@ class Trainer(metaclass=other_names.Answering, answers=other_names.TRAINER_ATTRI
     def _train_on(
         self, data: Data, batch_size: int | None, shuffle: bool, safe: Snapshot, by_rows: bool
     ) -> bool:
-        """Go once through these samples; returns False if something was seen not to be finite."""
+        """Go once through these samples; False if something was seen not to be finite."""
         if shuffle:
             self._seed = self._drawn()
         plan = self._plan(data, batch_size, shuffle, by_rows)
