@@ -204,7 +204,7 @@ def behind(found, name):
 def show(found):
     names = [name for name in TABLES if any(r["table"] == name for r in found)]
     print("| table | rows | columns |", *(f"{model} |" for model in MODELS), end=" ")
-    print("rank |", *(f"{model} |" for model in RANKED), *(f"{m} |" for m in RANKED))
+    print("rank |", *(f"{m}: loss |" for m in RANKED), *(f"{m}: seconds |" for m in RANKED))
     print("| --- |" + " --- |" * (len(MODELS) + 2 * len(RANKED) + 3))
     for name in names:
         first = next(r for r in found if r["table"] == name)
