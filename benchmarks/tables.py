@@ -5,11 +5,10 @@
 Every table is split at random into 80 % of rows to train on and 20 % to measure on, so many
 times; classes keep their shares. All have the same rows and the recipe's vectorizer before them.
 The recipe is what `train` takes by itself. The others have scikit-learn's defaults, and all
-regressions have standardized targets. The hat functions of the recipe are for its networks alone,
-since scikit-learn's are mostly worse with them and its trees do not need them; --same-inputs gives
-them to all. A fourth column is HistGradientBoosting without the vectorizer, with the table's own
-categories and missing values. With --results FILE what has been measured is kept there, line by
-line, and not measured again.
+regressions have standardized targets. The hat functions of the recipe are for its networks alone;
+--same-inputs gives them to all three. A fourth column is HistGradientBoosting without the
+vectorizer, with the table's own categories and missing values. With --results FILE what has been
+measured is kept there, line by line, and not measured again.
 
 The list was fixed before anything was measured. Six tables come with packages: iris, wine,
 breast_cancer and diabetes with scikit-learn, anes96 and randhie with statsmodels. The others are
@@ -204,7 +203,7 @@ def behind(found, name):
 def show(found):
     names = [name for name in TABLES if any(r["table"] == name for r in found)]
     print("| table | rows | columns |", *(f"{model} |" for model in MODELS), end=" ")
-    print("rank |", *(f"{model} |" for model in RANKED), *(f"{m} |" for m in RANKED))
+    print("rank |", *(f"{m}: loss |" for m in RANKED), *(f"{m}: seconds |" for m in RANKED))
     print("| --- |" + " --- |" * (len(MODELS) + 2 * len(RANKED) + 3))
     for name in names:
         first = next(r for r in found if r["table"] == name)
