@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("skrub", reason="tables need skrub")
 pytest.importorskip("skops", reason="pipelines are saved by skops")
 
 import flatprop as fp  # noqa: E402
-from flatprop.cli import main, waiting  # noqa: E402
+from flatprop.cli import main, table_training, waiting  # noqa: E402
 from flatprop.tables import load  # noqa: E402
 
 N = 300
@@ -404,6 +405,28 @@ def test_a_network_saved_in_python_takes_the_columns_in_order(wrong, predict):
 
 
 # ---- what is shown meanwhile
+
+
+def test_interruption_reports_and_saves(here, capsys, monkeypatch):
+    calls = []
+
+    def press(epoch):
+        calls.append(epoch)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def shown(epochs, quiet):
+        yield [press]
+
+    monkeypatch.setattr(table_training, "shown", shown)
+    pl.DataFrame({"x": X, "y": 3 * X}).write_csv("t.csv")
+    assert main(["train", "t.csv", "--target", "y", *QUICK, "--save", "i.net"]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted after" in out
+    assert "RMSE" in out
+    assert err == ""
+    assert len(load("i.net").predict(pl.DataFrame({"x": [1.0, 2.0]}))) == 2
 
 
 def test_lines_where_the_output_is_no_terminal(train, capsys, monkeypatch):
