@@ -361,7 +361,7 @@ MISTAKES = {
     "train curve.csv --target y --activation rleu": "Did you mean 'relu'?",
     "train curve.csv --target y --optimizer adm": "Did you mean 'adam'?",
     "train flowers.csv --target label --class-weight yes=1,noo=2": "Did you mean 'no'?",
-    "train curve.csv --target y --class-weight balanced": "is for classification",
+    "train curve.csv --target y --class-weight balanced": "are for classification",
     "predict short.csv plain.net": "NET comes before FILE",
     "predict plain.net flowers.csv": "has 3 columns, but the network takes 2 inputs",
     "predict one.net text.csv": "row 1 has 'hello'",

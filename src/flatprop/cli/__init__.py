@@ -4,10 +4,14 @@ Everything heavy is imported where it is used, so that help and errors are quick
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from flatprop.cli import terminal
-from flatprop.cli.errors import UserError
+from flatprop.cli.errors import UserError, check_writable, tables_are_needed
+
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".json")
+"""Endings of tables."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,9 +54,7 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     if options.command == "train":
-        from flatprop.cli.train import train
-
-        return train(options)
+        return _train(options)
     if options.command == "predict":
         from flatprop.cli.predict import predict
 
@@ -61,6 +63,23 @@ def _run(arguments: list[str]) -> int:
 
     print("\n".join({"neuron": neuron.lines, "dosage": dosage.lines}[options.example]()))
     return 0
+
+
+def _train(options: Namespace) -> int:
+    check_writable("--save", options.save, TABLES)
+    if options.data == "digits":
+        from flatprop.cli.digits import train_digits
+
+        return train_digits(options)
+    with tables_are_needed():
+        from flatprop.cli.reading import read, take_target
+
+        frame, notes = read(options, [options.target] if options.target else [])
+        target = take_target(options, frame)
+        # Afterwards, since skrub and scikit-learn take as much memory as a large file.
+        from flatprop.cli.table_training import train_table
+
+        return train_table(options, frame, target, notes)
 
 
 def _fail(message: str, status: int) -> int:

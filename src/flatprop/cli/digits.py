@@ -12,6 +12,7 @@ from flatprop.cli.arguments import ALL
 from flatprop.cli.errors import TrainingError, UserError, user_errors
 from flatprop.cli.terminal import wrapped
 from flatprop.cli.waiting import shown
+from flatprop.tables import worth
 
 if TYPE_CHECKING:
     from flatprop import Network
@@ -80,7 +81,7 @@ def train_digits(options: Namespace) -> int:
         print(wrapped(f"{how} {epochs} in {seconds:.1f} s; training loss {history.loss[-1]:.4g}"))
     rows, where = (held, "held-out") if held.any() else (~held, "training")
     guess = network.predict(X[rows]).argmax(axis=1)
-    lines = report.classes(y[rows], guess, y[~held], where)
+    lines = worth.classes(y[rows], guess, y[~held], where)
     layers = ", ".join(f'fp.Dense({d.units}, "{d.activation}")' for d in network.dense)
     python = [
         "import flatprop as fp",

@@ -70,10 +70,12 @@ def _by_network(options: Namespace) -> tuple[Columns, list[str]]:
         X = load_digits()[0]
     else:
         from flatprop.cli.reading import read
+        from flatprop.tables.plain_inputs import in_order
 
         frame, notes = read(options, [])
         kept = _kept(options, frame)
-        X = _numbers(frame.drop(list(kept)), network)
+        with user_errors():
+            X = in_order(frame.drop(list(kept)), network.inputs)
     with user_errors():
         outputs = network.predict(X)
     digits = 7 if network.dtype == np.float32 else 15
@@ -102,26 +104,6 @@ def _load(path: str) -> "Network":
             f"{path} holds an ensemble that was saved in Python; predict with it there"
         )
     return network
-
-
-def _numbers(frame: Any, network: "Network") -> np.ndarray:
-    """The inputs of a network, (rows, inputs)."""
-    if frame.width != network.inputs:
-        raise UserError(
-            f"the table has {frame.width} columns, but the network takes {network.inputs} "
-            "inputs; it was saved without column names, so that every column counts, in order"
-        )
-    columns = []
-    for column in frame:
-        numbers = column.cast(float, strict=False).to_numpy()
-        if not np.isfinite(numbers).all():
-            row = int(np.isfinite(numbers).argmin())
-            raise UserError(
-                f"column {column.name!r} must hold numbers, but row {row + 1} has "
-                f"{column[row]!r}; this network was saved without a rule for missing ones"
-            )
-        columns.append(numbers)
-    return np.stack(columns, axis=1)
 
 
 def _kept(options: Namespace, frame: Any) -> Columns:

@@ -17,7 +17,6 @@ from flatprop.cli.errors import (
     TrainingError,
     UserError,
     listed,
-    nearest,
     user_errors,
 )
 from flatprop.cli.terminal import wrapped
@@ -25,9 +24,9 @@ from flatprop.cli.waiting import shown, tell
 from flatprop.formulas.activations import ACTIVATIONS
 from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
-from flatprop.tables import table_model
+from flatprop.tables import table_model, worth
 from flatprop.tables.splits import divided, held_back
-from flatprop.tables.targets import TableTarget
+from flatprop.tables.targets import TableTarget, class_weights
 from flatprop.validation import checks
 
 OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
@@ -107,22 +106,9 @@ def _overrides(options: Namespace, target: TableTarget, rows: int) -> dict[str, 
     if given["loss"] is not None and task != target.task:
         raise UserError(f"--loss {given['loss']} is for {task}; this is a {target.task}")
     given["batch_size"] = rows if options.batch_size == ALL else options.batch_size
-    given["class_weight"] = _class_weight(options.class_weight, target)
+    with user_errors():
+        given["class_weight"] = class_weights(options.class_weight, target)
     return given | {"random_state": options.seed}
-
-
-def _class_weight(given: str | dict[str, float] | None, target: TableTarget) -> Any:
-    if given is None:
-        return None
-    if target.task == "regression":
-        raise UserError("--class-weight is for classification; this is a regression")
-    if isinstance(given, str):  # "balanced"
-        return given
-    labels = {str(label): label for label in np.unique(target.y).tolist()}
-    for name in given:
-        if name not in labels:
-            raise UserError(f"--class-weight: there is no class {name!r}.{nearest(name, labels)}")
-    return dict.fromkeys(labels.values(), 1.0) | {labels[name]: w for name, w in given.items()}
 
 
 def _fit(
@@ -147,8 +133,8 @@ def _worth(
     model: Pipeline, features: Any, y: Any, trained: Any, where: str, target: TableTarget
 ) -> list[str]:
     if target.task == "regression":
-        return report.numbers(target.name, y, model[-1].predict(features), trained, where)
+        return worth.numbers(target.name, y, model[-1].predict(features), trained, where)
     p = model[-1].predict_proba(features)
     labels = model.classes_
-    lines = report.classes(y, labels[p.argmax(axis=1)], trained, where)
-    return lines[:2] + report.probabilities(y, p, labels) + lines[2:]
+    lines = worth.classes(y, labels[p.argmax(axis=1)], trained, where)
+    return lines[:2] + worth.probabilities(y, p, labels) + lines[2:]

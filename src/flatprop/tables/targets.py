@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flatprop.tables.written_numbers import example_note, look_at, read, stray_note
+from flatprop.validation import checks
 
 Task: TypeAlias = Literal["classification", "regression"]
 
@@ -175,3 +176,20 @@ def _check_classes(name: str, y: NDArray[Any], numbers: bool) -> None:
             f"({', '.join(map(str, labels[:3]))}, ...): too many for classes; choose another "
             f"--target{other}"
         )
+
+
+def class_weights(given: str | dict[str, float] | None, target: TableTarget) -> Any:
+    """Weights by label, of those by its text; a class that is not named has 1.
+
+    Raises ValueError if there is no such class.
+    """
+    if given is None:
+        return None
+    if target.task == "regression":
+        raise ValueError("class weights are for classification; this is a regression")
+    if isinstance(given, str):  # "balanced"
+        return given
+    labels = {str(label): label for label in np.unique(target.y).tolist()}
+    for name in given:
+        checks.choice("class", name, [*labels])
+    return dict.fromkeys(labels.values(), 1.0) | {labels[name]: w for name, w in given.items()}
