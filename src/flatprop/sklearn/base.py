@@ -138,7 +138,8 @@ class BaseMLP(CallbackSupportMixin, FitsSamples, Fitted):
         net = self._current()
         whole = isinstance(optimizer, Solver)
         if held_out is None and self.early_stopping and not whole:
-            training, held_out = set_aside(training, self.validation_fraction, random)
+            strict = self.early_stopping != "loss"
+            training, held_out = set_aside(training, self.validation_fraction, random, strict)
         if whole:
             optimizer.check(net, net.params.size)
         data = samples_of(net, training.X, self._targets(training.y), training.weight, whole=whole)

@@ -26,19 +26,20 @@ class GivenSamples(NamedTuple):
 
 
 def set_aside(
-    given: GivenSamples, fraction: float, random: Any
+    given: GivenSamples, fraction: float, random: Any, strict: bool = True
 ) -> tuple[GivenSamples, GivenSamples]:
     """The samples to train on and those held out; two classes keep their proportions in both.
 
-    A class of a single sample is in one of the two.
+    A class of a single sample is in one of the two, or, if `strict`, a ValueError, as in
+    scikit-learn.
     """
     one_column = given.y.ndim == 2 and given.y.dtype == np.bool_ and given.y.shape[1] == 1
-    several = one_column and 1 < given.y.sum() < len(given.y) - 1
+    in_both = one_column and (strict or 1 < given.y.sum() < len(given.y) - 1)
     parts = train_test_split(
         *(part for part in given if part is not None),
         random_state=random,
         test_size=fraction,
-        stratify=given.y if several else None,
+        stratify=given.y if in_both else None,
     )
     training, held_out = (GivenSamples(*(*parts[k::2], None)[:3]) for k in (0, 1))
     for part, what in ((training, "are left to train on"), (held_out, "early_stopping set aside")):

@@ -1,5 +1,6 @@
 """An estimator's network, of which `coefs_` and `intercepts_` are views."""
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -110,5 +111,8 @@ class Fitted(BaseEstimator, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for parameter in inspect.signature(type(self)).parameters.values():
+            # What was pickled by a version that did not have this parameter yet.
+            self.__dict__.setdefault(parameter.name, parameter.default)
         if "_network" in state and "coefs_" not in state:
             self._attach(state["_network"])

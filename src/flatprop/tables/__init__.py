@@ -2,8 +2,10 @@
 
 | file | what it is for |
 | --- | --- |
-| `table_files` | a file -> a data frame; `unpacked_files`, `delimited_text` and `table_columns` help it |
-| `targets`, `splits` | the column to predict -> labels or numbers; rows to train on and rows held back |
+| `table_files` | a file -> a data frame |
+| `unpacked_files`, `delimited_text`, `table_columns` | what that takes |
+| `targets` | the column to predict -> labels or numbers |
+| `splits` | rows to train on, and rows held back |
 | `numbers_in_text` | the first step: texts such as 75.9 m2 -> numbers, as `written_numbers` says |
 | `useful_columns` | the second: which columns say anything |
 | `recipe` | the other two: columns -> inputs (by skrub), and the networks, with their defaults |
