@@ -214,7 +214,7 @@ def places(node, path=()):
             )
 
 
-@pytest.mark.parametrize("cases", [10, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [10, pytest.param(40, marks=pytest.mark.slow)])
 def test_whatever_happened_to_a_file(saved, tmp_path_factory, capsys, cases):
     content = saved.read_bytes()
     archive = zipfile.ZipFile(io.BytesIO(content))

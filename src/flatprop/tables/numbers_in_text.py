@@ -83,7 +83,8 @@ class NumbersInText(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 self.formats_[name] = form
                 values, strays = read(column, form)
                 self.notes_ += example_note(column, values, form)
-                self.notes_ += stray_note(name, values, strays)
+                # No rows: these may be some of a table's, in another order.
+                self.notes_ += stray_note(name, values, strays, rows=False)
                 column = values
             elif name in found:
                 self.words_[name] = _form_of(column, bool(look and look.codes))

@@ -157,16 +157,20 @@ def read(texts: pl.Series, form: Format) -> tuple[pl.Series, list[Stray]]:
     return values.zip_with(values.is_not_null(), mapped).alias(texts.name), strays
 
 
-def stray_note(name: str, values: pl.Series, strays: list[Stray]) -> list[str]:
-    """One sentence about the texts of a column of numbers that are none; none without them."""
+def stray_note(name: str, values: pl.Series, strays: list[Stray], rows: bool = True) -> list[str]:
+    """One sentence about the texts of a column of numbers that are none; none without them.
+
+    `rows` says whether the rows of the column are those that the reader knows.
+    """
     if not strays:
         return []
     many = sum(stray.times for stray in strays)
     total = len(values) - values.null_count() + many
-    shown = ", ".join(
-        f"{text!r} (row {row}{f', {times} times' if times > 1 else ''})"
-        for text, row, times in strays[:3]
-    ) + (", ..." if len(strays) > 3 else "")
+    examples = []
+    for text, row, times in strays[:3]:
+        more = [f"row {row}"] * rows + [f"{times} times"] * (times > 1)
+        examples.append(f"{text!r} ({', '.join(more)})" if more else repr(text))
+    shown = ", ".join(examples) + (", ..." if len(strays) > 3 else "")
     are, they = ("is no number", "it is") if many == 1 else ("are no numbers", "they are")
     return [f"column {name!r}: {many} of {total} values {are}: {shown}; {they} taken as missing"]
 
