@@ -16,7 +16,7 @@ pytest.importorskip("skops", reason="pipelines are saved by skops")
 
 import flatprop as fp  # noqa: E402
 from flatprop.cli import main, table_training, waiting  # noqa: E402
-from flatprop.tables import load  # noqa: E402
+from flatprop.tables import load, recipe  # noqa: E402
 
 N = 300
 QUICK = ["--hidden", "16", "--epochs", "30"]
@@ -25,6 +25,14 @@ QUICK = ["--hidden", "16", "--epochs", "30"]
 def flat(text):
     """A text whose lines were broken."""
     return " ".join(text.split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_members():
+    """Ensembles of two networks do for what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "MEMBERS", 2)
+        yield
 
 
 @pytest.fixture
@@ -407,12 +415,13 @@ def test_a_network_saved_in_python_takes_the_columns_in_order(wrong, predict):
 # ---- what is shown meanwhile
 
 
-def test_interruption_reports_and_saves(here, capsys, monkeypatch):
+@pytest.mark.parametrize("epoch", [1, 20])
+def test_interruption_reports_and_saves(here, capsys, monkeypatch, epoch):
     calls = []
 
-    def press(epoch):
-        calls.append(epoch)
-        if len(calls) == 20:
+    def press(done):
+        calls.append(done)
+        if len(calls) == epoch:
             raise KeyboardInterrupt
 
     @contextmanager

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 
 from flatprop.cli import main  # noqa: E402
 from flatprop.sklearn import EnsembleClassifier  # noqa: E402
-from flatprop.tables import load  # noqa: E402
+from flatprop.tables import load, recipe  # noqa: E402
 from flatprop.tables.table_model import (  # noqa: E402
     describe,
     fit_inputs,
@@ -45,11 +45,21 @@ FRAME = pl.DataFrame(
         "garden": [row % 2 == 0 for row in range(N)],
     }
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_members():
+    """Ensembles of two networks do for what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "MEMBERS", 2)
+        yield
+
+
 TARGETS = {"classification": np.where(X > 10, "large", "small"), "regression": 3 * X}
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def model(request):
+def model(request, two_members):
     made = make(request.param, N, hidden=(8,), epochs=20, random_state=0)
     y = TARGETS[request.param]
     fit_inputs(made, FRAME, y)
@@ -214,7 +224,7 @@ def places(node, path=()):
             )
 
 
-@pytest.mark.parametrize("cases", [10, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [10, pytest.param(20, marks=pytest.mark.slow)])
 def test_whatever_happened_to_a_file(saved, tmp_path_factory, capsys, cases):
     content = saved.read_bytes()
     archive = zipfile.ZipFile(io.BytesIO(content))

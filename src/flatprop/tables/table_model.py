@@ -172,10 +172,10 @@ def networks(model: Pipeline) -> str:
     layers = [first.n_features_in_, *(len(bias) for bias in first.intercepts_)]
     last = f"{times[0]}" if min(times) == max(times) else f"{min(times)} to {max(times)}"
     several = f"{len(found)} networks of" if len(found) > 1 else "a network of"
-    return (
-        f"{several} {' -> '.join(map(str, layers))} units, {last} epoch{'s' * (last != '1')}; "
-        f"training loss {np.mean([member.loss_ for member in found]):.4g}"
-    )
+    told = f"{several} {' -> '.join(map(str, layers))} units, {last} epoch{'s' * (last != '1')}"
+    # Interrupted in its first epoch, a network has no loss.
+    losses = [member.loss_ for member in found if getattr(member, "loss_", None) is not None]
+    return f"{told}; training loss {np.mean(losses):.4g}" if losses else told
 
 
 # ---- files
