@@ -324,13 +324,13 @@ def test_a_later_table():
         "typed": [None, 2.5],
         "whole": [7, None],
     }
-    assert cleaner.notes(later) == [
+    assert cleaner.transform_and_tell(later)[1] == [
         "column 'price': 1 of 2 values is no number: '€ 3' (row 2); it is taken as missing",
         "column 'width': 1 of 2 values is no number: 'x' (row 2); it is taken as missing",
         "column 'typed': 1 of 2 values is no number: '1,5' (row 1); it is taken as missing",
         "column 'whole': 1 of 2 values is no number: '8 kg' (row 2); it is taken as missing",
     ]
-    assert cleaner.notes(FRAME) == []
+    assert cleaner.transform_and_tell(FRAME)[1] == []
     assert cleaner.transform(FRAME.clear()).columns == FRAME.columns
 
 

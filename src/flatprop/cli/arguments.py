@@ -6,8 +6,9 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from flatprop.cli.errors import UserError, nearest
+from flatprop.cli.errors import UserError
 from flatprop.cli.terminal import program, wrapped
+from flatprop.validation.checks import nearest
 
 COMMANDS = ("train", "predict", "explain")
 EXAMPLES = ("neuron", "dosage")

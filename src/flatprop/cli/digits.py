@@ -120,9 +120,9 @@ def _network(options: Namespace) -> tuple["Network", "Optimizer"]:
         decay = options.weight_decay
         if decay is None:
             decay = DECAY if name == "adamw" else 0.0
-        default: Any = RATE if name == "adamw" else OPTIMIZERS[name]().learning_rate  # type: ignore[call-arg]
-        schedule = fp.schedules.Cosine(options.learning_rate or default)
-        return network, OPTIMIZERS[name](schedule, weight_decay=decay)  # type: ignore[call-arg]
+        kind: Any = OPTIMIZERS[name]
+        rate = options.learning_rate or (RATE if name == "adamw" else kind().learning_rate)
+        return network, kind(fp.schedules.Cosine(rate), weight_decay=decay)
 
 
 def _take_raw_pixels(network: "Network", means: np.ndarray) -> None:

@@ -1,9 +1,11 @@
 """What a user did wrong, said in one sentence or two."""
 
-import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from flatprop.tables.table_columns import listed
+from flatprop.validation.checks import nearest
 
 LIBRARIES = ("polars", "skrub", "sklearn", "skops", "fastexcel", "pandas", "scipy")
 """What the extra `tables` installs."""
@@ -29,20 +31,6 @@ def user_errors() -> Iterator[None]:
         yield
     except (TypeError, ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise UserError(str(error)) from None
-
-
-def nearest(name: str, options: Iterable[str]) -> str:
-    """The question " Did you mean ...?" where one of `options` is close to `name`."""
-    by_lower = {option.lower(): option for option in options}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
-
-
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names with commas between them; of many only the first."""
-    names = list(names)
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def column_named(name: str, columns: Collection[str], path: str, option: str) -> None:

@@ -50,13 +50,12 @@ def _by_table(options: Namespace) -> tuple[Columns, list[str]]:
     frame, notes = read(options, list(model["numbers"].words_))
     kept = _kept(options, frame)
     try:
-        predicted = table_model.predicted(model, frame)
-        notes += table_model.notes(model, frame)
+        predicted, more = table_model.predicted(model, frame)
     except ValueError as error:
         raise UserError(str(error)) from None
     except Exception as error:  # whatever a file that lies makes the libraries do
         raise UserError(f"{options.network} does not fit this table: {error}") from None
-    return predicted.to_dict(as_series=False) | kept, notes
+    return predicted.to_dict(as_series=False) | kept, notes + more
 
 
 def _by_network(options: Namespace) -> tuple[Columns, list[str]]:

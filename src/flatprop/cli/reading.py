@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatprop.cli.errors import UserError, column_named, user_errors
-from flatprop.cli.waiting import tell
+from flatprop.cli.waiting import Now, tell
 from flatprop.tables.table_files import read_table
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 def read(options: Namespace, texts: list[str]) -> tuple["pl.DataFrame", list[str]]:
     """The table that the options name, and what a reader should know of how it was read."""
-    file = Path(options.data)
-    if file.is_file() and file.stat().st_size > LARGE and not getattr(options, "quiet", False):
+    file, now = Path(options.data), Now()
+    large = file.is_file() and file.stat().st_size > LARGE and not getattr(options, "quiet", False)
+    if large:
         tell(f"reading {options.data}, {file.stat().st_size / 1e6:,.0f} MB")
     with user_errors():
         return read_table(
-            options.data, delimiter=options.delimiter, header=not options.no_header, texts=texts
+            options.data,
+            delimiter=options.delimiter,
+            header=not options.no_header,
+            texts=texts,
+            progress=lambda share: tell(f"read {share:.0%}") if large and now else None,
         )
 
 

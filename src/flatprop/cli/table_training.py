@@ -13,12 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from flatprop.cli import report
 from flatprop.cli.arguments import ALL
-from flatprop.cli.errors import (
-    TrainingError,
-    UserError,
-    listed,
-    user_errors,
-)
+from flatprop.cli.errors import TrainingError, UserError, user_errors
 from flatprop.cli.terminal import wrapped
 from flatprop.cli.waiting import shown, tell
 from flatprop.formulas.activations import ACTIVATIONS
@@ -26,6 +21,7 @@ from flatprop.formulas.losses import LOSSES
 from flatprop.formulas.optimizer import OPTIMIZERS
 from flatprop.tables import table_model, worth
 from flatprop.tables.splits import divided, held_back
+from flatprop.tables.table_columns import listed
 from flatprop.tables.targets import TableTarget, class_weights
 from flatprop.validation import checks
 
@@ -54,7 +50,7 @@ def train_table(
         if y.size * kept[0].width > LARGE and not options.quiet:
             tell(f"encoding {y.size:,} rows of {kept[0].width} columns")
         table_model.fit_inputs(model, pl.concat(kept, rechunk=False), y, options.seed)
-        features = table_model.inputs(model, kept)
+        features = table_model.inputs(model[:-1], kept)
     if not options.quiet:
         guess = f" ({target.guess})" if target.guess else ""
         lines = [f"data: {options.data}, {held.size:,} rows, {report.parts(held)}"]
@@ -74,7 +70,7 @@ def train_table(
         print(wrapped(line + table_model.networks(model)))
     where = "held-out"
     if held.any():
-        features = table_model.inputs(model, rest)
+        features = table_model.inputs(model[:-1], rest)
     else:
         y_held, where = y, "training"
     lines = list(map(wrapped, _worth(model, features, y_held, y, where, target)))

@@ -45,17 +45,27 @@ def shown(epochs: int, quiet: bool) -> Iterator[list[Callable[[Any], None]]]:
             yield [_Lines(epochs)]
 
 
+class Now:
+    """Whether it is time for a line again."""
+
+    def __init__(self) -> None:
+        self.began = self.told = time.monotonic()
+
+    def __bool__(self) -> bool:
+        now = time.monotonic()
+        if due := now - self.told >= EVERY:
+            self.told = now
+        return due
+
+
 class _Lines:
     def __init__(self, epochs: int) -> None:
-        self.epochs, self.done = epochs, 0
-        self.began = self.told = time.monotonic()
+        self.epochs, self.done, self.now = epochs, 0, Now()
 
     def __call__(self, epoch: Any) -> None:
         self.done += 1
-        now = time.monotonic()
-        if now - self.told >= EVERY:
-            self.told = now
-            seconds = now - self.began
+        if self.now:
+            seconds = self.now.told - self.now.began
             tell(f"epoch {self.done} of {self.epochs}, {seconds:.0f} s, loss {epoch.loss:.4g}")
 
 

@@ -9,6 +9,9 @@ from flatprop.solvers import LevenbergMarquardt, Solver
 from flatprop.training import divergence
 from flatprop.validation.alerts import DivergenceWarning, warn
 
+NON_FINITE = "Solver produced non-finite parameter weights"
+"""What scikit-learn says where nothing was learnt, too."""
+
 
 def look_at(estimator: Any, task: Task, optimizer: Optimizer | Solver) -> None:
     """Raise where nothing was learnt; warn where something was.
@@ -61,8 +64,7 @@ def _in_training(task: Task, scored: bool, updates: int, steps: str) -> tuple[st
     what = (
         f"The training diverged in iteration {task.course.n_iter_}: its loss is not finite"
         if scored
-        else "Solver produced non-finite parameter weights. The input data may contain "
-        "large values and need to be preprocessed"
+        else f"{NON_FINITE}. The input data may contain large values and need to be preprocessed"
     )
     return what, *divergence.of_updates(task.net, task.data, updates, steps)
 

@@ -98,27 +98,25 @@ class NumbersInText(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises ValueError if a column is missing, or numbers have become dates or the like.
         """
-        columns = []
+        return self.transform_and_tell(X)[0]
+
+    def transform_and_tell(self, X: Any) -> tuple[pl.DataFrame, list[str]]:
+        """What `transform` gives, and what is no number there, a sentence for each column."""
+        columns, notes = [], []
         for column in self._columns(X):
             if column.name in self.words_:
                 columns.append(_as_words(column, self.words_[column.name]))
             elif form := self._format_of(column):
-                columns.append(read(column, form)[0])
+                values, strays = read(column, form)
+                columns.append(values)
+                notes += stray_note(column.name, values, strays)
             elif column.name not in self.formats_:
                 columns.append(column)
             elif column.dtype.is_temporal() or column.dtype.is_nested():
                 raise ValueError(f"column {column.name!r} held numbers, and now {column.dtype}")
             else:
                 columns.append(column.cast(pl.Float64))
-        return pl.select(*columns)
-
-    def notes(self, X: Any) -> list[str]:
-        """What in the number columns of a new table is no number, a sentence for each column."""
-        notes = []
-        for column in self._columns(X):
-            if form := self._format_of(column):
-                notes += stray_note(column.name, *read(column, form))
-        return notes
+        return pl.select(*columns), notes
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """The columns that come out: those that came in."""

@@ -134,9 +134,8 @@ def _estimator(
         batch_size = rows if optimizer == "rprop" else max(16, min(256, rows // 32))
     trained = rows - math.ceil(rows * HELD_BACK) if patience else rows
     rate = learning_rate or RATES.get(optimizer, 1e-2)
-    solver = OPTIMIZERS[checks.choice("optimizer", optimizer, OPTIMIZERS)](  # type: ignore[call-arg]
-        fp.schedules.Cosine(rate), weight_decay=weight_decay
-    )
+    kind: Any = OPTIMIZERS[checks.choice("optimizer", optimizer, OPTIMIZERS)]
+    solver = kind(fp.schedules.Cosine(rate), weight_decay=weight_decay)
     settings: dict[str, Any] = {
         "hidden_layer_sizes": hidden,
         "activation": activation,

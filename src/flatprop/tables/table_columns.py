@@ -7,6 +7,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names with commas between them; of many only the first."""
+    names = list(names)
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def distinct(names: Iterable[str], path: str) -> tuple[list[str], list[str]]:
     """The names without spaces around them, each once; and what is to be said about that."""
     written = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]

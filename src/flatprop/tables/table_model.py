@@ -16,9 +16,11 @@ from sklearn.pipeline import Pipeline
 from skrub import TableVectorizer
 
 from flatprop.export.writing import write_in_one_step
+from flatprop.sklearn.outcome import NON_FINITE
 from flatprop.tables.numbers_in_text import NumbersInText
 from flatprop.tables.recipe import recipe
 from flatprop.tables.splits import BLOCK
+from flatprop.tables.table_columns import listed
 from flatprop.tables.targets import Task
 from flatprop.tables.useful_columns import UsefulColumns
 
@@ -29,8 +31,6 @@ KINDS = {
     "high_cardinality": "texts",
 }
 """What skrub's vectorizer calls its kinds of columns, and how they are called here."""
-TOLD = 12
-"""So many names of columns are told of each kind."""
 ENOUGH = 50_000
 """Rows that say how columns are distributed and which categories there are."""
 _PLAIN = re.compile(
@@ -76,19 +76,15 @@ def describe(model: Pipeline) -> list[str]:
             vectorizer.kind_to_columns_.get(kind, ()), key=model["columns"].kept_.index
         )
         if columns:
-            more = f", ... ({len(columns)} in all)" if len(columns) > TOLD else ""
-            lines.append(f"{name}: {', '.join(columns[:TOLD])}{more}")
+            lines.append(f"{name}: {listed(columns)}")
     if model["columns"].gaps_:
-        lines.append(f"missing values are marked, in: {', '.join(model['columns'].gaps_)}")
+        lines.append(f"missing values are marked, in: {listed(model['columns'].gaps_)}")
     return lines
 
 
-def notes(model: Pipeline, frame: pl.DataFrame | None = None) -> list[str]:
-    """What a reader should know of the columns as they were learnt, or as they are in a frame."""
-    numbers, columns = model["numbers"], model["columns"]
-    if frame is None:
-        return [*numbers.notes_, *columns.notes_]
-    return [*numbers.notes(frame), *columns.notes(numbers.transform(frame))]
+def notes(model: Pipeline) -> list[str]:
+    """What a reader should know of the columns as they were learnt."""
+    return [*model["numbers"].notes_, *model["columns"].notes_]
 
 
 # ---- the inputs
@@ -104,11 +100,11 @@ def fit_inputs(model: Pipeline, frame: pl.DataFrame, y: NDArray[Any], seed: int 
     model["inputs"].fit(frame, y)
 
 
-def inputs(model: Pipeline, blocks: list[pl.DataFrame]) -> NDArray[Any]:
-    """What the networks take, (rows, inputs); each block leaves the list when it was used."""
+def inputs(steps: Pipeline, blocks: list[pl.DataFrame]) -> NDArray[Any]:
+    """What these steps make of the rows, (rows, inputs); each block leaves the list once used."""
     rows, at, found = sum(map(len, blocks)), 0, np.empty((0, 0))
     while blocks:
-        block = model[:-1].transform(blocks.pop(0))
+        block = steps.transform(blocks.pop(0))
         if not found.size:
             found = np.empty((rows, block.shape[1]), block.dtype)
         found[at : at + len(block)] = block
@@ -123,11 +119,9 @@ class NothingLearntError(Exception):
     """The loss is no longer finite."""
 
 
-def members(model: Pipeline) -> list[Any]:
-    """The estimators whose predictions are averaged."""
-    fitted = getattr(model[-1], "regressor_", model[-1])
-    found: list[Any] = fitted.estimators_
-    return found
+def _ensemble(model: Pipeline, fitted: bool = True) -> Any:
+    """The ensemble at the end of a pipeline; numbers have a scaler of the target around it."""
+    return getattr(model[-1], "regressor_" if fitted else "regressor", model[-1])
 
 
 def fit_networks(
@@ -137,7 +131,7 @@ def fit_networks(
 
     Raises NothingLearntError if nothing came of it.
     """
-    networks = getattr(model[-1], "regressor", model[-1])
+    networks = _ensemble(model, fitted=False)
     networks.set_params(callbacks=callbacks)
     try:
         with warnings.catch_warnings():
@@ -145,29 +139,29 @@ def fit_networks(
             warnings.simplefilter("ignore")
             model[-1].fit(features, y)
     except ValueError as error:
-        if "non-finite" in str(error):
+        if NON_FINITE in str(error):
             raise NothingLearntError(
                 "the training diverged: the loss is no longer finite"
             ) from None
         raise
     finally:
         networks.set_params(callbacks=())
-    fitted = getattr(model[-1], "regressor_", networks)
+    fitted = _ensemble(model)
     for estimator in (fitted, *fitted.estimators_):
         estimator.set_params(callbacks=())
     interrupted = [member._interrupted for member in fitted.estimators_]
-    return any(interrupted) or len(interrupted) < networks.n_estimators
+    return any(interrupted) or len(interrupted) < fitted.n_estimators
 
 
 def epochs(model: Pipeline) -> int:
     """The most epochs that all networks together can have."""
-    networks = getattr(model[-1], "regressor", model[-1])
+    networks = _ensemble(model, fitted=False)
     return int(networks.n_estimators * networks.max_iter)
 
 
 def networks(model: Pipeline) -> str:
     """What was trained, and how far."""
-    found = members(model)
+    found = _ensemble(model).estimators_
     first, times = found[0], [member.n_iter_ for member in found]
     layers = [first.n_features_in_, *(len(bias) for bias in first.intercepts_)]
     last = f"{times[0]}" if min(times) == max(times) else f"{min(times)} to {max(times)}"
@@ -255,7 +249,7 @@ def _is_known(name: str) -> bool:
         return True
     module, _, last = name.rpartition(".")
     is_class = re.fullmatch("_?[A-Z][A-Za-z]+", last) is not None
-    return is_class and module in {known.rpartition(".")[0] for known in _of_vectorizers()}
+    return is_class and any(known.startswith(f"{module}.") for known in _of_vectorizers())
 
 
 @cache
@@ -299,18 +293,23 @@ def _check(model: Any) -> None:
 # ---- predictions
 
 
-def predicted(model: Pipeline, frame: pl.DataFrame) -> pl.DataFrame:
-    """A column of predictions, and for classes one of the probability of each, as p(class)."""
-    features = inputs(model, list(frame.iter_slices(BLOCK)))
+def predicted(model: Pipeline, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Predictions for a table, and what a reader should know of its columns.
+
+    For classes a column with the probability of each, called p(class), follows the predictions.
+    """
+    frame, told = model["numbers"].transform_and_tell(frame)
+    told += model["columns"].notes(frame)
+    features = inputs(model[1:-1], list(frame.iter_slices(BLOCK)))
     # As many digits as the arithmetic has.
     digits = 7 if features.dtype == np.float32 else 15
     if not hasattr(model[-1], "predict_proba"):
         value = pl.Series(model.target_name_, model[-1].predict(features).astype(np.float64))
-        return pl.DataFrame([value.round_sig_figs(digits)])
+        return pl.DataFrame([value.round_sig_figs(digits)]), told
     p, labels = model[-1].predict_proba(features), model.classes_
     columns = [pl.Series(labels[p.argmax(axis=1)]).alias(model.target_name_)]
     for label, column in zip(labels.tolist(), p.T, strict=True):
         name = f"p({label})"
         name += "_" * (name == model.target_name_)
         columns.append(pl.Series(name, column.astype(np.float64)).round_sig_figs(digits))
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns), told

@@ -1,5 +1,6 @@
 """The column that is to be predicted: what kind of task it is, and its labels or values."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -7,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flatprop.tables.written_numbers import example_note, look_at, read, stray_note
+from flatprop.tables.written_numbers import MISSING, example_note, look_at, read, stray_note
 from flatprop.validation import checks
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -16,8 +17,6 @@ MOST_CLASSES = 20
 """Whole numbers are taken for classes if there are at most so many different ones,"""
 ROWS_PER_CLASS = 10
 """and so many rows for each of them."""
-NO_WORDS = ("na", "n/a", "nan", "none", "null", "?", "missing", "unknown")
-"""Labels that may stand for a missing one."""
 SAME = 1e-9
 """Numbers that differ by less than this share of their size are the same but for rounding."""
 LARGEST = 1e150
@@ -95,7 +94,7 @@ def learn_target(frame: pl.DataFrame, name: str, task: Task | None = None) -> Ta
         y = _labels(texts.drop_nulls())
         _check_classes(name, y, numbers=values is not None)
         for label, count in zip(*np.unique(y, return_counts=True), strict=True):
-            if str(label).lower() in NO_WORDS:
+            if re.match(MISSING, str(label)):
                 notes.append(
                     f"{str(label)!r} is a class of {count:,} rows; empty the field where it "
                     "means that the class is not known"

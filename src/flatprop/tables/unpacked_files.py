@@ -2,7 +2,6 @@
 
 import bz2
 import codecs
-import difflib
 import gzip
 import lzma
 import re
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from flatprop.validation import checks
 
 ZIP = b"PK\x03\x04"
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
@@ -60,13 +61,12 @@ def _opened(path: str, closing: ExitStack) -> IO[bytes]:
 def _near(file: Path) -> str:
     """A hint at a file, or at the built-in data set, of nearly that name."""
     try:
-        names = {entry.name.lower(): entry.name for entry in file.parent.iterdir()}
+        names = [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return f" There is no folder {file.parent} either."
     if file.parent == Path():
-        names["digits"] = "digits"
-    found = difflib.get_close_matches(file.name.lower(), names, n=1)
-    return f" Did you mean {names[found[0]]!r}?" if found else ""
+        names.append("digits")
+    return checks.nearest(file.name, names)
 
 
 def _copied(stream: Any, closing: ExitStack) -> IO[bytes]:

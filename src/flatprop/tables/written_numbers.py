@@ -23,7 +23,7 @@ MOST_STRAYS = 0.05
 """So many of the cells in a column of numbers, of those with a text, may be none."""
 LOOKED_AT = 100_000
 """What a column is, is decided by so many of its cells, drawn at random from all."""
-_MISSING = (
+MISSING = (
     r"(?i)^(|#?n/?a|n\. ?a\.|n/d|n\.d\.|[+-]?nan|<na>|nil|null|none|-{1,3}|—|\.{1,3}|:|\?+|\*|s/d"
     r"|#(div/0|name|null|num|ref|value)[!?]|-?1\.#(ind|qnan)|blank|empty|k\.a\.|missing|no data"
     r"|not (applicable|available)|tb[ad]|undefined|unknown)$"
@@ -200,7 +200,7 @@ def _cells(texts: pl.Series) -> pl.DataFrame:
     rest = (
         cells.filter(~quick)
         .with_columns(parts=clean)
-        .filter(~pl.col("parts").str.contains(_MISSING))
+        .filter(~pl.col("parts").str.contains(MISSING))
         .with_columns(pl.col("parts").str.extract_groups(_CELL))
         .unnest("parts")
         .select(

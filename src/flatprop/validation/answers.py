@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from flatprop.validation import checks
 from flatprop.validation.as_written import written
 
 P = ParamSpec("P")
@@ -132,10 +133,8 @@ def _is_off(name: str, answer: str, value: object) -> bool:
 def _hint(name: str, table: Mapping[str, str], known: Iterable[str]) -> str:
     if name in table:
         return _sentence(table[name])
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    if near:
-        return f". Did you mean {lower[near[0]]!r}?"
+    if hint := checks.nearest(name, known):
+        return f".{hint}"
     near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.8)
     return _sentence(table[near[0]]) if near else ""
 

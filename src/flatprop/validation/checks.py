@@ -27,6 +27,13 @@ DEFAULT_BATCH_SIZE = LeftOut(32)
 """The default of `Network.fit`: some runs refuse a batch size, but not this default."""
 
 
+def nearest(name: str, options: Iterable[str], cutoff: float = 0.6) -> str:
+    """The question " Did you mean ...?" where one of `options` is close to `name`, else ""."""
+    by_lower = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+
+
 def choice(what: str, name: object, options: Iterable[str]) -> str:
     """`name`, if it is one of `options`."""
     options = list(options)
@@ -34,8 +41,7 @@ def choice(what: str, name: object, options: Iterable[str]) -> str:
         raise TypeError(f"{what} must be one of {', '.join(options)}; got {name!r}")
     if name not in options:
         name = name[:60]  # names from files may be of any length
-        near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = nearest(name, options, cutoff=0.4)
         raise ValueError(f"unknown {what} {name!r}.{hint} Known: {', '.join(options)}")
     return name
 

@@ -154,9 +154,9 @@ def epoch_end_address() -> int:
 
 @called(types.int64, epoch=types.int64, loss=types.float64)
 def at_epoch_end(typing_context: Any, address: Any, record: Any, epoch: Any, loss: Any) -> Any:
-    """Bring the `EPOCH_END` record at an address up to date; returns 0.
+    """Bring the `EPOCH_END` record at an address up to date; returns 0, the loop's `RUNNING`.
 
-    It returns 1, and leaves the record as it was, where Python has to see to the end of the epoch:
-    where `patience` is at its end, or the loss is not finite. `loss` is that of the training. The
-    function is the one of `epoch_end_address`.
+    It returns 1, the loop's `EPOCH_ENDED`, and leaves the record as it was, where Python has to
+    see to the end of the epoch: where `patience` is at its end, or the loss is not finite. `loss`
+    is that of the training. The function is the one of `epoch_end_address`.
     """

@@ -328,7 +328,7 @@ def train(model, data, rule, plan, progress, buffers, special, ranks, blocks, ce
             if ranks is not None:
                 cursor[BATCH] = 0
         status = _status(cursor, losses, tol, each_epoch) if last else RUNNING
-        if status == EPOCH_ENDED and epoch_end != 0 and size == 1:
+        if status == EPOCH_ENDED and epoch_end != 0 and size == 1:  # which it leaves, or RUNNING
             status = at_epoch_end(epoch_end, epoch_record, epoch, losses[epoch])
         if status != RUNNING or stopped:
             break
