@@ -75,7 +75,11 @@ def _train(options: Namespace) -> int:
         from flatprop.cli.reading import read, take_target
 
         frame, notes = read(options, [options.target] if options.target else [])
+        from flatprop.tables.splits import shorten
+
         target = take_target(options, frame)
+        if options.dtype == "float32":
+            shorten(frame)
         # Afterwards, since skrub and scikit-learn take as much memory as a large file.
         from flatprop.cli.table_training import train_table
 

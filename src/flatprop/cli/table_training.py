@@ -42,7 +42,7 @@ def train_table(
     with user_errors():
         held = held_back(target, options.test_size, options.seed)
     y, y_held = target.y[~held], target.y[held]
-    kept, rest = divided(frame, target.known, held, single=options.dtype == "float32")
+    kept, rest = divided(frame, target.known, held)
     with user_errors():
         model = table_model.make(
             target.task, y.size, keep=options.keep, **_overrides(options, target, y.size)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from flatprop.tables.targets import TableTarget
 
@@ -15,8 +14,23 @@ EXACT = 1e-5
 """By this share of the standard deviation of a column, its numbers may be rounded."""
 
 
+def shorten(frame: pl.DataFrame) -> None:
+    """Keep numbers in single precision where that hardly moves any; the frame is changed."""
+    for place in range(frame.width):
+        column = frame.to_series(place)
+        if column.dtype != pl.Float64:
+            continue
+        short = column.cast(pl.Float32, strict=False)
+        moved = float((short.cast(pl.Float64) - column).abs().max() or 0.0)  # type: ignore
+        spread = float(column.std() or 0.0)  # type: ignore[arg-type]
+        if math.isfinite(moved) and moved <= EXACT * spread:
+            frame.replace_column(place, short)
+
+
 def held_back(target: TableTarget, share: float, seed: int) -> NDArray[np.bool_]:
     """Which rows are held back: of every class the same share, and never all of its rows."""
+    from sklearn.model_selection import train_test_split  # late: for the memory, see `shorten`
+
     held = np.zeros(target.y.size, bool)
     if share == 0:
         return held
@@ -34,7 +48,7 @@ def held_back(target: TableTarget, share: float, seed: int) -> NDArray[np.bool_]
 
 
 def divided(
-    frame: pl.DataFrame, known: NDArray[np.bool_], held: NDArray[np.bool_], single: bool = True
+    frame: pl.DataFrame, known: NDArray[np.bool_], held: NDArray[np.bool_]
 ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
     """The rows to train on, and those held back, in blocks; the frame is taken apart.
 
@@ -48,8 +62,6 @@ def divided(
         (rows,), which rows have a target.
     held
         Which of these are held back.
-    single
-        Whether numbers are kept in single precision where that hardly moves any.
     """
     masks = np.zeros((2, known.size), bool)
     masks[:, known] = ~held, held
@@ -58,12 +70,6 @@ def divided(
     ]
     for name in frame.columns:
         column = frame.drop_in_place(name)
-        if single and column.dtype == pl.Float64:
-            short = column.cast(pl.Float32, strict=False)
-            moved = float((short.cast(pl.Float64) - column).abs().max() or 0.0)  # type: ignore
-            spread = float(column.std() or 0.0)  # type: ignore[arg-type]
-            if math.isfinite(moved) and moved <= EXACT * spread:
-                column = short
         for mask, of_mask in zip(masks, blocks, strict=True):
             for begin, block in zip(range(0, known.size, BLOCK), of_mask, strict=True):
                 some = slice(begin, begin + BLOCK)
