@@ -190,9 +190,10 @@ def test_members_that_end_make_room(monkeypatch):
         return blocks(run, members)
 
     monkeypatch.setattr(lane_run.LaneRun, "_blocks", note)
-    for most, seconds, threads in ((128, 5e-3, 1), (16, 1e-5, 2)):
+    for most, seconds, recorded, threads in ((128, 5e-3, 4096, 1), (16, 1e-5, 3, 2)):
         monkeypatch.setattr(lane_run, "MOST_LANES", most)
         monkeypatch.setattr(lane_run.calls, "SECONDS", seconds)
+        monkeypatch.setattr("flatprop.many.lane_blocks.MOST_RECORDED", recorded)
         ens = ensemble(members=40)
         history = ens.fit(X, Y, threads=threads, **options)
         results.append((ens.params.tobytes(), history.loss.tobytes(), history.stopped_by))

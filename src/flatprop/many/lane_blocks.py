@@ -15,13 +15,16 @@ from flatprop.kernels.lanes.lane_records import (
     LaneSamples,
     LaneScratch,
 )
-from flatprop.kernels.lanes.lane_training import train_lanes
+from flatprop.kernels.lanes.lane_training import RECORDED, train_lanes
 from flatprop.kernels.network.records import all_units
 from flatprop.kernels.network.training_records import EPOCH, UPDATES
 from flatprop.many.lane_sizes import padded, step_of
 from flatprop.many.member_samples import MemberSamples
 from flatprop.model.model import Model
 from flatprop.validation.arrays import Array, aligned_copy, aligned_empty, read_only
+
+MOST_RECORDED = 2**9
+"""How many epochs' losses a block holds, in the second cache, before the history gets them."""
 
 
 class LaneMembers(NamedTuple):
@@ -85,10 +88,6 @@ class LaneRecipe(NamedTuple):
     settings: NDArray[np.float64]
     rows: int
     """How many rows a chunk has."""
-    losses: NDArray[np.float64]
-    """(epochs, members): what the kernel records."""
-    val_losses: NDArray[np.float64]
-    """The same of the validation data; without rows if there are none."""
 
 
 class BlockAtWork:
@@ -130,13 +129,14 @@ class BlockAtWork:
         """Which of the members that have ended are known here."""
 
     def _progress(self, members: LaneMembers, which: Any) -> LaneProgress:
-        lanes = self.lanes
+        lanes, epochs = self.lanes, self.plan.epochs
         rest = [members.course[-1:]] * (lanes - self.count)
         before, best_loss, best_epoch = (
             aligned_copy(column) for column in np.concatenate([members.course, *rest]).T
         )
         ended = np.zeros(lanes, np.int64)
         ended[self.count :] = -1
+        rows = min(MOST_RECORDED, epochs)
         zeros = [aligned_copy(np.zeros(lanes)) for _ in range(7)]
         return LaneProgress._make(
             [
@@ -148,17 +148,16 @@ class BlockAtWork:
                 before,
                 best_loss,
                 best_epoch,
-                self.recipe.losses,
-                self.recipe.val_losses,
-                np.ascontiguousarray(members.numbers),
+                np.zeros((rows, lanes)),
+                np.zeros((rows if self.validation.samples else 0, lanes)),
             ]
         )
 
-    def advance(self, chunks: int) -> bool:
-        """One call of the kernel; returns whether all members have ended."""
+    def advance(self, chunks: int) -> int:
+        """One call of the kernel; returns why it ended."""
         network = self.recipe.model._arrays
         self._keep_finite()
-        finished: bool = train_lanes(
+        status: int = train_lanes(
             network.layers,
             network.loss_records,
             self.block,
@@ -171,7 +170,7 @@ class BlockAtWork:
             chunks,
         )
         self._note_ended()
-        return finished
+        return status
 
     def _keep_finite(self) -> None:
         """Copy the parameters of every member that has finite ones."""
@@ -200,6 +199,14 @@ class BlockAtWork:
     def alive(self) -> NDArray[np.bool_]:
         """(members,): which of the block's members are still in training."""
         return np.asarray(self.progress.ended[: self.count] == 0)
+
+    def recorded(self) -> tuple[slice, Array, Array]:
+        """Losses and losses of the validation data, (epochs, members), and of which epochs."""
+        rows = int(self.progress.cursor[RECORDED])
+        self.progress.cursor[RECORDED] = 0
+        losses, val_losses = self.progress.losses, self.progress.val_losses
+        some = slice(rows), slice(self.count)
+        return slice(self.epoch - rows, self.epoch), losses[some], val_losses[some]
 
     def left(self) -> LaneMembers:
         """The members that are still in training."""

@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from flatprop.kernels.lanes.lane_training import (
     CONVERGED_LANE,
     DIVERGED_LANE,
     IMPATIENT_LANE,
+    LANES_FINISHED,
+    LOSSES_FULL,
 )
 from flatprop.kernels.network.training_records import ROW
 from flatprop.many import lane_messages
@@ -34,16 +36,10 @@ from flatprop.training.progress import progress_bar
 from flatprop.validation import checks, over_parameters
 
 REASONS = {CONVERGED_LANE: "converged", IMPATIENT_LANE: "patience", DIVERGED_LANE: "diverged"}
-CHUNK_BYTES = 2**14
-"""What one group of members may compute on the way through a chunk of rows: half of the first
-cache."""
-BLOCK_BYTES = 2**17
-"""What a block may take: its parameters, one chunk of its rows, and what is computed.
-
-It comes from the second cache while the processor computes. Blocks as small as the first cache are
-no faster, and each costs Python's time.
-"""
-MOST_LANES = 512
+BLOCK_BYTES = 2**15
+"""What one chunk of rows of a block may take, with its parameters and with what one group of
+members computes on the way: as much as the first cache holds."""
+MOST_LANES = 128
 MOST_ROWS = 64
 WORTH_NEW_BLOCKS = 0.7
 """New blocks are made when no more than this part of the lanes is at work."""
@@ -71,7 +67,7 @@ class LaneRun:
         self.clip_norm = None if clip is None else checks.positive("clip_norm", clip)
         checks.finite("ens.params", self.params)
         lane_messages.look_at_columns(task)
-        self.optimizers = cast(list[Optimizer], task.optimizers)  # `side_by_side` has looked
+        self.optimizers = [o for o in task.optimizers if isinstance(o, Optimizer)]
         self.rates = self._rates()
         shuffles = bool(options.get("shuffle", True)) and size < n
         self.rows = n
@@ -99,15 +95,14 @@ class LaneRun:
         )
         start = self.optimizers[0].start(self.model.params, 0.0)
         self.lanes, chunk = self._sizes(size, bool(own_data), start.state.shape[0])
-        self._make_history()
         self.recipe = LaneRecipe(
-            *(self.model, task.samples, task.validation, plan, start.code, start.settings),
-            *(chunk, self.losses, self.val_losses),
+            self.model, task.samples, task.validation, plan, start.code, start.settings, chunk
         )
         self.chunks_of_epoch = sum(
             -(-min(size, n - first) // chunk) for first in range(0, n, size)
         )
         self.members = self._all_members()
+        self._make_history()
 
     # ---- what is to be done
 
@@ -130,13 +125,13 @@ class LaneRun:
         """How many lanes a block has, and how many rows a chunk."""
         model, members = self.model, self.task.members
         step = step_of(model.dtype)
-        size = model.dtype.itemsize
+        numbers = BLOCK_BYTES // model.dtype.itemsize
         work_of_row = 2 * sum(layer.units for layer in model.dense) * step
-        rows = max(4, CHUNK_BYTES // size // work_of_row // 4 * 4)
+        rows = max(4, numbers // 2 // work_of_row // 4 * 4)
         rows = min(rows, MOST_ROWS, -(-batch // 4) * 4)
         of_row = model.targets + 1 + (model.inputs if own_data else 0)
         of_lane = int(model.params.size) * (2 + slots) + rows * of_row
-        most = min(MOST_LANES, (BLOCK_BYTES // size - rows * work_of_row) // of_lane)
+        most = min(MOST_LANES, (numbers - rows * work_of_row) // of_lane)
         with crew.using(self.task.threads):
             threads = crew.size_for(crew.MOST_THREADS)
         fair = -(-members // min(threads, -(-members // step)))
@@ -155,7 +150,7 @@ class LaneRun:
         best = self.params.copy() if self.patience.size else self.params[:, :0]
         course = np.tile([0.0, math.inf, 0.0], (members, 1))
         return LaneMembers(
-            np.arange(members), self.params, state, best, course, np.zeros(3, np.int64)
+            np.arange(members), self.params, state, best, course, np.zeros(4, np.int64)
         )
 
     def _make_history(self) -> None:
@@ -177,6 +172,7 @@ class LaneRun:
         with contextlib.suppress(KeyboardInterrupt), self._bar() as show:
             blocks = self._rounds(blocks, show)
         for block in blocks:
+            self._write(block)
             self._take_results(block)
         return self._history()
 
@@ -220,7 +216,28 @@ class LaneRun:
 
     def _advance(self, chunks: int, _: int, block: BlockAtWork) -> bool:
         """One round of a block; returns whether all of its members have ended."""
-        return block.advance(chunks) or block.epoch == self.epochs
+        while True:
+            before = block.epoch
+            status = block.advance(chunks)
+            if status != LOSSES_FULL:
+                break
+            chunks -= (block.epoch - before) * self.chunks_of_epoch
+            self._write(block)
+            if chunks <= 0:
+                break
+        self._write(block)
+        return status == LANES_FINISHED or block.epoch == self.epochs
+
+    def _write(self, block: BlockAtWork) -> None:
+        """Write a block's losses into the history."""
+        epochs, losses, val_losses = block.recorded()
+        numbers: Any = block.members.numbers
+        first, last = int(numbers[0]), int(numbers[-1])
+        if last - first == len(numbers) - 1:  # they are in ascending order
+            numbers = slice(first, last + 1)
+        self.losses[epochs, numbers] = losses
+        if len(self.val_losses):
+            self.val_losses[epochs, numbers] = val_losses
 
     def _blocks(self, members: LaneMembers) -> list[BlockAtWork]:
         starts = range(0, len(members.numbers), self.lanes)

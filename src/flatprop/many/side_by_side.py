@@ -29,9 +29,8 @@ def obstacle(task: EnsembleTask) -> str:
         return ", ".join(sorted(more))
     if not isinstance(task.optimizer, Optimizer):
         return "a solver"
-    different = {id(each): each for each in task.optimizers}.values()
-    rates = [each.learning_rate for each in different if isinstance(each, Optimizer)]
-    if any(as_schedule(rate).follow() for rate in rates):
+    different = {id(each): each for each in task.optimizers if isinstance(each, Optimizer)}
+    if any(as_schedule(each.learning_rate).follow() for each in different.values()):
         return "a schedule that follows the loss"
     if task.callbacks or task.derivatives is not None or task.own_trainable:
         return "callbacks, derivatives or masks by member"

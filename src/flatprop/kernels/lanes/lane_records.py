@@ -62,7 +62,7 @@ class LaneProgress(NamedTuple):
     """How far a training has come; overwritten. (lanes,) float64 unless said otherwise."""
 
     cursor: Any
-    """int64: the epoch, the next row in it, the updates so far."""
+    """int64: the epoch, the next row in it, the updates so far, the epochs in `losses`."""
     ended: Any
     """int64: 0 while a member is trained, else why it has ended."""
     epochs: Any
@@ -84,11 +84,9 @@ class LaneProgress(NamedTuple):
     best_loss: Any
     best_epoch: Any
     losses: Any
-    """(epochs, members of the ensemble): the history of the training."""
+    """(epochs of a call at most, lanes)"""
     val_losses: Any
-    """The same; without rows if there are no validation data."""
-    numbers: Any
-    """(members of the block,) int64: their numbers in the ensemble."""
+    """The same."""
 
 
 class LaneScratch(NamedTuple):

@@ -26,7 +26,12 @@ from flatprop.kernels.network.backprop import scale_of
 from flatprop.kernels.network.records import matrix
 from flatprop.kernels.network.training_records import EPOCH, ROW, UPDATES
 
-# Why a member has ended.
+RECORDED = 3
+"""The place in `LaneProgress.cursor` of how many epochs `losses` holds."""
+
+# Why `train_lanes` returned ...
+LANES_RUNNING, LANES_FINISHED, LOSSES_FULL = range(3)
+# ... and why a member has ended.
 CONVERGED_LANE, IMPATIENT_LANE, DIVERGED_LANE = 1, 2, 3
 
 
@@ -54,12 +59,12 @@ def _end(block, progress, lane, reason, finished, size):
 def train_lanes(
     layers, loss_records, block, samples, validation, plan, progress, scratch, watching, chunks
 ):
-    """Carry the training of a block on by so many chunks of rows at most; says if it has ended.
+    """Carry the training of a block on by so many chunks of rows at most; says why it returned.
 
     `watching` is scratch for the validation data.
     """
     lanes, params, gradient = block.lanes, block.params, block.gradient
-    cursor, totals = progress.cursor, progress.totals
+    cursor, totals, losses = progress.cursor, progress.totals, progress.losses
     epoch_loss, rates, settings = progress.epoch_loss, plan.rates, block.settings
     loss_record, mode, n = loss_records[0], plan.mode, samples.samples
     inputs = layers[0].inputs
@@ -67,11 +72,11 @@ def train_lanes(
     size = params.size // lanes
     patient, validates = plan.patience.size > 0, validation.samples > 0
     changes_rates = rates.shape[0] > 1
-    batch_rows, left, finished = 0, chunks, False
+    batch_rows, left, full, finished = 0, chunks, False, False
     fill(progress.clip, 1.0)
     settings[GRADIENT_SCALE] = settings[LEARNING_RATE] = 1.0
 
-    while left > 0 and not finished:
+    while left > 0 and not (full or finished):
         epoch, start = cursor[EPOCH], cursor[ROW]
         if start == 0 and mode == ONE_ORDER:
             shuffle(plan.seeds[0], epoch, scratch.orders)
@@ -138,11 +143,12 @@ def train_lanes(
                 if not math.isfinite(totals[lane]):
                     _end(block, progress, lane, DIVERGED_LANE, epoch, size)
         whole = batch_rows == n
+        record = cursor[RECORDED]
         if stop == n:
-            _record(epoch_loss, progress.losses, epoch, progress.numbers)
+            copy(epoch_loss, _row(losses, record))
         if stop == n and patient and whole and not validates:  # measured before the update
             lane_keep_best(
-                epoch_loss,
+                _row(losses, record),
                 progress.best_loss,
                 progress.best_epoch,
                 params,
@@ -169,14 +175,14 @@ def train_lanes(
         if stop == n:
             if validates:
                 _validate(layers, loss_record, params, validation, progress, watching, lanes)
-                _record(totals, progress.val_losses, epoch, progress.numbers)
+                monitored = _row(progress.val_losses, record)
                 for lane in range(lanes):
-                    if not math.isfinite(totals[lane]):
+                    if not math.isfinite(monitored[0, lane]):
                         event = 1
                         _end(block, progress, lane, DIVERGED_LANE, epoch + 1, size)
             if patient and (validates or not whole):
                 lane_keep_best(
-                    totals if validates else epoch_loss,
+                    _row(progress.val_losses if validates else losses, record),
                     progress.best_loss,
                     progress.best_epoch,
                     params,
@@ -200,31 +206,32 @@ def train_lanes(
                     if waited >= plan.patience[lane] and progress.ended[lane] == 0:
                         event = 1
                         _end(block, progress, lane, IMPATIENT_LANE, epoch + 1, size)
-            cursor[EPOCH], cursor[ROW] = epoch + 1, 0
+            cursor[EPOCH], cursor[ROW], cursor[RECORDED] = epoch + 1, 0, record + 1
+            full = record + 1 == losses.shape[0]
             finished = epoch + 1 == plan.epochs
         if event != 0:
             alive = 0
             for lane in range(lanes):
                 alive += progress.ended[lane] == 0
             finished = finished or alive == 0
-    return finished
+    return _status(finished, full)
 
 
 @kernel
-def _record(values, table, epoch, numbers):
-    """A row of the table, (epochs, members), ← what the members of the block have."""
-    count, columns = numbers.size, table.shape[1]
-    first = numbers[0]
-    if numbers[count - 1] - first == count - 1:  # they are in ascending order
-        copy(matrix(values, 0, 1, count), matrix(table, epoch * columns + first, 1, count))
-    else:
-        for place in range(count):
-            table[epoch, numbers[place]] = values[place]
+def _status(finished, full):
+    if finished:
+        return LANES_FINISHED
+    return LOSSES_FULL if full else LANES_RUNNING
+
+
+@kernel
+def _row(table, i):
+    return matrix(table, i * table.shape[1], 1, table.shape[1])
 
 
 @kernel
 def _validate(layers, loss_record, params, samples, progress, scratch, lanes):
-    """totals ← the loss of the validation data."""
+    """The loss of the validation data into the next row of val_losses."""
     n, inputs = samples.samples, layers[0].inputs
     columns = samples.y.size // (n * lanes if samples.own[1] == 1 else n)
     totals = progress.totals
@@ -258,3 +265,4 @@ def _validate(layers, loss_record, params, samples, progress, scratch, lanes):
             for row in range(n):
                 total += samples.weight[row * lanes + lane if samples.own[2] == 1 else row]
         totals[lane] *= scale_of(loss_record, total)
+    copy(totals, _row(progress.val_losses, progress.cursor[RECORDED]))
