@@ -109,7 +109,8 @@ class BaseEnsemble(FitsSamples, BaseEstimator):
         warn_together(warned, "member")
         self.estimators_ = [member for member in members if hasattr(member, "coefs_")]
         if len(self.estimators_) < count:
-            warn(f"The ensemble has the {len(self.estimators_)} members that had begun.")
+            begun = len(self.estimators_)
+            warn(f"The ensemble has {begun} of {count} members: those that had begun.")
         self._gather(parameters["callbacks"], parameters["verbose"])
 
     def _drawn(self, X: Any, y: Any, weight: Any, random: Any) -> tuple[Any, Any, Any]:
