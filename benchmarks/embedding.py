@@ -26,6 +26,7 @@ import flatprop as fp
 from flatprop.kernels import workspace_size
 
 from . import loops
+from .repetitions import repetitions
 from .training import problem
 
 CASES = {
@@ -186,7 +187,7 @@ class FirstCall:
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     def track_first_call(self, caller):
-        return statistics.median(self.seconds(caller) for _ in range(3))
+        return statistics.median(self.seconds(caller) for _ in range(repetitions(3)))
 
     track_first_call.unit = "s"
 

@@ -23,6 +23,7 @@ import numpy as np
 from flatprop.kernels import workspace_size
 
 from . import loops, machine
+from .repetitions import repetitions
 from .training import problem
 
 CASES = {
@@ -121,7 +122,7 @@ class Rows:
         self.kernel(10)
         times = max(10, int(10 * duration / (time.perf_counter() - began)))
         found = {name: [] for name in self.callers}
-        for _ in range(rounds):
+        for _ in range(repetitions(rounds)):
             for name, caller in self.callers.items():
                 began = time.perf_counter()
                 caller(times)

@@ -9,6 +9,8 @@ import numpy as np
 
 import flatprop as fp
 
+from .repetitions import repetitions
+
 CASES = {
     "4-8-1, 1,000 rows, one at a time": ((4, 8, 1), 1_000, 1),
     "20-128-1, 200,000 rows, full batch": ((20, 128, 1), 200_000, None),
@@ -53,7 +55,7 @@ class CtrlC:
         return seconds
 
     def track_seconds(self, case):
-        return statistics.median(self.seconds() for _ in range(5))
+        return statistics.median(self.seconds() for _ in range(repetitions(5)))
 
     track_seconds.unit = "s"
 
@@ -100,6 +102,7 @@ class CtrlCInACall:
             return time.perf_counter() - sent[0]
 
     def track_longest(self, call):
-        return max(self.seconds(after) for after in (0.1, 0.17, 0.23, 0.31, 0.37))
+        moments = (0.1, 0.17, 0.23, 0.31, 0.37)
+        return max(self.seconds(after) for after in moments[: repetitions(5)])
 
     track_longest.unit = "s"

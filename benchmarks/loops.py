@@ -20,6 +20,8 @@ from flatprop.kernels.products.operands import POINTER
 from flatprop.kernels.products.tiles import Tiles
 from flatprop.numbers import elementary
 
+from .repetitions import duration, repetitions
+
 CHAINS = 12
 """Registers of sums in the loop of multiplications: more than are under way at once."""
 
@@ -133,7 +135,7 @@ def sgemm_rate(dtype="float32", size=1536, rounds=3):
     a = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
     out = np.empty_like(a)
     durations = []
-    for _ in range(rounds):
+    for _ in range(repetitions(rounds)):
         began = time.perf_counter()
         np.matmul(a, a, out=out)
         durations.append(time.perf_counter() - began)
@@ -143,8 +145,8 @@ def sgemm_rate(dtype="float32", size=1536, rounds=3):
 def median_seconds(call, budget=0.06, at_least=5):
     """The median duration of `call()`, repeated for `budget` seconds."""
     durations = []
-    end = time.perf_counter() + budget
-    while len(durations) < at_least or time.perf_counter() < end:
+    end = time.perf_counter() + duration(budget)
+    while len(durations) < repetitions(at_least) or time.perf_counter() < end:
         began = time.perf_counter()
         call()
         durations.append(time.perf_counter() - began)

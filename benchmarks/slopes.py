@@ -41,6 +41,7 @@ from flatprop.evaluation.terms import Terms
 from flatprop.samples.in_memory import in_memory
 
 from . import loops
+from .repetitions import repetitions
 
 NU = 0.01 / np.pi
 POINTS, SAMPLES = 10_000, 100
@@ -154,11 +155,11 @@ class Step:
     def setup(self, dtype, batch):
         rows = ROWS // batch * batch
         self.train = FlatpropForces(*forces_network(dtype, rows), batch)
-        self.epochs = max(2, 4000 // (rows // batch) // max(1, batch // 8))
+        self.epochs = max(2, repetitions(4000 // (rows // batch) // max(1, batch // 8)))
         self.train(self.epochs)
 
     def track_forces(self, dtype, batch):
-        return 1e6 * min(self.train(self.epochs)[0] for _ in range(5))
+        return 1e6 * min(self.train(self.epochs)[0] for _ in range(repetitions(5)))
 
     track_forces.unit = "µs"
 

@@ -23,6 +23,7 @@ import numpy as np
 import flatprop as fp
 
 from . import machine
+from .repetitions import duration, repetitions
 from .training import CASES as TRAINING_CASES
 from .training import problem
 
@@ -51,7 +52,7 @@ class Call:
         units, activation, rows = CASES[case]
         self.net, self.x, self.y = problem(units, activation, rows, False, dtype)
         self.start = self.net.params.copy()
-        self.run, self.duration = getattr(self, call), SECONDS[call]
+        self.run, self.duration = getattr(self, call), duration(SECONDS[call])
 
     def fit(self, threads, times):
         self.net.params = self.start
@@ -123,7 +124,8 @@ class Gain:
 
     def track_gain(self, case, call, threads):
         chosen = None if threads == "None" else int(threads)
-        return statistics.median(gains(self.call.rounds(self.rounds, (1, chosen)), chosen))
+        found = self.call.rounds(repetitions(self.rounds), (1, chosen))
+        return statistics.median(gains(found, chosen))
 
     def teardown(self, case, call, threads):
         self.stack.close()
@@ -173,7 +175,7 @@ def crowd(case="256-256-256-10 relu, 256 rows", seconds=0.25):
     """
     calls = [Call(case, "fit", "float32") for _ in range(USERS)]
     calls[0].seconds(None, 3)
-    times = max(2, round(seconds / calls[0].seconds(None, 10)))
+    times = max(2, round(duration(seconds) / calls[0].seconds(None, 10)))
     neighbour = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
         began = time.perf_counter()
@@ -201,7 +203,7 @@ class Crowd:
 
     def track_crowd(self):
         with default_threads():
-            return statistics.median(crowd() for _ in range(3))
+            return statistics.median(crowd() for _ in range(repetitions(3)))
 
     track_crowd.unit = "at once / in turn"
 
