@@ -346,6 +346,7 @@ def test_ctrl_c_stops_all_and_keeps_what_is_done():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        ({"optimizer": ["sgd", "adam"] * 2 + ["sgd"]}, r"learning_rate=\[...\], for optimizers"),
         ({"learning_rate": [0.1, 0.2]}, "one for each of the 5 members"),
         ({"learning_rate": [0.1, -1, 0.1, 0.1, 0.1]}, "member 1: "),
         ({"optimizer": "lbfgs", "learning_rate": 0.1}, "has no learning_rate"),

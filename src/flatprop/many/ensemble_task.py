@@ -61,6 +61,12 @@ class EnsembleTask:
     ) -> None:
         """What `Network.fit` is given, for all members or for each."""
         self.options = options | {"epochs": checks.count("epochs", epochs)}
+        if isinstance(optimizer, list | tuple):
+            raise TypeError(
+                "optimizer is the same for all members of an ensemble. For rates of their own "
+                "pass learning_rate=[...], for optimizers of their own "
+                "fp.fit_many(list(ens), X, y, optimizer=[...])."
+            )
         self.optimizer = optimizer_or_solver(optimizer)
         one_for_all = learning_rate is not None and np.ndim(learning_rate) == 0
         if one_for_all and isinstance(self.optimizer, Optimizer):
