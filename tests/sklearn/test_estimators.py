@@ -289,7 +289,8 @@ class Recorder:
 def test_scikit_learns_callbacks(solver):
     pytest.importorskip("sklearn.callback", reason="new in scikit-learn 1.9")
     recorder = Recorder(stop_after=4)
-    model = MLPClassifier(max_iter=9, solver=solver).set_callbacks(recorder).fit(X, NAMES)
+    model = MLPClassifier(max_iter=9, solver=solver, random_state=0)
+    model.set_callbacks(recorder).fit(X, NAMES)
     assert model.n_iter_ == 4
     epochs = ["begin epoch", "end epoch"] * 4
     assert recorder.tasks == ["setup", "begin fit", *epochs, "end fit", "teardown"]
@@ -313,6 +314,7 @@ def test_a_monitor_of_scikit_learn_in_a_search():
 
 
 @quiet
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given")
 def test_a_search_with_processes():
     model = make_pipeline(StandardScaler(), MLPClassifier(max_iter=5, random_state=0))
     grid = {"mlpclassifier__hidden_layer_sizes": [(3,), (4, 3), (5,)]}

@@ -139,9 +139,8 @@ VALIDATION = {
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_validation_data_that_overflow_are_named(case, solver, early_stopping):
     of_X, of_y, dtype, message = VALIDATION[case]
-    model = MLPRegressor(
-        hidden_layer_sizes=(4,), early_stopping=early_stopping, solver=solver, max_iter=3
-    )
+    options = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
+    model = MLPRegressor(early_stopping=early_stopping, solver=solver, **options)
     given = {"X_val": (of_X * X).astype(dtype), "y_val": of_y * NUMBERS}
     X_train = X.astype(dtype)
     # In float32 R² is of float64 still, so that there are scores.
