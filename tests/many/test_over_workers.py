@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -39,17 +38,10 @@ def dask():
     distributed = pytest.importorskip("distributed")
     from dask import config
 
-    patient = config.set({"distributed.comm.timeouts.connect": "300s"})
-    cluster = partial(
-        distributed.LocalCluster,
-        n_workers=2,
-        threads_per_worker=1,
-        dashboard_address=None,
-        silence_logs=50,
-    )
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
-        patient,
-        cluster() as cluster,
+        config.set({"distributed.comm.timeouts.connect": "300s"}),
+        distributed.LocalCluster(silence_logs=50, **options) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config(backend="dask"),
     ):

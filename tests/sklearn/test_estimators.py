@@ -188,6 +188,7 @@ def test_a_schedule_is_followed():
         solver=fp.SGD(fp.schedules.Step(0.1, step_size=2, gamma=0.5)),
         max_iter=5,
         callbacks=lambda epoch: rates.append(epoch.learning_rate),
+        random_state=0,
     ).fit(X, NUMBERS)
     assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
 

@@ -161,7 +161,7 @@ def test_validation_data_that_overflow_are_named(case, solver, early_stopping):
 @quiet
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_optimizer_that_overflows_is_told(streamed):
-    model = MLPRegressor(max_iter=2)
+    model = MLPRegressor(max_iter=2, random_state=0)
     with pytest.warns(fp.DivergenceWarning, match="no longer moves .*or X in float64") as told:
         (model.partial_fit if streamed else model.fit)(1e12 * X.astype("float32"), NUMBERS)
     assert told[0].filename == __file__
