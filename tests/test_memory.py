@@ -225,6 +225,7 @@ def test_what_a_trainer_trains_cannot_be_exchanged(data):
     trainer.partial_fit(*data)
 
 
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given")
 def test_estimators_in_the_workers_of_joblib():
     multioutput = pytest.importorskip("sklearn.multioutput")
     from flatprop.sklearn import MLPRegressor

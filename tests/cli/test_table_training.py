@@ -443,7 +443,7 @@ def test_standard_input_that_is_closed(here):
     script = '"$@" <&-'
     command = [sys.executable, "-m", "flatprop", "train", "-", "--target", "a"]
     done = subprocess.run(
-        ["sh", "-c", script, "sh", *command], capture_output=True, encoding="utf-8", timeout=120
+        ["sh", "-c", script, "sh", *command], capture_output=True, encoding="utf-8", timeout=600
     )
     assert done.returncode == 2
     assert "standard input is closed" in flat(done.stderr)

@@ -117,7 +117,7 @@ def test_every_activation_in_a_deep_network(activation, dtype):
 )
 def test_every_loss(loss, last, dtype):
     rng = np.random.default_rng(6)
-    net = with_biases(fp.Network(4, [Dense(12, "tanh"), Dense(3, last)], loss, dtype), 7)
+    net = with_biases(fp.Network(4, [Dense(12, "tanh"), Dense(3, last)], loss, dtype, rng=7), 7)
     X = rng.normal(0, 30, (50, 4)).astype(dtype)
     model = net.to_onnx()
     tolerance = TOLERANCE[net.dtype]

@@ -85,7 +85,11 @@ def test_what_another_writer_is_writing_stays(tmp_path, monkeypatch):
     assert names(tmp_path) == ["net"]
 
 
-def test_many_writers_of_one_name(tmp_path):
+def test_many_writers_of_one_name(tmp_path, monkeypatch):
+    # Eight of them have to wait for a name. They wait for longer here, and for no disk.
+    sleep = writing.time.sleep
+    monkeypatch.setattr(writing.time, "sleep", lambda seconds: sleep(10 * seconds))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     path = tmp_path / "net"
     contents = [bytes([number]) * 10_000 for number in range(24)]
     errors = []

@@ -30,7 +30,7 @@ def use_everything(net, X, y):
 def test_a_second_architecture_compiles_nothing(dtype):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2, 50, 3))
-    use_everything(fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(3)], dtype=dtype), X, y)
+    use_everything(fp.Network(3, [fp.Dense(4, "tanh"), fp.Dense(3)], dtype=dtype, rng=0), X, y)
     compiled = [
         training_loop.train,
         entry_points.predict,
@@ -40,7 +40,7 @@ def test_a_second_architecture_compiles_nothing(dtype):
     before = [list(entry.signatures) for entry in compiled]
     with event.install_recorder("numba:compile") as recorder:
         layers = [fp.Dense(70, "gelu"), fp.Dense(5, "relu"), fp.Dense(3, "softmax")]
-        other = fp.Network(4, layers, "cross_entropy", dtype=dtype)
+        other = fp.Network(4, layers, "cross_entropy", dtype=dtype, rng=0)
         use_everything(other, rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
         for optimizer in (fp.SGD(0.1, momentum=0.9), "rprop", fp.RMSprop(centered=True)):
             other.fit(

@@ -1,7 +1,9 @@
 """`fit_many` and searches over the workers of joblib's backends: loky, Dask, Ray."""
 
 import contextlib
+import os
 import threading
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from flatprop.many import over_workers
 from flatprop.samples import in_parts
 
 joblib = pytest.importorskip("joblib")
+
+# On a machine that is busy, a worker of loky's may seem idle while work is on its way to it.
+pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given")
 
 RNG = np.random.default_rng(3)
 X = RNG.uniform(-1, 1, (60, 2))
@@ -31,19 +36,34 @@ def loky():
 @contextlib.contextmanager
 def dask():
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    )
-    with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
+    from dask import config
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        config.set({"distributed.comm.timeouts.connect": "300s"}),
+        distributed.LocalCluster(silence_logs=50, **options) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
         yield
+
+
+PATIENT_RAY = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_memory_monitor_refresh_ms": "0",  # ends workers where others have the memory
+}
 
 
 @contextlib.contextmanager
 def ray():
-    ray = pytest.importorskip("ray")
+    with mock.patch.dict(os.environ, PATIENT_RAY):
+        ray = pytest.importorskip("ray")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     from ray.util.joblib import register_ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     register_ray()
     try:
         with joblib.parallel_config(backend="ray", n_jobs=2):

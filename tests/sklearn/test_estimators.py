@@ -188,6 +188,7 @@ def test_a_schedule_is_followed():
         solver=fp.SGD(fp.schedules.Step(0.1, step_size=2, gamma=0.5)),
         max_iter=5,
         callbacks=lambda epoch: rates.append(epoch.learning_rate),
+        random_state=0,
     ).fit(X, NUMBERS)
     assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
 
@@ -289,7 +290,8 @@ class Recorder:
 def test_scikit_learns_callbacks(solver):
     pytest.importorskip("sklearn.callback", reason="new in scikit-learn 1.9")
     recorder = Recorder(stop_after=4)
-    model = MLPClassifier(max_iter=9, solver=solver).set_callbacks(recorder).fit(X, NAMES)
+    model = MLPClassifier(max_iter=9, solver=solver, random_state=0)
+    model.set_callbacks(recorder).fit(X, NAMES)
     assert model.n_iter_ == 4
     epochs = ["begin epoch", "end epoch"] * 4
     assert recorder.tasks == ["setup", "begin fit", *epochs, "end fit", "teardown"]
@@ -313,6 +315,7 @@ def test_a_monitor_of_scikit_learn_in_a_search():
 
 
 @quiet
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given")
 def test_a_search_with_processes():
     model = make_pipeline(StandardScaler(), MLPClassifier(max_iter=5, random_state=0))
     grid = {"mlpclassifier__hidden_layer_sizes": [(3,), (4, 3), (5,)]}

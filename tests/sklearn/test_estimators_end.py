@@ -139,9 +139,8 @@ VALIDATION = {
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_validation_data_that_overflow_are_named(case, solver, early_stopping):
     of_X, of_y, dtype, message = VALIDATION[case]
-    model = MLPRegressor(
-        hidden_layer_sizes=(4,), early_stopping=early_stopping, solver=solver, max_iter=3
-    )
+    options = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
+    model = MLPRegressor(early_stopping=early_stopping, solver=solver, **options)
     given = {"X_val": (of_X * X).astype(dtype), "y_val": of_y * NUMBERS}
     X_train = X.astype(dtype)
     # In float32 R² is of float64 still, so that there are scores.
@@ -162,7 +161,7 @@ def test_validation_data_that_overflow_are_named(case, solver, early_stopping):
 @quiet
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_optimizer_that_overflows_is_told(streamed):
-    model = MLPRegressor(max_iter=2)
+    model = MLPRegressor(max_iter=2, random_state=0)
     with pytest.warns(fp.DivergenceWarning, match="no longer moves .*or X in float64") as told:
         (model.partial_fit if streamed else model.fit)(1e12 * X.astype("float32"), NUMBERS)
     assert told[0].filename == __file__

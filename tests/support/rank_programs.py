@@ -6,12 +6,12 @@ Every rank goes through these cases. FILE gets, as JSON, what went wrong in each
 rank. A case must not wait for the other ranks once it has failed: it asserts at its end.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from functools import partial
@@ -24,6 +24,7 @@ from mpi4py import MPI
 import flatprop as fp
 from flatprop.kernels.loops import minibatch
 from flatprop.training import seeds
+from interruption import ctrl_c
 from networks import KINDS
 
 COMM = MPI.COMM_WORLD
@@ -375,12 +376,10 @@ def interruption():
             signal.raise_signal(signal.SIGINT)
 
     for callbacks in (interrupt, []):
-        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-        if last and not callbacks:
-            timer.start()
         net = make()
-        history = together(net, epochs=10_000_000, callbacks=callbacks)
-        timer.cancel()
+        pressed = ctrl_c(0.3, partial(os.kill, os.getpid(), signal.SIGINT))
+        with pressed if last and not callbacks else contextlib.nullcontext():
+            history = together(net, epochs=10_000_000, callbacks=callbacks)
         assert history.stopped_by == "interrupted"
         assert_equal_on_all(history.loss)
         assert_equal_on_all(net.params)

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -373,8 +374,7 @@ import flatprop as fp
 X = np.random.default_rng(0).normal(size=(400, 3))
 net = fp.Network(3, [fp.Dense(32, "tanh"), fp.Dense(1)], rng=0)
 def say(epoch):
-    if epoch.epoch == 0:
-        print("begun", flush=True)
+    print("epoch", flush=True)
 callbacks = [fp.Checkpoint(sys.argv[1]), say]
 options = {"epochs": int(sys.argv[2]), "optimizer": "adam", "batch_size": 64}
 if len(sys.argv) > 3:
@@ -389,19 +389,19 @@ MOMENTS = int(os.environ.get("KILLED_TRAININGS", "12"))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_killed_trainings_continue_bit_for_bit(tmp_path):
-    path, moments = tmp_path / "run.ckpt", random.Random(0)
-    epochs = {}
+    path, rng = tmp_path / "run.ckpt", random.Random(0)
+    epochs, moments = {}, set()
     for _ in range(MOMENTS):
         command = [sys.executable, "-c", KILLED, str(path), "100000"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-            assert run.stdout.readline() == "begun\n"
-            try:
-                run.wait(moments.uniform(0, 0.3))
-            except subprocess.TimeoutExpired:
-                run.send_signal(signal.SIGKILL)
+            for _ in range(rng.randrange(1, 60)):
+                assert run.stdout.readline() == "epoch\n"
+            time.sleep(rng.uniform(0, 0.01))  # anywhere in an epoch, or in writing
+            run.send_signal(signal.SIGKILL)
         net = fp.load(path)
         assert np.isfinite(net.params).all()
         done = int(load_file(path)["cursor"][0])
+        moments.add(done)
         epochs[done] = net.params.tobytes()
         more = python(KILLED, tmp_path / "on", done + 5, path)
         epochs[done + 5] = bytes.fromhex(more.split()[-1])
@@ -413,6 +413,6 @@ def test_killed_trainings_continue_bit_for_bit(tmp_path):
     data = np.random.default_rng(0).normal(size=(400, 3))
     net = fp.Network(3, [fp.Dense(32, "tanh"), fp.Dense(1)], rng=0)
     net.fit(data, np.sin(data[:, :1]), epochs=max(epochs), batch_size=64, callbacks=keep)
-    assert len(epochs) > MOMENTS
+    assert len(moments) > 1
     for done, params in epochs.items():
         assert params == whole[done], f"after {done} epochs"

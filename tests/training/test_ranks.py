@@ -50,7 +50,7 @@ def ranks(count, *arguments):
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -151,7 +151,7 @@ def test_the_program_of_the_guide(tmp_path):
     (tmp_path / "train.py").write_text(program)
     command = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", "train.py"]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=300
+        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("stopped by epochs") == 1

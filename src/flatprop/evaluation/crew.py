@@ -111,12 +111,26 @@ class _Pool:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any] | None":
         """Start a function in another thread; None where no thread can be had any more."""
+        future: Future[Any] = Future()
         try:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="flatprop")
-            return self._executor.submit(function, *arguments)
+            self._executor.submit(_run, future, function, *arguments)
         except RuntimeError:  # the interpreter is ending, or the system has no more threads
-            return None
+            # Then the executor keeps the call, and gives it to the next thread that is idle.
+            return None if future.cancel() else future
+        return future
+
+
+def _run(future: "Future[Any]", function: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function for a future, unless that was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function(*arguments))
+    except BaseException as error:
+        future.set_exception(error)
+        del future  # which the error would keep, and the future keeps the error
 
 
 _pool = _Pool()
