@@ -9,7 +9,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from numba.core.runtime import _nrt_python, rtsys
 
 from flatprop.samples import in_parts
@@ -24,11 +23,6 @@ def pytest_configure() -> None:
     # that this process starts; some tests interrupt themselves.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # How long examples take to be drawn is the machine's affair.
-    settings.register_profile(
-        "patient", settings.default, suppress_health_check=[HealthCheck.too_slow]
-    )
-    settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -283,7 +283,7 @@ def test_an_error_in_one_thread_ends_all_and_comes_out(failing):
 
     with crew.using(2), pytest.raises(OSError, match="of part"):
         crew.each(2, call, range(10**5))
-    assert len(done) < 10**5 - 1
+    assert len(done) < 9 * 10**4
 
 
 def test_what_no_thread_was_had_for_is_not_done_later(monkeypatch):
@@ -311,8 +311,8 @@ def test_helpers_that_cannot_be_had_are_not_waited_for(monkeypatch):
     assert sizes == [1]
 
 
-@pytest.mark.parametrize(("threads", "times"), [(3, 30), (8, 10)])
-def test_no_thread_is_left_at_work(threads, times):
+@pytest.mark.parametrize("threads", [3, 8])
+def test_no_thread_is_left_at_work(threads):
     """A helper may be off its processor when the leader ends, and see what the next call does."""
 
     def nothing_left():
@@ -331,7 +331,7 @@ def test_no_thread_is_left_at_work(threads, times):
     weight = np.zeros(len(x))
     weight[::33] = 1.0
     trainer = fp.Trainer(net.copy(), fp.SGD(0.01), threads=threads)
-    for _ in range(times):
+    for _ in range(30):
         options = {"batch_size": 8, "epochs": 3, "callbacks": lambda epoch: None}
         net.fit(x, y, sample_weight=weight, threads=threads, **options)
         trainer.partial_fit(x, y)

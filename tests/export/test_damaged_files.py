@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from damaged_files import NETWORKS, TRAININGS, check, contents, damaged
 
-CASES = int(os.environ.get("DAMAGED_FILES", "2000"))
+CASES = int(os.environ.get("DAMAGED_FILES", "5000"))
 """How many files are damaged; DAMAGED_FILES=100000 takes an hour."""
 KINDS = [*NETWORKS, *TRAININGS]
 

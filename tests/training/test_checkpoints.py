@@ -390,18 +390,17 @@ MOMENTS = int(os.environ.get("KILLED_TRAININGS", "12"))
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_killed_trainings_continue_bit_for_bit(tmp_path):
     path, rng = tmp_path / "run.ckpt", random.Random(0)
-    epochs, moments = {}, set()
+    epochs = {}
     for _ in range(MOMENTS):
         command = [sys.executable, "-c", KILLED, str(path), "100000"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-            for _ in range(rng.randrange(1, 60)):
+            for _ in range(rng.randrange(1, 5 * MOMENTS)):
                 assert run.stdout.readline() == "epoch\n"
             time.sleep(rng.uniform(0, 0.01))  # anywhere in an epoch, or in writing
             run.send_signal(signal.SIGKILL)
         net = fp.load(path)
         assert np.isfinite(net.params).all()
         done = int(load_file(path)["cursor"][0])
-        moments.add(done)
         epochs[done] = net.params.tobytes()
         more = python(KILLED, tmp_path / "on", done + 5, path)
         epochs[done + 5] = bytes.fromhex(more.split()[-1])
@@ -413,6 +412,6 @@ def test_killed_trainings_continue_bit_for_bit(tmp_path):
     data = np.random.default_rng(0).normal(size=(400, 3))
     net = fp.Network(3, [fp.Dense(32, "tanh"), fp.Dense(1)], rng=0)
     net.fit(data, np.sin(data[:, :1]), epochs=max(epochs), batch_size=64, callbacks=keep)
-    assert len(moments) > 1
+    assert len(epochs) > MOMENTS
     for done, params in epochs.items():
         assert params == whole[done], f"after {done} epochs"
