@@ -208,7 +208,10 @@ def test_ctrl_c_in_one_thread_ends_the_members_in_all():
         warnings.simplefilter("always")
         model = EnsembleRegressor(**options | {"callbacks": interrupting(50)}).fit(X, NUMBERS)
     # Whether the other member had begun by then is for the threads to say.
-    assert any("interrupted by user" in str(warning.message) for warning in caught)
+    told = [str(warning.message) for warning in caught]
+    others = [words for words in told if "interrupted by user" not in words]
+    assert len(others) < len(told)
+    assert others in ([], ["The ensemble has 1 of 2 members: those that had begun."])
     assert max(member.n_iter_ for member in model.estimators_) < most
 
 
